@@ -1,0 +1,54 @@
+# What a newcomer types. `make demo` and `make test` do all the set-up themselves, in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+CORE   := $(shell find csrc -type f) setup.py pyproject.toml
+CXX_FILES := $(shell find csrc examples -name '*.cpp' -o -name '*.h' -o -name '*.c')
+
+.PHONY: demo test test-all lint format bench clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+# The package, editable, with the extension built into qwen3edge/.
+$(VENV)/.installed: $(BIN)/python $(CORE)
+	$(BIN)/pip install --quiet -e '.[convert]' -c constraints.txt
+	touch $@
+
+$(VENV)/.tests: $(VENV)/.installed constraints.txt
+	$(BIN)/pip install --quiet -e '.[convert,test]' -c constraints.txt
+	touch $@
+
+$(VENV)/.lint: $(BIN)/python constraints.txt
+	$(BIN)/pip install --quiet ruff mypy clang-format numpy -c constraints.txt
+	touch $@
+
+# The main job on the tiny model: convert, plan, a chat that thinks and one that answers at once, speed.
+demo: $(VENV)/.installed
+	@BIN=$(BIN) sh scripts/demo.sh
+
+test: $(VENV)/.tests
+	$(BIN)/python tests/fetch_tokenizer.py
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: $(VENV)/.tests
+	$(BIN)/python tests/fetch_tokenizer.py
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+bench: $(VENV)/.tests
+	$(BIN)/python bench/report.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info qwen3edge/*.so

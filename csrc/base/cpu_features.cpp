@@ -1,0 +1,110 @@
+#include "base/cpu_features.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "base/error.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace q3e {
+namespace {
+
+#if defined(__x86_64__)
+struct X86Features {
+  bool avx2 = false;
+  bool avx512 = false;
+
+  X86Features() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return;
+    const bool osxsave = c & (1u << 27), fma = c & (1u << 12), f16c = c & (1u << 29);
+    if (!osxsave) return;
+    uint32_t low = 0, high = 0;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    const bool ymm = (low & 0x6) == 0x6, zmm = (low & 0xe6) == 0xe6;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
+    avx2 = ymm && fma && f16c && (b & (1u << 5));
+    const bool f = b & (1u << 16), dq = b & (1u << 17), bw = b & (1u << 30), vl = b & (1u << 31), vnni = c & (1u << 11);
+    avx512 = zmm && avx2 && f && dq && bw && vl && vnni;
+  }
+};
+const X86Features& x86() {
+  static const X86Features features;
+  return features;
+}
+#endif
+
+// cgroup v2, then v1; 0 when there is no quota.
+double cgroup_cores() {
+  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file) {
+    std::string quota;
+    double period = 0;
+    if (file >> quota >> period && quota != "max" && period > 0) return std::strtod(quota.c_str(), nullptr) / period;
+    return 0;
+  }
+  double quota = 0, period = 0;
+  std::ifstream q("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), p("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  if (q >> quota && p >> period && quota > 0 && period > 0) return quota / period;
+  return 0;
+}
+
+}  // namespace
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::scalar: return "scalar";
+    case Isa::avx2: return "avx2";
+    case Isa::avx512: return "avx512";
+  }
+  return "?";
+}
+
+bool isa_supported(Isa isa) {
+  if (isa == Isa::scalar) return true;
+#if defined(__x86_64__)
+  return isa == Isa::avx2 ? x86().avx2 : x86().avx512;
+#else
+  return false;
+#endif
+}
+
+std::vector<Isa> supported_isas() {
+  std::vector<Isa> out;
+  for (Isa isa : kAllIsas)
+    if (isa_supported(isa)) out.push_back(isa);
+  return out;
+}
+
+Isa parse_isa(std::string_view name) {
+  std::string known;
+  for (Isa isa : supported_isas()) {
+    if (name == isa_name(isa)) return isa;
+    known += (known.empty() ? "" : ", ") + std::string(isa_name(isa));
+  }
+  throw Error(Status::bad_argument, "instruction set: expected one of " + known + " on this machine, found '" + std::string(name) + "'");
+}
+
+Isa best_isa() {
+  if (const char* forced = std::getenv("QWEN3EDGE_ISA"); forced && *forced) return parse_isa(forced);
+  return supported_isas().back();
+}
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  if (const double quota = cgroup_cores(); quota > 0) cores = std::min(cores, static_cast<int>(std::ceil(quota)));
+  return std::max(cores, 1);
+}
+
+}  // namespace q3e

@@ -1,0 +1,30 @@
+// Which kernel tiers this machine can run, and how many cores it may use.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+namespace q3e {
+
+// In ascending speed. A new tier gets its place here, its file list in CMakeLists.txt and its row in ukernels/kernel_table.cpp.
+enum class Isa : int { scalar, avx2, avx512 };
+
+inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512};
+
+const char* isa_name(Isa isa);
+
+// Throws Error(bad_argument) for a name that is unknown or a tier that this machine lacks.
+Isa parse_isa(std::string_view name);
+
+// CPUID and XGETBV: the operating system must save the registers, too.
+bool isa_supported(Isa isa);
+
+std::vector<Isa> supported_isas();
+
+// The fastest supported tier, or the one that QWEN3EDGE_ISA names. Throws as parse_isa does.
+Isa best_isa();
+
+// min(affinity mask, cgroup CPU quota rounded up), at least 1. Visible cores are not usable cores.
+int usable_cores();
+
+}  // namespace q3e

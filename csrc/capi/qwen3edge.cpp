@@ -1,0 +1,178 @@
+// The C API: handles around the core, and no exception that passes them.
+#include "qwen3edge.h"
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "core/engine.h"
+#include "core/sampler.h"
+
+struct q3e_model {
+  std::shared_ptr<const q3e::ModelFile> file;
+  q3e::Engine engine;
+  std::vector<uint32_t> stop_tokens;
+  std::mutex mutex;
+  std::vector<bool> slot_used;
+
+  q3e_model(std::shared_ptr<const q3e::ModelFile> f, const q3e::PlanRequest& request)
+      : file(f), engine(f, request, q3e::best_isa()), stop_tokens(f->u32_array("qwen3edge.stop_token_ids")), slot_used(request.sequences) {}
+};
+
+struct q3e_session {
+  q3e_model* model;
+  uint32_t slot;
+  q3e::Sampler sampler;
+  std::vector<float> logits;
+  bool has_logits = false;
+};
+
+namespace {
+
+thread_local std::string error_text = "no error";
+
+template <class F>
+q3e_status guarded(F&& f) noexcept {
+  try {
+    f();
+    return Q3E_OK;
+  } catch (const q3e::Error& e) {
+    try {
+      error_text = e.what();
+    } catch (...) {
+    }
+    return static_cast<q3e_status>(e.status());
+  } catch (const std::bad_alloc&) {
+    error_text = "out of memory";  // fits the string's own buffer
+    return Q3E_OUT_OF_MEMORY;
+  } catch (...) {
+    error_text = "internal error";
+    return Q3E_INTERNAL;
+  }
+}
+
+void require(bool condition, const char* text) {
+  if (!condition) throw q3e::Error(q3e::Status::bad_argument, text);
+}
+
+q3e::PlanRequest request_of(const q3e_settings& s) {
+  require(s.kv >= Q3E_KV_INT8 && s.kv <= Q3E_KV_F32, "kv: expected one of q3e_kv");
+  q3e::PlanRequest r;
+  r.context = s.context;
+  r.sequences = s.sessions;
+  r.threads = s.threads;
+  r.kv = static_cast<q3e::KvType>(s.kv);
+  r.memory = s.memory;
+  return r;
+}
+
+q3e::SamplingParameters parameters_of(const q3e_sampling& s) {
+  return {s.repetition_penalty, s.presence_penalty, s.temperature, s.top_k, s.top_p, s.min_p, s.seed};
+}
+
+}  // namespace
+
+extern "C" {
+
+q3e_settings q3e_default_settings(void) { return {4096, 1, 0, Q3E_KV_INT8, 0}; }
+
+q3e_sampling q3e_default_sampling(void) { return {1.0f, 0.0f, 0.7f, 20, 0.8f, 0.0f, 0}; }
+
+q3e_status q3e_plan(const char* path, const q3e_settings* settings, q3e_memory_plan* plan) {
+  return guarded([&] {
+    require(path && settings && plan, "plan: expected path, settings and plan, found a null pointer");
+    const q3e::ModelFile file(path);
+    const q3e::ModelConfig config = q3e::read_model_config(file);
+    const q3e::MemoryPlan p = q3e::make_plan(file, config, q3e::Weights(file, config), request_of(*settings));
+    *plan = {p.weights, p.kv_cache, p.scratch, p.program, p.peak, p.budget};
+  });
+}
+
+q3e_status q3e_load(const char* path, const q3e_settings* settings, q3e_model** model) {
+  return guarded([&] {
+    require(path && settings && model, "load: expected path, settings and model, found a null pointer");
+    *model = nullptr;
+    *model = new q3e_model(std::make_shared<const q3e::ModelFile>(path), request_of(*settings));
+  });
+}
+
+void q3e_model_free(q3e_model* model) { delete model; }
+
+uint32_t q3e_vocabulary(const q3e_model* model) { return model ? model->engine.config().vocab_size : 0; }
+
+uint32_t q3e_context(const q3e_model* model) { return model ? model->engine.plan().settings.context : 0; }
+
+int q3e_is_stop_token(const q3e_model* model, int32_t token) {
+  return model && std::find(model->stop_tokens.begin(), model->stop_tokens.end(), static_cast<uint32_t>(token)) != model->stop_tokens.end();
+}
+
+q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_session** session) {
+  return guarded([&] {
+    require(model && sampling && session, "session: expected model, sampling and session, found a null pointer");
+    *session = nullptr;
+    const uint32_t vocabulary = model->engine.config().vocab_size;
+    std::unique_ptr<q3e_session> s(new q3e_session{model, 0, q3e::Sampler(vocabulary, parameters_of(*sampling)), std::vector<float>(vocabulary)});
+    std::lock_guard lock(model->mutex);
+    const auto free = std::find(model->slot_used.begin(), model->slot_used.end(), false);
+    require(free != model->slot_used.end(), "session: expected a free one, found all sessions of the settings in use");
+    *free = true;
+    s->slot = static_cast<uint32_t>(free - model->slot_used.begin());
+    *session = s.release();
+  });
+}
+
+void q3e_session_free(q3e_session* session) {
+  if (!session) return;
+  guarded([&] {
+    std::lock_guard lock(session->model->mutex);
+    session->model->engine.truncate(session->slot, 0);
+    session->model->slot_used[session->slot] = false;
+  });
+  delete session;
+}
+
+uint32_t q3e_session_length(const q3e_session* session) { return session ? session->model->engine.length(session->slot) : 0; }
+
+q3e_status q3e_session_truncate(q3e_session* session, uint32_t length) {
+  return guarded([&] {
+    require(session, "truncate: expected a session, found a null pointer");
+    session->model->engine.truncate(session->slot, length);
+    session->has_logits = false;
+  });
+}
+
+q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count, float* logits) {
+  return guarded([&] {
+    require(session && tokens && count > 0, "forward: expected a session and at least one token");
+    q3e::Engine& engine = session->model->engine;
+    const uint32_t begin = engine.length(session->slot), context = engine.plan().settings.context;
+    if (count > context - begin)
+      throw q3e::Error(q3e::Status::bad_argument, "forward: expected at most " + std::to_string(context - begin) +
+                                                      " more tokens in a context of " + std::to_string(context) + ", found " + std::to_string(count));
+    std::vector<int32_t> positions(count), slots(count, static_cast<int32_t>(session->slot));
+    std::vector<uint8_t> want(count, 0);
+    for (size_t i = 0; i < count; ++i) positions[i] = static_cast<int32_t>(begin + i);
+    want[count - 1] = 1;
+    engine.forward({tokens, positions.data(), slots.data(), want.data(), count}, session->logits.data());
+    session->has_logits = true;
+    for (size_t i = 0; i < count; ++i) session->sampler.accept(tokens[i], false);
+    if (logits) std::copy(session->logits.begin(), session->logits.end(), logits);
+  });
+}
+
+q3e_status q3e_sample(q3e_session* session, int32_t* token) {
+  return guarded([&] {
+    require(session && token, "sample: expected a session and a place for the token, found a null pointer");
+    require(session->has_logits, "sample: expected a call of q3e_forward before");
+    *token = session->sampler.sample(session->logits.data());
+    session->sampler.accept(*token, true);
+  });
+}
+
+const char* q3e_error_text(void) { return error_text.c_str(); }
+
+}  // extern "C"

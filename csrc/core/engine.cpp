@@ -1,0 +1,356 @@
+#include "core/engine.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "base/error.h"
+#include "core/rotary.h"
+#include "ukernels/embed.h"
+
+namespace q3e {
+
+struct Engine::Run {
+  uint32_t slot, first, count, position;  // first: index in the batch; position: of that token
+};
+
+struct Engine::AttentionTile {
+  uint32_t slot, first, count, position;
+};
+
+struct Engine::Projection {
+  const MatrixView* weight;
+  float* out;     // [tokens][stride]
+  size_t stride;
+};
+
+Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request, Isa isa)
+    : file_(std::move(file)),
+      config_(read_model_config(*file_)),
+      weights_(*file_, config_),
+      plan_(make_plan(*file_, config_, weights_, request)),
+      kernels_(kernel_table(isa)),
+      layout_(config_, activation_blocks(weights_), plan_.settings.kv, plan_.settings.chunk, plan_.settings.threads),
+      cache_({plan_.settings.kv, config_.layers, config_.kv_heads, config_.head_size}, plan_.settings.sequences, plan_.settings.context),
+      threads_(static_cast<int>(plan_.settings.threads)) {
+  if (config_.heads / config_.kv_heads > kMaxGroup)
+    throw Error(Status::unsupported_model, "attention: expected at most " + std::to_string(kMaxGroup) + " query heads a KV head, found " +
+                                               std::to_string(config_.heads / config_.kv_heads));
+  void* p = mmap(nullptr, layout_.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw Error(Status::out_of_memory, "scratch: expected " + std::to_string(layout_.bytes) + " bytes, found none");
+  madvise(p, layout_.bytes, MADV_NOHUGEPAGE);
+  scratch_ = static_cast<uint8_t*>(p);
+}
+
+Engine::~Engine() {
+  if (scratch_) munmap(scratch_, layout_.bytes);
+}
+
+// ---- the call ----
+
+void Engine::check_slot(uint32_t slot) const {
+  if (slot >= cache_.sequences())
+    throw Error(Status::bad_argument, "slot: expected 0 to " + std::to_string(cache_.sequences() - 1) + ", found " + std::to_string(slot));
+}
+
+uint32_t Engine::length(uint32_t slot) {
+  std::lock_guard lock(mutex_);
+  check_slot(slot);
+  return cache_.length(slot);
+}
+
+void Engine::truncate(uint32_t slot, uint32_t length) {
+  std::lock_guard lock(mutex_);
+  check_slot(slot);
+  if (length > cache_.length(slot))
+    throw Error(Status::bad_argument, "length: expected at most the " + std::to_string(cache_.length(slot)) + " tokens in the cache, found " +
+                                          std::to_string(length));
+  cache_.truncate(slot, length);
+}
+
+std::vector<Engine::Run> Engine::find_runs(const Batch& b) const {
+  std::vector<Run> runs;
+  for (size_t i = 0; i < b.count; ++i)
+    if (i == 0 || b.slots[i] != b.slots[i - 1])
+      runs.push_back({static_cast<uint32_t>(b.slots[i]), static_cast<uint32_t>(i), 1, static_cast<uint32_t>(b.positions[i])});
+    else
+      ++runs.back().count;
+  return runs;
+}
+
+void Engine::check(const Batch& b) const {
+  const auto fail = [](const char* what, size_t i, int64_t high, int64_t found) {
+    throw Error(Status::bad_argument, std::string(what) + " of batch entry " + std::to_string(i) + ": expected 0 to " + std::to_string(high) +
+                                          ", found " + std::to_string(found));
+  };
+  std::vector<bool> seen(cache_.sequences());
+  for (size_t i = 0; i < b.count; ++i) {
+    if (b.tokens[i] < 0 || static_cast<uint32_t>(b.tokens[i]) >= config_.vocab_size) fail("token", i, config_.vocab_size - 1, b.tokens[i]);
+    if (b.slots[i] < 0 || static_cast<uint32_t>(b.slots[i]) >= cache_.sequences()) fail("slot", i, cache_.sequences() - 1, b.slots[i]);
+    if (b.positions[i] < 0 || static_cast<uint32_t>(b.positions[i]) >= cache_.context()) fail("position", i, cache_.context() - 1, b.positions[i]);
+    if (i > 0 && b.slots[i] == b.slots[i - 1]) {
+      if (b.positions[i] != b.positions[i - 1] + 1)
+        throw Error(Status::bad_argument, "position of batch entry " + std::to_string(i) + ": expected " + std::to_string(b.positions[i - 1] + 1) +
+                                              ", found " + std::to_string(b.positions[i]));
+      continue;
+    }
+    if (seen[b.slots[i]]) throw Error(Status::bad_argument, "slot " + std::to_string(b.slots[i]) + ": expected consecutive entries, found two runs");
+    seen[b.slots[i]] = true;
+    if (static_cast<uint32_t>(b.positions[i]) > cache_.length(b.slots[i])) fail("position", i, cache_.length(b.slots[i]), b.positions[i]);
+  }
+}
+
+void Engine::forward(const Batch& batch, float* logits) {
+  std::lock_guard lock(mutex_);
+  check(batch);
+  file_->require_undamaged();
+  for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, run.position);
+  for (size_t i = 0; i < batch.count; i += plan_.settings.chunk) {
+    const size_t n = std::min<size_t>(plan_.settings.chunk, batch.count - i);
+    const Batch chunk{batch.tokens + i, batch.positions + i, batch.slots + i, batch.want_logits + i, n};
+    run_chunk(chunk, logits);
+    logits += wanted_.size() * config_.vocab_size;
+  }
+  if (file_->damaged())
+    for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, 0);
+  file_->require_undamaged();
+}
+
+void Engine::prepare(const Batch& chunk) {
+  chunk_ = chunk;
+  token_pages_.resize(chunk.count);
+  tiles_.clear();
+  wanted_.clear();
+  const uint32_t group = config_.heads / config_.kv_heads, tile = std::max(1u, kAttentionRows / group);
+  for (const Run& run : find_runs(chunk)) {
+    cache_.grow(run.slot, run.position + run.count);
+    for (uint32_t i = 0; i < run.count; ++i) token_pages_[run.first + i] = cache_.page(run.slot, run.position + i);
+    for (uint32_t i = 0; i < run.count; i += tile) tiles_.push_back({run.slot, run.first + i, std::min(tile, run.count - i), run.position + i});
+  }
+  // The longest first, so that no thread starts a long tile when the others are done.
+  std::stable_sort(tiles_.begin(), tiles_.end(), [](const AttentionTile& a, const AttentionTile& b) { return a.position > b.position; });
+  for (uint32_t i = 0; i < chunk.count; ++i)
+    if (chunk.want_logits[i]) wanted_.push_back(i);
+}
+
+void Engine::run_chunk(const Batch& chunk, float* logits) {
+  prepare(chunk);
+  threads_.run([&](Worker& w) {
+    embed(w);
+    for (uint32_t layer = 0; layer < config_.layers; ++layer) {
+      attention_block(w, layer);
+      feed_forward(w, layer);
+    }
+    head(w, logits);
+  });
+}
+
+// ---- the model ----
+
+void Engine::embed(Worker& w) {
+  w.for_each(static_cast<uint32_t>(chunk_.count), [&](uint32_t t) {
+    embed_row(weights_.embedding, static_cast<uint32_t>(chunk_.tokens[t]), at<float>(layout_.x) + size_t{t} * config_.hidden_size);
+    fill_cos_sin(static_cast<uint32_t>(chunk_.positions[t]), weights_.rope_frequencies, config_.head_size / 2,
+                 at<float>(layout_.cos_sin) + size_t{t} * config_.head_size);
+  });
+}
+
+// x += o(attention(rope(norm(q(n))), rope(norm(k(n))), v(n))) with n = norm(x)
+void Engine::attention_block(Worker& w, uint32_t layer) {
+  const LayerWeights& l = weights_.layers[layer];
+  const auto tokens = static_cast<uint32_t>(chunk_.count);
+  float *x = at<float>(layout_.x), *qkv = at<float>(layout_.qkv), *attention = at<float>(layout_.attention);
+  const size_t stride = config_.query_size() + 2 * config_.kv_size();
+  norm(w, x, l.attn_norm, tokens, {&l.q, &l.k, &l.v});
+  project(w,
+          {{&l.q, qkv, stride}, {&l.k, qkv + config_.query_size(), stride}, {&l.v, qkv + config_.query_size() + config_.kv_size(), stride}},
+          tokens, at<float>(layout_.normed), Epilogue::store);
+  rotate_and_store(w, layer);
+  attend(w, layer);
+  round(w, attention, config_.query_size(), tokens, l.attn_output);
+  project(w, {{&l.attn_output, x, config_.hidden_size}}, tokens, attention, Epilogue::add);
+}
+
+// x += down(silu(gate(n)) * up(n)) with n = norm(x)
+void Engine::feed_forward(Worker& w, uint32_t layer) {
+  const LayerWeights& l = weights_.layers[layer];
+  const auto tokens = static_cast<uint32_t>(chunk_.count);
+  float *x = at<float>(layout_.x), *ffn = at<float>(layout_.ffn);
+  norm(w, x, l.ffn_norm, tokens, {&l.gate, &l.up});
+  gate_and_up(w, l);
+  round(w, ffn, config_.ffn_size, tokens, l.down);
+  project(w, {{&l.down, x, config_.hidden_size}}, tokens, ffn, Epilogue::add);
+}
+
+// logits = head(norm(x)) for the tokens that want them, a few at a time so that they fit one matmul call
+void Engine::head(Worker& w, float* logits) {
+  const size_t hidden = config_.hidden_size, vocab = config_.vocab_size;
+  const auto wanted = static_cast<uint32_t>(wanted_.size());
+  const MatrixView& head = weights_.head;
+  const uint32_t block = head.format->block, step = panels_per_item(wanted);
+  w.for_each(wanted, [&](uint32_t i) {
+    const float* x = at<float>(layout_.x) + wanted_[i] * hidden;
+    const ActivationBuffers b = buffers(block, config_.hidden_size, i);
+    if (block)
+      kernels_.rmsnorm_quantize(x, weights_.output_norm, config_.hidden_size, config_.rms_epsilon, block, b.quants, b.scales, b.sums);
+    else
+      kernels_.rmsnorm(x, weights_.output_norm, config_.hidden_size, config_.rms_epsilon, b.values);
+  });
+  if (wanted == 0) return;
+  WorkerScratch& scratch = own(w);
+  w.for_each((head.panels() + step - 1) / step, [&](uint32_t item) {
+    const uint32_t first = item * step, last = std::min(first + step, head.panels());
+    const size_t row = size_t{first} * kPanelRows, rows = std::min<size_t>(size_t{last} * kPanelRows, vocab) - row;
+    for (uint32_t t = 0; t < wanted; t += kGemmTokens) {
+      const uint32_t n = std::min(kGemmTokens, wanted - t);
+      kernels_.matmul(head, first, last, activations(head, at<float>(layout_.normed), t, n), scratch.tile, kGemmPanels * kPanelRows,
+                      scratch.matmul);
+      for (uint32_t i = 0; i < n; ++i) std::memcpy(logits + (t + i) * vocab + row, scratch.tile + i * kGemmPanels * kPanelRows, rows * 4);
+    }
+  });
+}
+
+// ---- the steps ----
+
+// Normalizes x and rounds it as its readers want it.
+void Engine::norm(Worker& w, const float* x, const float* weight, uint32_t tokens, std::initializer_list<const MatrixView*> readers) {
+  const uint32_t hidden = config_.hidden_size;
+  w.for_each(tokens, [&](uint32_t t) {
+    const float* row = x + size_t{t} * hidden;
+    for (const auto* reader = readers.begin(); reader != readers.end(); ++reader) {
+      const uint32_t block = (*reader)->format->block;
+      if (std::any_of(readers.begin(), reader, [&](const MatrixView* m) { return m->format->block == block; })) continue;
+      const ActivationBuffers b = buffers(block, hidden, t);
+      if (block)
+        kernels_.rmsnorm_quantize(row, weight, hidden, config_.rms_epsilon, block, b.quants, b.scales, b.sums);
+      else
+        kernels_.rmsnorm(row, weight, hidden, config_.rms_epsilon, b.values);
+    }
+  });
+}
+
+void Engine::round(Worker& w, const float* x, uint32_t columns, uint32_t tokens, const MatrixView& reader) {
+  const uint32_t block = reader.format->block;
+  if (block == 0) return;
+  w.for_each(tokens, [&](uint32_t t) {
+    const ActivationBuffers b = buffers(block, columns, t);
+    kernels_.quantize(x + size_t{t} * columns, columns, block, b.quants, b.scales, b.sums);
+  });
+}
+
+// The rows of all projections are handed out in items of some panels.
+void Engine::project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input, Epilogue epilogue) {
+  const uint32_t step = panels_per_item(tokens);
+  uint32_t items = 0;
+  for (const Projection& p : projections) items += (p.weight->panels() + step - 1) / step;
+  WorkerScratch& scratch = own(w);
+  w.for_each(items, [&](uint32_t item) {
+    const Projection* p = projections.begin();
+    for (uint32_t own_items; item >= (own_items = (p->weight->panels() + step - 1) / step); ++p) item -= own_items;
+    const uint32_t first = item * step, last = std::min(first + step, p->weight->panels()), rows = (last - first) * kPanelRows;
+    for (uint32_t t = 0; t < tokens; t += kGemmTokens) {
+      const uint32_t n = std::min(kGemmTokens, tokens - t);
+      const Activations a = activations(*p->weight, float_input, t, n);
+      float* out = p->out + t * p->stride + size_t{first} * kPanelRows;
+      if (epilogue == Epilogue::store) {
+        kernels_.matmul(*p->weight, first, last, a, out, p->stride, scratch.matmul);
+        continue;
+      }
+      kernels_.matmul(*p->weight, first, last, a, scratch.tile, rows, scratch.matmul);
+      for (uint32_t i = 0; i < n; ++i)
+        for (uint32_t r = 0; r < rows; ++r) out[i * p->stride + r] += scratch.tile[i * rows + r];
+    }
+  });
+}
+
+// Both projections of an item stay in the thread's own tiles until silu(gate) * up is written.
+void Engine::gate_and_up(Worker& w, const LayerWeights& l) {
+  const auto tokens = static_cast<uint32_t>(chunk_.count);
+  const uint32_t step = panels_per_item(tokens);
+  const float* normed = at<float>(layout_.normed);
+  WorkerScratch& scratch = own(w);
+  w.for_each((l.gate.panels() + step - 1) / step, [&](uint32_t item) {
+    const uint32_t first = item * step, last = std::min(first + step, l.gate.panels()), rows = (last - first) * kPanelRows;
+    for (uint32_t t = 0; t < tokens; t += kGemmTokens) {
+      const uint32_t n = std::min(kGemmTokens, tokens - t);
+      kernels_.matmul(l.gate, first, last, activations(l.gate, normed, t, n), scratch.tile, rows, scratch.matmul);
+      kernels_.matmul(l.up, first, last, activations(l.up, normed, t, n), scratch.tile2, rows, scratch.matmul);
+      for (uint32_t i = 0; i < n; ++i)
+        kernels_.silu_mul(scratch.tile + i * rows, scratch.tile2 + i * rows, rows,
+                          at<float>(layout_.ffn) + size_t{t + i} * config_.ffn_size + size_t{first} * kPanelRows);
+    }
+  });
+}
+
+void Engine::rotate_and_store(Worker& w, uint32_t layer) {
+  const LayerWeights& l = weights_.layers[layer];
+  const KvShape& kv = cache_.shape();
+  const size_t q_size = config_.query_size(), q_width = kv.type == KvType::int8 ? 1 : 4;
+  w.for_each(static_cast<uint32_t>(chunk_.count), [&](uint32_t t) {
+    RopeTask task{};
+    task.qkv = at<float>(layout_.qkv) + t * (q_size + 2 * config_.kv_size());
+    task.bias = l.qkv_bias.empty() ? nullptr : l.qkv_bias.data();
+    task.q_weight = l.q_norm;
+    task.k_weight = l.k_norm;
+    task.cos_sin = at<float>(layout_.cos_sin) + size_t{t} * config_.head_size;
+    task.eps = config_.rms_epsilon;
+    task.heads = config_.heads;
+    task.kv_heads = config_.kv_heads;
+    task.head_dim = config_.head_size;
+    task.type = kv.type;
+    task.q = at<uint8_t>(layout_.q) + t * q_size * q_width;
+    task.q_scales = at<float>(layout_.q_scales) + size_t{t} * config_.heads;
+    task.page = token_pages_[t] + layer * kv.layer_bytes();
+    task.row = static_cast<uint32_t>(chunk_.positions[t]) % kKvBlock;
+    kernels_.qk_norm_rope(task);
+  });
+}
+
+void Engine::attend(Worker& w, uint32_t layer) {
+  const KvShape& kv = cache_.shape();
+  const uint32_t group = config_.heads / config_.kv_heads, d = config_.head_size;
+  const size_t q_width = kv.type == KvType::int8 ? 1 : 4, head_bytes = kv_block_layout(kv.type, d).bytes;
+  w.for_each(static_cast<uint32_t>(tiles_.size()) * config_.kv_heads, [&](uint32_t item) {
+    const AttentionTile& tile = tiles_[item / config_.kv_heads];
+    const uint32_t kv_head = item % config_.kv_heads;
+    const size_t first_head = size_t{tile.first} * config_.heads + size_t{kv_head} * group;
+    AttentionTask task{};
+    task.q = at<uint8_t>(layout_.q) + first_head * d * q_width;
+    task.q_scales = at<float>(layout_.q_scales) + first_head;
+    task.q_stride = config_.heads;
+    task.tokens = tile.count;
+    task.group = group;
+    task.head_dim = d;
+    task.position = tile.position;
+    task.type = kv.type;
+    task.pages = cache_.pages(tile.slot);
+    task.offset = layer * kv.layer_bytes() + kv_head * head_bytes;
+    task.out = at<float>(layout_.attention) + first_head * d;
+    task.scratch = own(w).attention;
+    kernels_.attention(task);
+  });
+}
+
+// ---- buffers ----
+
+// Small items keep the threads level when each is a stream from memory; full ones serve a GEMM's register tiles.
+uint32_t Engine::panels_per_item(uint32_t tokens) const { return tokens <= 4 ? 2 : kGemmPanels; }
+
+ActivationBuffers Engine::buffers(uint32_t block, uint32_t columns, uint32_t token) const {
+  if (block == 0) return {at<float>(layout_.normed) + size_t{token} * columns, nullptr, nullptr, nullptr};
+  const auto& q = *std::find_if(layout_.quantized.begin(), layout_.quantized.end(), [&](const auto& b) { return b.block == block; });
+  const size_t blocks = (columns + block - 1) / block;
+  return {nullptr, at<int8_t>(q.quants) + size_t{token} * columns, at<float>(q.scales) + token * blocks, at<int32_t>(q.sums) + token * blocks};
+}
+
+// Tokens [first, first + tokens) as a matrix reads them.
+Activations Engine::activations(const MatrixView& reader, const float* float_input, uint32_t first, uint32_t tokens) const {
+  const uint32_t block = reader.format->block, columns = reader.columns;
+  if (block == 0) return {tokens, columns, 0, float_input + size_t{first} * columns, nullptr, nullptr, nullptr};
+  const ActivationBuffers b = buffers(block, columns, first);
+  return {tokens, columns, block, nullptr, b.quants, b.scales, b.sums};
+}
+
+}  // namespace q3e

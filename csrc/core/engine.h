@@ -1,0 +1,97 @@
+// The model at work: weights, KV cache, scratch and threads, and the one call on which everything else is built.
+#pragma once
+
+#include <initializer_list>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "core/kv_cache.h"
+#include "core/plan.h"
+#include "core/scratch.h"
+#include "core/thread_pool.h"
+#include "core/weights.h"
+
+namespace q3e {
+
+// One ragged batch: prefill chunks, decode rows and draft tokens together. All arrays are [count].
+struct Batch {
+  const int32_t* tokens;
+  const int32_t* positions;
+  const int32_t* slots;
+  const uint8_t* want_logits;  // 0 or 1
+  size_t count;
+};
+
+class Engine {
+ public:
+  // Throws Error as make_plan and ThreadPool do.
+  Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request, Isa isa);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const ModelConfig& config() const { return config_; }
+  const MemoryPlan& plan() const { return plan_; }
+  Isa isa() const { return kernels_.isa; }
+
+  // logits: float32 [tokens that want them][vocab_size]. The tokens of a slot are consecutive, at ascending positions that continue its
+  // cache or rewind into it. Throws Error: bad_argument, nothing changed; truncated_file when the mapped file shrank. Calls are serialized.
+  void forward(const Batch& batch, float* logits);
+
+  uint32_t length(uint32_t slot);
+  void truncate(uint32_t slot, uint32_t length);
+
+ private:
+  // Nothing below `run_chunk` allocates or throws: it runs on all threads.
+  struct Run;            // consecutive tokens of one slot in a chunk
+  struct AttentionTile;  // some of them, with the query heads of one KV head each
+  struct Projection;     // a matrix and where its product goes
+  enum class Epilogue { store, add };
+
+  void check(const Batch& batch) const;
+  void check_slot(uint32_t slot) const;
+  std::vector<Run> find_runs(const Batch& batch) const;
+  void run_chunk(const Batch& chunk, float* logits);
+  void prepare(const Batch& chunk);
+
+  void embed(Worker& w);
+  void attention_block(Worker& w, uint32_t layer);
+  void feed_forward(Worker& w, uint32_t layer);
+  void head(Worker& w, float* logits);
+
+  void norm(Worker& w, const float* x, const float* weight, uint32_t tokens, std::initializer_list<const MatrixView*> readers);
+  void round(Worker& w, const float* x, uint32_t columns, uint32_t tokens, const MatrixView& reader);
+  void project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input, Epilogue epilogue);
+  void rotate_and_store(Worker& w, uint32_t layer);
+  void attend(Worker& w, uint32_t layer);
+  void gate_and_up(Worker& w, const LayerWeights& l);
+
+  uint32_t panels_per_item(uint32_t tokens) const;
+  Activations activations(const MatrixView& reader, const float* float_input, uint32_t first, uint32_t tokens) const;
+  ActivationBuffers buffers(uint32_t block, uint32_t columns, uint32_t token) const;
+  template <class T>
+  T* at(size_t offset) const {
+    return reinterpret_cast<T*>(scratch_ + offset);
+  }
+  WorkerScratch& own(const Worker& w) const { return *at<WorkerScratch>(layout_.workers + w.index * layout_.worker_bytes); }
+
+  std::shared_ptr<const ModelFile> file_;
+  ModelConfig config_;
+  Weights weights_;
+  MemoryPlan plan_;
+  const KernelTable& kernels_;
+  ScratchLayout layout_;
+  KvCache cache_;
+  uint8_t* scratch_ = nullptr;
+  ThreadPool threads_;
+  std::mutex mutex_;
+
+  // The chunk at work.
+  Batch chunk_{};
+  std::vector<uint8_t*> token_pages_;   // [tokens] the page that holds the token's own position
+  std::vector<AttentionTile> tiles_;
+  std::vector<uint32_t> wanted_;        // tokens whose logits are wanted
+};
+
+}  // namespace q3e

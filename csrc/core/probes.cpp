@@ -1,0 +1,155 @@
+#include "core/probes.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+#include "base/error.h"
+#include "core/scratch.h"
+#include "core/thread_pool.h"
+#include "ukernels/kernel_tiers.h"
+
+namespace q3e {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// Anonymous memory, given back at the end.
+class Buffer {
+ public:
+  explicit Buffer(size_t bytes) : bytes_(bytes) {
+    void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) throw Error(Status::out_of_memory, "probe: no memory for " + std::to_string(bytes) + " bytes");
+    data_ = static_cast<uint8_t*>(p);
+  }
+  ~Buffer() { munmap(data_, bytes_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  uint8_t* data() const { return data_; }
+
+ private:
+  uint8_t* data_;
+  size_t bytes_;
+};
+
+uint64_t sum_words(const uint8_t* p, size_t bytes) {
+  uint64_t sums[8] = {};
+  for (size_t i = 0; i < bytes; i += 64) {
+    uint64_t words[8];
+    std::memcpy(words, p + i, 64);
+    for (int j = 0; j < 8; ++j) sums[j] += words[j];
+  }
+  uint64_t total = 0;
+  for (uint64_t s : sums) total += s;
+  return total;
+}
+
+}  // namespace
+
+double read_bandwidth(int threads, double seconds) {
+  constexpr size_t kBytes = size_t{512} << 20, kItem = size_t{1} << 20;
+  const Buffer buffer(kBytes);
+  ThreadPool pool(threads);
+  pool.run([&](Worker& w) { w.for_each(kBytes / kItem, [&](uint32_t i) { std::memset(buffer.data() + i * kItem, static_cast<int>(i), kItem); }); });
+  std::atomic<uint64_t> sink{0};
+  const auto pass = [&] {
+    const auto begin = Clock::now();
+    pool.run([&](Worker& w) { w.for_each(kBytes / kItem, [&](uint32_t i) { sink += sum_words(buffer.data() + i * kItem, kItem); }); });
+    return since(begin);
+  };
+  pass();
+  // The best pass: the limit is what the machine can do, not what the neighbours left of it.
+  double best = pass();
+  for (const auto begin = Clock::now(); since(begin) < seconds;) best = std::min(best, pass());
+  return static_cast<double>(kBytes) / best;
+}
+
+double int8_peak(Isa isa, int threads, double seconds) {
+  constexpr int64_t kRounds = 20000;
+  const auto dots = isa == Isa::scalar ? dot_chain_scalar : isa == Isa::avx2 ? dot_chain_avx2 : dot_chain_avx512;
+  ThreadPool pool(threads);
+  std::atomic<int64_t> sink{0}, operations{0};
+  double best = 0;
+  for (const auto begin = Clock::now(); since(begin) < seconds;) {
+    operations = 0;
+    const auto start = Clock::now();
+    pool.run([&](Worker& w) {
+      w.for_each(static_cast<uint32_t>(threads) * 8, [&](uint32_t) {
+        int32_t result = 0;
+        operations += dots(kRounds, &result);
+        sink += result;
+      });
+    });
+    best = std::max(best, static_cast<double>(operations) / since(start));
+  }
+  return best;
+}
+
+double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads, double seconds,
+                   uint64_t bytes) {
+  const KernelTable& kernels = kernel_table(isa);
+  const uint64_t matrix_bytes = packed_bytes(format, rows, columns), count = std::max<uint64_t>(1, bytes / matrix_bytes);
+  const Buffer weights(count * matrix_bytes);
+  std::memset(weights.data(), 0x11, count * matrix_bytes);
+  const uint32_t padded = static_cast<uint32_t>(panel_count(rows)) * kPanelRows, block = format.block;
+  std::vector<float> x(size_t{tokens} * columns, 0.5f), out(size_t{tokens} * padded), scales(size_t{tokens} * (columns / 32));
+  std::vector<int8_t> quants(size_t{tokens} * columns);
+  std::vector<int32_t> sums(scales.size());
+  const uint32_t blocks = block ? (columns + block - 1) / block : 0;
+  if (block)
+    for (uint32_t t = 0; t < tokens; ++t)
+      kernels.quantize(x.data() + size_t{t} * columns, columns, block, quants.data() + size_t{t} * columns, scales.data() + size_t{t} * blocks,
+                       sums.data() + size_t{t} * blocks);
+  const Buffer scratch(sizeof(WorkerScratch) * static_cast<size_t>(threads));
+  ThreadPool pool(threads);
+  const uint32_t panels = padded / kPanelRows, step = tokens <= 4 ? 2 : kGemmPanels;
+  const auto pass = [&](uint64_t m) {
+    const MatrixView w{weights.data() + m * matrix_bytes, &format, rows, columns, panel_layout(format, columns)};
+    pool.run([&](Worker& worker) {
+      uint8_t* own = scratch.data() + sizeof(WorkerScratch) * static_cast<size_t>(worker.index);
+      worker.for_each((panels + step - 1) / step, [&](uint32_t item) {
+        const uint32_t first = item * step, last = std::min(first + step, panels);
+        for (uint32_t t = 0; t < tokens; t += kGemmTokens) {
+          const uint32_t n = std::min(kGemmTokens, tokens - t);
+          const Activations a{n,
+                              columns,
+                              block,
+                              block ? nullptr : x.data() + size_t{t} * columns,
+                              quants.data() + size_t{t} * columns,
+                              scales.data() + size_t{t} * blocks,
+                              sums.data() + size_t{t} * blocks};
+          kernels.matmul(w, first, last, a, out.data() + size_t{t} * padded + first * kPanelRows, padded, own);
+        }
+      });
+    });
+  };
+  for (uint64_t m = 0; m < count; ++m) pass(m);
+  uint64_t calls = 0;
+  const auto begin = Clock::now();
+  do {
+    for (uint64_t m = 0; m < count; ++m, ++calls) pass(m);
+  } while (since(begin) < seconds);
+  return since(begin) / static_cast<double>(calls);
+}
+
+double time_barrier(int threads, double seconds) {
+  constexpr int kRounds = 2000;
+  ThreadPool pool(threads);
+  double best = 1;
+  for (const auto begin = Clock::now(); since(begin) < seconds;) {
+    const auto start = Clock::now();
+    pool.run([&](Worker& w) {
+      for (int i = 0; i < kRounds; ++i) w.for_each(0, [](uint32_t) {});
+    });
+    best = std::min(best, since(start) / kRounds);
+  }
+  return best;
+}
+
+}  // namespace q3e

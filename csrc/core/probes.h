@@ -1,0 +1,24 @@
+// What this machine can do at most, and how long a kernel takes: the yardsticks of bench/.
+#pragma once
+
+#include <cstdint>
+
+#include "ukernels/kernels.h"
+
+namespace q3e {
+
+// Bytes per second that `threads` threads read together from memory (a buffer far larger than the caches).
+double read_bandwidth(int threads, double seconds);
+
+// Operations per second (two for a multiply-add) of the tier's int8 dot product on registers, all threads together.
+double int8_peak(Isa isa, int threads, double seconds);
+
+// Seconds of one product of a [rows, columns] matrix with `tokens` tokens, averaged over a run of about `seconds`. The matrices
+// (at least `bytes` of them together) take turns, so that a large `bytes` reads from memory and a small one from cache.
+double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads, double seconds,
+                   uint64_t bytes);
+
+// Seconds of one barrier.
+double time_barrier(int threads, double seconds);
+
+}  // namespace q3e

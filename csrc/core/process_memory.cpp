@@ -1,0 +1,51 @@
+#include "core/process_memory.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+namespace q3e {
+namespace {
+
+// The number of kB behind "key:" in a file of /proc, 0 when it is absent.
+uint64_t proc_kilobytes(const char* path, const char* key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);)
+    if (line.rfind(key, 0) == 0) return std::strtoull(line.c_str() + std::strlen(key), nullptr, 10) * 1024;
+  return 0;
+}
+
+}  // namespace
+
+uint64_t resident_bytes() { return proc_kilobytes("/proc/self/status", "VmRSS:"); }
+uint64_t peak_resident_bytes() { return proc_kilobytes("/proc/self/status", "VmHWM:"); }
+
+uint64_t resident_bytes_of(const void* begin, size_t nbytes) {
+  const auto low = reinterpret_cast<uint64_t>(begin), high = low + nbytes;
+  std::ifstream file("/proc/self/smaps");
+  uint64_t total = 0;
+  bool inside = false;
+  for (std::string line; std::getline(file, line);) {
+    uint64_t from = 0, to = 0;
+    if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " ", &from, &to) == 2)
+      inside = from >= low && from < high;
+    else if (inside && line.rfind("Rss:", 0) == 0)
+      total += std::strtoull(line.c_str() + 4, nullptr, 10) * 1024;
+  }
+  return total;
+}
+
+uint64_t default_budget() {
+  uint64_t budget = proc_kilobytes("/proc/meminfo", "MemAvailable:") + resident_bytes();
+  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    std::ifstream file(path);
+    uint64_t limit = 0;
+    if (file >> limit && limit > 0) budget = std::min(budget, limit);
+  }
+  return budget;
+}
+
+}  // namespace q3e

@@ -1,0 +1,108 @@
+#include "core/thread_pool.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <string>
+#include <system_error>
+
+#include "base/error.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace q3e {
+namespace {
+
+void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+// Long enough for the other threads of a step to arrive, short enough not to starve them when cores are shared.
+constexpr int kSpins = 4096;
+
+}  // namespace
+
+uint32_t Worker::claim() { return pool_->next_item_.fetch_add(1, std::memory_order_relaxed); }
+
+void Worker::barrier() {
+  ThreadPool& p = *pool_;
+  const uint32_t passed = p.passed_.load(std::memory_order_relaxed);
+  if (p.missing_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    p.next_item_.store(0, std::memory_order_relaxed);
+    p.missing_.store(p.team_, std::memory_order_relaxed);
+    p.passed_.store(passed + 1, std::memory_order_release);
+    return;
+  }
+  for (int spins = 0; p.passed_.load(std::memory_order_acquire) == passed; ++spins) {
+    relax();
+    if (spins >= kSpins) sched_yield();
+  }
+}
+
+ThreadPool::ThreadPool(int threads) : size_(threads), owner_(getpid()) {
+  try {
+    for (int i = 1; i < threads; ++i) threads_.emplace_back([this, i] { serve(i); });
+  } catch (const std::system_error& e) {
+    const size_t started = threads_.size() + 1;
+    stop_workers();
+    throw Error(Status::out_of_memory, "threads: expected to start " + std::to_string(threads) + ", found room for " +
+                                           std::to_string(started) + " (" + e.what() + ")");
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  if (getpid() != owner_) {  // after fork the threads are not ours to join
+    for (std::thread& t : threads_) t.detach();
+    return;
+  }
+  stop_workers();
+}
+
+void ThreadPool::stop_workers() {
+  stopping_.store(true);
+  epoch_.fetch_add(1);
+  epoch_.notify_all();
+  for (std::thread& t : threads_) t.join();
+  threads_.clear();
+}
+
+void ThreadPool::start(Body body, void* argument) {
+  body_ = body;
+  argument_ = argument;
+  // A forked child has none of our threads: it works alone, with the same result.
+  team_ = getpid() == owner_ ? size_ : 1;
+  next_item_.store(0, std::memory_order_relaxed);
+  missing_.store(team_, std::memory_order_relaxed);
+  if (team_ > 1) {
+    epoch_.fetch_add(1, std::memory_order_release);
+    epoch_.notify_all();
+  }
+  Worker self;
+  self.pool_ = this;
+  body(argument, self);
+  self.barrier();
+}
+
+void ThreadPool::serve(int index) {
+  Worker self;
+  self.index = index;
+  self.pool_ = this;
+  for (uint32_t seen = 0;;) {
+    // The next token usually comes within microseconds: spin a little before sleeping.
+    for (int spins = 0; spins < kSpins && epoch_.load(std::memory_order_acquire) == seen; ++spins) relax();
+    epoch_.wait(seen, std::memory_order_acquire);
+    if (epoch_.load(std::memory_order_acquire) == seen) continue;
+    ++seen;
+    if (stopping_.load()) return;
+    body_(argument_, self);
+    self.barrier();
+  }
+}
+
+}  // namespace q3e

@@ -1,0 +1,96 @@
+/* qwen3edge: a quantized runtime for Qwen3. Tokens in, tokens out; no Python, no abort.
+ *
+ * Every function returns a status; after anything but Q3E_OK, q3e_error_text() says what was expected and what was found.
+ * Handles are opaque. One model serves several sessions; calls on one session come from one thread at a time. A model must outlive its
+ * sessions. */
+#ifndef QWEN3EDGE_H
+#define QWEN3EDGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define Q3E_API __attribute__((visibility("default")))
+#else
+#define Q3E_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum {
+  Q3E_OK = 0,
+  Q3E_BAD_ARGUMENT = 1,
+  Q3E_IO_ERROR = 2,
+  Q3E_TRUNCATED_FILE = 3,
+  Q3E_FOREIGN_FILE = 4,
+  Q3E_CORRUPT_FILE = 5,
+  Q3E_BAD_FILE = 6,
+  Q3E_UNSUPPORTED_MODEL = 7,
+  Q3E_OVER_BUDGET = 8,
+  Q3E_OUT_OF_MEMORY = 9,
+  Q3E_INTERNAL = 10
+} q3e_status;
+
+typedef enum { Q3E_KV_INT8 = 0, Q3E_KV_BF16 = 1, Q3E_KV_F32 = 2 } q3e_kv;
+
+typedef struct {
+  uint32_t context;   /* positions a session */
+  uint32_t sessions;  /* at the same time */
+  uint32_t threads;   /* 0: as many as affinity and cgroup quota allow */
+  q3e_kv kv;
+  uint64_t memory;    /* bytes that the process may hold resident, 0: what the machine has */
+} q3e_settings;
+
+/* Bytes; peak = program + weights + kv_cache + scratch. */
+typedef struct {
+  uint64_t weights, kv_cache, scratch, program, peak, budget;
+} q3e_memory_plan;
+
+/* Steps in their order; repetition_penalty 1, presence_penalty 0, top_k 0, top_p 1, min_p 0 switch a step off; temperature 0 is greedy. */
+typedef struct {
+  float repetition_penalty, presence_penalty, temperature;
+  uint32_t top_k;
+  float top_p, min_p;
+  uint64_t seed;
+} q3e_sampling;
+
+typedef struct q3e_model q3e_model;
+typedef struct q3e_session q3e_session;
+
+/* context 4096, one session, int8 cache, all cores, all memory */
+Q3E_API q3e_settings q3e_default_settings(void);
+/* Qwen3's own for answers without thinking: temperature 0.7, top_k 20, top_p 0.8 */
+Q3E_API q3e_sampling q3e_default_sampling(void);
+
+/* What a model will cost; reads no weight. Q3E_OVER_BUDGET when it does not fit. */
+Q3E_API q3e_status q3e_plan(const char* path, const q3e_settings* settings, q3e_memory_plan* plan);
+
+Q3E_API q3e_status q3e_load(const char* path, const q3e_settings* settings, q3e_model** model);
+Q3E_API void q3e_model_free(q3e_model* model);
+Q3E_API uint32_t q3e_vocabulary(const q3e_model* model);
+Q3E_API uint32_t q3e_context(const q3e_model* model);
+/* Whether a token ends an answer: 1 or 0. */
+Q3E_API int q3e_is_stop_token(const q3e_model* model, int32_t token);
+
+/* Q3E_BAD_ARGUMENT when all sessions of the settings are in use. */
+Q3E_API q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_session** session);
+Q3E_API void q3e_session_free(q3e_session* session);
+Q3E_API uint32_t q3e_session_length(const q3e_session* session);
+/* Forgets all after the first `length` tokens. */
+Q3E_API q3e_status q3e_session_truncate(q3e_session* session, uint32_t length);
+
+/* Appends tokens [count >= 1]; logits, when not null, receives [q3e_vocabulary] float32 after the last one. */
+Q3E_API q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count, float* logits);
+/* Picks a token from the logits of the last q3e_forward; it is not appended. */
+Q3E_API q3e_status q3e_sample(q3e_session* session, int32_t* token);
+
+/* Of the last call on this thread that did not return Q3E_OK. Never null. */
+Q3E_API const char* q3e_error_text(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

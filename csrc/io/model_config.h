@@ -1,0 +1,55 @@
+// The shape of a model, read from a .q3e file and held against its tensors.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace q3e {
+
+class ModelFile;
+
+struct ModelConfig {
+  std::string model_type;  // "qwen3" or "qwen2"
+  uint32_t vocab_size = 0;
+  uint32_t context_length = 0;
+  uint32_t hidden_size = 0;
+  uint32_t layers = 0;
+  uint32_t ffn_size = 0;
+  uint32_t heads = 0;
+  uint32_t kv_heads = 0;
+  uint32_t head_size = 0;
+  float rms_epsilon = 0;
+  bool qk_norm = false;
+  bool qkv_bias = false;
+  bool tied_embeddings = false;
+
+  uint32_t query_size() const { return heads * head_size; }
+  uint32_t kv_size() const { return kv_heads * head_size; }
+};
+
+// Limits far above any Qwen3, low enough that no product of two of them leaves 64 bits and no row count leaves 31.
+struct ModelLimits {
+  static constexpr uint32_t vocab_size = 1u << 24;
+  static constexpr uint32_t context_length = 1u << 24;
+  static constexpr uint32_t width = 1u << 20;  // hidden, FFN, query
+  static constexpr uint32_t layers = 1024;
+  static constexpr uint32_t heads = 4096;
+  static constexpr uint32_t head_size = 256;
+};
+
+// A tensor that a model of this config has. Matrices may have any block format but `vector`.
+struct ExpectedTensor {
+  std::string name;
+  uint32_t rows;     // outputs; 1 for a vector
+  uint32_t columns;  // inputs
+  bool is_vector;
+};
+
+std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
+
+// Throws Error: unsupported_model for another model_type, bad_file for a value out of range and for tensors that are absent,
+// unexpected or of another shape.
+ModelConfig read_model_config(const ModelFile& file);
+
+}  // namespace q3e

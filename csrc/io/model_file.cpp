@@ -1,0 +1,244 @@
+#include "io/model_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <span>
+
+#include "io/crc32.h"
+#include "io/tensor_check.h"
+
+namespace q3e {
+namespace {
+
+constexpr uint32_t kAlignment = 64;
+constexpr uint32_t kFormatVersion = 1;
+constexpr std::string_view kArchitecture = "qwen3edge";
+constexpr std::string_view kChecksums = "checksums";
+// Keep every product below in 64 bits: 2^27 panels of at most 2^30 bytes.
+constexpr uint64_t kMaxRows = uint64_t{1} << 31;
+constexpr uint64_t kMaxColumns = uint64_t{1} << 24;
+
+uint64_t align_up(uint64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
+
+// What the path names, for the error when it is no regular file.
+const char* describe(mode_t mode) {
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+struct FileDescriptor {
+  int fd;
+  ~FileDescriptor() {
+    if (fd >= 0) close(fd);
+  }
+};
+
+}  // namespace
+
+ModelFile::ModelFile(const std::string& path) : path_(path) {
+  map();
+  try {
+    parse();
+    require_undamaged();
+  } catch (...) {
+    // Zeros that replaced lost pages look like any other fault: name the cause.
+    const bool shrank = damaged();
+    unmap();
+    if (shrank) fail(Status::truncated_file, "the file shrank or could not be read while it was opened");
+    throw;
+  }
+}
+
+ModelFile::~ModelFile() { unmap(); }
+
+void ModelFile::fail(Status status, const std::string& text) const { throw Error(status, path_ + ": " + text); }
+
+void ModelFile::map() {
+  // O_NONBLOCK: opening a pipe must not wait for a writer.
+  const FileDescriptor file{open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  if (file.fd < 0) fail(Status::io_error, std::string("cannot open: ") + std::strerror(errno));
+  struct stat info;
+  if (fstat(file.fd, &info) != 0) fail(Status::io_error, std::string("cannot read its size: ") + std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) fail(Status::foreign_file, std::string("expected a .q3e model, found ") + describe(info.st_mode));
+  if (info.st_size == 0) fail(Status::truncated_file, "expected a .q3e model, found an empty file");
+  nbytes_ = static_cast<size_t>(info.st_size);
+  void* address = mmap(nullptr, nbytes_, PROT_READ, MAP_SHARED, file.fd, 0);
+  if (address == MAP_FAILED)
+    fail(errno == ENOMEM ? Status::out_of_memory : Status::io_error,
+         "cannot map " + std::to_string(nbytes_) + " bytes: " + std::strerror(errno));
+  bytes_ = static_cast<const uint8_t*>(address);
+  try {
+    guard_ = std::make_unique<FaultGuard>(bytes_, nbytes_);
+  } catch (...) {
+    unmap();
+    throw;
+  }
+}
+
+void ModelFile::unmap() noexcept {
+  guard_.reset();
+  if (bytes_) munmap(const_cast<uint8_t*>(bytes_), nbytes_);
+  bytes_ = nullptr;
+}
+
+void ModelFile::parse() {
+  header_ = read_gguf_header(std::span<const uint8_t>(bytes_, nbytes_), path_);
+  keys_.reserve(header_.metadata.size());
+  for (const MetadataEntry& e : header_.metadata) keys_.emplace(e.key, &e);
+
+  const MetadataEntry* architecture = find_key("general.architecture");
+  if (!architecture || architecture->is_array || architecture->type != ValueType::string || architecture->as_string() != kArchitecture)
+    fail(Status::foreign_file,
+         "expected a GGUF file of architecture 'qwen3edge', found " +
+             (architecture && !architecture->is_array && architecture->type == ValueType::string
+                  ? "'" + printable(architecture->as_string()) + "'; convert the original checkpoint with `qwen3edge convert`"
+                  : std::string("none")));
+  if (const uint32_t version = u32("qwen3edge.format_version"); version != kFormatVersion)
+    fail(Status::foreign_file, "expected format version 1, found " + std::to_string(version) + "; convert the checkpoint again");
+  if (const uint32_t alignment = u32("general.alignment"); alignment != kAlignment)
+    fail(Status::bad_file, "expected general.alignment 64, found " + std::to_string(alignment));
+
+  const uint64_t data_start = align_up(header_.header_bytes);
+  read_tensor_table(data_start);
+  read_checksums(data_start);
+  check_gaps(data_start);
+  names_.reserve(tensors_.size());
+  for (const TensorView& t : tensors_) names_.emplace(t.name, &t);
+}
+
+void ModelFile::read_tensor_table(uint64_t data_start) {
+  if (header_.tensors.empty() || header_.tensors.back().name != kChecksums)
+    fail(Status::bad_file, "expected 'checksums' as the last tensor, found " +
+                               (header_.tensors.empty() ? "no tensors" : "'" + printable(header_.tensors.back().name) + "'"));
+  const size_t count = header_.tensors.size() - 1;
+  const MetadataEntry& formats = entry("qwen3edge.tensor.formats", ValueType::string, true);
+  const MetadataEntry& rows = entry("qwen3edge.tensor.rows", ValueType::u64, true);
+  const MetadataEntry& columns = entry("qwen3edge.tensor.columns", ValueType::u64, true);
+  for (const MetadataEntry* e : {&formats, &rows, &columns})
+    if (e->count != count)
+      fail(Status::bad_file, "'" + std::string(e->key) + "' has " + std::to_string(e->count) + " entries for " + std::to_string(count) +
+                                 " tensors");
+  const std::vector<std::string_view> format_names = formats.as_strings();
+  tensors_.reserve(count);
+  uint64_t expected = 0;  // offset of the next tensor from data_start
+  for (size_t i = 0; i <= count; ++i) {
+    const GgufTensor& t = header_.tensors[i];
+    const std::string name = "tensor '" + printable(t.name) + "'";
+    if (t.offset != expected)
+      fail(Status::bad_file, name + " lies at offset " + std::to_string(t.offset) + ", expected " + std::to_string(expected) +
+                                 " (tensors in order, no overlap, no holes)");
+    uint64_t size = 4 * (count + 1);
+    if (i < count) {
+      const BlockFormat* format = find_block_format(format_names[i]);
+      const auto r = rows.at<uint64_t>(i), c = columns.at<uint64_t>(i);
+      if (!format) fail(Status::bad_file, name + " has the unknown block format '" + printable(format_names[i]) + "'");
+      const std::string shape = std::to_string(r) + " x " + std::to_string(c);
+      if (r == 0 || r >= kMaxRows || c == 0 || c >= kMaxColumns)
+        fail(Status::bad_file, name + " has the shape " + shape + ", expected 1 to 2^31-1 rows and 1 to 2^24-1 columns");
+      if (!holds_columns(*format, c)) fail(Status::bad_file, name + " has " + std::to_string(c) + " columns, which '" + format->name + "' cannot hold");
+      if (format->kind == FormatKind::vector && r != 1) fail(Status::bad_file, name + " is a vector of " + std::to_string(r) + " rows, expected 1");
+      size = packed_bytes(*format, r, c);
+      tensors_.push_back({t.name, format, static_cast<uint32_t>(r), static_cast<uint32_t>(c), bytes_ + data_start + expected,
+                          data_start + expected, size, 0});
+      if (t.nbytes != size)
+        fail(Status::bad_file, name + " has " + std::to_string(t.nbytes) + " bytes, expected " + std::to_string(size) + " (" + shape + " as " +
+                                   format->name + ")");
+    } else if (t.nbytes != size) {
+      fail(Status::bad_file, name + " has " + std::to_string(t.nbytes) + " bytes, expected " + std::to_string(size));
+    }
+    // Compare without adding, since a sum of sizes could overflow.
+    if (data_start > nbytes_ || expected > nbytes_ - data_start || size > nbytes_ - data_start - expected)
+      fail(Status::truncated_file, name + " needs " + std::to_string(size) + " bytes at byte " + std::to_string(data_start + expected) +
+                                       ", but the file has only " + std::to_string(nbytes_));
+    expected += align_up(size);
+  }
+  const uint64_t end = data_start + header_.tensors.back().offset + header_.tensors.back().nbytes;
+  if (nbytes_ != end)
+    fail(Status::bad_file, "expected the file to end after its last tensor at byte " + std::to_string(end) + ", found " +
+                               std::to_string(nbytes_) + " bytes");
+}
+
+void ModelFile::read_checksums(uint64_t data_start) {
+  const uint8_t* sums = bytes_ + data_start + header_.tensors.back().offset;  // uint32 [tensors + 1]
+  for (size_t i = 0; i < tensors_.size(); ++i) std::memcpy(&tensors_[i].crc32, sums + 4 * i, 4);
+  uint32_t claimed;
+  std::memcpy(&claimed, sums + 4 * tensors_.size(), 4);
+  const uint32_t found = crc32(bytes_, data_start);
+  require_undamaged();
+  if (claimed != found)
+    fail(Status::corrupt_file, "the header has the checksum " + std::to_string(found) + ", expected " + std::to_string(claimed) +
+                                   ": the file is damaged");
+}
+
+void ModelFile::check_gaps(uint64_t data_start) const {
+  const auto zeros = [&](uint64_t from, uint64_t to) {
+    return std::all_of(bytes_ + from, bytes_ + to, [](uint8_t b) { return b == 0; });
+  };
+  bool ok = zeros(header_.header_bytes, data_start);
+  for (const TensorView& t : tensors_) ok = ok && zeros(t.offset + t.nbytes, align_up(t.offset + t.nbytes));
+  if (!ok) fail(Status::bad_file, "the gaps between tensors have bytes other than zero");
+}
+
+const MetadataEntry* ModelFile::find_key(std::string_view key) const {
+  const auto it = keys_.find(key);
+  return it == keys_.end() ? nullptr : it->second;
+}
+
+const MetadataEntry& ModelFile::entry(std::string_view key, ValueType type, bool is_array) const {
+  const MetadataEntry* e = find_key(key);
+  if (!e) fail(Status::bad_file, "the key '" + std::string(key) + "' is missing");
+  if (e->type != type || e->is_array != is_array)
+    fail(Status::bad_file, "the key '" + std::string(key) + "' is of type " + e->describe_type() + ", expected " +
+                               (is_array ? "array of " : "") + value_type_name(type));
+  return *e;
+}
+
+uint32_t ModelFile::u32(std::string_view key) const { return entry(key, ValueType::u32, false).as<uint32_t>(); }
+float ModelFile::f32(std::string_view key) const { return entry(key, ValueType::f32, false).as<float>(); }
+bool ModelFile::boolean(std::string_view key) const { return entry(key, ValueType::boolean, false).as<uint8_t>() != 0; }
+std::string_view ModelFile::string(std::string_view key) const { return entry(key, ValueType::string, false).as_string(); }
+
+std::vector<uint32_t> ModelFile::u32_array(std::string_view key) const {
+  const MetadataEntry& e = entry(key, ValueType::u32, true);
+  std::vector<uint32_t> values(e.count);
+  for (uint64_t i = 0; i < e.count; ++i) values[i] = e.at<uint32_t>(i);
+  return values;
+}
+
+const TensorView* ModelFile::find_tensor(std::string_view name) const {
+  const auto it = names_.find(name);
+  return it == names_.end() ? nullptr : it->second;
+}
+
+const TensorView& ModelFile::tensor(std::string_view name) const {
+  const TensorView* t = find_tensor(name);
+  if (!t) fail(Status::bad_file, "the tensor '" + printable(name) + "' is missing");
+  return *t;
+}
+
+void ModelFile::require_undamaged() const {
+  if (damaged()) fail(Status::truncated_file, "the file shrank or could not be read while it was in use");
+}
+
+void ModelFile::verify() const {
+  for (const TensorView& t : tensors_) {
+    const uint32_t found = crc32(t.data, t.nbytes);
+    require_undamaged();
+    if (found != t.crc32)
+      fail(Status::corrupt_file, "tensor '" + printable(t.name) + "' has the checksum " + std::to_string(found) + ", expected " +
+                                     std::to_string(t.crc32));
+    const std::string fault = find_fault(*t.format, t.data, t.rows, t.columns);
+    require_undamaged();
+    if (!fault.empty()) fail(Status::corrupt_file, "tensor '" + printable(t.name) + "': " + fault);
+  }
+}
+
+}  // namespace q3e

@@ -1,0 +1,87 @@
+// A mapped .q3e file (docs/format.md): the only parser of the format.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/block_format.h"
+#include "base/error.h"
+#include "io/fault_guard.h"
+#include "io/gguf_reader.h"
+
+namespace q3e {
+
+// A tensor as it lies in the file.
+struct TensorView {
+  std::string_view name;
+  const BlockFormat* format;
+  uint32_t rows;
+  uint32_t columns;
+  const uint8_t* data;  // [nbytes], 64-byte aligned: panels as in docs/format.md, or float32 [columns] for a vector
+  uint64_t offset;      // of data, from the start of the file
+  uint64_t nbytes;
+  uint32_t crc32;       // that the file claims; only verify() compares it
+
+  const float* as_vector() const { return reinterpret_cast<const float*>(data); }
+};
+
+// Everything but the tensors' own bytes is checked when the file is opened, so that whoever reads the views needs no checks.
+class ModelFile {
+ public:
+  // Throws Error: io_error (cannot be opened or mapped), truncated_file, foreign_file, corrupt_file (the header's checksum), bad_file.
+  explicit ModelFile(const std::string& path);
+  ~ModelFile();
+  ModelFile(const ModelFile&) = delete;
+  ModelFile& operator=(const ModelFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  size_t nbytes() const { return nbytes_; }
+  const uint8_t* bytes() const { return bytes_; }
+
+  const std::vector<MetadataEntry>& metadata() const { return header_.metadata; }
+  const MetadataEntry* find_key(std::string_view key) const;  // null when absent
+  // Throw Error(bad_file) when the key is absent or has another type.
+  uint32_t u32(std::string_view key) const;
+  float f32(std::string_view key) const;
+  bool boolean(std::string_view key) const;
+  std::string_view string(std::string_view key) const;
+  std::vector<uint32_t> u32_array(std::string_view key) const;
+
+  const std::vector<TensorView>& tensors() const { return tensors_; }  // in the order of the file, without `checksums`
+  const TensorView* find_tensor(std::string_view name) const;          // null when absent
+  const TensorView& tensor(std::string_view name) const;               // throws Error(bad_file) when absent
+
+  // Reads every byte. Throws Error(corrupt_file) naming the first tensor whose checksum differs, whose scales or values are not
+  // finite, or whose w8 leaves int8; truncated_file when the file shrank.
+  void verify() const;
+
+  // The file shrank or could not be read while it was mapped: what was read since then may be zeros.
+  bool damaged() const { return guard_ && guard_->damaged(); }
+  void require_undamaged() const;  // throws Error(truncated_file)
+
+ private:
+  void map();
+  void unmap() noexcept;
+  void parse();
+  void read_tensor_table(uint64_t data_start);
+  void read_checksums(uint64_t data_start);
+  void check_gaps(uint64_t data_start) const;
+  const MetadataEntry& entry(std::string_view key, ValueType type, bool is_array) const;
+  [[noreturn]] void fail(Status status, const std::string& text) const;
+
+  std::string path_;
+  const uint8_t* bytes_ = nullptr;  // [nbytes_]
+  size_t nbytes_ = 0;
+  std::unique_ptr<FaultGuard> guard_;
+  GgufHeader header_;
+  std::vector<TensorView> tensors_;
+  std::unordered_map<std::string_view, const MetadataEntry*> keys_;
+  std::unordered_map<std::string_view, const TensorView*> names_;
+};
+
+}  // namespace q3e

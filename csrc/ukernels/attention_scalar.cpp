@@ -1,0 +1,78 @@
+#include "base/half.h"
+#include "ukernels/kernel_tiers.h"
+#include "ukernels/math_scalar.h"
+
+namespace q3e {
+namespace {
+
+float load_float(KvType type, const uint8_t* p, size_t i) {
+  if (type == KvType::int8) return static_cast<float>(static_cast<int8_t>(p[i]));
+  uint16_t h;
+  float f;
+  if (type == KvType::bf16) {
+    __builtin_memcpy(&h, p + 2 * i, 2);
+    return f32_from_bf16(h);
+  }
+  __builtin_memcpy(&f, p + 4 * i, 4);
+  return f;
+}
+
+// q . key of token `t` of a block, scaled.
+float score(const AttentionTask& a, const KvBlockLayout& layout, const uint8_t* block, size_t q_row, uint32_t t) {
+  const uint32_t d = a.head_dim;
+  const uint8_t* keys = block + layout.keys;
+  const size_t panel = size_t{t / kPanelRows} * kPanelRows * d, r = t % kPanelRows;
+  if (a.type == KvType::int8) {
+    const int8_t* q = static_cast<const int8_t*>(a.q) + q_row * d;
+    int32_t isum = 0;
+    for (uint32_t i = 0; i < d; ++i) isum += q[i] * static_cast<int8_t>(keys[panel + size_t{i / 4} * 64 + r * 4 + i % 4]);
+    return static_cast<float>(isum) * (a.q_scales[q_row] * load_float(KvType::f32, block + layout.key_scales, t));
+  }
+  const float* q = static_cast<const float*>(a.q) + q_row * d;
+  float acc = 0;
+  for (uint32_t i = 0; i < d; ++i) acc = fma_f32(load_float(a.type, keys, panel + size_t{i} * kPanelRows + r), q[i], acc);
+  return acc;
+}
+
+// One query row against the cache up to `position`.
+void attend_row(const AttentionTask& a, size_t q_row, uint32_t position, float* o) {
+  const uint32_t d = a.head_dim;
+  const KvBlockLayout layout = kv_block_layout(a.type, d);
+  float maximum = -1e30f, denominator = 0;
+  for (uint32_t i = 0; i < d; ++i) o[i] = 0;
+  for (uint32_t start = 0; start <= position; start += kKvBlock) {
+    const uint8_t* block = a.pages[start / kKvBlock] + a.offset;
+    const uint32_t n = position - start + 1 < kKvBlock ? position - start + 1 : kKvBlock;
+    float p[kKvBlock], lanes[16] = {};
+    float m = maximum;
+    for (uint32_t t = 0; t < n; ++t) {
+      p[t] = score(a, layout, block, q_row, t);
+      m = max_f32(p[t], m);
+    }
+    const float correction = exp_f32(maximum - m);
+    for (uint32_t t = 0; t < n; ++t) {
+      p[t] = exp_f32(p[t] - m);
+      lanes[t % 16] += p[t];
+    }
+    denominator = fma_f32(denominator, correction, fold_lanes(lanes));
+    maximum = m;
+    for (uint32_t i = 0; i < d; ++i) o[i] *= correction;
+    for (uint32_t t = 0; t < n; ++t) {
+      const float weight = a.type == KvType::int8 ? p[t] * load_float(KvType::f32, block + layout.value_scales, t) : p[t];
+      for (uint32_t i = 0; i < d; ++i) o[i] = fma_f32(load_float(a.type, block + layout.values, size_t{t} * d + i), weight, o[i]);
+    }
+  }
+  for (uint32_t i = 0; i < d; ++i) o[i] /= denominator;
+}
+
+}  // namespace
+
+void attention_scalar(const AttentionTask& a) {
+  for (uint32_t t = 0; t < a.tokens; ++t)
+    for (uint32_t g = 0; g < a.group; ++g) {
+      const size_t row = t * a.q_stride + g;
+      attend_row(a, row, a.position + t, a.out + row * a.head_dim);
+    }
+}
+
+}  // namespace q3e

@@ -1,0 +1,27 @@
+// Nothing but dot products on registers: the peak that GEMM kernels are held against. Not used by the engine.
+#pragma once
+
+#include <cstdint>
+
+namespace q3e {
+namespace {
+
+// Returns the operations done, two for a multiply-add.
+template <class S>
+int64_t dot_chain_simd(int64_t rounds, int32_t* result) {
+  constexpr int kChains = S::kTileTokens * S::kTilePanels;
+  int8_t quad[4] = {1, 2, 3, 4};
+  uint8_t bytes[64];
+  for (int i = 0; i < 64; ++i) bytes[i] = static_cast<uint8_t>(i);
+  typename S::W w = S::load_w(bytes);
+  typename S::I acc[kChains];
+  for (int c = 0; c < kChains; ++c) acc[c] = S::iset1(c);
+  for (int64_t i = 0; i < rounds; ++i)
+    for (int c = 0; c < kChains; ++c) acc[c] = S::dot_signed(acc[c], w, quad);
+  for (int c = 1; c < kChains; ++c) acc[0] = S::iadd(acc[0], acc[c]);
+  *result = S::ifold(acc[0]);
+  return rounds * kChains * 16 * 4 * 2;
+}
+
+}  // namespace
+}  // namespace q3e

@@ -1,0 +1,254 @@
+// Matrix products of packed weights, for any tier's vocabulary S (simd_<isa>.h). The 16 rows of a panel are the lanes, so no sum crosses lanes.
+//
+// Few tokens: weights are unpacked into registers and used at once. More tokens: one block of K of up to four panels is unpacked into
+// scratch (it stays in L1) and serves every token of the call.
+#pragma once
+
+#include <cstring>
+
+#include "base/half.h"
+#include "ukernels/kernels.h"
+
+namespace q3e {
+namespace {
+
+inline constexpr uint32_t kDirectTokens = 4;          // up to here weights go straight from memory to the dot products
+inline constexpr size_t kPrefetchBytes = 2048;        // ahead of the stream of quants
+
+// Unpack<S, kind>: the eight weight vectors (quads of k) of one run of 32 columns, and which dot product they take.
+template <class S, FormatKind kind>
+struct Unpack;
+
+template <class S>
+struct Unpack<S, FormatKind::q8> {
+  static constexpr bool kSigned = true;
+  static constexpr int32_t kBias = S::kSignedBias;
+  template <class Use>
+  static void run(const MatrixView& w, const uint8_t* panel, uint32_t k, Use&& use) {
+    const uint8_t* quants = panel + w.layout.quants + size_t{k} * 16;
+    for (uint32_t i = 0; i < 8; ++i) use(i, S::load_signed(quants + i * 64));
+    S::prefetch(quants + kPrefetchBytes);
+  }
+};
+
+template <class S>
+struct UnpackNibbles {
+  static constexpr bool kSigned = false;
+  template <class Use>
+  static void run(const MatrixView& w, const uint8_t* panel, uint32_t k, Use&& use) {
+    const uint8_t* quants = panel + w.layout.quants + size_t{k} * 8;
+    for (uint32_t i = 0; i < 4; ++i) {
+      const typename S::W pairs = S::load_w(quants + i * 64);
+      use(2 * i, S::low_nibbles(pairs));
+      use(2 * i + 1, S::high_nibbles(pairs));
+    }
+  }
+};
+template <class S>
+struct Unpack<S, FormatKind::q4g> : UnpackNibbles<S> {
+  static constexpr int32_t kBias = 8;
+};
+template <class S>
+struct Unpack<S, FormatKind::q4a> : UnpackNibbles<S> {
+  static constexpr int32_t kBias = 0;
+};
+
+template <class S>
+struct Unpack<S, FormatKind::q4z> {
+  static constexpr bool kSigned = true;
+  static constexpr int32_t kBias = S::kSignedBias;
+  template <class Use>
+  static void run(const MatrixView& w, const uint8_t* panel, uint32_t k, Use&& use) {
+    const uint32_t groups = kSuperBlock / w.format->group, b = k / kSuperBlock, g = k % kSuperBlock / w.format->group;
+    const auto group = S::load_group(panel + w.layout.sub_scale + size_t{b} * kPanelRows * groups / 2,
+                                     panel + w.layout.sub_offset + size_t{b} * kPanelRows * groups, groups, g);
+    const uint8_t* quants = panel + w.layout.quants + size_t{k} * 8;
+    for (uint32_t i = 0; i < 4; ++i) {
+      S::prefetch(quants + i * 64 + kPrefetchBytes);
+      const typename S::W pairs = S::load_w(quants + i * 64);
+      use(2 * i, S::scale_nibbles(S::low_nibbles(pairs), group));
+      use(2 * i + 1, S::scale_nibbles(S::high_nibbles(pairs), group));
+    }
+  }
+};
+
+template <class S, bool is_signed>
+typename S::I dot(typename S::I acc, typename S::W w, const int8_t* a) {
+  if constexpr (is_signed) return S::dot_signed(acc, w, a);
+  return S::dot_nibbles(acc, w, a);
+}
+
+// acc + d * sa * (isum - bias * sum) [+ m * sa * sum]: the one float step of a block.
+template <class S, FormatKind kind>
+typename S::F finish_block(typename S::F acc, typename S::I isum, typename S::F d, typename S::F m, float sa, int32_t sum) {
+  if constexpr (Unpack<S, kind>::kBias != 0) isum = S::isub(isum, S::iset1(Unpack<S, kind>::kBias * sum));
+  acc = S::fma(S::to_float(isum), S::mul(d, S::set1(sa)), acc);
+  if constexpr (kind == FormatKind::q4a) acc = S::fma(S::set1(static_cast<float>(sum)), S::mul(m, S::set1(sa)), acc);
+  return acc;
+}
+
+template <class S, FormatKind kind>
+typename S::F load_minimum(const MatrixView& w, const uint8_t* panel, uint32_t b) {
+  if constexpr (kind == FormatKind::q4a) return S::load_f16(panel + w.layout.minimum + size_t{b} * 32);
+  return S::zero();
+}
+
+// Up to kDirectTokens tokens, one panel.
+template <class S, FormatKind kind, int NT>
+void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& a, uint32_t token, float* out, size_t out_stride) {
+  using U = Unpack<S, kind>;
+  const uint32_t block = w.format->block, blocks = w.layout.blocks;
+  const int8_t* quants = a.quants + size_t{token} * a.columns;
+  typename S::F acc[NT];
+  for (int t = 0; t < NT; ++t) acc[t] = S::zero();
+  for (uint32_t b = 0; b < blocks; ++b) {
+    const uint32_t end = (b + 1) * block < w.columns ? (b + 1) * block : w.columns;
+    typename S::I even[NT], odd[NT];  // two chains, so that the dot products do not wait for each other
+    for (int t = 0; t < NT; ++t) even[t] = odd[t] = S::izero();
+    for (uint32_t k = b * block; k < end; k += kColumnUnit)
+      U::run(w, panel, k, [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
+        for (int t = 0; t < NT; ++t) {
+          typename S::I& sum = quad % 2 ? odd[t] : even[t];
+          sum = dot<S, U::kSigned>(sum, v, quants + size_t(t) * a.columns + k + quad * 4);
+        }
+      });
+    const typename S::F d = S::load_f16(panel + w.layout.scale + size_t{b} * 32), m = load_minimum<S, kind>(w, panel, b);
+    for (int t = 0; t < NT; ++t) {
+      const size_t at = size_t{token + t} * blocks + b;
+      acc[t] = finish_block<S, kind>(acc[t], S::iadd(even[t], odd[t]), d, m, a.scales[at], a.sums[at]);
+    }
+  }
+  for (int t = 0; t < NT; ++t) S::store(out + size_t{token + t} * out_stride, acc[t]);
+}
+
+// scratch [K of the block / 4][panels] vectors -> NT tokens x NP panels, added to out.
+template <class S, FormatKind kind, int NT, int NP>
+void gemm_tile(const MatrixView& w, const uint8_t* const* panels, uint32_t b, const uint8_t* scratch, uint32_t quads, uint32_t stride,
+               const Activations& a, uint32_t token, float* out, size_t out_stride) {
+  using U = Unpack<S, kind>;
+  typename S::I acc[NT][NP];
+  for (int t = 0; t < NT; ++t)
+    for (int p = 0; p < NP; ++p) acc[t][p] = S::izero();
+  const int8_t* quants = a.quants + size_t{token} * a.columns + size_t{b} * w.format->block;
+  for (uint32_t q = 0; q < quads; ++q) {
+    typename S::W v[NP];
+    for (int p = 0; p < NP; ++p) v[p] = S::load_w(scratch + (size_t{q} * stride + p) * 64);
+    for (int t = 0; t < NT; ++t)
+      for (int p = 0; p < NP; ++p) acc[t][p] = dot<S, U::kSigned>(acc[t][p], v[p], quants + size_t(t) * a.columns + q * 4);
+  }
+  for (int p = 0; p < NP; ++p) {
+    const typename S::F d = S::load_f16(panels[p] + w.layout.scale + size_t{b} * 32), m = load_minimum<S, kind>(w, panels[p], b);
+    for (int t = 0; t < NT; ++t) {
+      const size_t at = size_t{token + t} * w.layout.blocks + b;
+      float* o = out + size_t{token + t} * out_stride + p * kPanelRows;
+      const typename S::F before = b == 0 ? S::zero() : S::load(o);
+      S::store(o, finish_block<S, kind>(before, acc[t][p], d, m, a.scales[at], a.sums[at]));
+    }
+  }
+}
+
+// Calls f.operator()<n>() for a run-time n in 1..N.
+template <int N, class Fn>
+void with_count(int n, Fn&& f) {
+  if constexpr (N > 0) {
+    if (n == N)
+      f.template operator()<N>();
+    else
+      with_count<N - 1>(n, f);
+  }
+}
+
+template <class S, FormatKind kind>
+void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Activations& a, float* out, size_t out_stride, uint8_t* scratch) {
+  const uint8_t* panels[kGemmPanels];
+  for (uint32_t p = 0; p < count; ++p) panels[p] = w.data + (first + p) * w.layout.bytes;
+  const uint32_t block = w.format->block;
+  for (uint32_t b = 0; b < w.layout.blocks; ++b) {
+    const uint32_t begin = b * block, end = begin + block < w.columns ? begin + block : w.columns;
+    for (uint32_t p = 0; p < count; ++p)
+      for (uint32_t k = begin; k < end; k += kColumnUnit)
+        Unpack<S, kind>::run(w, panels[p], k, [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
+          S::store_w(scratch + ((size_t{k - begin} / 4 + quad) * count + p) * 64, v);
+        });
+    const uint32_t quads = (end - begin) / 4;
+    for (uint32_t p = 0; p < count; p += S::kTilePanels) {
+      const int np = count - p < S::kTilePanels ? static_cast<int>(count - p) : S::kTilePanels;
+      with_count<S::kTilePanels>(np, [&]<int NP>() {
+        for (uint32_t t = 0; t < a.tokens; t += S::kTileTokens) {
+          const int nt = a.tokens - t < S::kTileTokens ? static_cast<int>(a.tokens - t) : S::kTileTokens;
+          with_count<S::kTileTokens>(nt, [&]<int NT>() {
+            gemm_tile<S, kind, NT, NP>(w, panels + p, b, scratch + p * 64, quads, count, a, t, out + p * kPanelRows, out_stride);
+          });
+        }
+      });
+    }
+  }
+}
+
+template <class S, FormatKind kind>
+void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
+                      uint8_t* scratch) {
+  if (a.tokens > kDirectTokens) {
+    gemm_panels<S, kind>(w, first, last - first, a, out, out_stride, scratch);
+    return;
+  }
+  with_count<kDirectTokens>(static_cast<int>(a.tokens), [&]<int NT>() {
+    for (uint32_t p = first; p < last; ++p)
+      direct_panel<S, kind, NT>(w, w.data + p * w.layout.bytes, a, 0, out + (p - first) * kPanelRows, out_stride);
+  });
+}
+
+// Unquantized weights: one fma chain over ascending k for each row and token.
+template <class S, FormatKind kind, int NT, int NP>
+void float_tile(const MatrixView& w, uint32_t first, const Activations& a, uint32_t token, float* out, size_t out_stride) {
+  const size_t width = kind == FormatKind::bf16 ? 2 : 4;
+  const uint8_t* panels[NP];
+  for (int p = 0; p < NP; ++p) panels[p] = w.data + (first + p) * w.layout.bytes + w.layout.quants;
+  const float* x = a.values + size_t{token} * a.columns;
+  typename S::F acc[NT][NP];
+  for (int t = 0; t < NT; ++t)
+    for (int p = 0; p < NP; ++p) acc[t][p] = S::zero();
+  for (uint32_t k = 0; k < w.columns; ++k)
+    for (int p = 0; p < NP; ++p) {
+      const uint8_t* at = panels[p] + size_t{k} * kPanelRows * width;
+      typename S::F v;
+      if constexpr (kind == FormatKind::bf16)
+        v = S::load_bf16(at);
+      else
+        v = S::load(reinterpret_cast<const float*>(at));
+      for (int t = 0; t < NT; ++t) acc[t][p] = S::fma(v, S::set1(x[size_t(t) * a.columns + k]), acc[t][p]);
+    }
+  for (int t = 0; t < NT; ++t)
+    for (int p = 0; p < NP; ++p) S::store(out + size_t{token + t} * out_stride + p * kPanelRows, acc[t][p]);
+}
+
+template <class S, FormatKind kind>
+void matmul_float(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride) {
+  for (uint32_t p = first; p < last; p += S::kTilePanels) {
+    const int np = last - p < S::kTilePanels ? static_cast<int>(last - p) : S::kTilePanels;
+    with_count<S::kTilePanels>(np, [&]<int NP>() {
+      for (uint32_t t = 0; t < a.tokens; t += S::kTileTokens) {
+        const int nt = a.tokens - t < S::kTileTokens ? static_cast<int>(a.tokens - t) : S::kTileTokens;
+        with_count<S::kTileTokens>(nt, [&]<int NT>() {
+          float_tile<S, kind, NT, NP>(w, p, a, t, out + size_t{p - first} * kPanelRows, out_stride);
+        });
+      }
+    });
+  }
+}
+
+template <class S>
+void matmul_simd(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride, uint8_t* scratch) {
+  switch (w.format->kind) {
+    case FormatKind::f32: return matmul_float<S, FormatKind::f32>(w, first, last, a, out, out_stride);
+    case FormatKind::bf16: return matmul_float<S, FormatKind::bf16>(w, first, last, a, out, out_stride);
+    case FormatKind::q8: return matmul_quantized<S, FormatKind::q8>(w, first, last, a, out, out_stride, scratch);
+    case FormatKind::q4g: return matmul_quantized<S, FormatKind::q4g>(w, first, last, a, out, out_stride, scratch);
+    case FormatKind::q4a: return matmul_quantized<S, FormatKind::q4a>(w, first, last, a, out, out_stride, scratch);
+    case FormatKind::q4z: return matmul_quantized<S, FormatKind::q4z>(w, first, last, a, out, out_stride, scratch);
+    case FormatKind::vector: return;
+  }
+}
+
+}  // namespace
+}  // namespace q3e

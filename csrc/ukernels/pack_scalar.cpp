@@ -1,0 +1,10 @@
+// The quantizers on the compiler's baseline; the twin that the others are compared with.
+#include "ukernels/pack_impl.h"
+
+namespace q3e {
+
+bool pack_panel_scalar(const BlockFormat& format, SourceType type, const void* rows, uint32_t row_count, uint32_t columns, uint8_t* panel) {
+  return pack_panel(format, type, rows, row_count, columns, panel);
+}
+
+}  // namespace q3e

@@ -1,0 +1,76 @@
+// A token's projections become its query and its entry of the KV cache.
+#include "base/half.h"
+#include "ukernels/kernel_tiers.h"
+#include "ukernels/math_scalar.h"
+
+namespace q3e {
+namespace {
+
+// Bias, RMSNorm and rotation of one head into y[head_dim].
+void rotate_head(const RopeTask& t, const float* x, const float* bias, const float* weight, float* y) {
+  const uint32_t d = t.head_dim, half = d / 2;
+  for (uint32_t i = 0; i < d; ++i) y[i] = bias ? x[i] + bias[i] : x[i];
+  if (weight) rmsnorm_scalar(y, weight, d, t.eps, y);
+  const float *c = t.cos_sin, *s = t.cos_sin + half;
+  for (uint32_t i = 0; i < half; ++i) {
+    const float a = y[i], b = y[i + half];
+    y[i] = fma_f32(-b, s[i], a * c[i]);
+    y[i + half] = fma_f32(a, s[i], b * c[i]);
+  }
+}
+
+void store_row(KvType type, const float* y, uint32_t n, uint8_t* row, float* scale) {
+  if (type == KvType::int8) {
+    int32_t sum;
+    quantize_scalar(y, n, n, reinterpret_cast<int8_t*>(row), scale, &sum);
+    return;
+  }
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint16_t h = bf16_from_f32(y[i]);
+    if (type == KvType::bf16)
+      __builtin_memcpy(row + 2 * i, &h, 2);
+    else
+      __builtin_memcpy(row + 4 * i, y + i, 4);
+  }
+}
+
+// Element i of the key of token `row` in a block: see KvBlockLayout.
+void store_key(KvType type, const float* y, uint32_t d, uint8_t* keys, float* scales, uint32_t row) {
+  uint8_t packed[kMaxHeadDim * 4];
+  store_row(type, y, d, packed, scales ? scales + row : nullptr);
+  const size_t width = type == KvType::int8 ? 1 : type == KvType::bf16 ? 2 : 4;
+  const size_t unit = type == KvType::int8 ? 4 : width;  // bytes of one row that lie side by side
+  uint8_t* panel = keys + size_t{row / kPanelRows} * kPanelRows * d * width;
+  for (size_t at = 0; at < d * width; at += unit) __builtin_memcpy(panel + at * kPanelRows + row % kPanelRows * unit, packed + at, unit);
+}
+
+}  // namespace
+
+void qk_norm_rope_scalar(const RopeTask& t) {
+  const uint32_t d = t.head_dim;
+  const float root = 1.0f / std::sqrt(static_cast<float>(d));
+  const KvBlockLayout layout = kv_block_layout(t.type, d);
+  float y[kMaxHeadDim];
+  for (uint32_t h = 0; h < t.heads; ++h) {
+    rotate_head(t, t.qkv + size_t{h} * d, t.bias ? t.bias + size_t{h} * d : nullptr, t.q_weight, y);
+    if (t.type == KvType::int8) {
+      store_row(t.type, y, d, static_cast<uint8_t*>(t.q) + size_t{h} * d, t.q_scales + h);
+      t.q_scales[h] *= root;
+    } else {
+      for (uint32_t i = 0; i < d; ++i) static_cast<float*>(t.q)[size_t{h} * d + i] = y[i] * root;
+    }
+  }
+  for (uint32_t h = 0; h < t.kv_heads; ++h) {
+    uint8_t* block = t.page + h * layout.bytes;
+    const size_t k = size_t{t.heads + h} * d, v = size_t{t.heads + t.kv_heads + h} * d;
+    float* key_scales = t.type == KvType::int8 ? reinterpret_cast<float*>(block + layout.key_scales) : nullptr;
+    float* value_scales = t.type == KvType::int8 ? reinterpret_cast<float*>(block + layout.value_scales) : nullptr;
+    rotate_head(t, t.qkv + k, t.bias ? t.bias + k : nullptr, t.k_weight, y);
+    store_key(t.type, y, d, block + layout.keys, key_scales, t.row);
+    for (uint32_t i = 0; i < d; ++i) y[i] = t.bias ? t.qkv[v + i] + t.bias[v + i] : t.qkv[v + i];
+    const size_t width = t.type == KvType::int8 ? 1 : t.type == KvType::bf16 ? 2 : 4;
+    store_row(t.type, y, d, block + layout.values + size_t{t.row} * d * width, value_scales ? value_scales + t.row : nullptr);
+  }
+}
+
+}  // namespace q3e

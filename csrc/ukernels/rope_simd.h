@@ -1,0 +1,95 @@
+// A token's projections become its query and its entry of the KV cache, for any tier's vocabulary S.
+#pragma once
+
+#include <cstring>
+
+#include "base/half.h"
+#include "ukernels/kernels.h"
+#include "ukernels/norm_simd.h"
+
+namespace q3e {
+namespace {
+
+template <class S>
+void add_bias_simd(const float* x, const float* bias, uint32_t n, float* y) {
+  for (uint32_t i = 0; i < n; i += 16) S::store(y + i, bias ? S::add(S::load(x + i), S::load(bias + i)) : S::load(x + i));
+}
+
+// head_dim is a multiple of 32, so both halves are whole vectors.
+template <class S>
+void rotate_head_simd(const RopeTask& t, const float* x, const float* bias, const float* weight, float* y) {
+  const uint32_t half = t.head_dim / 2;
+  add_bias_simd<S>(x, bias, t.head_dim, y);
+  if (weight) rmsnorm_simd<S>(y, weight, t.head_dim, t.eps, y);
+  for (uint32_t i = 0; i < half; i += 16) {
+    const typename S::F a = S::load(y + i), b = S::load(y + i + half);
+    const typename S::F c = S::load(t.cos_sin + i), s = S::load(t.cos_sin + half + i);
+    S::store(y + i, S::fnma(b, s, S::mul(a, c)));
+    S::store(y + i + half, S::fma(a, s, S::mul(b, c)));
+  }
+}
+
+template <class S>
+void store_row_simd(KvType type, const float* y, uint32_t n, uint8_t* row, float* scale) {
+  if (type == KvType::int8) {
+    int32_t sum;
+    quantize_block_simd<S>(y, n, reinterpret_cast<int8_t*>(row), scale, &sum);
+  } else if (type == KvType::f32) {
+    std::memcpy(row, y, size_t{n} * 4);
+  } else {
+    for (uint32_t i = 0; i < n; ++i) {
+      const uint16_t h = bf16_from_f32(y[i]);
+      std::memcpy(row + 2 * i, &h, 2);
+    }
+  }
+}
+
+// One token's key goes into a panel of 16 tokens: units of `unit` bytes, 16 of them apart.
+template <int unit>
+void scatter_key(const uint8_t* packed, size_t bytes, uint8_t* at) {
+  for (size_t i = 0; i < bytes; i += unit, at += unit * kPanelRows) std::memcpy(at, packed + i, unit);
+}
+
+template <class S>
+void store_key_simd(KvType type, const float* y, uint32_t d, uint8_t* keys, float* scale, uint32_t row) {
+  alignas(64) uint8_t packed[kMaxHeadDim * 4];
+  store_row_simd<S>(type, y, d, packed, scale);
+  const size_t width = type == KvType::int8 ? 1 : type == KvType::bf16 ? 2 : 4;
+  uint8_t* panel = keys + size_t{row / kPanelRows} * kPanelRows * d * width;
+  if (type == KvType::bf16)
+    scatter_key<2>(packed, d * width, panel + row % kPanelRows * 2);
+  else
+    scatter_key<4>(packed, d * width, panel + row % kPanelRows * 4);
+}
+
+template <class S>
+void qk_norm_rope_simd(const RopeTask& t) {
+  const uint32_t d = t.head_dim;
+  const float root = 1.0f / __builtin_sqrtf(static_cast<float>(d));
+  const KvBlockLayout layout = kv_block_layout(t.type, d);
+  const size_t width = t.type == KvType::int8 ? 1 : t.type == KvType::bf16 ? 2 : 4;
+  alignas(64) float y[kMaxHeadDim];
+  for (uint32_t h = 0; h < t.heads; ++h) {
+    const size_t at = size_t{h} * d;
+    rotate_head_simd<S>(t, t.qkv + at, t.bias ? t.bias + at : nullptr, t.q_weight, y);
+    if (t.type == KvType::int8) {
+      store_row_simd<S>(t.type, y, d, static_cast<uint8_t*>(t.q) + at, t.q_scales + h);
+      t.q_scales[h] *= root;
+    } else {
+      for (uint32_t i = 0; i < d; i += 16) S::store(static_cast<float*>(t.q) + at + i, S::mul(S::load(y + i), S::set1(root)));
+    }
+  }
+  for (uint32_t h = 0; h < t.kv_heads; ++h) {
+    uint8_t* block = t.page + h * layout.bytes;
+    const size_t k = size_t{t.heads + h} * d, v = size_t{t.heads + t.kv_heads + h} * d;
+    float* key_scales = reinterpret_cast<float*>(block + layout.key_scales);
+    float* value_scales = reinterpret_cast<float*>(block + layout.value_scales);
+    rotate_head_simd<S>(t, t.qkv + k, t.bias ? t.bias + k : nullptr, t.k_weight, y);
+    store_key_simd<S>(t.type, y, d, block + layout.keys, key_scales + t.row, t.row);
+    add_bias_simd<S>(t.qkv + v, t.bias ? t.bias + v : nullptr, d, y);
+    store_row_simd<S>(t.type, y, d, block + layout.values + size_t{t.row} * d * width, value_scales + t.row);
+  }
+}
+
+}  // namespace
+}  // namespace q3e

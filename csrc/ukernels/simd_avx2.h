@@ -1,0 +1,166 @@
+// The AVX2 vocabulary of the SIMD kernels: 16 lanes in two registers. See simd_avx512.h for what each word means.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace q3e {
+namespace {
+
+struct Avx2 {
+  struct F {
+    __m256 lo, hi;
+  };
+  struct I {
+    __m256i lo, hi;
+  };
+  using W = I;  // int8 or uint8 [16 rows][4 k]
+
+  static constexpr int kTileTokens = 3, kTilePanels = 1;
+  static constexpr int kTileRows = 2, kTileVectors = 2;
+  static constexpr int32_t kSignedBias = 0;
+
+  static F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static F set1(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
+  static F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static void store(float* p, F v) {
+    _mm256_storeu_ps(p, v.lo);
+    _mm256_storeu_ps(p + 8, v.hi);
+  }
+  static F add(F a, F b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+  static F sub(F a, F b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+  static F mul(F a, F b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+  static F div(F a, F b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+  static F fma(F a, F b, F c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+  static F fnma(F a, F b, F c) { return {_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)}; }
+  static F max(F a, F b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+  static F min(F a, F b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+  static F abs(F a) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+  }
+  static F negate(F a) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_xor_ps(sign, a.lo), _mm256_xor_ps(sign, a.hi)};
+  }
+  static float fold(F a) {
+    const __m256 v8 = _mm256_add_ps(a.lo, a.hi);
+    const __m128 v4 = _mm_add_ps(_mm256_castps256_ps128(v8), _mm256_extractf128_ps(v8, 1));
+    const __m128 v2 = _mm_add_ps(v4, _mm_movehl_ps(v4, v4));
+    return _mm_cvtss_f32(_mm_add_ss(v2, _mm_shuffle_ps(v2, v2, 1)));
+  }
+  static float fold_max(F a) {
+    const __m256 v8 = _mm256_max_ps(a.lo, a.hi);
+    const __m128 v4 = _mm_max_ps(_mm256_castps256_ps128(v8), _mm256_extractf128_ps(v8, 1));
+    const __m128 v2 = _mm_max_ps(v4, _mm_movehl_ps(v4, v4));
+    return _mm_cvtss_f32(_mm_max_ss(v2, _mm_shuffle_ps(v2, v2, 1)));
+  }
+  static F first_lanes(F a, uint32_t n, F v) {
+    const __m256i count = _mm256_set1_epi32(static_cast<int>(n)), lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256 lo = _mm256_castsi256_ps(_mm256_cmpgt_epi32(count, lanes));
+    const __m256 hi = _mm256_castsi256_ps(_mm256_cmpgt_epi32(count, _mm256_add_epi32(lanes, _mm256_set1_epi32(8))));
+    return {_mm256_blendv_ps(v.lo, a.lo, lo), _mm256_blendv_ps(v.hi, a.hi, hi)};
+  }
+  static __m128i load128(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+  static __m256i load256(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static F load_f16(const uint8_t* p) { return {_mm256_cvtph_ps(load128(p)), _mm256_cvtph_ps(load128(p + 16))}; }
+  static F load_bf16(const uint8_t* p) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p + 16)), 16))};
+  }
+  static F load_s8(const uint8_t* p) {
+    const __m128i b = load128(p);
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8)))};
+  }
+
+  static I izero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static I iset1(int32_t v) { return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)}; }
+  static I iadd(I a, I b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
+  static I isub(I a, I b) { return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)}; }
+  static F to_float(I a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+  static I to_int(F a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
+  static F power_of_two(F n) {
+    const I i = iadd(to_int(n), iset1(127));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(i.lo, 23)), _mm256_castsi256_ps(_mm256_slli_epi32(i.hi, 23))};
+  }
+  static F round(F a) {
+    return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+            _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  }
+  static void store_s8(int8_t* p, I a) {
+    const __m128i lo = _mm_packs_epi32(_mm256_castsi256_si128(a.lo), _mm256_extracti128_si256(a.lo, 1));
+    const __m128i hi = _mm_packs_epi32(_mm256_castsi256_si128(a.hi), _mm256_extracti128_si256(a.hi, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(lo, hi));
+  }
+  static int32_t ifold(I a) {
+    const __m256i v8 = _mm256_add_epi32(a.lo, a.hi);
+    const __m128i v4 = _mm_add_epi32(_mm256_castsi256_si128(v8), _mm256_extracti128_si256(v8, 1));
+    const __m128i v2 = _mm_add_epi32(v4, _mm_unpackhi_epi64(v4, v4));
+    return _mm_cvtsi128_si32(_mm_add_epi32(v2, _mm_shuffle_epi32(v2, 1)));
+  }
+
+  static W load_w(const uint8_t* p) { return {load256(p), load256(p + 32)}; }
+  static W load_signed(const uint8_t* p) { return load_w(p); }
+  static void store_w(uint8_t* p, W w) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), w.lo);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), w.hi);
+  }
+  static void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+  static W low_nibbles(W w) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(w.lo, mask), _mm256_and_si256(w.hi, mask)};
+  }
+  static W high_nibbles(W w) { return low_nibbles({_mm256_srli_epi16(w.lo, 4), _mm256_srli_epi16(w.hi, 4)}); }
+
+  struct Group {
+    W scale, offset;
+  };
+  static Group load_group(const uint8_t* sub_scales, const uint8_t* offsets, uint32_t groups, uint32_t g) {
+    I s;
+    if (groups == 8) {
+      s = load_w(sub_scales);
+    } else {
+      s = {_mm256_cvtepu16_epi32(load128(sub_scales)), _mm256_cvtepu16_epi32(load128(sub_scales + 16))};
+    }
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(4 * g));
+    const __m256i nibble = _mm256_set1_epi32(15), one = _mm256_set1_epi32(1);
+    const __m256i select = _mm256_add_epi32(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
+                                            _mm256_set1_epi32(static_cast<int>(0x01010101u * (g % 4))));
+    const W z = load_w(offsets + size_t{g / 4} * 64);
+    const auto spread = [&](__m256i v) {
+      v = _mm256_add_epi32(_mm256_and_si256(_mm256_srl_epi32(v, shift), nibble), one);
+      return _mm256_or_si256(v, _mm256_slli_epi32(v, 16));
+    };
+    return {{spread(s.lo), spread(s.hi)}, {_mm256_shuffle_epi8(z.lo, select), _mm256_shuffle_epi8(z.hi, select)}};
+  }
+  static W scale_nibbles(W q, const Group& g) {
+    return {_mm256_add_epi8(_mm256_mullo_epi16(q.lo, g.scale.lo), g.offset.lo),
+            _mm256_add_epi8(_mm256_mullo_epi16(q.hi, g.scale.hi), g.offset.hi)};
+  }
+
+  static __m256i broadcast(const int8_t* a) {
+    int32_t quad;
+    __builtin_memcpy(&quad, a, 4);
+    return _mm256_set1_epi32(quad);
+  }
+  // |w| * sign(a, w): at most 128 * 127 * 2, so maddubs cannot saturate; a is in -127..127.
+  static __m256i madd_signed(__m256i acc, __m256i w, __m256i a) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static I dot_signed(I acc, W w, const int8_t* a) {
+    const __m256i v = broadcast(a);
+    return {madd_signed(acc.lo, w.lo, v), madd_signed(acc.hi, w.hi, v)};
+  }
+  // Weights in 0..15: maddubs reaches 15 * 127 * 2 only.
+  static I dot_nibbles(I acc, W w, const int8_t* a) {
+    const __m256i v = broadcast(a), one = _mm256_set1_epi16(1);
+    return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(_mm256_maddubs_epi16(w.lo, v), one)),
+            _mm256_add_epi32(acc.hi, _mm256_madd_epi16(_mm256_maddubs_epi16(w.hi, v), one))};
+  }
+};
+
+}  // namespace
+}  // namespace q3e

@@ -1,0 +1,109 @@
+// The AVX-512 VNNI vocabulary of the SIMD kernels: 16 float lanes, 16 int32 lanes, 64 weight bytes, one register each.
+// Everything has internal linkage: this header is compiled with its tier's flags only.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace q3e {
+namespace {
+
+struct Avx512 {
+  using F = __m512;   // 16 float32
+  using I = __m512i;  // 16 int32
+  using W = __m512i;  // uint8 [16 rows][4 k]; signed weights are stored + 128
+
+  // Register tiles: tokens x panels of a matmul, rows x vectors of attention.
+  static constexpr int kTileTokens = 6, kTilePanels = 4;
+  static constexpr int kTileRows = 6, kTileVectors = 4;
+  static constexpr int32_t kSignedBias = 128;  // what a signed W carries on every weight
+
+  static F zero() { return _mm512_setzero_ps(); }
+  static F set1(float v) { return _mm512_set1_ps(v); }
+  static F load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+  static F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm512_div_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F fnma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
+  static F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static F abs(F a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
+  static F negate(F a) { return _mm512_xor_ps(_mm512_set1_ps(-0.0f), a); }
+  static float fold(F a) {
+    const __m256 v8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    const __m128 v4 = _mm_add_ps(_mm256_castps256_ps128(v8), _mm256_extractf128_ps(v8, 1));
+    const __m128 v2 = _mm_add_ps(v4, _mm_movehl_ps(v4, v4));
+    return _mm_cvtss_f32(_mm_add_ss(v2, _mm_shuffle_ps(v2, v2, 1)));
+  }
+  static float fold_max(F a) { return _mm512_reduce_max_ps(a); }
+  // The first n lanes of a, v in the others.
+  static F first_lanes(F a, uint32_t n, F v) {
+    return n >= 16 ? a : _mm512_mask_blend_ps(static_cast<__mmask16>((1u << n) - 1u), v, a);
+  }
+  static F load_f16(const uint8_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static F load_bf16(const uint8_t* p) {
+    const __m512i h = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(h, 16));
+  }
+  static F load_s8(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+
+  static I izero() { return _mm512_setzero_si512(); }
+  static I iset1(int32_t v) { return _mm512_set1_epi32(v); }
+  static I iadd(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I isub(I a, I b) { return _mm512_sub_epi32(a, b); }
+  static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
+  static I to_int(F a) { return _mm512_cvtps_epi32(a); }  // round to nearest even
+  static F power_of_two(F n) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+  }
+  static F round(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static void store_s8(int8_t* p, I a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a)); }
+  static int32_t ifold(I a) { return _mm512_reduce_add_epi32(a); }
+
+  static W load_w(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static W load_signed(const uint8_t* p) { return _mm512_xor_si512(load_w(p), _mm512_set1_epi8(-128)); }
+  static void store_w(uint8_t* p, W w) { _mm512_storeu_si512(p, w); }
+  static void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+  static W low_nibbles(W w) { return _mm512_and_si512(w, _mm512_set1_epi8(15)); }
+  static W high_nibbles(W w) { return _mm512_and_si512(_mm512_srli_epi16(w, 4), _mm512_set1_epi8(15)); }
+
+  // Sub-scales and offsets of one group of q4z, spread over the four bytes of each row.
+  struct Group {
+    W scale;   // uint16 [16][2], both s
+    W offset;  // int8 [16][4], all z, + 128
+  };
+  static Group load_group(const uint8_t* sub_scales, const uint8_t* offsets, uint32_t groups, uint32_t g) {
+    __m512i s;
+    if (groups == 8) {
+      s = _mm512_loadu_si512(sub_scales);
+    } else {
+      s = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(sub_scales)));
+    }
+    s = _mm512_and_si512(_mm512_srl_epi32(s, _mm_cvtsi32_si128(static_cast<int>(4 * g))), _mm512_set1_epi32(15));
+    s = _mm512_add_epi32(s, _mm512_set1_epi32(1));
+    s = _mm512_or_si512(s, _mm512_slli_epi32(s, 16));
+    const __m512i select = _mm512_add_epi32(_mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0),
+                                            _mm512_set1_epi32(static_cast<int>(0x01010101u * (g % 4))));
+    const __m512i z = _mm512_shuffle_epi8(load_signed(offsets + size_t{g / 4} * 64), select);
+    return {s, z};
+  }
+  static W scale_nibbles(W q, const Group& g) { return _mm512_add_epi8(_mm512_mullo_epi16(q, g.scale), g.offset); }
+
+  // acc += sum over 4 k of w * a, a being four int8 of one token.
+  static I dot_signed(I acc, W w, const int8_t* a) { return dot_nibbles(acc, w, a); }
+  static I dot_nibbles(I acc, W w, const int8_t* a) {
+    int32_t quad;
+    __builtin_memcpy(&quad, a, 4);
+    return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(quad));
+  }
+};
+
+}  // namespace
+}  // namespace q3e

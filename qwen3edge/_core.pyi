@@ -1,0 +1,165 @@
+"""The C++ core as Python sees it (csrc/bindings/module.cpp)."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+MetadataValue = bool | int | float | str | list[bool] | list[int] | list[float] | list[str]
+
+class TensorInfo(TypedDict):
+    name: str
+    format: str  # block format: "f32", "bf16", "q8", "q8g32", "q4z32", ...
+    rows: int
+    columns: int
+    offset: int  # bytes from the start of the file, a multiple of 64
+    nbytes: int
+    crc32: int
+
+class PlanResult(TypedDict):
+    """Bytes. peak = program + weights + kv_cache + scratch."""
+
+    weights: int
+    kv_cache: int
+    scratch: int
+    program: int
+    peak: int
+    budget: int
+    context: int
+    sequences: int
+    chunk: int  # tokens per prefill chunk
+    threads: int
+    kv: str
+
+def isa_tiers() -> list[str]:
+    """The tiers that this machine runs, slowest first, e.g. ["scalar", "avx2", "avx512"]."""
+
+def selected_isa() -> str:
+    """The tier that new engines use: the best one, or the one that QWEN3EDGE_ISA names."""
+
+def usable_cores() -> int:
+    """min(affinity mask, cgroup quota rounded up), at least 1."""
+
+def crc32(data: bytes | NDArray[np.uint8], value: int = 0) -> int:
+    """CRC-32 as in zlib, continued from value."""
+
+class BlockFormat(TypedDict):
+    name: str
+    block: int  # values of K that share one float scale; also the activations' block; 0 for f32 and bf16
+    group: int  # values of K that share an integer scale and offset or an fp16 scale
+    bits: float  # bits a weight for long rows
+
+def block_formats() -> list[BlockFormat]: ...
+def packed_nbytes(format: str, rows: int, columns: int) -> int:
+    """Bytes of a packed matrix; raises RequestError for columns that the format cannot hold."""
+
+def quantize(format: str, weights: NDArray[np.generic], *, isa: str | None = None) -> NDArray[np.uint8]:
+    """Packs weights [rows, columns] (float32, float16, or uint16 holding bfloat16). Runs on the calling thread without the GIL.
+
+    Panels of 16 rows are independent, so packing consecutive slices of a multiple of 16 rows and concatenating the results
+    gives the bytes of the whole.
+    """
+
+def dequantize(format: str, packed: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float32]: ...
+
+class ModelFile:
+    """A mapped `.q3e` file, fully bounds-checked when opened. Raises the errors of qwen3edge.errors."""
+
+    def __init__(self, path: str) -> None: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def nbytes(self) -> int: ...
+    def keys(self) -> list[str]: ...
+    def __contains__(self, key: str) -> bool: ...
+    def get(self, key: str) -> MetadataValue:
+        """Raises KeyError for a key that is absent."""
+
+    def tensors(self) -> list[TensorInfo]: ...
+    def packed(self, name: str) -> NDArray[np.uint8]:
+        """The packed bytes as a read-only view of the mapping."""
+
+    def dequantize(self, name: str) -> NDArray[np.float32]: ...
+    def verify(self) -> None:
+        """Reads every tensor. Raises CorruptFileError naming the first tensor whose checksum differs, whose scales are not
+        finite, or whose w8 leaves int8."""
+
+def plan(
+    file: ModelFile,
+    *,
+    context: int = 4096,
+    sequences: int = 1,
+    threads: int = 0,
+    kv: str = "int8",
+    memory: int = 0,
+    chunk: int = 0,
+    program: int = 0,
+) -> PlanResult:
+    """What the settings will cost. memory=0: min(cgroup limit, MemAvailable + what the process holds now);
+    chunk=0: the largest prefill chunk up to 512 that fits; program=0: the process's resident set now plus an allowance.
+    Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
+    """
+
+class Engine:
+    """Weights, KV cache, scratch and threads: everything that `forward` needs is allocated here."""
+
+    def __init__(
+        self,
+        file: ModelFile,
+        *,
+        context: int = 4096,
+        sequences: int = 1,
+        threads: int = 0,
+        kv: str = "int8",
+        memory: int = 0,
+        chunk: int = 0,
+        program: int = 0,
+        isa: str | None = None,
+    ) -> None: ...
+    @property
+    def plan(self) -> PlanResult: ...
+    @property
+    def isa(self) -> str: ...
+    def forward(
+        self,
+        tokens: NDArray[np.int32] | Sequence[int],
+        positions: NDArray[np.int32] | Sequence[int],
+        slots: NDArray[np.int32] | Sequence[int],
+        want_logits: NDArray[np.bool_] | Sequence[bool],
+    ) -> NDArray[np.float32]:
+        """One ragged batch, all arrays of one length; returns float32 [count of want_logits, vocabulary].
+
+        The tokens of a slot are consecutive in the batch, at ascending positions that continue the slot's cache or
+        rewind into it (whatever lies at and after the first position is forgotten).
+        Raises RequestError, nothing changed, for a token, position or slot out of range.
+        """
+
+    def length(self, slot: int) -> int:
+        """Tokens in the cache of a slot."""
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forgets all after `length` tokens and gives the pages back."""
+
+class Sampler:
+    """Picks tokens: repetition and presence penalty, temperature, top-k, top-p, min-p, in this order; own seeded generator.
+
+    temperature 0 is greedy. top_k 0, top_p 1, min_p 0, presence_penalty 0, repetition_penalty 1 switch a step off.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary: int,
+        temperature: float = 0.7,
+        top_k: int = 20,
+        top_p: float = 0.8,
+        min_p: float = 0.0,
+        presence_penalty: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+    ) -> None: ...
+    def accept(self, token: int) -> None:
+        """Counts a token for the penalties: prompt tokens and sampled ones (`sample` does not count by itself)."""
+
+    def sample(self, logits: NDArray[np.float32]) -> int: ...

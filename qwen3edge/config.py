@@ -1,0 +1,243 @@
+"""The shape of a model: read from a checkpoint's config.json, written to and read from a `.q3e` file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
+
+MODEL_TYPES = ("qwen3", "qwen2")
+_ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+
+COLUMN_UNIT = 32
+"""Every matrix has a multiple of this many columns (csrc/base/block_format.h)."""
+
+_LIMITS = {
+    "vocab_size": 1 << 24,
+    "context_length": 1 << 24,
+    "hidden_size": 1 << 20,
+    "layers": 1024,
+    "ffn_size": 1 << 20,
+    "heads": 4096,
+    "kv_heads": 4096,
+    "head_size": 256,
+}
+_UNITS = {"hidden_size": COLUMN_UNIT, "ffn_size": COLUMN_UNIT, "head_size": COLUMN_UNIT}
+
+_KEYS = {
+    "model_type": "qwen3edge.model_type",
+    "vocab_size": "qwen3edge.vocab_size",
+    "context_length": "qwen3edge.context_length",
+    "hidden_size": "qwen3edge.embedding_length",
+    "layers": "qwen3edge.block_count",
+    "ffn_size": "qwen3edge.feed_forward_length",
+    "heads": "qwen3edge.attention.head_count",
+    "kv_heads": "qwen3edge.attention.head_count_kv",
+    "head_size": "qwen3edge.attention.key_length",
+    "rms_epsilon": "qwen3edge.attention.layer_norm_rms_epsilon",
+    "rope_theta": "qwen3edge.rope.freq_base",
+    "qk_norm": "qwen3edge.attention.qk_norm",
+    "qkv_bias": "qwen3edge.attention.qkv_bias",
+    "tied_embeddings": "qwen3edge.tie_word_embeddings",
+}
+_STOP_TOKENS = "qwen3edge.stop_token_ids"
+
+
+class Metadata(Protocol):
+    """The part of `_core.ModelFile` that is read here."""
+
+    def __contains__(self, key: str, /) -> bool: ...
+    def get(self, key: str, /) -> object: ...
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A dense Qwen3, or a Qwen2 as the same graph with two switches (qk_norm, qkv_bias)."""
+
+    model_type: str  # of MODEL_TYPES
+    vocab_size: int  # rows of the embedding and the head; the tokenizer may know fewer
+    context_length: int  # positions that the model was trained for
+    hidden_size: int
+    layers: int
+    ffn_size: int
+    heads: int
+    kv_heads: int
+    head_size: int  # not hidden_size / heads: the query of Qwen3-0.6B is twice as wide as its hidden state
+    rms_epsilon: float
+    rope_theta: float
+    qk_norm: bool
+    qkv_bias: bool
+    tied_embeddings: bool  # the head is the embedding
+    stop_token_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises UnsupportedModelError for a value that the engine cannot run."""
+        if self.model_type not in MODEL_TYPES:
+            raise UnsupportedModelError(f"model_type: expected one of {MODEL_TYPES}, found {self.model_type!r}")
+        for name, limit in _LIMITS.items():
+            value, unit = getattr(self, name), _UNITS.get(name, 1)
+            if type(value) is not int or not unit <= value <= limit or value % unit:
+                raise UnsupportedModelError(f"{name}: expected a multiple of {unit} up to {limit}, found {value!r}")
+        if self.heads % self.kv_heads:
+            raise UnsupportedModelError(
+                f"expected the key-value heads to divide the heads, found {self.kv_heads} and {self.heads}"
+            )
+        if not (math.isfinite(self.rms_epsilon) and np.float32(self.rms_epsilon) > 0):
+            raise UnsupportedModelError(f"rms_epsilon: expected a number above 0, found {self.rms_epsilon!r}")
+        if not (math.isfinite(self.rope_theta) and self.rope_theta >= 1):
+            raise UnsupportedModelError(f"rope_theta: expected a number of at least 1, found {self.rope_theta!r}")
+        for token in self.stop_token_ids:
+            if type(token) is not int or not 0 <= token < self.vocab_size:
+                raise UnsupportedModelError(f"stop token: expected an id below {self.vocab_size}, found {token!r}")
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any]) -> ModelConfig:
+        """From the parsed config.json of a Hugging Face checkpoint; stop tokens are its `eos_token_id`.
+
+        Raises UnsupportedModelError for what the engine cannot run, CheckpointError for a key that is absent or of the
+        wrong type. Nothing is inferred but what the architecture's own config leaves out (Qwen2 has no head_dim).
+        """
+        kind = config.get("model_type")
+        if kind not in MODEL_TYPES:
+            raise UnsupportedModelError(f"model_type: expected one of {MODEL_TYPES}, found {kind!r}")
+        architectures = config.get("architectures") or [_ARCHITECTURES[kind]]
+        if architectures != [_ARCHITECTURES[kind]]:
+            raise UnsupportedModelError(f"architectures: expected {[_ARCHITECTURES[kind]]}, found {architectures!r}")
+        _refuse_options(config, kind)
+        heads, hidden = _integer(config, "num_attention_heads"), _integer(config, "hidden_size")
+        if kind == "qwen2" and config.get("head_dim") is None:
+            if not heads or hidden % heads:
+                raise CheckpointError(f"hidden_size: expected a multiple of {heads} heads, found {hidden}")
+            head_size = hidden // heads
+        else:
+            head_size = _integer(config, "head_dim")
+        return cls(
+            model_type=kind,
+            vocab_size=_integer(config, "vocab_size"),
+            context_length=_integer(config, "max_position_embeddings"),
+            hidden_size=hidden,
+            layers=_integer(config, "num_hidden_layers"),
+            ffn_size=_integer(config, "intermediate_size"),
+            heads=heads,
+            kv_heads=_integer(config, "num_key_value_heads"),
+            head_size=head_size,
+            rms_epsilon=_number(config, "rms_norm_eps"),
+            rope_theta=_rope_theta(config),
+            qk_norm=kind == "qwen3",
+            qkv_bias=kind == "qwen2",
+            tied_embeddings=_flag(config, "tie_word_embeddings"),
+            stop_token_ids=token_ids(config.get("eos_token_id"), "eos_token_id"),
+        )
+
+    @classmethod
+    def from_metadata(cls, file: Metadata) -> ModelConfig:
+        """From the metadata of a `.q3e` file. Raises FileFormatError, UnsupportedModelError."""
+        fields: dict[str, Any] = {}
+        for name, key in _KEYS.items():
+            if key not in file:
+                raise FileFormatError(f"the key {key!r} is missing")
+            fields[name] = file.get(key)
+        stop = file.get(_STOP_TOKENS) if _STOP_TOKENS in file else []
+        if not isinstance(stop, list):
+            raise FileFormatError(f"{_STOP_TOKENS}: expected an array, found {stop!r}")
+        return cls(**fields, stop_token_ids=tuple(stop))
+
+    def to_metadata(self) -> dict[str, Any]:
+        """The keys of docs/format.md: int is uint32, float is float32."""
+        metadata: dict[str, Any] = {key: getattr(self, name) for name, key in _KEYS.items()}
+        if self.stop_token_ids:
+            metadata[_STOP_TOKENS] = np.array(self.stop_token_ids, np.uint32)
+        return metadata
+
+    @property
+    def query_size(self) -> int:
+        """Width of all query heads together."""
+        return self.heads * self.head_size
+
+    @property
+    def kv_size(self) -> int:
+        """Width of all key heads, or value heads, together."""
+        return self.kv_heads * self.head_size
+
+    def inverse_frequencies(self) -> NDArray[np.float32]:
+        """RoPE's angle per position, float32 [head_size / 2], rounded once from float64."""
+        exponents: NDArray[np.float64] = np.arange(0, self.head_size, 2, dtype=np.float64) / self.head_size
+        return np.power(self.rope_theta, -exponents).astype(np.float32)
+
+
+def token_ids(value: object, what: str) -> tuple[int, ...]:
+    """One id, a list of them or null, as Hugging Face configs write them. Raises CheckpointError."""
+    if value is None:
+        return ()
+    values = value if isinstance(value, list) else [value]
+    for token in values:
+        if type(token) is not int or token < 0:
+            raise CheckpointError(f"{what}: expected token ids, found {value!r}")
+    return tuple(dict.fromkeys(values))
+
+
+def _refuse_options(config: Mapping[str, Any], kind: str) -> None:
+    activation = config.get("hidden_act", "silu")
+    if activation != "silu":
+        raise UnsupportedModelError(f"hidden_act: expected 'silu', found {activation!r}")
+    if config.get("use_sliding_window"):
+        raise UnsupportedModelError("use_sliding_window: expected false, found true; sliding windows are not supported")
+    layer_types = config.get("layer_types") or []
+    if any(layer != "full_attention" for layer in layer_types):
+        raise UnsupportedModelError(f"layer_types: expected 'full_attention' only, found {sorted(set(layer_types))}")
+    if kind == "qwen3" and config.get("attention_bias"):
+        raise UnsupportedModelError("attention_bias: expected false for qwen3, found true")
+    if config.get("quantization_config") is not None:
+        raise UnsupportedModelError(
+            "quantization_config: expected bfloat16, float16 or float32 weights, found a quantized checkpoint"
+        )
+    for name in ("rope_scaling", "rope_parameters"):
+        rope = config.get(name)
+        if rope is None:
+            continue
+        if not isinstance(rope, Mapping):
+            raise CheckpointError(f"{name}: expected an object, found {rope!r}")
+        scaling = rope.get("rope_type", rope.get("type", "default"))
+        if scaling != "default":
+            raise UnsupportedModelError(
+                f"{name}: expected none or 'default', found {scaling!r}, which is not supported"
+            )
+        if rope.get("partial_rotary_factor", 1) != 1:
+            raise UnsupportedModelError(f"{name}: expected RoPE on whole heads, found a partial_rotary_factor")
+
+
+def _rope_theta(config: Mapping[str, Any]) -> float:
+    nested = config.get("rope_parameters")
+    if "rope_theta" not in config and isinstance(nested, Mapping):
+        return _number(nested, "rope_theta")
+    return _number(config, "rope_theta")
+
+
+def _integer(config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
+    if type(value) is not int:
+        raise CheckpointError(f"{key}: expected an integer, found {'nothing' if value is None else repr(value)}")
+    return value
+
+
+def _number(config: Mapping[str, Any], key: str) -> float:
+    value = config.get(key)
+    if type(value) not in (int, float):
+        raise CheckpointError(f"{key}: expected a number, found {'nothing' if value is None else repr(value)}")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        raise CheckpointError(f"{key}: expected a number, found one beyond float64") from None
+
+
+def _flag(config: Mapping[str, Any], key: str) -> bool:
+    value = config.get(key, False)
+    if type(value) is not bool:
+        raise CheckpointError(f"{key}: expected true or false, found {value!r}")
+    return value

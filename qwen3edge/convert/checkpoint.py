@@ -1,0 +1,146 @@
+"""A Hugging Face folder becomes one `.q3e` file: config, expected tensors, recipe, slices, packed bytes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from qwen3edge import _core
+from qwen3edge.config import ModelConfig
+from qwen3edge.convert.names import FREQUENCIES, model_tensors, source_names
+from qwen3edge.convert.quantize import Job, packed_slices
+from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
+from qwen3edge.convert.source import TensorSource
+from qwen3edge.convert.tokenizer import TextFiles
+from qwen3edge.errors import CheckpointError
+from qwen3edge.formats.q3e import MetadataItem, Q3eWriter, TensorSpec
+from qwen3edge.formats.safetensors import SafetensorsFolder, read_json
+
+_MAX_CONFIG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a conversion is."""
+
+    tensor: str  # that is being packed
+    index: int  # of the tensor, from 0
+    count: int  # of tensors
+    done_bytes: int  # written
+    total_bytes: int  # of the file's tensors
+    seconds: float  # since the start
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What a conversion made."""
+
+    path: Path
+    nbytes: int
+    seconds: float
+    config: ModelConfig
+    recipe: Recipe
+    tensors: tuple[TensorSpec, ...]
+    notes: tuple[str, ...]  # what differs from what the recipe says
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Of all matrices together."""
+        matrices = [t for t in self.tensors if t.format != VECTOR]
+        return 8 * sum(t.nbytes for t in matrices) / sum(t.rows * t.columns for t in matrices)
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    quant: str | Recipe = "int4",
+    *,
+    progress: ProgressCallback | None = None,
+    threads: int | None = None,
+    name: str | None = None,
+    allow_missing_tokenizer: bool = False,
+) -> ConvertReport:
+    """Converts a folder with config.json, safetensors shards and tokenizer.json.
+
+    quant: `int4`, `int8`, a block format for all matrices, or a Recipe. progress: called on this thread after each
+    piece. threads: default all usable cores. name: default the folder's. allow_missing_tokenizer: a folder without
+    tokenizer.json becomes a file for token ids only.
+
+    The target appears when it is complete, and what was there before stays until then. Raises CheckpointError (and
+    MissingShardError), UnsupportedModelError, RequestError; OSError when writing fails.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: expected a folder with config.json and safetensors files, found none")
+    recipe = find_recipe(quant)
+    config = ModelConfig.from_hf(read_json(folder / "config.json", _MAX_CONFIG_BYTES))
+    texts = TextFiles(folder)
+    if not texts.present and not allow_missing_tokenizer:
+        raise CheckpointError(f"{folder / 'tokenizer.json'}: expected a tokenizer, found no such file")
+    config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
+    metadata = {"general.name": name or folder.resolve().name, **texts.metadata(config.vocab_size)}
+    with SafetensorsFolder(folder) as weights:
+        return write_model(weights, config, metadata, target, recipe, progress=progress, threads=threads)
+
+
+def write_model(
+    source: TensorSource,
+    config: ModelConfig,
+    metadata: Mapping[str, MetadataItem],
+    target: str | os.PathLike[str],
+    recipe: Recipe,
+    *,
+    progress: ProgressCallback | None = None,
+    threads: int | None = None,
+) -> ConvertReport:
+    """Packs the tensors of any source into a file. metadata: all that config and recipe do not say."""
+    began = time.monotonic()
+    tensors = model_tensors(config)
+    names = source_names(tensors, source.names(), config.tied_embeddings)
+    for tensor in tensors:
+        if source.shape(names[tensor.name]) != tensor.shape:
+            raise CheckpointError(
+                f"tensor {names[tensor.name]!r}: expected the shape {list(tensor.shape)} by config.json, "
+                f"found {list(source.shape(names[tensor.name]))}"
+            )
+    specs = [TensorSpec(t.name, recipe.format_of(t), t.rows, t.columns) for t in tensors]
+    notes = _notes(recipe, specs, {t.name: recipe.wanted(t) for t in tensors if not t.is_vector})
+    frequencies = config.inverse_frequencies()
+    specs.append(TensorSpec(FREQUENCIES, VECTOR, 1, frequencies.size))
+    total = sum(spec.nbytes for spec in specs)
+    keys = {**metadata, **config.to_metadata(), "qwen3edge.recipe": recipe.to_json()}
+    workers = threads or _core.usable_cores()
+    done = 0
+    with Q3eWriter(target, keys, specs) as writer, ThreadPoolExecutor(workers, "quantize") as pool:
+        for index, (tensor, spec) in enumerate(zip(tensors, specs, strict=False)):
+            for piece in packed_slices(Job(source, names[tensor.name], tensor, spec.format), pool, workers + 1):
+                writer.write(piece)
+                done += piece.nbytes
+                if progress is not None:
+                    progress(Progress(tensor.name, index, len(specs), done, total, time.monotonic() - began))
+        writer.write(frequencies.astype("<f4").view(np.uint8))
+        writer.commit()
+        size = writer.nbytes
+    return ConvertReport(Path(target), size, time.monotonic() - began, config, recipe, tuple(specs), notes)
+
+
+def _notes(recipe: Recipe, specs: list[TensorSpec], wanted: Mapping[str, str]) -> tuple[str, ...]:
+    """One line for each format that had to give way."""
+    changed: dict[tuple[str, str, int], int] = {}
+    for spec in specs:
+        if spec.name in wanted and wanted[spec.name] != spec.format:
+            key = (wanted[spec.name], spec.format, spec.columns)
+            changed[key] = changed.get(key, 0) + 1
+    return tuple(
+        f"{count} matrices are stored as {got}: their rows of {columns} weights cannot be divided into groups of {want}"
+        for (want, got, columns), count in changed.items()
+    )

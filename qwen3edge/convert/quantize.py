@@ -1,0 +1,97 @@
+"""Packs a tensor slice by slice on all cores, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge import _core
+from qwen3edge.convert.names import ModelTensor
+from qwen3edge.convert.recipe import VECTOR
+from qwen3edge.convert.source import TensorSource
+from qwen3edge.errors import CheckpointError, RequestError
+
+PANEL_ROWS = 16
+SLICE_BYTES = 2 << 20
+"""Of weights in the checkpoint that one thread takes at a time: they stay in its second-level cache."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A tensor to pack."""
+
+    source: TensorSource
+    name: str  # of the tensor in the source
+    tensor: ModelTensor
+    block_format: str
+
+
+def packed_slices(job: Job, pool: ThreadPoolExecutor, ahead: int) -> Iterator[NDArray[np.uint8]]:
+    """The packed bytes of a tensor in order, each piece some panels of rows; `ahead` pieces are in work at a time.
+
+    Raises CheckpointError for weights that are not finite or too large for the format.
+    """
+    tensor = job.tensor
+    if job.block_format == VECTOR:
+        yield _vector(job)
+        return
+    rows = max(1, SLICE_BYTES // (2 * tensor.columns * PANEL_ROWS)) * PANEL_ROWS
+    starts = iter(range(0, tensor.rows, rows))
+    pending: deque[Future[NDArray[np.uint8]]] = deque()
+
+    def submit() -> None:
+        start = next(starts, None)
+        if start is not None:
+            pending.append(pool.submit(_pack, job, start, min(start + rows, tensor.rows)))
+
+    try:
+        for _ in range(ahead):
+            submit()
+        while pending:
+            done = pending.popleft().result()
+            submit()
+            yield done
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _pack(job: Job, start: int, stop: int) -> NDArray[np.uint8]:
+    weights = job.source.read_rows(job.name, start, stop)
+    try:
+        return _core.quantize(job.block_format, weights)
+    except RequestError:
+        row, column, value = _worst(weights)
+        raise CheckpointError(
+            f"tensor {job.name!r}: expected finite weights that {job.block_format} can hold, "
+            f"found {value} in row {start + row}, column {column}"
+        ) from None
+
+
+def _vector(job: Job) -> NDArray[np.uint8]:
+    wide = as_float32(job.source.read_rows(job.name, 0, job.tensor.columns))
+    bad = np.flatnonzero(~np.isfinite(wide))
+    if bad.size:
+        raise CheckpointError(f"tensor {job.name!r}: expected finite values, found {wide[bad[0]]} at {bad[0]}")
+    return np.ascontiguousarray(wide, "<f4").view(np.uint8)
+
+
+def _worst(weights: NDArray[Any]) -> tuple[int, int, float]:
+    """Row, column and value of the first weight that is not finite, or of the largest."""
+    wide = as_float32(weights)
+    magnitude = np.where(np.isfinite(wide), np.abs(wide), np.inf)
+    row, column = np.unravel_index(int(np.argmax(magnitude)), wide.shape)
+    return int(row), int(column), float(wide[row, column])
+
+
+def as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Widens float16 and bfloat16 (as uint16), exactly."""
+    if values.dtype == np.uint16:
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values.astype(np.float32, copy=False)

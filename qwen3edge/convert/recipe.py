@@ -1,0 +1,98 @@
+"""Which block format each tensor gets: data, stored in the file that it made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+
+from qwen3edge import _core
+from qwen3edge.convert.names import ModelTensor
+from qwen3edge.errors import RequestError
+
+VECTOR = "vector"
+BLOCK_FORMATS = tuple(f["name"] for f in _core.block_formats() if f["name"] != VECTOR)
+_GROUPS = {f["name"]: f["group"] for f in _core.block_formats()}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The tensors whose name matches get the format."""
+
+    pattern: str  # as in a shell: * and ?
+    format: str
+
+    def __post_init__(self) -> None:
+        """Raises RequestError."""
+        if self.format not in BLOCK_FORMATS:
+            raise RequestError(f"block format: expected one of {', '.join(BLOCK_FORMATS)}, found {self.format!r}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The first rule that matches a matrix decides its format. Norms and biases stay float32 vectors."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+    def format_of(self, tensor: ModelTensor) -> str:
+        """The block format of a tensor; a smaller group of the same kind where the rule's does not divide the rows.
+
+        Raises RequestError when no rule matches.
+        """
+        if tensor.is_vector:
+            return VECTOR
+        wanted = self.wanted(tensor)
+        fitting = wanted
+        while _GROUPS[fitting] and not _holds(fitting, tensor.columns):
+            fitting = f"{fitting.rstrip('0123456789')}{_GROUPS[fitting] // 2}"
+        return fitting
+
+    def wanted(self, tensor: ModelTensor) -> str:
+        """What the rules say, whether the rows fit or not."""
+        for rule in self.rules:
+            if fnmatchcase(tensor.name, rule.pattern):
+                return rule.format
+        raise RequestError(f"recipe {self.name!r}: expected a rule for every matrix, found none for {tensor.name!r}")
+
+    def to_json(self) -> str:
+        """For `qwen3edge.recipe`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Raises RequestError."""
+        try:
+            value = json.loads(text)
+            return cls(value["name"], tuple(Rule(**rule) for rule in value["rules"]))
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, RequestError):
+                raise
+            raise RequestError(f"recipe: expected JSON with a name and rules: {error!r}") from None
+
+
+def _uniform(name: str, block_format: str) -> Recipe:
+    return Recipe(name, (Rule("*", block_format),))
+
+
+# Embedding and head keep 8 bits: they are most sensitive, and small models lose most (docs/quality.md).
+RECIPES = {
+    "int4": Recipe("int4", (Rule("token_embd.weight", "q8"), Rule("output.weight", "q8"), Rule("*", "q4z32"))),
+    "int8": _uniform("int8", "q8"),
+    **{name: _uniform(name, name) for name in BLOCK_FORMATS},
+}
+
+
+def find_recipe(quant: str | Recipe) -> Recipe:
+    """A recipe by its name, or a block format for every matrix. Raises RequestError for an unknown name."""
+    if isinstance(quant, Recipe):
+        return quant
+    try:
+        return RECIPES[quant]
+    except (KeyError, TypeError):
+        raise RequestError(f"quant: expected one of {', '.join(RECIPES)}, found {quant!r}") from None
+
+
+def _holds(block_format: str, columns: int) -> bool:
+    """q8 takes any number of columns (its last block may be short), and so does q4z but for its group."""
+    return block_format.startswith("q8") or columns % _GROUPS[block_format] == 0

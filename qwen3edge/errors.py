@@ -1,0 +1,47 @@
+"""The exceptions that users catch. Each message says what was expected and what was found."""
+
+from __future__ import annotations
+
+
+class Qwen3EdgeError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class FileFormatError(Qwen3EdgeError):
+    """A `.q3e` file breaks the rules of docs/format.md."""
+
+
+class TruncatedFileError(FileFormatError):
+    """The file ends before its declared contents do."""
+
+
+class ForeignFileError(FileFormatError):
+    """The file is of another kind, version or architecture."""
+
+
+class CorruptFileError(FileFormatError):
+    """A checksum differs, or stored values are outside what the format allows."""
+
+
+class CheckpointError(Qwen3EdgeError):
+    """A source checkpoint is incomplete or contradicts itself."""
+
+
+class MissingShardError(CheckpointError):
+    """The index of a checkpoint names a file that is absent or is no weights."""
+
+
+class UnsupportedModelError(Qwen3EdgeError):
+    """An architecture, tokenizer or option that this version cannot run."""
+
+
+class MemoryBudgetError(Qwen3EdgeError):
+    """The model does not fit the budget; the message has the breakdown and what would fit."""
+
+
+class RequestError(Qwen3EdgeError, ValueError):
+    """An argument of a call is out of its range."""
+
+
+class TemplateError(Qwen3EdgeError):
+    """A chat template is malformed, refuses the messages, or asks for more than a template may."""

@@ -1,0 +1,1 @@
+"""What the bytes mean: block formats, the `.q3e` container, foreign checkpoints."""

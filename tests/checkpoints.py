@@ -1,0 +1,94 @@
+"""Random Qwen3 and Qwen2 checkpoints made by transformers, and their `.q3e` files: what the engine's tests compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from qwen3edge import _core
+from qwen3edge.convert import convert
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A configuration small enough to run in milliseconds."""
+
+    name: str
+    family: str = "qwen3"
+    hidden: int = 128
+    layers: int = 3
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 64
+    ffn: int = 352
+    vocab: int = 515
+    tied: bool = True
+
+
+# Odd layer counts, tied and untied, 1, 2, 4 and 8 query heads a KV head, widths that fill no block, both families.
+SHAPES = [
+    Shape("gqa1", heads=2, kv_heads=2, layers=1),
+    Shape("gqa2", hidden=288, ffn=320, layers=5, tied=False),
+    Shape("gqa4", heads=8, kv_heads=2, head_dim=32, layers=3, vocab=1000),
+    Shape("gqa8", heads=8, kv_heads=1, head_dim=128, hidden=256, tied=False),
+    Shape("qwen2", family="qwen2", hidden=128, heads=2, kv_heads=1, head_dim=64),
+    Shape("qwen2-untied", family="qwen2", hidden=448, heads=14, kv_heads=2, head_dim=32, layers=1, tied=False),
+]
+
+
+def make_model(shape: Shape, seed: int) -> torch.nn.Module:
+    """A model whose weights are large enough for sharp attention and logits of some units."""
+    torch.manual_seed(seed)
+    common = {
+        "vocab_size": shape.vocab,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.ffn,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "max_position_embeddings": 1024,
+        "rope_theta": 1e4,
+        "tie_word_embeddings": shape.tied,
+        "attn_implementation": "eager",
+        "bos_token_id": None,
+        "eos_token_id": 1,
+        "pad_token_id": None,
+    }
+    if shape.family == "qwen3":
+        model = Qwen3ForCausalLM(Qwen3Config(head_dim=shape.head_dim, **common))
+    else:
+        assert shape.heads * shape.head_dim == shape.hidden, "qwen2 has no head_dim of its own"
+        model = Qwen2ForCausalLM(Qwen2Config(**common))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
+            elif parameter.dim() == 1:
+                parameter.normal_(0, 0.3)
+            else:
+                parameter.normal_(0, 1.5 / parameter.shape[1] ** 0.5)
+    return model.eval().float()
+
+
+def save(model: torch.nn.Module, folder: Path) -> Path:
+    """As a Hugging Face folder."""
+    model.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def to_q3e(folder: Path, quant: str) -> Path:
+    """The folder's `.q3e` file, without a tokenizer."""
+    target = folder / f"{quant}.q3e"
+    if not target.exists():
+        convert(folder, target, quant, allow_missing_tokenizer=True)
+    return target
+
+
+def run(engine: _core.Engine, tokens: np.ndarray, *, slot: int = 0, start: int = 0) -> np.ndarray:
+    """All logits of a prompt: float32 [tokens, vocabulary]."""
+    n = len(tokens)
+    return engine.forward(tokens, np.arange(start, start + n), np.full(n, slot), np.ones(n, bool))

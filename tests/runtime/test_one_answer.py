@@ -1,0 +1,87 @@
+"""One answer everywhere: logits compared by `==` across tiers, threads, batch sizes, chunking and reused prefixes."""
+
+import numpy as np
+import pytest
+
+from qwen3edge import _core
+from tests.checkpoints import Shape, make_model, run, save, to_q3e
+
+QUANTS = ["int4", "int8", "q4z64", "q4g32", "q4a64", "q8g32", "bf16", "f32"]
+SHAPE = Shape("one-answer", hidden=320, ffn=576, heads=8, kv_heads=2, head_dim=64, vocab=600, tied=False)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save(make_model(SHAPE, 7), tmp_path_factory.mktemp("one-answer"))
+
+
+@pytest.fixture(scope="module", params=QUANTS)
+def file(request, checkpoint):
+    return _core.ModelFile(str(to_q3e(checkpoint, request.param)))
+
+
+def engine(file, **settings) -> _core.Engine:
+    return _core.Engine(file, **{"context": 256, "threads": 2, **settings})
+
+
+@pytest.fixture(scope="module", params=["int8", "bf16", "f32"])
+def kv(request):
+    return request.param
+
+
+def test_tiers_and_threads(file, kv, seed):
+    tokens = np.random.default_rng(seed).integers(0, SHAPE.vocab, 150)
+    expected = run(engine(file, kv=kv, isa="scalar", threads=1), tokens)
+    assert np.isfinite(expected).all()
+    for isa in _core.isa_tiers():
+        for threads in (1, 2, 3):
+            assert (run(engine(file, kv=kv, isa=isa, threads=threads), tokens) == expected).all(), (isa, threads)
+
+
+def test_chunks(file, kv, seed):
+    tokens = np.random.default_rng(seed).integers(0, SHAPE.vocab, 150)
+    expected = run(engine(file, kv=kv), tokens)
+    for chunk in (1, 7, 64):
+        assert (run(engine(file, kv=kv, chunk=chunk), tokens) == expected).all(), chunk
+    by_hand = engine(file, kv=kv)
+    parts = [run(by_hand, tokens[i : i + 13], start=i) for i in range(0, 150, 13)]
+    assert (np.concatenate(parts) == expected).all()
+
+
+def test_batch(file, kv, seed):
+    """Five sequences of different lengths in one ragged batch, decoded together, against each one alone."""
+    rng = np.random.default_rng(seed)
+    prompts = [rng.integers(0, SHAPE.vocab, n) for n in (1, 40, 64, 65, 130)]
+    together = engine(file, kv=kv, sequences=5)
+    tokens = np.concatenate(prompts)
+    positions = np.concatenate([np.arange(len(p)) for p in prompts])
+    slots = np.concatenate([np.full(len(p), i) for i, p in enumerate(prompts)])
+    logits = together.forward(tokens, positions, slots, np.ones(len(tokens), bool))
+    following = rng.integers(0, SHAPE.vocab, 5)
+    decoded = together.forward(following, [len(p) for p in prompts], np.arange(5), np.ones(5, bool))
+    for i, prompt in enumerate(prompts):
+        alone = engine(file, kv=kv)
+        assert (run(alone, prompt) == logits[slots == i]).all(), i
+        assert (run(alone, following[i : i + 1], start=len(prompt))[0] == decoded[i]).all(), i
+
+
+def test_reused_prefix(file, kv, seed):
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(0, SHAPE.vocab, 150), rng.integers(0, SHAPE.vocab, 150)
+    second[:70] = first[:70]
+    fresh = run(engine(file, kv=kv), second)
+    reused = engine(file, kv=kv)
+    run(reused, first)
+    assert (run(reused, second[70:], start=70) == fresh[70:]).all()
+    reused.truncate(0, 65)
+    assert (run(reused, second[65:], start=65) == fresh[65:]).all()
+
+
+def test_want_logits(file):
+    tokens = np.arange(20)
+    expected = run(engine(file), tokens)
+    want = np.zeros(20, bool)
+    want[[3, 19]] = True
+    chosen = engine(file).forward(tokens, np.arange(20), np.zeros(20, int), want)
+    assert (chosen == expected[want]).all()
+    assert engine(file).forward(tokens, np.arange(20), np.zeros(20, int), np.zeros(20, bool)).shape == (0, SHAPE.vocab)

@@ -1,0 +1,23 @@
+"""Logits against transformers in float32."""
+
+import numpy as np
+import pytest
+import torch
+
+from qwen3edge import _core
+from tests.checkpoints import SHAPES, make_model, run, save, to_q3e
+
+TOLERANCE = 1e-4  # of the logits' rms
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.name)
+def test_f32_logits(shape, tmp_path, seed):
+    model = make_model(shape, seed)
+    engine = _core.Engine(_core.ModelFile(str(to_q3e(save(model, tmp_path), "f32"))), context=300, threads=2, kv="f32")
+    rng = np.random.default_rng(seed)
+    for count in (1, 2, 63, 64, 65, int(rng.integers(66, 300)), 300):
+        tokens = rng.integers(0, shape.vocab, count)
+        with torch.no_grad():
+            expected = model(torch.from_numpy(tokens)[None]).logits[0].numpy()
+        difference = np.abs(run(engine, tokens) - expected).max()
+        assert difference <= TOLERANCE * np.sqrt((expected**2).mean()), count

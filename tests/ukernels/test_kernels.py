@@ -1,0 +1,153 @@
+"""Every tier of every kernel against its scalar twin by `==`, and the scalar twin against NumPy in float64."""
+
+import numpy as np
+import pytest
+
+from qwen3edge import _core
+
+TIERS = [t for t in _core.isa_tiers() if t != "scalar"]
+MATRIX_FORMATS = [f for f in _core.block_formats() if f["name"] != "vector"]
+K = _core.kernels
+
+
+def outliers(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Normal values with a few large ones, as activations have. float32."""
+    x = rng.standard_normal(shape).astype(np.float32)
+    return x * np.where(rng.random(shape) < 0.01, 50, 1).astype(np.float32)
+
+
+def packed_matrix(rng: np.random.Generator, name: str, rows: int, columns: int) -> np.ndarray:
+    return _core.quantize(name, (outliers(rng, rows, columns) * 0.02).astype(np.float32))
+
+
+def fits(format: dict, columns: int) -> bool:
+    return format["name"].startswith("q8") or format["group"] == 0 or columns % format["group"] == 0
+
+
+@pytest.mark.parametrize("format", MATRIX_FORMATS, ids=lambda f: f["name"])
+@pytest.mark.parametrize(("rows", "columns"), [(16, 32), (33, 128), (100, 896), (64, 1024), (130, 384)])
+def test_matmul(format, rows, columns, seed):
+    if not fits(format, columns):
+        pytest.skip("columns are no multiple of the group")
+    rng = np.random.default_rng(seed)
+    name = format["name"]
+    packed = packed_matrix(rng, name, rows, columns)
+    weights = _core.dequantize(name, packed, rows, columns).astype(np.float64)
+    for tokens in (1, 2, 3, 4, 5, 7, 12, 129):
+        x = outliers(rng, tokens, columns)
+        scalar = K.matmul("scalar", name, packed, rows, columns, x)
+        rounded = x.astype(np.float64)
+        if format["block"]:
+            quants, scales, _ = K.quantize_activations("scalar", x, format["block"])
+            rounded = quants.astype(np.float64) * np.repeat(scales, format["block"], axis=1)[:, :columns]
+        expected = rounded @ weights.T
+        assert np.abs(scalar - expected).max() <= 2e-5 * np.abs(rounded).sum(axis=1).max() * np.abs(weights).max()
+        for tier in TIERS:
+            assert (K.matmul(tier, name, packed, rows, columns, x) == scalar).all(), (tier, tokens)
+
+
+@pytest.mark.parametrize("block", [32, 64, 128, 256])
+@pytest.mark.parametrize("columns", [32, 96, 896, 1024])
+def test_quantize_activations(block, columns, seed):
+    x = outliers(np.random.default_rng(seed), 5, columns)
+    x[1] = 0
+    quants, scales, sums = K.quantize_activations("scalar", x, block)
+    for b in range(scales.shape[1]):
+        part = slice(b * block, min((b + 1) * block, columns))
+        amax = np.abs(x[:, part]).max(axis=1)
+        assert (scales[:, b] == amax / np.float32(127)).all()
+        inverse = np.divide(np.float32(127), amax, out=np.zeros_like(amax), where=amax > 0)
+        assert (quants[:, part] == np.rint(x[:, part] * inverse[:, None])).all()
+        assert (sums[:, b] == quants[:, part].astype(np.int32).sum(axis=1)).all()
+    for tier in TIERS:
+        for ours, theirs in zip(K.quantize_activations(tier, x, block), (quants, scales, sums), strict=True):
+            assert (ours == theirs).all(), tier
+
+
+@pytest.mark.parametrize("columns", [32, 128, 896, 4096])
+def test_rmsnorm(columns, seed):
+    rng = np.random.default_rng(seed)
+    x, weight = outliers(rng, 4, columns), outliers(rng, columns)
+    x[2] = 0
+    scalar = K.rmsnorm("scalar", x, weight, 1e-6)
+    wide = x.astype(np.float64)
+    expected = wide / np.sqrt((wide**2).mean(axis=1, keepdims=True) + 1e-6) * weight
+    np.testing.assert_allclose(scalar, expected, rtol=2e-6, atol=1e-30)
+    fused = K.rmsnorm_quantize("scalar", x, weight, 1e-6, 256)
+    for a, b in zip(fused, K.quantize_activations("scalar", scalar, 256), strict=True):
+        assert (a == b).all()
+    for tier in TIERS:
+        assert (K.rmsnorm(tier, x, weight, 1e-6) == scalar).all(), tier
+        for a, b in zip(K.rmsnorm_quantize(tier, x, weight, 1e-6, 256), fused, strict=True):
+            assert (a == b).all(), tier
+
+
+def test_silu_mul(seed):
+    rng = np.random.default_rng(seed)
+    gate = np.concatenate([outliers(rng, 4096), np.linspace(-200, 200, 1024, dtype=np.float32)])
+    up = outliers(rng, gate.size)
+    scalar = K.silu_mul("scalar", gate, up)
+    wide = gate.astype(np.float64)
+    np.testing.assert_allclose(scalar, wide / (1 + np.exp(-wide)) * up, rtol=3e-6, atol=1e-30)
+    for tier in TIERS:
+        assert (K.silu_mul(tier, gate, up) == scalar).all(), tier
+
+
+def reference_attention(qkv, heads, kv_heads, frequencies, q_weight, k_weight, bias, eps):
+    """float64 QK-norm, RoPE and causal attention; qkv [tokens, heads + 2 kv_heads, d] -> [tokens, heads, d]."""
+    x = qkv.astype(np.float64) + (0 if bias is None else bias.reshape(qkv.shape[1:]))
+    tokens, _, d = x.shape
+
+    def rotate(part, weight):
+        if weight is not None:
+            part = part / np.sqrt((part**2).mean(axis=-1, keepdims=True) + eps) * weight
+        angle = (np.arange(tokens, dtype=np.float32)[:, None] * frequencies).astype(np.float64)
+        cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+        a, b = part[..., : d // 2], part[..., d // 2 :]
+        return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+    q, k = rotate(x[:, :heads], q_weight), rotate(x[:, heads : heads + kv_heads], k_weight)
+    v = x[:, heads + kv_heads :]
+    group = heads // kv_heads
+    scores = np.einsum("thd,shd->hts", q, np.repeat(k, group, axis=1)) / np.sqrt(d)
+    scores = np.where(np.tril(np.ones((tokens, tokens), bool)), scores, -np.inf)
+    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.einsum("hts,shd->thd", p / p.sum(axis=-1, keepdims=True), np.repeat(v, group, axis=1))
+
+
+@pytest.mark.parametrize(("kv", "tolerance"), [("f32", 1e-5), ("bf16", 2e-2), ("int8", 5e-2)])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "d", "normed"), [(2, 2, 32, True), (4, 2, 128, True), (8, 1, 64, False), (14, 2, 64, False), (3, 3, 96, True)]
+)
+def test_attention(kv, tolerance, heads, kv_heads, d, normed, seed):
+    rng = np.random.default_rng(seed)
+    frequencies = (1 / 1e4 ** (np.arange(0, d, 2) / d)).astype(np.float32)
+    weights = [1 + 0.1 * rng.standard_normal(d).astype(np.float32) for _ in range(2)] if normed else [None, None]
+    bias = None if normed else rng.standard_normal((heads + 2 * kv_heads) * d).astype(np.float32)
+    for tokens in (1, 17, 63, 64, 65, 200):
+        qkv = rng.standard_normal((tokens, heads + 2 * kv_heads, d)).astype(np.float32)
+        arguments = (kv, qkv, heads, kv_heads, frequencies, *weights, bias, 1e-6)
+        scalar = K.attention("scalar", *arguments, 1)
+        expected = reference_attention(qkv, heads, kv_heads, frequencies, *weights, bias, 1e-6)
+        assert np.abs(scalar - expected).max() <= tolerance * np.abs(expected).max()
+        for tile in {1, 3 if 3 * heads // kv_heads <= 32 else 1, max(1, 32 // (heads // kv_heads))}:
+            for tier in TIERS:
+                assert (K.attention(tier, *arguments, tile) == scalar).all(), (tier, tokens, tile)
+
+
+@pytest.mark.parametrize("format", MATRIX_FORMATS, ids=lambda f: f["name"])
+def test_embed(format, seed):
+    rng = np.random.default_rng(seed)
+    rows, columns = 37, 896
+    packed = packed_matrix(rng, format["name"], rows, columns)
+    table = _core.dequantize(format["name"], packed, rows, columns)
+    for row in (0, 15, 16, 36):
+        assert (K.embed(format["name"], packed, rows, columns, row) == table[row]).all()
+
+
+def test_cos_sin():
+    frequencies = (1 / 1e6 ** (np.arange(0, 128, 2) / 128)).astype(np.float32)
+    for position in (0, 1, 2, 3, 1000, 40959, 262143):
+        angle = (np.float32(position) * frequencies).astype(np.float64)
+        expected = np.concatenate([np.cos(angle), np.sin(angle)]).astype(np.float32)
+        np.testing.assert_allclose(K.cos_sin(position, frequencies), expected, rtol=0, atol=6e-8)
