@@ -159,7 +159,71 @@ class Sampler:
         repetition_penalty: float = 1.0,
         seed: int = 0,
     ) -> None: ...
-    def accept(self, token: int) -> None:
-        """Counts a token for the penalties: prompt tokens and sampled ones (`sample` does not count by itself)."""
+    def accept(self, token: int, generated: bool = True) -> None:
+        """Counts a token for the penalties: repetition looks at prompt and answer, presence at the answer only.
+        `sample` does not count by itself."""
 
     def sample(self, logits: NDArray[np.float32]) -> int: ...
+
+def peak_resident_bytes() -> int:
+    """VmHWM of this process."""
+
+def resident_bytes() -> int:
+    """VmRSS of this process."""
+
+def read_bandwidth(threads: int, seconds: float) -> float:
+    """Bytes per second that so many threads read from memory together (takes 512 MiB meanwhile)."""
+
+def int8_peak(isa: str, threads: int, seconds: float) -> float:
+    """Operations per second, two for a multiply-add, of the tier's int8 dot product on registers."""
+
+class kernels:
+    """Single kernels, for tests and benches. A real submodule; isa is one of isa_tiers()."""
+
+    @staticmethod
+    def quantize_activations(
+        isa: str, x: NDArray[np.float32], block: int
+    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]:
+        """[tokens, columns] -> int8 of that shape, float32 scales and int32 sums [tokens, blocks]."""
+    @staticmethod
+    def rmsnorm(isa: str, x: NDArray[np.float32], weight: NDArray[np.float32], eps: float) -> NDArray[np.float32]: ...
+    @staticmethod
+    def rmsnorm_quantize(
+        isa: str, x: NDArray[np.float32], weight: NDArray[np.float32], eps: float, block: int
+    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]: ...
+    @staticmethod
+    def silu_mul(isa: str, gate: NDArray[np.float32], up: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    @staticmethod
+    def matmul(
+        isa: str, format: str, packed: NDArray[np.uint8], rows: int, columns: int, x: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """x [tokens, columns], rounded as the format wants -> [tokens, rows]."""
+    @staticmethod
+    def attention(
+        isa: str,
+        kv: str,
+        qkv: NDArray[np.float32],
+        heads: int,
+        kv_heads: int,
+        frequencies: NDArray[np.float32],
+        q_weight: NDArray[np.float32] | None = None,
+        k_weight: NDArray[np.float32] | None = None,
+        bias: NDArray[np.float32] | None = None,
+        eps: float = 1e-6,
+        tile: int = 1,
+    ) -> NDArray[np.float32]:
+        """A sequence through QK-norm, RoPE, KV write and causal attention, `tile` tokens at a time.
+        qkv [tokens, heads + 2 kv_heads, head_dim] -> [tokens, heads, head_dim]."""
+    @staticmethod
+    def embed(format: str, packed: NDArray[np.uint8], rows: int, columns: int, row: int) -> NDArray[np.float32]: ...
+    @staticmethod
+    def cos_sin(position: int, frequencies: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[head_dim / 2] cosines, then as many sines."""
+    @staticmethod
+    def time_matmul(
+        isa: str, format: str, rows: int, columns: int, tokens: int, threads: int, seconds: float = 0.5, bytes: int = 2**28
+    ) -> float:
+        """Seconds a call; matrices of at least `bytes` together take turns, so that they come from memory."""
+    @staticmethod
+    def time_barrier(threads: int, seconds: float = 0.2) -> float:
+        """Seconds of one barrier of the thread pool."""

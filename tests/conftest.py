@@ -1,9 +1,14 @@
-"""A new seed for each test run, printed when a test fails; QWEN3EDGE_SEED repeats one."""
+"""A new seed for each test run, printed when a test fails (QWEN3EDGE_SEED repeats one); models that tests share."""
 
 import os
 import secrets
+from pathlib import Path
 
 import pytest
+
+from qwen3edge.convert import convert
+
+TINY = Path(__file__).parent / "data" / "tiny-qwen3"
 
 
 @pytest.fixture
@@ -11,3 +16,23 @@ def seed() -> int:
     value = int(os.environ.get("QWEN3EDGE_SEED") or secrets.randbits(32))
     print(f"QWEN3EDGE_SEED={value}")
     return value
+
+
+@pytest.fixture(scope="session")
+def tiny_model_path() -> Path:
+    """The tiny trained Qwen3 of this repository, a Hugging Face folder."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_q3e(tmp_path_factory):
+    """tiny_q3e("int4"): the tiny model as a `.q3e` file of any quant, converted once."""
+    folder = tmp_path_factory.mktemp("tiny")
+
+    def converted(quant: str = "int4") -> Path:
+        target = folder / f"{quant}.q3e"
+        if not target.exists():
+            convert(TINY, target, quant)
+        return target
+
+    return converted

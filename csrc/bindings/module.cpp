@@ -303,7 +303,7 @@ void bind_engine(py::module_& m) {
            }),
            py::kw_only(), "vocabulary"_a, "temperature"_a = 0.7f, "top_k"_a = 20, "top_p"_a = 0.8f, "min_p"_a = 0.0f, "presence_penalty"_a = 0.0f,
            "repetition_penalty"_a = 1.0f, "seed"_a = 0)
-      .def("accept", &q3e::Sampler::accept, "token"_a, "generated"_a = false)
+      .def("accept", &q3e::Sampler::accept, "token"_a, "generated"_a = true)
       .def(
           "sample",
           [](q3e::Sampler& s, const Floats& logits) {

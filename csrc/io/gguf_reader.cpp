@@ -141,8 +141,6 @@ void check_magic(std::span<const uint8_t> file, const std::string& path) {
   if (start.empty()) throw Error(Status::truncated_file, path + ": expected a .q3e model, found an empty file");
   if (start == kPointer)
     throw Error(Status::foreign_file, path + ": expected a .q3e model, found a Git LFS pointer; fetch the file itself (git lfs pull)");
-  if (start.starts_with("PART"))
-    throw Error(Status::truncated_file, path + ": expected a .q3e model, found one that `convert` did not finish");
   if (kMagic.starts_with(start))
     throw Error(Status::truncated_file, path + ": expected a .q3e model, found only " + std::to_string(file.size()) + " bytes of one");
   if (!start.starts_with(kMagic))

@@ -20,6 +20,7 @@ constexpr uint32_t kAlignment = 64;
 constexpr uint32_t kFormatVersion = 1;
 constexpr std::string_view kArchitecture = "qwen3edge";
 constexpr std::string_view kChecksums = "checksums";
+constexpr std::string_view kUnfinished = ".part";  // how the converter names a file until it is complete
 // Keep every product below in 64 bits: 2^27 panels of at most 2^30 bytes.
 constexpr uint64_t kMaxRows = uint64_t{1} << 31;
 constexpr uint64_t kMaxColumns = uint64_t{1} << 24;
@@ -62,6 +63,8 @@ ModelFile::~ModelFile() { unmap(); }
 void ModelFile::fail(Status status, const std::string& text) const { throw Error(status, path_ + ": " + text); }
 
 void ModelFile::map() {
+  if (std::string_view(path_).ends_with(kUnfinished))
+    fail(Status::truncated_file, "expected a .q3e model, found what a conversion that was not finished left");
   // O_NONBLOCK: opening a pipe must not wait for a writer.
   const FileDescriptor file{open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) fail(Status::io_error, std::string("cannot open: ") + std::strerror(errno));

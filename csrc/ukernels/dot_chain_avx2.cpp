@@ -1,5 +1,4 @@
 #include "ukernels/dot_chain_simd.h"
-
 #include "ukernels/kernel_tiers.h"
 #include "ukernels/simd_avx2.h"
 

@@ -14,12 +14,12 @@ int64_t dot_chain_simd(int64_t rounds, int32_t* result) {
   uint8_t bytes[64];
   for (int i = 0; i < 64; ++i) bytes[i] = static_cast<uint8_t>(i);
   typename S::W w = S::load_w(bytes);
-  typename S::I acc[kChains];
+  typename S::I acc[kChains], total = S::izero();
   for (int c = 0; c < kChains; ++c) acc[c] = S::iset1(c);
   for (int64_t i = 0; i < rounds; ++i)
     for (int c = 0; c < kChains; ++c) acc[c] = S::dot_signed(acc[c], w, quad);
-  for (int c = 1; c < kChains; ++c) acc[0] = S::iadd(acc[0], acc[c]);
-  *result = S::ifold(acc[0]);
+  for (int c = 0; c < kChains; ++c) total = S::iadd(total, acc[c]);
+  *result = S::ifold(total);
   return rounds * kChains * 16 * 4 * 2;
 }
 

@@ -21,7 +21,8 @@ void embed_row(const MatrixView& w, uint32_t row, float* out) {
   const uint8_t* quants = panel + at.quants;
   const uint32_t r = row % kPanelRows, block = w.format->block;
   switch (w.format->kind) {
-    case FormatKind::vector: return;
+    case FormatKind::vector:
+      return;
     case FormatKind::f32:
       for (uint32_t k = 0; k < w.columns; ++k) std::memcpy(out + k, quants + (size_t{k} * kPanelRows + r) * 4, 4);
       return;
@@ -38,7 +39,8 @@ void embed_row(const MatrixView& w, uint32_t row, float* out) {
         out[k] = half_at(panel + at.scale, size_t{k / block} * kPanelRows + r) * static_cast<float>(w8);
       }
       return;
-    default: break;
+    default:
+      break;
   }
   const uint32_t groups = w.format->kind == FormatKind::q4z ? kSuperBlock / w.format->group : 0;
   for (uint32_t k = 0; k < w.columns; ++k) {

@@ -1,8 +1,8 @@
 // The micro-kernels: what each computes, and the table that holds one tier of them.
 //
-// Rules that keep one answer on every machine: int8 products are summed exactly in int32 within a block; across blocks one float32 accumulator
-// takes fma(float(isum), d * sa, acc) in ascending k; float reductions run in 16 lanes that are folded 8 + 8, 4 + 4, 2 + 2, 1 + 1. Kernels never
-// allocate, lock, log or spawn. Every tier is compared with the scalar one by ==.
+// Rules that keep one answer on every machine: int8 products are summed exactly in int32 within a block; across blocks one
+// float32 accumulator takes fma(float(isum), d * sa, acc) in ascending k; float reductions run in 16 lanes that are folded 8 + 8,
+// 4 + 4, 2 + 2, 1 + 1. Kernels never allocate, lock, log or spawn. Every tier is compared with the scalar one by ==.
 #pragma once
 
 #include <cstddef>
@@ -26,11 +26,11 @@ struct MatrixView {
 struct Activations {
   uint32_t tokens = 0;
   uint32_t columns = 0;
-  uint32_t block = 0;               // 0: float32
-  const float* values = nullptr;    // [tokens][columns]
-  const int8_t* quants = nullptr;   // [tokens][columns]
-  const float* scales = nullptr;    // [tokens][blocks]
-  const int32_t* sums = nullptr;    // [tokens][blocks], of quants
+  uint32_t block = 0;              // 0: float32
+  const float* values = nullptr;   // [tokens][columns]
+  const int8_t* quants = nullptr;  // [tokens][columns]
+  const float* scales = nullptr;   // [tokens][blocks]
+  const int32_t* sums = nullptr;   // [tokens][blocks], of quants
 
   uint32_t blocks() const { return block ? (columns + block - 1) / block : 0; }
 };
@@ -43,12 +43,12 @@ struct ActivationBuffers {
   int32_t* sums = nullptr;
 };
 
-inline constexpr uint32_t kGemmPanels = 4;     // panels that a matmul call takes at most
-inline constexpr uint32_t kGemmTokens = 128;   // tokens that a matmul call takes at most
+inline constexpr uint32_t kGemmPanels = 4;    // panels that a matmul call takes at most
+inline constexpr uint32_t kGemmTokens = 128;  // tokens that a matmul call takes at most
 inline constexpr size_t kMatmulScratchBytes = size_t{kGemmPanels} * kPanelRows * kSuperBlock;  // one unpacked block of K
 
-// out[t * out_stride + (panel - first) * 16 + r] = row r of the panel . token t, for panels [first, last), last - first <= kGemmPanels,
-// tokens <= kGemmTokens. scratch: kMatmulScratchBytes, 64-byte aligned.
+// out[t * out_stride + (panel - first) * 16 + r] = row r of the panel . token t, for panels [first, last), last - first <=
+// kGemmPanels, tokens <= kGemmTokens. scratch: kMatmulScratchBytes, 64-byte aligned.
 using MatmulFn = void (*)(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
                           uint8_t* scratch);
 
@@ -56,8 +56,8 @@ using MatmulFn = void (*)(const MatrixView& w, uint32_t first, uint32_t last, co
 using RmsNormFn = void (*)(const float* x, const float* weight, uint32_t n, float eps, float* out);
 
 // The same, then quantized as QuantizeFn does, without a float32 copy in memory.
-using RmsNormQuantizeFn = void (*)(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants, float* scales,
-                                   int32_t* sums);
+using RmsNormQuantizeFn = void (*)(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants,
+                                   float* scales, int32_t* sums);
 
 // One token: quants = round-to-even(x * 127 / max|x|) a block, scale = max|x| / 127.
 using QuantizeFn = void (*)(const float* x, uint32_t n, uint32_t block, int8_t* quants, float* scales, int32_t* sums);
@@ -69,7 +69,8 @@ enum class KvType : uint8_t { int8, bf16, f32 };
 inline constexpr uint32_t kKvBlock = 64;  // tokens of a page; attention walks the cache in such blocks, aligned to position 0
 inline constexpr uint32_t kMaxHeadDim = 256;
 
-// Where the parts of one KV head's share of a page lie, in bytes. Keys are panels of 16 tokens, as the rows of a weight matrix are.
+// Where the parts of one KV head's share of a page lie, in bytes. Keys are panels of 16 tokens, as the rows of a weight matrix
+// are.
 struct KvBlockLayout {
   size_t keys;          // int8 [4][d/4][16][4], or bf16 or float32 [4][d][16]
   size_t key_scales;    // float32 [64]   (int8)
@@ -87,33 +88,33 @@ static inline KvBlockLayout kv_block_layout(KvType type, uint32_t head_dim) {
 // One token's projections become a query and an entry of the KV cache: bias, RMSNorm a head, rotary embedding (Su et al. 2021,
 // half-split as in GPT-NeoX), rounding to the cache's type.
 struct RopeTask {
-  const float* qkv;        // [heads + 2 kv_heads][head_dim]
-  const float* bias;       // as qkv, or null
-  const float* q_weight;   // [head_dim], or null: no norm
+  const float* qkv;       // [heads + 2 kv_heads][head_dim]
+  const float* bias;      // as qkv, or null
+  const float* q_weight;  // [head_dim], or null: no norm
   const float* k_weight;
-  const float* cos_sin;    // [head_dim / 2] cosines, then as many sines
+  const float* cos_sin;  // [head_dim / 2] cosines, then as many sines
   float eps;
   uint32_t heads, kv_heads, head_dim;
   KvType type;
-  void* q;                 // [heads][head_dim]: int8, or float32 already times 1 / sqrt(head_dim)
-  float* q_scales;         // [heads], times 1 / sqrt(head_dim)  (int8)
-  uint8_t* page;           // this layer's share of the page: kv_heads blocks
-  uint32_t row;            // position % kKvBlock
+  void* q;          // [heads][head_dim]: int8, or float32 already times 1 / sqrt(head_dim)
+  float* q_scales;  // [heads], times 1 / sqrt(head_dim)  (int8)
+  uint8_t* page;    // this layer's share of the page: kv_heads blocks
+  uint32_t row;     // position % kKvBlock
 };
 using RopeFn = void (*)(const RopeTask& task);
 
 // Consecutive tokens of one sequence, the query heads of one KV head.
 struct AttentionTask {
-  const void* q;                 // first token's first head of the group; see RopeTask
+  const void* q;  // first token's first head of the group; see RopeTask
   const float* q_scales;
-  size_t q_stride;               // heads from token to token
+  size_t q_stride;  // heads from token to token
   uint32_t tokens, group, head_dim;
-  uint32_t position;             // of the first token
+  uint32_t position;  // of the first token
   KvType type;
-  const uint8_t* const* pages;   // of the sequence
-  size_t offset;                 // of this layer's and head's block in a page
-  float* out;                    // [tokens][q_stride][head_dim], first token's first head of the group
-  uint8_t* scratch;              // kAttentionScratchBytes, 64-byte aligned
+  const uint8_t* const* pages;  // of the sequence
+  size_t offset;                // of this layer's and head's block in a page
+  float* out;                   // [tokens][q_stride][head_dim], first token's first head of the group
+  uint8_t* scratch;             // kAttentionScratchBytes, 64-byte aligned
 };
 inline constexpr uint32_t kAttentionRows = 32;  // tokens * group at most, or one token
 inline constexpr uint32_t kMaxGroup = 64;

@@ -4,7 +4,8 @@
 
 namespace q3e {
 
-void matmul_avx512(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride, uint8_t* scratch) {
+void matmul_avx512(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
+                   uint8_t* scratch) {
   matmul_simd<Avx512>(w, first, last, a, out, out_stride, scratch);
 }
 

@@ -59,14 +59,14 @@ float dot_quantized(const MatrixView& w, const uint8_t* panel, uint32_t r, const
 
 }  // namespace
 
-void matmul_scalar(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride, uint8_t*) {
+void matmul_scalar(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
+                   uint8_t*) {
   for (uint32_t p = first; p < last; ++p) {
     const uint8_t* panel = w.data + p * w.layout.bytes;
     for (uint32_t t = 0; t < a.tokens; ++t)
       for (uint32_t r = 0; r < kPanelRows; ++r)
-        out[t * out_stride + (p - first) * kPanelRows + r] = w.format->block == 0
-                                                                 ? dot_float(w, panel, r, a.values + size_t{t} * a.columns)
-                                                                 : dot_quantized(w, panel, r, a, t);
+        out[t * out_stride + (p - first) * kPanelRows + r] =
+            w.format->block == 0 ? dot_float(w, panel, r, a.values + size_t{t} * a.columns) : dot_quantized(w, panel, r, a, t);
   }
 }
 

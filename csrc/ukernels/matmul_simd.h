@@ -121,30 +121,21 @@ void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& 
   for (int t = 0; t < NT; ++t) S::store(out + size_t{token + t} * out_stride, acc[t]);
 }
 
-// scratch [K of the block / 4][panels] vectors -> NT tokens x NP panels, added to out.
-template <class S, FormatKind kind, int NT, int NP>
-void gemm_tile(const MatrixView& w, const uint8_t* const* panels, uint32_t b, const uint8_t* scratch, uint32_t quads, uint32_t stride,
-               const Activations& a, uint32_t token, float* out, size_t out_stride) {
-  using U = Unpack<S, kind>;
+// sums[t][p][16] = exact products of one block of K: scratch [quads][stride] vectors with NT tokens.
+template <class S, bool is_signed, int NT, int NP>
+void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const int8_t* quants, size_t columns,
+                                         int32_t* sums) {
   typename S::I acc[NT][NP];
   for (int t = 0; t < NT; ++t)
     for (int p = 0; p < NP; ++p) acc[t][p] = S::izero();
-  const int8_t* quants = a.quants + size_t{token} * a.columns + size_t{b} * w.format->block;
-  for (uint32_t q = 0; q < quads; ++q) {
+  for (uint32_t q = 0; q < quads; ++q, scratch += size_t{stride} * 64, quants += 4) {
     typename S::W v[NP];
-    for (int p = 0; p < NP; ++p) v[p] = S::load_w(scratch + (size_t{q} * stride + p) * 64);
+    for (int p = 0; p < NP; ++p) v[p] = S::load_w(scratch + p * 64);
     for (int t = 0; t < NT; ++t)
-      for (int p = 0; p < NP; ++p) acc[t][p] = dot<S, U::kSigned>(acc[t][p], v[p], quants + size_t(t) * a.columns + q * 4);
+      for (int p = 0; p < NP; ++p) acc[t][p] = dot<S, is_signed>(acc[t][p], v[p], quants + size_t(t) * columns);
   }
-  for (int p = 0; p < NP; ++p) {
-    const typename S::F d = S::load_f16(panels[p] + w.layout.scale + size_t{b} * 32), m = load_minimum<S, kind>(w, panels[p], b);
-    for (int t = 0; t < NT; ++t) {
-      const size_t at = size_t{token + t} * w.layout.blocks + b;
-      float* o = out + size_t{token + t} * out_stride + p * kPanelRows;
-      const typename S::F before = b == 0 ? S::zero() : S::load(o);
-      S::store(o, finish_block<S, kind>(before, acc[t][p], d, m, a.scales[at], a.sums[at]));
-    }
-  }
+  for (int t = 0; t < NT; ++t)
+    for (int p = 0; p < NP; ++p) S::store_i(sums + (t * NP + p) * 16, acc[t][p]);
 }
 
 // Calls f.operator()<n>() for a run-time n in 1..N.
@@ -163,6 +154,7 @@ void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Acti
   const uint8_t* panels[kGemmPanels];
   for (uint32_t p = 0; p < count; ++p) panels[p] = w.data + (first + p) * w.layout.bytes;
   const uint32_t block = w.format->block;
+  alignas(64) int32_t sums[S::kTileTokens * S::kTilePanels * 16];
   for (uint32_t b = 0; b < w.layout.blocks; ++b) {
     const uint32_t begin = b * block, end = begin + block < w.columns ? begin + block : w.columns;
     for (uint32_t p = 0; p < count; ++p)
@@ -170,17 +162,27 @@ void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Acti
         Unpack<S, kind>::run(w, panels[p], k, [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
           S::store_w(scratch + ((size_t{k - begin} / 4 + quad) * count + p) * 64, v);
         });
-    const uint32_t quads = (end - begin) / 4;
     for (uint32_t p = 0; p < count; p += S::kTilePanels) {
-      const int np = count - p < S::kTilePanels ? static_cast<int>(count - p) : S::kTilePanels;
-      with_count<S::kTilePanels>(np, [&]<int NP>() {
-        for (uint32_t t = 0; t < a.tokens; t += S::kTileTokens) {
-          const int nt = a.tokens - t < S::kTileTokens ? static_cast<int>(a.tokens - t) : S::kTileTokens;
-          with_count<S::kTileTokens>(nt, [&]<int NT>() {
-            gemm_tile<S, kind, NT, NP>(w, panels + p, b, scratch + p * 64, quads, count, a, t, out + p * kPanelRows, out_stride);
+      const uint32_t np = count - p < S::kTilePanels ? count - p : S::kTilePanels;
+      for (uint32_t t = 0; t < a.tokens; t += S::kTileTokens) {
+        const uint32_t nt = a.tokens - t < S::kTileTokens ? a.tokens - t : S::kTileTokens;
+        with_count<S::kTilePanels>(static_cast<int>(np), [&]<int NP>() {
+          with_count<S::kTileTokens>(static_cast<int>(nt), [&]<int NT>() {
+            gemm_tile<S, Unpack<S, kind>::kSigned, NT, NP>(scratch + p * 64, (end - begin) / 4, count,
+                                                           a.quants + size_t{t} * a.columns + begin, a.columns, sums);
           });
+        });
+        for (uint32_t i = 0; i < np; ++i) {
+          const uint8_t* panel = panels[p + i];
+          const typename S::F d = S::load_f16(panel + w.layout.scale + size_t{b} * 32), m = load_minimum<S, kind>(w, panel, b);
+          for (uint32_t j = 0; j < nt; ++j) {
+            float* o = out + size_t{t + j} * out_stride + (p + i) * kPanelRows;
+            const size_t at = size_t{t + j} * w.layout.blocks + b;
+            const typename S::F before = b == 0 ? S::zero() : S::load(o);
+            S::store(o, finish_block<S, kind>(before, S::load_i(sums + (j * np + i) * 16), d, m, a.scales[at], a.sums[at]));
+          }
         }
-      });
+      }
     }
   }
 }

@@ -4,10 +4,12 @@
 
 namespace q3e {
 
-void rmsnorm_avx512(const float* x, const float* weight, uint32_t n, float eps, float* out) { rmsnorm_simd<Avx512>(x, weight, n, eps, out); }
+void rmsnorm_avx512(const float* x, const float* weight, uint32_t n, float eps, float* out) {
+  rmsnorm_simd<Avx512>(x, weight, n, eps, out);
+}
 
-void rmsnorm_quantize_avx512(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants, float* scales,
-                           int32_t* sums) {
+void rmsnorm_quantize_avx512(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants,
+                             float* scales, int32_t* sums) {
   rmsnorm_quantize_simd<Avx512>(x, weight, n, eps, block, quants, scales, sums);
 }
 

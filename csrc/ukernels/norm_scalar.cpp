@@ -34,8 +34,8 @@ void rmsnorm_scalar(const float* x, const float* weight, uint32_t n, float eps, 
   for (uint32_t i = 0; i < n; ++i) out[i] = (x[i] * r) * weight[i];
 }
 
-void rmsnorm_quantize_scalar(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants, float* scales,
-                             int32_t* sums) {
+void rmsnorm_quantize_scalar(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants,
+                             float* scales, int32_t* sums) {
   const float r = inverse_rms(x, n, eps);
   float y[kSuperBlock];
   for (uint32_t k = 0, b = 0; k < n; k += block, ++b) {
@@ -46,7 +46,8 @@ void rmsnorm_quantize_scalar(const float* x, const float* weight, uint32_t n, fl
 }
 
 void quantize_scalar(const float* x, uint32_t n, uint32_t block, int8_t* quants, float* scales, int32_t* sums) {
-  for (uint32_t k = 0, b = 0; k < n; k += block, ++b) quantize_block(x + k, k + block < n ? block : n - k, quants + k, scales + b, sums + b);
+  for (uint32_t k = 0, b = 0; k < n; k += block, ++b)
+    quantize_block(x + k, k + block < n ? block : n - k, quants + k, scales + b, sums + b);
 }
 
 }  // namespace q3e

@@ -47,8 +47,8 @@ void quantize_simd(const float* x, uint32_t n, uint32_t block, int8_t* quants, f
 }
 
 template <class S>
-void rmsnorm_quantize_simd(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants, float* scales,
-                           int32_t* sums) {
+void rmsnorm_quantize_simd(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants,
+                           float* scales, int32_t* sums) {
   const typename S::F r = S::set1(inverse_rms_simd<S>(x, n, eps));
   float y[kSuperBlock];
   for (uint32_t k = 0, b = 0; k < n; k += block, ++b) {

@@ -15,10 +15,13 @@ constexpr uint64_t kMaxColumns = uint64_t{1} << 24;
 PackPanelFn pack_panel_for(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
-    case Isa::avx2: return pack_panel_avx2;
-    case Isa::avx512: return pack_panel_avx512;
+    case Isa::avx2:
+      return pack_panel_avx2;
+    case Isa::avx512:
+      return pack_panel_avx512;
 #endif
-    default: return pack_panel_scalar;
+    default:
+      return pack_panel_scalar;
   }
 }
 
@@ -28,14 +31,15 @@ float source_value(SourceType type, const void* rows, uint64_t index) {
   return type == SourceType::f16 ? f32_from_f16(bits) : f32_from_bf16(bits);
 }
 
-[[noreturn]] void report_bad_value(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count, uint64_t columns,
-                                   uint64_t first_row) {
+[[noreturn]] void report_bad_value(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count,
+                                   uint64_t columns, uint64_t first_row) {
   const float limit = pack_limit(format.kind);
   for (uint64_t i = 0; i < row_count * columns; ++i) {
     const float v = source_value(type, rows, i);
     if (v >= -limit && v <= limit) continue;
     throw Error(Status::bad_argument, "the weight in row " + std::to_string(first_row + i / columns) + ", column " +
-                                          std::to_string(i % columns) + " is " + std::to_string(v) + ", expected a finite number" +
+                                          std::to_string(i % columns) + " is " + std::to_string(v) +
+                                          ", expected a finite number" +
                                           (format.block ? " of magnitude at most " + std::to_string(limit) : ""));
   }
   throw Error(Status::internal, "a weight was refused, and none is out of range");
@@ -54,7 +58,9 @@ struct RowReader {
     std::memcpy(&v, panel + offset, sizeof v);
     return v;
   }
-  float half(size_t plane, uint32_t block) const { return f32_from_f16(load<uint16_t>(plane + (size_t{block} * kPanelRows + row) * 2)); }
+  float half(size_t plane, uint32_t block) const {
+    return f32_from_f16(load<uint16_t>(plane + (size_t{block} * kPanelRows + row) * 2));
+  }
   int q4(uint32_t k) const {
     const uint8_t byte = panel[at.quants + (size_t{k / 8} * kPanelRows + row) * 4 + k % 4];
     return k % 8 < 4 ? byte & 15 : byte >> 4;
@@ -63,7 +69,8 @@ struct RowReader {
   int sub_scale(uint32_t group) const {
     const uint32_t per_block = kSuperBlock / format.group, in_block = group % per_block;
     const size_t index = size_t{group / per_block} * kPanelRows + row;
-    const uint32_t word = format.group == 32 ? load<uint32_t>(at.sub_scale + index * 4) : load<uint16_t>(at.sub_scale + index * 2);
+    const uint32_t word =
+        format.group == 32 ? load<uint32_t>(at.sub_scale + index * 4) : load<uint16_t>(at.sub_scale + index * 2);
     return static_cast<int>((word >> (4 * in_block)) & 15u) + 1;
   }
   int sub_offset(uint32_t group) const {
@@ -74,15 +81,21 @@ struct RowReader {
 
   float value(uint32_t k) const {
     switch (format.kind) {
-      case FormatKind::vector: return load<float>(size_t{k} * 4);
-      case FormatKind::f32: return load<float>(at.quants + (size_t{k} * kPanelRows + row) * 4);
-      case FormatKind::bf16: return f32_from_bf16(load<uint16_t>(at.quants + (size_t{k} * kPanelRows + row) * 2));
-      case FormatKind::q8: return half(at.scale, k / format.block) * static_cast<float>(w8(k));
-      case FormatKind::q4g: return half(at.scale, k / format.block) * static_cast<float>(q4(k) - 8);
+      case FormatKind::vector:
+        return load<float>(size_t{k} * 4);
+      case FormatKind::f32:
+        return load<float>(at.quants + (size_t{k} * kPanelRows + row) * 4);
+      case FormatKind::bf16:
+        return f32_from_bf16(load<uint16_t>(at.quants + (size_t{k} * kPanelRows + row) * 2));
+      case FormatKind::q8:
+        return half(at.scale, k / format.block) * static_cast<float>(w8(k));
+      case FormatKind::q4g:
+        return half(at.scale, k / format.block) * static_cast<float>(q4(k) - 8);
       case FormatKind::q4a:
         return half(at.scale, k / format.block) * static_cast<float>(q4(k)) + half(at.minimum, k / format.block);
       case FormatKind::q4z:
-        return half(at.scale, k / format.block) * static_cast<float>(sub_scale(k / format.group) * q4(k) + sub_offset(k / format.group));
+        return half(at.scale, k / format.block) *
+               static_cast<float>(sub_scale(k / format.group) * q4(k) + sub_offset(k / format.group));
     }
     return 0;
   }
@@ -93,17 +106,19 @@ struct RowReader {
 void check_shape(const BlockFormat& format, uint64_t rows, uint64_t columns) {
   const std::string name = format.name;
   if (rows >= kMaxRows || columns >= kMaxColumns)
-    throw Error(Status::bad_argument, "a matrix of " + std::to_string(rows) + " x " + std::to_string(columns) + " is too large for a .q3e file");
+    throw Error(Status::bad_argument,
+                "a matrix of " + std::to_string(rows) + " x " + std::to_string(columns) + " is too large for a .q3e file");
   if (format.kind == FormatKind::vector) {
     if (rows != 1 || columns == 0) throw Error(Status::bad_argument, "'vector' holds one row, found " + std::to_string(rows));
   } else if (!holds_columns(format, columns)) {
     const uint32_t unit = format.kind == FormatKind::q8 || format.group < kColumnUnit ? kColumnUnit : format.group;
-    throw Error(Status::bad_argument, "'" + name + "' needs a multiple of " + std::to_string(unit) + " columns, found " + std::to_string(columns));
+    throw Error(Status::bad_argument,
+                "'" + name + "' needs a multiple of " + std::to_string(unit) + " columns, found " + std::to_string(columns));
   }
 }
 
-void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count, uint64_t columns, uint8_t* packed,
-                 Isa isa, uint64_t first_row) {
+void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count, uint64_t columns,
+                 uint8_t* packed, Isa isa, uint64_t first_row) {
   check_shape(format, row_count, columns);
   if (format.kind == FormatKind::vector) {
     for (uint64_t k = 0; k < columns; ++k) {

@@ -20,8 +20,8 @@ void check_shape(const BlockFormat& format, uint64_t rows, uint64_t columns);
 // Runs on the calling thread. Panels are independent: a matrix may be packed in slices of a multiple of 16 rows.
 // Throws Error(bad_argument) for columns that the format cannot hold and for a weight that is not finite or too large for the
 // format's float16 scales; `first_row` is added to the row in the message.
-void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count, uint64_t columns, uint8_t* packed,
-                 Isa isa, uint64_t first_row = 0);
+void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count, uint64_t columns,
+                 uint8_t* packed, Isa isa, uint64_t first_row = 0);
 
 // The values that packed bytes stand for, in float32 [rows][columns]; for bf16 and f32 exact, otherwise d * w8 (or d * q + m)
 // rounded once (twice) to float32.
@@ -37,12 +37,18 @@ bool pack_panel_avx512(const BlockFormat&, SourceType, const void*, uint32_t, ui
 // The largest magnitude whose scales and minima fit float16, with room for the search.
 static inline float pack_limit(FormatKind kind) {
   switch (kind) {
-    case FormatKind::q8: return 127.0f * 65000.0f;
-    case FormatKind::q4g: return 4.0f * 65000.0f;
-    case FormatKind::q4a: return 32000.0f;
-    case FormatKind::q4z: return 100.0f * 65000.0f;
-    case FormatKind::bf16: return 3.3895313892515355e38f;  // the largest bfloat16
-    default: return 3.4028234663852886e38f;
+    case FormatKind::q8:
+      return 127.0f * 65000.0f;
+    case FormatKind::q4g:
+      return 4.0f * 65000.0f;
+    case FormatKind::q4a:
+      return 32000.0f;
+    case FormatKind::q4z:
+      return 100.0f * 65000.0f;
+    case FormatKind::bf16:
+      return 3.3895313892515355e38f;  // the largest bfloat16
+    default:
+      return 3.4028234663852886e38f;
   }
 }
 

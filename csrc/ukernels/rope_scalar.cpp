@@ -41,7 +41,8 @@ void store_key(KvType type, const float* y, uint32_t d, uint8_t* keys, float* sc
   const size_t width = type == KvType::int8 ? 1 : type == KvType::bf16 ? 2 : 4;
   const size_t unit = type == KvType::int8 ? 4 : width;  // bytes of one row that lie side by side
   uint8_t* panel = keys + size_t{row / kPanelRows} * kPanelRows * d * width;
-  for (size_t at = 0; at < d * width; at += unit) __builtin_memcpy(panel + at * kPanelRows + row % kPanelRows * unit, packed + at, unit);
+  for (size_t at = 0; at < d * width; at += unit)
+    __builtin_memcpy(panel + at * kPanelRows + row % kPanelRows * unit, packed + at, unit);
 }
 
 }  // namespace

@@ -14,9 +14,11 @@ struct Avx2 {
     __m256 lo, hi;
   };
   struct I {
-    __m256i lo, hi;
+    __v8si lo, hi;  // see simd_avx512.h
   };
-  using W = I;  // int8 or uint8 [16 rows][4 k]
+  struct W {
+    __m256i lo, hi;  // int8 or uint8 [16 rows][4 k]
+  };
 
   static constexpr int kTileTokens = 3, kTilePanels = 1;
   static constexpr int kTileRows = 2, kTileVectors = 2;
@@ -75,27 +77,32 @@ struct Avx2 {
     return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8)))};
   }
 
-  static I izero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-  static I iset1(int32_t v) { return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)}; }
-  static I iadd(I a, I b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
-  static I isub(I a, I b) { return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)}; }
-  static F to_float(I a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
-  static I to_int(F a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
+  static I izero() { return {__v8si{}, __v8si{}}; }
+  static I iset1(int32_t v) { return {(__v8si)_mm256_set1_epi32(v), (__v8si)_mm256_set1_epi32(v)}; }
+  static I load_i(const int32_t* p) {
+    const W w = load_w(reinterpret_cast<const uint8_t*>(p));
+    return {(__v8si)w.lo, (__v8si)w.hi};
+  }
+  static void store_i(int32_t* p, I v) { store_w(reinterpret_cast<uint8_t*>(p), {(__m256i)v.lo, (__m256i)v.hi}); }
+  static I iadd(I a, I b) { return {a.lo + b.lo, a.hi + b.hi}; }
+  static I isub(I a, I b) { return {a.lo - b.lo, a.hi - b.hi}; }
+  static F to_float(I a) { return {_mm256_cvtepi32_ps((__m256i)a.lo), _mm256_cvtepi32_ps((__m256i)a.hi)}; }
+  static I to_int(F a) { return {(__v8si)_mm256_cvtps_epi32(a.lo), (__v8si)_mm256_cvtps_epi32(a.hi)}; }
   static F power_of_two(F n) {
     const I i = iadd(to_int(n), iset1(127));
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(i.lo, 23)), _mm256_castsi256_ps(_mm256_slli_epi32(i.hi, 23))};
+    return {(__m256)(i.lo << 23), (__m256)(i.hi << 23)};
   }
   static F round(F a) {
     return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
             _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
   }
   static void store_s8(int8_t* p, I a) {
-    const __m128i lo = _mm_packs_epi32(_mm256_castsi256_si128(a.lo), _mm256_extracti128_si256(a.lo, 1));
-    const __m128i hi = _mm_packs_epi32(_mm256_castsi256_si128(a.hi), _mm256_extracti128_si256(a.hi, 1));
+    const __m128i lo = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)a.lo), _mm256_extracti128_si256((__m256i)a.lo, 1));
+    const __m128i hi = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)a.hi), _mm256_extracti128_si256((__m256i)a.hi, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(lo, hi));
   }
   static int32_t ifold(I a) {
-    const __m256i v8 = _mm256_add_epi32(a.lo, a.hi);
+    const __m256i v8 = (__m256i)(a.lo + a.hi);
     const __m128i v4 = _mm_add_epi32(_mm256_castsi256_si128(v8), _mm256_extracti128_si256(v8, 1));
     const __m128i v2 = _mm_add_epi32(v4, _mm_unpackhi_epi64(v4, v4));
     return _mm_cvtsi128_si32(_mm_add_epi32(v2, _mm_shuffle_epi32(v2, 1)));
@@ -118,7 +125,7 @@ struct Avx2 {
     W scale, offset;
   };
   static Group load_group(const uint8_t* sub_scales, const uint8_t* offsets, uint32_t groups, uint32_t g) {
-    I s;
+    W s;
     if (groups == 8) {
       s = load_w(sub_scales);
     } else {
@@ -126,8 +133,9 @@ struct Avx2 {
     }
     const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(4 * g));
     const __m256i nibble = _mm256_set1_epi32(15), one = _mm256_set1_epi32(1);
-    const __m256i select = _mm256_add_epi32(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
-                                            _mm256_set1_epi32(static_cast<int>(0x01010101u * (g % 4))));
+    const __m256i select =
+        _mm256_add_epi32(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
+                         _mm256_set1_epi32(static_cast<int>(0x01010101u * (g % 4))));
     const W z = load_w(offsets + size_t{g / 4} * 64);
     const auto spread = [&](__m256i v) {
       v = _mm256_add_epi32(_mm256_and_si256(_mm256_srl_epi32(v, shift), nibble), one);
@@ -146,9 +154,9 @@ struct Avx2 {
     return _mm256_set1_epi32(quad);
   }
   // |w| * sign(a, w): at most 128 * 127 * 2, so maddubs cannot saturate; a is in -127..127.
-  static __m256i madd_signed(__m256i acc, __m256i w, __m256i a) {
+  static __v8si madd_signed(__v8si acc, __m256i w, __m256i a) {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return acc + (__v8si)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
   }
   static I dot_signed(I acc, W w, const int8_t* a) {
     const __m256i v = broadcast(a);
@@ -157,8 +165,8 @@ struct Avx2 {
   // Weights in 0..15: maddubs reaches 15 * 127 * 2 only.
   static I dot_nibbles(I acc, W w, const int8_t* a) {
     const __m256i v = broadcast(a), one = _mm256_set1_epi16(1);
-    return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(_mm256_maddubs_epi16(w.lo, v), one)),
-            _mm256_add_epi32(acc.hi, _mm256_madd_epi16(_mm256_maddubs_epi16(w.hi, v), one))};
+    return {acc.lo + (__v8si)_mm256_madd_epi16(_mm256_maddubs_epi16(w.lo, v), one),
+            acc.hi + (__v8si)_mm256_madd_epi16(_mm256_maddubs_epi16(w.hi, v), one)};
   }
 };
 

@@ -12,7 +12,8 @@ namespace {
 
 struct Avx512 {
   using F = __m512;   // 16 float32
-  using I = __m512i;  // 16 int32
+  // 16 int32. Not __m512i, whose lanes are 64 bits: GCC 12 keeps a sum in both types at once across a loop and spills half of them.
+  using I = __v16si;
   using W = __m512i;  // uint8 [16 rows][4 k]; signed weights are stored + 128
 
   // Register tiles: tokens x panels of a matmul, rows x vectors of attention.
@@ -54,18 +55,20 @@ struct Avx512 {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
 
-  static I izero() { return _mm512_setzero_si512(); }
-  static I iset1(int32_t v) { return _mm512_set1_epi32(v); }
-  static I iadd(I a, I b) { return _mm512_add_epi32(a, b); }
-  static I isub(I a, I b) { return _mm512_sub_epi32(a, b); }
-  static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
-  static I to_int(F a) { return _mm512_cvtps_epi32(a); }  // round to nearest even
+  static I izero() { return I{}; }
+  static I iset1(int32_t v) { return (I)_mm512_set1_epi32(v); }
+  static I load_i(const int32_t* p) { return (I)_mm512_loadu_si512(p); }
+  static void store_i(int32_t* p, I v) { _mm512_storeu_si512(p, (__m512i)v); }
+  static I iadd(I a, I b) { return a + b; }
+  static I isub(I a, I b) { return a - b; }
+  static F to_float(I a) { return _mm512_cvtepi32_ps((__m512i)a); }
+  static I to_int(F a) { return (I)_mm512_cvtps_epi32(a); }  // round to nearest even
   static F power_of_two(F n) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
   }
   static F round(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  static void store_s8(int8_t* p, I a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a)); }
-  static int32_t ifold(I a) { return _mm512_reduce_add_epi32(a); }
+  static void store_s8(int8_t* p, I a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8((__m512i)a)); }
+  static int32_t ifold(I a) { return _mm512_reduce_add_epi32((__m512i)a); }
 
   static W load_w(const uint8_t* p) { return _mm512_loadu_si512(p); }
   static W load_signed(const uint8_t* p) { return _mm512_xor_si512(load_w(p), _mm512_set1_epi8(-128)); }
@@ -101,7 +104,7 @@ struct Avx512 {
   static I dot_nibbles(I acc, W w, const int8_t* a) {
     int32_t quad;
     __builtin_memcpy(&quad, a, 4);
-    return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(quad));
+    return (I)_mm512_dpbusd_epi32((__m512i)acc, w, _mm512_set1_epi32(quad));
   }
 };
 
