@@ -36,3 +36,9 @@ def tiny_q3e(tmp_path_factory):
         return target
 
     return converted
+
+
+@pytest.fixture(scope="session")
+def tiny_int4(tiny_q3e) -> Path:
+    """The path of the tiny model in int4."""
+    return Path(tiny_q3e("int4"))

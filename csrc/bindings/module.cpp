@@ -18,7 +18,7 @@
 #include "io/crc32.h"
 #include "io/model_config.h"
 #include "io/model_file.h"
-#include "ukernels/embed.h"
+#include "ukernels/unpack_row.h"
 #include "ukernels/pack.h"
 
 namespace py = pybind11;
@@ -435,7 +435,7 @@ py::array_t<float> kernel_embed(const std::string& name, const Bytes& packed, ui
   const q3e::BlockFormat& format = block_format(name);
   require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns) && row < rows, "packed: expected rows x columns");
   py::array_t<float> out(columns);
-  q3e::embed_row({packed.data(), &format, rows, columns, q3e::panel_layout(format, columns)}, row, out.mutable_data());
+  q3e::unpack_row({packed.data(), &format, rows, columns, q3e::panel_layout(format, columns)}, row, out.mutable_data());
   return out;
 }
 

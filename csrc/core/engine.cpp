@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "core/rotary.h"
-#include "ukernels/embed.h"
+#include "ukernels/unpack_row.h"
 
 namespace q3e {
 
@@ -151,7 +151,7 @@ void Engine::run_chunk(const Batch& chunk, float* logits) {
 
 void Engine::embed(Worker& w) {
   w.for_each(static_cast<uint32_t>(chunk_.count), [&](uint32_t t) {
-    embed_row(weights_.embedding, static_cast<uint32_t>(chunk_.tokens[t]), at<float>(layout_.x) + size_t{t} * config_.hidden_size);
+    unpack_row(weights_.embedding, static_cast<uint32_t>(chunk_.tokens[t]), at<float>(layout_.x) + size_t{t} * config_.hidden_size);
     fill_cos_sin(static_cast<uint32_t>(chunk_.positions[t]), weights_.rope_frequencies, config_.head_size / 2,
                  at<float>(layout_.cos_sin) + size_t{t} * config_.head_size);
   });

@@ -11,7 +11,8 @@ namespace q3e {
 
 class FaultGuard {
  public:
-  // Guards [begin, begin + nbytes), a page-aligned mapping that outlives this object. Throws Error(out_of_memory) or Error(io_error).
+  // Guards [begin, begin + nbytes), a page-aligned mapping that outlives this object. Throws Error(out_of_memory) or
+  // Error(io_error).
   FaultGuard(const void* begin, size_t nbytes);
   ~FaultGuard();
   FaultGuard(const FaultGuard&) = delete;

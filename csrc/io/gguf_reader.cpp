@@ -13,20 +13,32 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
 constexpr uint32_t kVersion = 3;
-constexpr uint32_t kTypeI8 = 24;               // GGML_TYPE_I8
-constexpr uint64_t kMaxKeys = 1u << 16;        // bounds what a header can make the reader allocate
+constexpr uint32_t kTypeI8 = 24;         // GGML_TYPE_I8
+constexpr uint64_t kMaxKeys = 1u << 16;  // bounds what a header can make the reader allocate
 constexpr uint64_t kMaxTensors = 1u << 20;
-constexpr uint64_t kMinKeyBytes = 8 + 4 + 1;   // empty key, type, one byte
+constexpr uint64_t kMinKeyBytes = 8 + 4 + 1;  // empty key, type, one byte
 constexpr uint64_t kMinTensorBytes = 8 + 4 + 8 + 4 + 8;
 
 // Bytes of one element; 0 for strings, arrays and unknown types.
 constexpr size_t scalar_bytes(ValueType type) {
   switch (type) {
-    case ValueType::u8: case ValueType::i8: case ValueType::boolean: return 1;
-    case ValueType::u16: case ValueType::i16: return 2;
-    case ValueType::u32: case ValueType::i32: case ValueType::f32: return 4;
-    case ValueType::u64: case ValueType::i64: case ValueType::f64: return 8;
-    default: return 0;
+    case ValueType::u8:
+    case ValueType::i8:
+    case ValueType::boolean:
+      return 1;
+    case ValueType::u16:
+    case ValueType::i16:
+      return 2;
+    case ValueType::u32:
+    case ValueType::i32:
+    case ValueType::f32:
+      return 4;
+    case ValueType::u64:
+    case ValueType::i64:
+    case ValueType::f64:
+      return 8;
+    default:
+      return 0;
   }
 }
 
@@ -39,9 +51,7 @@ class Cursor {
   const uint8_t* here() const { return bytes_.data() + at_; }
 
   const uint8_t* take(uint64_t nbytes, const char* what) {
-    if (nbytes > remaining())
-      throw Error(Status::truncated_file, path_ + ": " + what + " at byte " + std::to_string(at_) + " needs " + std::to_string(nbytes) +
-                                              " bytes, but the file ends after " + std::to_string(remaining()));
+    if (nbytes > remaining()) ends_early(nbytes, what);
     const uint8_t* p = here();
     at_ += nbytes;
     return p;
@@ -73,6 +83,11 @@ class Cursor {
     return n;
   }
 
+  [[noreturn]] void ends_early(uint64_t nbytes, const char* what) const {
+    throw Error(Status::truncated_file, path_ + ": " + what + " at byte " + std::to_string(at_) + " needs " +
+                                            std::to_string(nbytes) + " bytes, but the file ends after " +
+                                            std::to_string(remaining()));
+  }
   [[noreturn]] void fail(const std::string& text) const { throw Error(Status::bad_file, path_ + ": " + text); }
 
  private:
@@ -84,16 +99,16 @@ class Cursor {
 ValueType read_type(Cursor& in, std::string_view key, bool in_array) {
   const auto type = in.value<uint32_t>("a metadata type");
   if (type > static_cast<uint32_t>(ValueType::f64))
-    in.fail("key '" + printable(key) + "' has type " + std::to_string(type) + ", expected 0 to 12");
+    in.fail("key " + quoted(key) + " has type " + std::to_string(type) + ", expected 0 to 12");
   if (in_array && static_cast<ValueType>(type) == ValueType::array)
-    in.fail("key '" + printable(key) + "' is an array of arrays, expected an array of numbers, bools or strings");
+    in.fail("key " + quoted(key) + " is an array of arrays, expected an array of numbers, bools or strings");
   return static_cast<ValueType>(type);
 }
 
 void check_bools(const Cursor& in, const MetadataEntry& entry) {
   for (uint64_t i = 0; i < entry.count; ++i)
     if (entry.data[i] > 1)
-      in.fail("key '" + printable(entry.key) + "' has a bool of " + std::to_string(entry.data[i]) + ", expected 0 or 1");
+      in.fail("key " + quoted(entry.key) + " has a bool of " + std::to_string(entry.data[i]) + ", expected 0 or 1");
 }
 
 MetadataEntry read_entry(Cursor& in) {
@@ -122,15 +137,15 @@ MetadataEntry read_entry(Cursor& in) {
 GgufTensor read_tensor(Cursor& in) {
   GgufTensor tensor{};
   tensor.name = in.string("a tensor name");
-  const std::string name = printable(tensor.name);
+  const std::string name = quoted(tensor.name);
   if (tensor.name.empty()) in.fail("a tensor name is empty");
   const auto dimensions = in.value<uint32_t>("a tensor's number of dimensions");
-  if (dimensions != 1) in.fail("tensor '" + name + "' has " + std::to_string(dimensions) + " dimensions, expected 1");
+  if (dimensions != 1) in.fail("tensor " + name + " has " + std::to_string(dimensions) + " dimensions, expected 1");
   tensor.nbytes = in.value<uint64_t>("a tensor's dimension");
   const auto type = in.value<uint32_t>("a tensor's type");
-  if (type != kTypeI8) in.fail("tensor '" + name + "' has type " + std::to_string(type) + ", expected 24 (I8)");
+  if (type != kTypeI8) in.fail("tensor " + name + " has type " + std::to_string(type) + ", expected 24 (I8)");
   tensor.offset = in.value<uint64_t>("a tensor's offset");
-  if (tensor.nbytes == 0) in.fail("tensor '" + name + "' has no bytes");
+  if (tensor.nbytes == 0) in.fail("tensor " + name + " has no bytes");
   return tensor;
 }
 
@@ -140,18 +155,21 @@ void check_magic(std::span<const uint8_t> file, const std::string& path) {
   const std::string_view start(reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), kPointer.size()));
   if (start.empty()) throw Error(Status::truncated_file, path + ": expected a .q3e model, found an empty file");
   if (start == kPointer)
-    throw Error(Status::foreign_file, path + ": expected a .q3e model, found a Git LFS pointer; fetch the file itself (git lfs pull)");
+    throw Error(Status::foreign_file,
+                path + ": expected a .q3e model, found a Git LFS pointer; fetch the file itself (git lfs pull)");
   if (kMagic.starts_with(start))
-    throw Error(Status::truncated_file, path + ": expected a .q3e model, found only " + std::to_string(file.size()) + " bytes of one");
+    throw Error(Status::truncated_file,
+                path + ": expected a .q3e model, found only " + std::to_string(file.size()) + " bytes of one");
   if (!start.starts_with(kMagic))
-    throw Error(Status::foreign_file, path + ": expected a .q3e model, which starts with 'GGUF', found '" + printable(start.substr(0, 4)) + "'");
+    throw Error(Status::foreign_file,
+                path + ": expected a .q3e model, which starts with 'GGUF', found " + quoted(start.substr(0, 4)));
 }
 
 }  // namespace
 
 const char* value_type_name(ValueType type) {
-  static constexpr const char* kNames[] = {"uint8",  "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
-                                           "bool",   "string", "array",  "uint64", "int64",  "float64"};
+  static constexpr const char* kNames[] = {"uint8", "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
+                                           "bool",  "string", "array",  "uint64", "int64",  "float64"};
   return kNames[static_cast<uint32_t>(type)];
 }
 
@@ -193,20 +211,24 @@ std::vector<std::string_view> MetadataEntry::as_strings() const {
     uint64_t length;
     std::memcpy(&length, p, sizeof length);
     p += sizeof length;
+    // Checked when the file was opened; a file that somebody writes to may have changed since.
+    if (length > static_cast<uint64_t>(data + nbytes - p) - sizeof length * (count - 1 - i))
+      throw Error(Status::truncated_file, "key " + quoted(key) + " changed while the file was in use");
     out.emplace_back(reinterpret_cast<const char*>(p), length);
     p += length;
   }
   return out;
 }
 
-std::string printable(std::string_view text) {
+std::string quoted(std::string_view text) {
   constexpr size_t kLongest = 80;
-  std::string out;
+  std::string out = "'";
   for (size_t i = 0; i < text.size() && i < kLongest; ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
     out += c < 0x20 || c == 0x7f || c == '\'' || c >= 0x80 ? '?' : text[i];
   }
   if (text.size() > kLongest) out += "...";
+  out += '\'';
   return out;
 }
 
@@ -225,13 +247,14 @@ GgufHeader read_gguf_header(std::span<const uint8_t> file, const std::string& pa
   std::unordered_set<std::string_view> seen;
   for (uint64_t i = 0; i < key_count; ++i) {
     header.metadata.push_back(read_entry(in));
-    if (!seen.insert(header.metadata.back().key).second) in.fail("key '" + printable(header.metadata.back().key) + "' stands twice");
+    if (!seen.insert(header.metadata.back().key).second) in.fail("key " + quoted(header.metadata.back().key) + " stands twice");
   }
   seen.clear();
   header.tensors.reserve(tensor_count);
   for (uint64_t i = 0; i < tensor_count; ++i) {
     header.tensors.push_back(read_tensor(in));
-    if (!seen.insert(header.tensors.back().name).second) in.fail("tensor '" + printable(header.tensors.back().name) + "' stands twice");
+    if (!seen.insert(header.tensors.back().name).second)
+      in.fail("tensor " + quoted(header.tensors.back().name) + " stands twice");
   }
   header.header_bytes = in.position();
   return header;

@@ -12,7 +12,19 @@ namespace q3e {
 
 // GGUF's numbers.
 enum class ValueType : uint32_t {
-  u8 = 0, i8 = 1, u16 = 2, i16 = 3, u32 = 4, i32 = 5, f32 = 6, boolean = 7, string = 8, array = 9, u64 = 10, i64 = 11, f64 = 12,
+  u8 = 0,
+  i8 = 1,
+  u16 = 2,
+  i16 = 3,
+  u32 = 4,
+  i32 = 5,
+  f32 = 6,
+  boolean = 7,
+  string = 8,
+  array = 9,
+  u64 = 10,
+  i64 = 11,
+  f64 = 12,
 };
 
 const char* value_type_name(ValueType type);
@@ -20,9 +32,9 @@ const char* value_type_name(ValueType type);
 // One key. Views point into the file's bytes.
 struct MetadataEntry {
   std::string_view key;
-  ValueType type;     // of the value, or of an array's elements
+  ValueType type;  // of the value, or of an array's elements
   bool is_array;
-  uint64_t count;     // elements; 1 unless is_array
+  uint64_t count;       // elements; 1 unless is_array
   const uint8_t* data;  // [nbytes]; a string stands here with its length of 8 bytes before it
   size_t nbytes;
 
@@ -48,11 +60,12 @@ struct GgufHeader {
   uint64_t header_bytes;  // up to the end of the last tensor's description
 };
 
-// Throws Error: truncated_file when the bytes end too early, foreign_file for another kind or version of file, bad_file for a rule
-// of GGUF or of docs/format.md that is broken. `path` is for the texts. Strings are checked to be UTF-8, keys and names to be unique.
+// Throws Error: truncated_file when the bytes end too early, foreign_file for another kind or version of file, bad_file for a
+// rule of GGUF or of docs/format.md that is broken. `path` is for the texts. Strings are checked to be UTF-8, keys and names to
+// be unique.
 GgufHeader read_gguf_header(std::span<const uint8_t> file, const std::string& path);
 
-// Text from a file for an error message: at most 80 bytes, control characters and quotes replaced.
-std::string printable(std::string_view text);
+// Text from a file for an error message: in quotes, at most 80 bytes, what is not printable ASCII replaced.
+std::string quoted(std::string_view text);
 
 }  // namespace q3e

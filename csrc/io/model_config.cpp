@@ -27,17 +27,17 @@ void check_tensors(const ModelFile& file, const ModelConfig& config) {
   for (const ExpectedTensor& e : expected) {
     const TensorView& t = file.tensor(e.name);
     if (t.rows != e.rows || t.columns != e.columns)
-      throw Error(Status::bad_file, file.path() + ": tensor '" + e.name + "' has the shape " + shape(t.rows, t.columns) + ", expected " +
-                                        shape(e.rows, e.columns));
+      throw Error(Status::bad_file, file.path() + ": tensor '" + e.name + "' has the shape " + shape(t.rows, t.columns) +
+                                        ", expected " + shape(e.rows, e.columns));
     if ((t.format->kind == FormatKind::vector) != e.is_vector)
-      throw Error(Status::bad_file, file.path() + ": tensor '" + e.name + "' has the block format '" + t.format->name + "', expected " +
-                                        (e.is_vector ? "'vector'" : "one for matrices"));
+      throw Error(Status::bad_file, file.path() + ": tensor '" + e.name + "' has the block format '" + t.format->name +
+                                        "', expected " + (e.is_vector ? "'vector'" : "one for matrices"));
   }
   if (expected.size() == file.tensors().size()) return;  // names are unique, so all are expected
   for (const TensorView& t : file.tensors()) {
     bool known = false;
     for (const ExpectedTensor& e : expected) known = known || t.name == e.name;
-    if (!known) throw Error(Status::bad_file, file.path() + ": unexpected tensor '" + printable(t.name) + "'");
+    if (!known) throw Error(Status::bad_file, file.path() + ": unexpected tensor " + quoted(t.name));
   }
 }
 
@@ -46,8 +46,8 @@ void check_frequencies(const ModelFile& file) {
   for (uint32_t i = 0; i < t.columns; ++i) {
     const float f = t.as_vector()[i];
     if (!(f > 0.0f && f <= 1.0f))
-      throw Error(Status::bad_file, file.path() + ": rope.inverse_frequencies[" + std::to_string(i) + "] is " + std::to_string(f) +
-                                        ", expected a number above 0 and at most 1");
+      throw Error(Status::bad_file, file.path() + ": rope.inverse_frequencies[" + std::to_string(i) + "] is " +
+                                        std::to_string(f) + ", expected a number above 0 and at most 1");
   }
 }
 
@@ -61,7 +61,9 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
   out.push_back({"rope.inverse_frequencies", 1, c.head_size / 2, true});
   for (uint32_t n = 0; n < c.layers; ++n) {
     const std::string layer = "blk." + std::to_string(n) + ".";
-    const auto matrix = [&](const char* name, uint32_t rows, uint32_t columns) { out.push_back({layer + name, rows, columns, false}); };
+    const auto matrix = [&](const char* name, uint32_t rows, uint32_t columns) {
+      out.push_back({layer + name, rows, columns, false});
+    };
     const auto vector = [&](const char* name, uint32_t size) { out.push_back({layer + name, 1, size, true}); };
     vector("attn_norm.weight", c.hidden_size);
     matrix("attn_q.weight", c.query_size(), c.hidden_size);
@@ -90,7 +92,7 @@ ModelConfig read_model_config(const ModelFile& file) {
   ModelConfig c;
   c.model_type = std::string(file.string("qwen3edge.model_type"));
   if (c.model_type != "qwen3" && c.model_type != "qwen2")
-    fail(Status::unsupported_model, "expected the model type 'qwen3' or 'qwen2', found '" + printable(c.model_type) + "'");
+    fail(Status::unsupported_model, "expected the model type 'qwen3' or 'qwen2', found " + quoted(c.model_type));
   c.vocab_size = read_number(file, "vocab_size", 1, ModelLimits::vocab_size);
   c.context_length = read_number(file, "context_length", 1, ModelLimits::context_length);
   c.hidden_size = read_number(file, "embedding_length", kColumnUnit, ModelLimits::width);
@@ -100,8 +102,8 @@ ModelConfig read_model_config(const ModelFile& file) {
   c.kv_heads = read_number(file, "attention.head_count_kv", 1, ModelLimits::heads);
   c.head_size = read_number(file, "attention.key_length", kColumnUnit, ModelLimits::head_size);
   if (c.heads % c.kv_heads != 0)
-    fail(Status::bad_file, "expected attention.head_count_kv to divide attention.head_count, found " + std::to_string(c.kv_heads) +
-                               " and " + std::to_string(c.heads));
+    fail(Status::bad_file, "expected attention.head_count_kv to divide attention.head_count, found " +
+                               std::to_string(c.kv_heads) + " and " + std::to_string(c.heads));
   c.rms_epsilon = file.f32("qwen3edge.attention.layer_norm_rms_epsilon");
   if (!(c.rms_epsilon > 0) || !std::isfinite(c.rms_epsilon))
     fail(Status::bad_file, "expected attention.layer_norm_rms_epsilon above 0, found " + std::to_string(c.rms_epsilon));

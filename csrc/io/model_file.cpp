@@ -98,11 +98,12 @@ void ModelFile::parse() {
   for (const MetadataEntry& e : header_.metadata) keys_.emplace(e.key, &e);
 
   const MetadataEntry* architecture = find_key("general.architecture");
-  if (!architecture || architecture->is_array || architecture->type != ValueType::string || architecture->as_string() != kArchitecture)
+  if (!architecture || architecture->is_array || architecture->type != ValueType::string ||
+      architecture->as_string() != kArchitecture)
     fail(Status::foreign_file,
          "expected a GGUF file of architecture 'qwen3edge', found " +
              (architecture && !architecture->is_array && architecture->type == ValueType::string
-                  ? "'" + printable(architecture->as_string()) + "'; convert the original checkpoint with `qwen3edge convert`"
+                  ? quoted(architecture->as_string()) + "; convert the original checkpoint with `qwen3edge convert`"
                   : std::string("none")));
   if (const uint32_t version = u32("qwen3edge.format_version"); version != kFormatVersion)
     fail(Status::foreign_file, "expected format version 1, found " + std::to_string(version) + "; convert the checkpoint again");
@@ -120,21 +121,21 @@ void ModelFile::parse() {
 void ModelFile::read_tensor_table(uint64_t data_start) {
   if (header_.tensors.empty() || header_.tensors.back().name != kChecksums)
     fail(Status::bad_file, "expected 'checksums' as the last tensor, found " +
-                               (header_.tensors.empty() ? "no tensors" : "'" + printable(header_.tensors.back().name) + "'"));
+                               (header_.tensors.empty() ? "no tensors" : quoted(header_.tensors.back().name)));
   const size_t count = header_.tensors.size() - 1;
   const MetadataEntry& formats = entry("qwen3edge.tensor.formats", ValueType::string, true);
   const MetadataEntry& rows = entry("qwen3edge.tensor.rows", ValueType::u64, true);
   const MetadataEntry& columns = entry("qwen3edge.tensor.columns", ValueType::u64, true);
   for (const MetadataEntry* e : {&formats, &rows, &columns})
     if (e->count != count)
-      fail(Status::bad_file, "'" + std::string(e->key) + "' has " + std::to_string(e->count) + " entries for " + std::to_string(count) +
-                                 " tensors");
+      fail(Status::bad_file, "'" + std::string(e->key) + "' has " + std::to_string(e->count) + " entries for " +
+                                 std::to_string(count) + " tensors");
   const std::vector<std::string_view> format_names = formats.as_strings();
   tensors_.reserve(count);
   uint64_t expected = 0;  // offset of the next tensor from data_start
   for (size_t i = 0; i <= count; ++i) {
     const GgufTensor& t = header_.tensors[i];
-    const std::string name = "tensor '" + printable(t.name) + "'";
+    const std::string name = "tensor " + quoted(t.name);
     if (t.offset != expected)
       fail(Status::bad_file, name + " lies at offset " + std::to_string(t.offset) + ", expected " + std::to_string(expected) +
                                  " (tensors in order, no overlap, no holes)");
@@ -142,25 +143,28 @@ void ModelFile::read_tensor_table(uint64_t data_start) {
     if (i < count) {
       const BlockFormat* format = find_block_format(format_names[i]);
       const auto r = rows.at<uint64_t>(i), c = columns.at<uint64_t>(i);
-      if (!format) fail(Status::bad_file, name + " has the unknown block format '" + printable(format_names[i]) + "'");
+      if (!format) fail(Status::bad_file, name + " has the unknown block format " + quoted(format_names[i]));
       const std::string shape = std::to_string(r) + " x " + std::to_string(c);
       if (r == 0 || r >= kMaxRows || c == 0 || c >= kMaxColumns)
         fail(Status::bad_file, name + " has the shape " + shape + ", expected 1 to 2^31-1 rows and 1 to 2^24-1 columns");
-      if (!holds_columns(*format, c)) fail(Status::bad_file, name + " has " + std::to_string(c) + " columns, which '" + format->name + "' cannot hold");
-      if (format->kind == FormatKind::vector && r != 1) fail(Status::bad_file, name + " is a vector of " + std::to_string(r) + " rows, expected 1");
+      if (!holds_columns(*format, c))
+        fail(Status::bad_file, name + " has " + std::to_string(c) + " columns, which '" + format->name + "' cannot hold");
+      if (format->kind == FormatKind::vector && r != 1)
+        fail(Status::bad_file, name + " is a vector of " + std::to_string(r) + " rows, expected 1");
       size = packed_bytes(*format, r, c);
       tensors_.push_back({t.name, format, static_cast<uint32_t>(r), static_cast<uint32_t>(c), bytes_ + data_start + expected,
                           data_start + expected, size, 0});
       if (t.nbytes != size)
-        fail(Status::bad_file, name + " has " + std::to_string(t.nbytes) + " bytes, expected " + std::to_string(size) + " (" + shape + " as " +
-                                   format->name + ")");
+        fail(Status::bad_file, name + " has " + std::to_string(t.nbytes) + " bytes, expected " + std::to_string(size) + " (" +
+                                   shape + " as " + format->name + ")");
     } else if (t.nbytes != size) {
       fail(Status::bad_file, name + " has " + std::to_string(t.nbytes) + " bytes, expected " + std::to_string(size));
     }
     // Compare without adding, since a sum of sizes could overflow.
     if (data_start > nbytes_ || expected > nbytes_ - data_start || size > nbytes_ - data_start - expected)
-      fail(Status::truncated_file, name + " needs " + std::to_string(size) + " bytes at byte " + std::to_string(data_start + expected) +
-                                       ", but the file has only " + std::to_string(nbytes_));
+      fail(Status::truncated_file, name + " needs " + std::to_string(size) + " bytes at byte " +
+                                       std::to_string(data_start + expected) + ", but the file has only " +
+                                       std::to_string(nbytes_));
     expected += align_up(size);
   }
   const uint64_t end = data_start + header_.tensors.back().offset + header_.tensors.back().nbytes;
@@ -192,7 +196,9 @@ void ModelFile::check_gaps(uint64_t data_start) const {
 
 const MetadataEntry* ModelFile::find_key(std::string_view key) const {
   const auto it = keys_.find(key);
-  return it == keys_.end() ? nullptr : it->second;
+  if (it != keys_.end()) return it->second;
+  require_undamaged();  // the names lie in the mapping, too
+  return nullptr;
 }
 
 const MetadataEntry& ModelFile::entry(std::string_view key, ValueType type, bool is_array) const {
@@ -218,12 +224,14 @@ std::vector<uint32_t> ModelFile::u32_array(std::string_view key) const {
 
 const TensorView* ModelFile::find_tensor(std::string_view name) const {
   const auto it = names_.find(name);
-  return it == names_.end() ? nullptr : it->second;
+  if (it != names_.end()) return it->second;
+  require_undamaged();
+  return nullptr;
 }
 
 const TensorView& ModelFile::tensor(std::string_view name) const {
   const TensorView* t = find_tensor(name);
-  if (!t) fail(Status::bad_file, "the tensor '" + printable(name) + "' is missing");
+  if (!t) fail(Status::bad_file, "the tensor " + quoted(name) + " is missing");
   return *t;
 }
 
@@ -236,11 +244,11 @@ void ModelFile::verify() const {
     const uint32_t found = crc32(t.data, t.nbytes);
     require_undamaged();
     if (found != t.crc32)
-      fail(Status::corrupt_file, "tensor '" + printable(t.name) + "' has the checksum " + std::to_string(found) + ", expected " +
-                                     std::to_string(t.crc32));
+      fail(Status::corrupt_file,
+           "tensor " + quoted(t.name) + " has the checksum " + std::to_string(found) + ", expected " + std::to_string(t.crc32));
     const std::string fault = find_fault(*t.format, t.data, t.rows, t.columns);
     require_undamaged();
-    if (!fault.empty()) fail(Status::corrupt_file, "tensor '" + printable(t.name) + "': " + fault);
+    if (!fault.empty()) fail(Status::corrupt_file, "tensor " + quoted(t.name) + ": " + fault);
   }
 }
 

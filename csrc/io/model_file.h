@@ -25,7 +25,7 @@ struct TensorView {
   const uint8_t* data;  // [nbytes], 64-byte aligned: panels as in docs/format.md, or float32 [columns] for a vector
   uint64_t offset;      // of data, from the start of the file
   uint64_t nbytes;
-  uint32_t crc32;       // that the file claims; only verify() compares it
+  uint32_t crc32;  // that the file claims; only verify() compares it
 
   const float* as_vector() const { return reinterpret_cast<const float*>(data); }
 };
@@ -33,7 +33,8 @@ struct TensorView {
 // Everything but the tensors' own bytes is checked when the file is opened, so that whoever reads the views needs no checks.
 class ModelFile {
  public:
-  // Throws Error: io_error (cannot be opened or mapped), truncated_file, foreign_file, corrupt_file (the header's checksum), bad_file.
+  // Throws Error: io_error (cannot be opened or mapped), truncated_file, foreign_file, corrupt_file (the header's checksum),
+  // bad_file.
   explicit ModelFile(const std::string& path);
   ~ModelFile();
   ModelFile(const ModelFile&) = delete;
@@ -44,7 +45,7 @@ class ModelFile {
   const uint8_t* bytes() const { return bytes_; }
 
   const std::vector<MetadataEntry>& metadata() const { return header_.metadata; }
-  const MetadataEntry* find_key(std::string_view key) const;  // null when absent
+  const MetadataEntry* find_key(std::string_view key) const;  // null when absent; throws as require_undamaged
   // Throw Error(bad_file) when the key is absent or has another type.
   uint32_t u32(std::string_view key) const;
   float f32(std::string_view key) const;
@@ -53,7 +54,7 @@ class ModelFile {
   std::vector<uint32_t> u32_array(std::string_view key) const;
 
   const std::vector<TensorView>& tensors() const { return tensors_; }  // in the order of the file, without `checksums`
-  const TensorView* find_tensor(std::string_view name) const;          // null when absent
+  const TensorView* find_tensor(std::string_view name) const;          // null when absent; throws as require_undamaged
   const TensorView& tensor(std::string_view name) const;               // throws Error(bad_file) when absent
 
   // Reads every byte. Throws Error(corrupt_file) naming the first tensor whose checksum differs, whose scales or values are not

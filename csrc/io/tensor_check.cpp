@@ -46,8 +46,7 @@ std::string check_q4z(const BlockFormat& f, const PanelLayout& at, const uint8_t
       const size_t quad = size_t{block} * (per_block / 4) + in_block / 4;
       const auto z = static_cast<int8_t>(panel[at.sub_offset + (quad * kPanelRows + r) * 4 + in_block % 4]);
       const int w8 = s * largest[r] + z;
-      if (w8 > 127)
-        return "s * q + z is " + std::to_string(w8) + place(index, r, "group", g) + ", expected at most 127";
+      if (w8 > 127) return "s * q + z is " + std::to_string(w8) + place(index, r, "group", g) + ", expected at most 127";
     }
   }
   return {};

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "ukernels/unpack_row.h"
 
 namespace q3e {
 namespace {
@@ -45,62 +46,6 @@ float source_value(SourceType type, const void* rows, uint64_t index) {
   throw Error(Status::internal, "a weight was refused, and none is out of range");
 }
 
-// The block's values of one row, given where it lies in its panel.
-struct RowReader {
-  const BlockFormat& format;
-  PanelLayout at;
-  const uint8_t* panel;
-  uint32_t row;
-
-  template <typename T>
-  T load(size_t offset) const {
-    T v;
-    std::memcpy(&v, panel + offset, sizeof v);
-    return v;
-  }
-  float half(size_t plane, uint32_t block) const {
-    return f32_from_f16(load<uint16_t>(plane + (size_t{block} * kPanelRows + row) * 2));
-  }
-  int q4(uint32_t k) const {
-    const uint8_t byte = panel[at.quants + (size_t{k / 8} * kPanelRows + row) * 4 + k % 4];
-    return k % 8 < 4 ? byte & 15 : byte >> 4;
-  }
-  int w8(uint32_t k) const { return static_cast<int8_t>(panel[at.quants + (size_t{k / 4} * kPanelRows + row) * 4 + k % 4]); }
-  int sub_scale(uint32_t group) const {
-    const uint32_t per_block = kSuperBlock / format.group, in_block = group % per_block;
-    const size_t index = size_t{group / per_block} * kPanelRows + row;
-    const uint32_t word =
-        format.group == 32 ? load<uint32_t>(at.sub_scale + index * 4) : load<uint16_t>(at.sub_scale + index * 2);
-    return static_cast<int>((word >> (4 * in_block)) & 15u) + 1;
-  }
-  int sub_offset(uint32_t group) const {
-    const uint32_t per_block = kSuperBlock / format.group, in_block = group % per_block;
-    const size_t quad = size_t{group / per_block} * (per_block / 4) + in_block / 4;
-    return load<int8_t>(at.sub_offset + (quad * kPanelRows + row) * 4 + in_block % 4);
-  }
-
-  float value(uint32_t k) const {
-    switch (format.kind) {
-      case FormatKind::vector:
-        return load<float>(size_t{k} * 4);
-      case FormatKind::f32:
-        return load<float>(at.quants + (size_t{k} * kPanelRows + row) * 4);
-      case FormatKind::bf16:
-        return f32_from_bf16(load<uint16_t>(at.quants + (size_t{k} * kPanelRows + row) * 2));
-      case FormatKind::q8:
-        return half(at.scale, k / format.block) * static_cast<float>(w8(k));
-      case FormatKind::q4g:
-        return half(at.scale, k / format.block) * static_cast<float>(q4(k) - 8);
-      case FormatKind::q4a:
-        return half(at.scale, k / format.block) * static_cast<float>(q4(k)) + half(at.minimum, k / format.block);
-      case FormatKind::q4z:
-        return half(at.scale, k / format.block) *
-               static_cast<float>(sub_scale(k / format.group) * q4(k) + sub_offset(k / format.group));
-    }
-    return 0;
-  }
-};
-
 }  // namespace
 
 void check_shape(const BlockFormat& format, uint64_t rows, uint64_t columns) {
@@ -118,12 +63,12 @@ void check_shape(const BlockFormat& format, uint64_t rows, uint64_t columns) {
 }
 
 void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count, uint64_t columns,
-                 uint8_t* packed, Isa isa, uint64_t first_row) {
+                 uint8_t* packed, Isa isa) {
   check_shape(format, row_count, columns);
   if (format.kind == FormatKind::vector) {
     for (uint64_t k = 0; k < columns; ++k) {
       const float v = source_value(type, rows, k);
-      if (v - v != 0) report_bad_value(format, type, rows, 1, columns, first_row);
+      if (v - v != 0) report_bad_value(format, type, rows, 1, columns, 0);
       std::memcpy(packed + 4 * k, &v, 4);
     }
     return;
@@ -135,17 +80,15 @@ void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, u
     const auto n = static_cast<uint32_t>(left < kPanelRows ? left : kPanelRows);
     const uint8_t* source = static_cast<const uint8_t*>(rows) + row * columns * source_bytes(type);
     if (!pack_panel(format, type, source, n, static_cast<uint32_t>(columns), packed + row / kPanelRows * panel_bytes))
-      report_bad_value(format, type, source, n, columns, first_row + row);
+      report_bad_value(format, type, source, n, columns, row);
   }
 }
 
 void unpack_matrix(const BlockFormat& format, const uint8_t* packed, uint64_t rows, uint64_t columns, float* out) {
   check_shape(format, rows, columns);
-  const PanelLayout at = panel_layout(format, static_cast<uint32_t>(columns));
-  for (uint64_t row = 0; row < rows; ++row) {
-    const RowReader reader{format, at, packed + row / kPanelRows * at.bytes, static_cast<uint32_t>(row % kPanelRows)};
-    for (uint32_t k = 0; k < columns; ++k) out[row * columns + k] = reader.value(k);
-  }
+  const MatrixView w{packed, &format, static_cast<uint32_t>(rows), static_cast<uint32_t>(columns),
+                     panel_layout(format, static_cast<uint32_t>(columns))};
+  for (uint32_t row = 0; row < w.rows; ++row) unpack_row(w, row, out + row * columns);
 }
 
 }  // namespace q3e

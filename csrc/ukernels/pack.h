@@ -19,9 +19,9 @@ void check_shape(const BlockFormat& format, uint64_t rows, uint64_t columns);
 // Packs rows [rows][columns], row-major, into packed [packed_bytes(format, rows, columns)]. Every ISA writes the same bytes.
 // Runs on the calling thread. Panels are independent: a matrix may be packed in slices of a multiple of 16 rows.
 // Throws Error(bad_argument) for columns that the format cannot hold and for a weight that is not finite or too large for the
-// format's float16 scales; `first_row` is added to the row in the message.
+// format's float16 scales.
 void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count, uint64_t columns,
-                 uint8_t* packed, Isa isa, uint64_t first_row = 0);
+                 uint8_t* packed, Isa isa);
 
 // The values that packed bytes stand for, in float32 [rows][columns]; for bf16 and f32 exact, otherwise d * w8 (or d * q + m)
 // rounded once (twice) to float32.

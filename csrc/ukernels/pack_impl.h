@@ -144,6 +144,7 @@ static inline void pack_q8(const Lanes* w, uint32_t n, uint8_t* scale, uint8_t* 
 // that explains most, sum(w q)^2 / sum(q q), wins. Both signs of c, as the levels reach -8 on one side and 7 on the other.
 constexpr float kTopLevels[] = {5.0f,  5.25f, 5.5f,  5.75f, 6.0f,  6.25f, 6.5f,  6.75f, 7.0f,
                                 7.25f, 7.5f,  7.75f, 8.0f,  8.25f, 8.5f,  8.75f, 9.0f};
+constexpr float kSides[] = {-1.0f, 1.0f};
 
 static inline void pack_q4g(const Lanes* w, uint32_t n, uint8_t* scale, uint8_t* quants) {
   const Lanes amax = largest_magnitude(w, n);
@@ -154,7 +155,7 @@ static inline void pack_q4g(const Lanes* w, uint32_t n, uint8_t* scale, uint8_t*
   const Lanes low = all(-8.0f), high = all(7.0f);
   Lanes d{}, best{};
   for (const float level : kTopLevels)
-    for (const float side : {-1.0f, 1.0f}) {
+    for (const float side : kSides) {
       const Lanes id = per_level * (sign * (level * side));
       Lanes wq{}, qq{};
       for (uint32_t k = 0; k < n; ++k) {
@@ -264,6 +265,9 @@ constexpr float kGridSizes[] = {127.0f, 123.0f, 119.0f, 115.0f, 111.0f, 107.0f};
 constexpr float kStepsDown[] = {-1.0f, 0.0f, 1.0f};
 // Candidates for z: levels centred on the group's range, then moved by these parts of s.
 constexpr float kPhases[] = {0.0f, 0.17f, -0.17f, 0.33f, -0.33f, 0.5f};
+// Neighbours of the best fit that are tried at the end.
+constexpr float kOffsetSteps[] = {2.0f, 1.0f};
+constexpr float kScaleSteps[] = {1.0f, -1.0f};
 
 struct GroupFit {
   Lanes s, z, error;  // error in units of d squared
@@ -317,12 +321,12 @@ static inline GroupFit search_group(const Lanes* u, uint32_t n) {
 
 // Better z, and s, next to the best so far.
 static inline void polish_group(const Lanes* u, uint32_t n, GroupFit& best) {
-  for (const float step : {2.0f, 1.0f}) {
+  for (const float step : kOffsetSteps) {
     const Lanes s = best.s, z = best.z, is = 1.0f / s;
     try_fit(u, n, s, is, as_offset(z + step), best);
     try_fit(u, n, s, is, as_offset(z - step), best);
   }
-  for (const float step : {1.0f, -1.0f}) {
+  for (const float step : kScaleSteps) {
     const Lanes s = clamp(best.s + step, all(1.0f), all(16.0f)), is = 1.0f / s;
     const Lanes z = best.z + (best.s - s) * 7.5f;
     try_fit(u, n, s, is, as_offset(z), best);

@@ -18,7 +18,7 @@ from qwen3edge.convert.quantize import Job, packed_slices
 from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
 from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.tokenizer import TextFiles
-from qwen3edge.errors import CheckpointError
+from qwen3edge.errors import CheckpointError, RequestError
 from qwen3edge.formats.q3e import MetadataItem, Q3eWriter, TensorSpec
 from qwen3edge.formats.safetensors import SafetensorsFolder, read_json
 
@@ -119,6 +119,8 @@ def write_model(
     total = sum(spec.nbytes for spec in specs)
     keys = {**metadata, **config.to_metadata(), "qwen3edge.recipe": recipe.to_json()}
     workers = threads or _core.usable_cores()
+    if workers < 1:
+        raise RequestError(f"threads: expected at least 1, found {workers}")
     done = 0
     with Q3eWriter(target, keys, specs) as writer, ThreadPoolExecutor(workers, "quantize") as pool:
         for index, (tensor, spec) in enumerate(zip(tensors, specs, strict=False)):

@@ -182,6 +182,8 @@ def _vocabulary(tokenizer: Mapping[str, Any], path: Path) -> tuple[list[str], li
     added = tokenizer.get("added_tokens") or []
     if not isinstance(vocabulary, Mapping) or not vocabulary:
         raise CheckpointError(f"{path}: model.vocab: expected an object of tokens, found {_kind(vocabulary)}")
+    if not isinstance(added, list):
+        raise CheckpointError(f"{path}: added_tokens: expected a list, found {_kind(added)}")
     by_id: dict[int, tuple[str, int]] = {}
     for content, token in vocabulary.items():
         _claim(by_id, token, content, NORMAL, path)
@@ -193,8 +195,8 @@ def _vocabulary(tokenizer: Mapping[str, Any], path: Path) -> tuple[list[str], li
                 raise UnsupportedModelError(f"{path}: added token {entry['content']!r}: {option} is not supported")
         kind = CONTROL if entry.get("special") else USER_DEFINED
         token = entry.get("id")
-        if by_id.get(token, ("", 0))[0] == entry["content"]:  # type: ignore[arg-type]
-            del by_id[token]  # type: ignore[arg-type]  # in the vocabulary, too
+        if type(token) is int and by_id.get(token, ("", 0))[0] == entry["content"]:
+            del by_id[token]  # in the vocabulary, too
         _claim(by_id, token, entry["content"], kind, path)
     size = max(by_id) + 1
     if size > 2 * len(by_id) + 4096:

@@ -1,7 +1,7 @@
 """Writes `.q3e` files (docs/format.md), one slice of a tensor at a time, atomically. `_core.ModelFile` reads them.
 
-While it is written, the file has a temporary name and other first bytes than a GGUF file, so that a convert that was
-killed leaves nothing that loads; the next one to the same target removes what it left.
+While it is written, the file has a name that readers refuse, so that a convert that was killed leaves nothing that
+loads; the next one to the same target removes what it left.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ ARCHITECTURE = "qwen3edge"
 ALIGNMENT = 64
 CHECKSUMS = "checksums"
 
-_MAGIC = b"GGUF"
-_UNFINISHED = b"PART"  # stands in place of the magic until all else is on the disk; csrc/io/gguf_reader.cpp knows it
-_SUFFIX = ".part"
+_SUFFIX = ".part"  # csrc/io/model_file.cpp refuses it
 _TOKEN_DIGITS = 16
 
 _ELEMENT_TYPES = {
@@ -90,7 +88,7 @@ class Q3eWriter:
         self._left = self._sizes[0] if self._sizes else 0  # of the tensor that is being written
         self._temporary, self._file = _create_temporary(self.target)
         try:
-            self._file.write(_UNFINISHED + header[len(_MAGIC) :])
+            self._file.write(header)
         except BaseException:
             self._abandon()
             raise
@@ -120,13 +118,11 @@ class Q3eWriter:
             self._left = self._sizes[len(self._checksums)]
 
     def commit(self) -> None:
-        """Writes the checksums, brings all to the disk, and only then gives the file its magic and its name."""
+        """Writes the checksums, brings all to the disk, and only then gives the file its name."""
         if len(self._checksums) != len(self._sizes):
             raise AssertionError(f"tensor {self._names[len(self._checksums)]} is incomplete")
         self._file.write(np.array([*self._checksums, self._header_checksum], "<u4").tobytes())
         self._file.flush()
-        os.fsync(self._file.fileno())
-        os.pwrite(self._file.fileno(), _MAGIC, 0)
         os.fsync(self._file.fileno())
         assert self._temporary is not None
         os.replace(self._temporary, self.target)

@@ -1,0 +1,62 @@
+"""qwen3edge: a quantized edge runtime for Qwen3.
+
+    import qwen3edge
+    model = qwen3edge.load("model.q3e", memory="600MiB")
+    for piece in model.generate("What is the tallest mountain?", thinking=False, max_tokens=64):
+        print(piece, end="", flush=True)
+
+Names are imported when they are first used, so that importing the package costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from qwen3edge import convert, errors
+    from qwen3edge.generation.answer import Answer, Piece, Usage
+    from qwen3edge.generation.model import Model, load, plan
+    from qwen3edge.generation.session import Session
+    from qwen3edge.runtime.plan import MemoryPlan
+
+__all__ = [
+    "Answer",
+    "MemoryPlan",
+    "Model",
+    "Piece",
+    "Session",
+    "Usage",
+    "__version__",
+    "convert",
+    "errors",
+    "load",
+    "plan",
+]
+
+_HOMES = {
+    "Answer": "qwen3edge.generation.answer",
+    "MemoryPlan": "qwen3edge.runtime.plan",
+    "Model": "qwen3edge.generation.model",
+    "Piece": "qwen3edge.generation.answer",
+    "Session": "qwen3edge.generation.session",
+    "Usage": "qwen3edge.generation.answer",
+    "load": "qwen3edge.generation.model",
+    "plan": "qwen3edge.generation.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("convert", "errors"):
+        return import_module(f"qwen3edge.{name}")
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'qwen3edge' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,28 @@
+"""Parsed arguments as the library wants them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+_LOADING = ("memory", "context", "threads", "kv")
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "presence_penalty", "repetition_penalty")
+_ANSWER = ("thinking", "max_tokens", "stop", "seed", *_SAMPLING)
+
+
+def loading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """For `qwen3edge.load` and `qwen3edge.plan`."""
+    chosen = {name: getattr(arguments, name) for name in _LOADING}
+    if isinstance(chosen["memory"], str) and chosen["memory"].isdecimal():
+        chosen["memory"] = int(chosen["memory"])
+    return chosen
+
+
+def answering(arguments: argparse.Namespace) -> dict[str, Any]:
+    """For `generate`."""
+    return {name: getattr(arguments, name) for name in _ANSWER}
+
+
+def system(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The messages that a conversation begins with."""
+    return [{"role": "system", "content": arguments.system}] if arguments.system else []

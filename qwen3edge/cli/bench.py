@@ -1,0 +1,102 @@
+"""`qwen3edge bench MODEL`: tokens per second, beside what the machine's memory allows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+
+from qwen3edge import _core
+from qwen3edge.cli import arguments as options
+from qwen3edge.errors import RequestError
+from qwen3edge.generation.cache import PrefixCache
+from qwen3edge.generation.model import Model, load
+from qwen3edge.runtime.plan import format_bytes
+
+_BANDWIDTH_SECONDS = 1.0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prefills random tokens, decodes greedily, then measures how fast the machine reads memory."""
+    for name in ("prompt", "generate", "repeat"):
+        if getattr(arguments, name) < 1:
+            raise RequestError(f"expected --{name} of at least 1, found {getattr(arguments, name)}")
+    result = measure(
+        arguments.model, arguments.prompt, arguments.generate, arguments.repeat, options.loading(arguments)
+    )
+    print(json.dumps(result) if arguments.json else _table(result))
+    return 0
+
+
+def measure(path: str, prompt: int, generate: int, repeat: int, loading: dict[str, Any]) -> dict[str, Any]:
+    """The figures of one model; rates are medians over the repeats."""
+    started = time.perf_counter()
+    model = load(path, **loading)
+    load_seconds = time.perf_counter() - started
+    with model:
+        if prompt + generate > model.plan.context:
+            raise RequestError(
+                f"expected --prompt and --generate to fit a context of {model.plan.context}, "
+                f"found {prompt} + {generate}"
+            )
+        tokens = np.random.default_rng(0).integers(0, model.config.vocab_size, prompt).tolist()
+        prefill, decode = [], []
+        cache = PrefixCache(model.engine)
+        for _ in range(repeat):
+            cache.reset()
+            started = time.perf_counter()
+            *_, rows = cache.prefill(tokens)
+            prefill.append(time.perf_counter() - started)
+            token = int(rows[0].argmax())
+            started = time.perf_counter()
+            for _ in range(generate):
+                token = int(cache.advance(token).argmax())
+            decode.append(time.perf_counter() - started)
+        peak = _core.peak_resident_bytes()
+        read = _bytes_per_token(path, model, prompt + generate / 2)
+        bandwidth = _core.read_bandwidth(model.plan.threads, _BANDWIDTH_SECONDS)
+        decode_rate = generate / statistics.median(decode)
+        return {
+            "prefill_tokens_per_second": prompt / statistics.median(prefill),
+            "decode_tokens_per_second": decode_rate,
+            "load_seconds": load_seconds,
+            "peak_memory_bytes": peak,
+            "planned_peak_bytes": model.plan.peak,
+            "bytes_per_token": round(read),
+            "read_bandwidth_bytes_per_second": bandwidth,
+            "read_bandwidth_share": decode_rate * read / bandwidth,
+            "prompt": prompt,
+            "generate": generate,
+            "threads": model.plan.threads,
+            "kv": model.plan.kv,
+            "isa": _core.selected_isa(),
+        }
+
+
+def _bytes_per_token(path: str, model: Model, length: float) -> float:
+    """What decoding a token reads: all weights, but an untied embedding, and `length` tokens of the KV cache."""
+    tensors = {tensor["name"]: tensor for tensor in _core.ModelFile(path).tensors()}
+    weights = sum(tensor["nbytes"] for tensor in tensors.values())
+    if "output.weight" in tensors:
+        weights -= tensors["token_embd.weight"]["nbytes"]
+    plan = model.plan
+    return weights + length * plan.kv_cache / (plan.context * plan.sequences)
+
+
+def _table(result: dict[str, Any]) -> str:
+    return "\n".join(
+        [
+            f"prefill {result['prefill_tokens_per_second']:10.1f} tok/s  ({result['prompt']} tokens)",
+            f"decode  {result['decode_tokens_per_second']:10.1f} tok/s  ({result['generate']} tokens, "
+            f"{100 * result['read_bandwidth_share']:.0f} % of the "
+            f"{result['read_bandwidth_bytes_per_second'] / 1e9:.1f} GB/s that this machine reads)",
+            f"load    {result['load_seconds']:10.3f} s",
+            f"peak    {format_bytes(result['peak_memory_bytes']):>10}    "
+            f"(planned {format_bytes(result['planned_peak_bytes'])})",
+            f"{result['threads']} threads, {result['isa']}, KV cache in {result['kv']}",
+        ]
+    )

@@ -1,0 +1,129 @@
+"""The command `qwen3edge`: its arguments, its exit statuses, and how errors are told.
+
+Exit status: 0 done, 1 a file or the machine does not allow it, 2 the arguments are wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from qwen3edge import __version__
+from qwen3edge.errors import Qwen3EdgeError, RequestError
+
+VERBS = {
+    "convert": "turn a Hugging Face checkpoint into one .q3e file",
+    "run": "answer one prompt",
+    "chat": "talk with a model",
+    "info": "show what a .q3e file holds, and check it",
+    "plan": "show what a model will take of the memory",
+    "bench": "measure prefill and decode",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a wrong argument in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"qwen3edge: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit status. Never raises for what a user can cause."""
+    try:
+        chosen = parser().parse_args(arguments)
+        status: int = import_module(f"qwen3edge.cli.{chosen.verb}").run(chosen)
+        sys.stdout.flush()
+        return status
+    except SystemExit as error:  # argparse
+        return error.code if isinstance(error.code, int) else 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output left; keep the interpreter from telling so at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except RequestError as error:
+        return _fail(str(error), 2)
+    except Qwen3EdgeError as error:
+        return _fail(str(error), 1)
+    except MemoryError:
+        return _fail("the memory of this machine is used up", 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 1)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All arguments of all verbs."""
+    root = _Parser(prog="qwen3edge", description="A quantized edge runtime for Qwen3.")
+    root.add_argument("--version", action="version", version=f"qwen3edge {__version__}")
+    verbs = root.add_subparsers(dest="verb", metavar="VERB", required=True)
+    made = {
+        name: verbs.add_parser(name, help=help, description=help.capitalize() + ".") for name, help in VERBS.items()
+    }
+
+    convert = made["convert"]
+    convert.add_argument("source", metavar="SRC", help="folder with config.json, safetensors and tokenizer.json")
+    convert.add_argument("target", metavar="OUT.q3e")
+    convert.add_argument(
+        "--quant", default="int4", help="int4 (default), int8, bf16, f32, or a block format of docs/format.md"
+    )
+    convert.add_argument("--threads", type=int, help="default: all that the process may use")
+    convert.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    for name in ("run", "chat", "info", "plan", "bench"):
+        made[name].add_argument("model", metavar="MODEL", help="a .q3e file")
+    made["run"].add_argument("prompt", nargs="?", help="default: standard input")
+    for name in ("run", "chat"):
+        _add_sampling(made[name])
+    made["info"].add_argument("--verify", action="store_true", help="read all weights and check them")
+    made["info"].add_argument("--tensors", action="store_true", help="list the tensors")
+    bench = made["bench"]
+    bench.add_argument("--prompt", type=int, default=512, metavar="N", help="tokens to prefill (512)")
+    bench.add_argument("--generate", type=int, default=64, metavar="N", help="tokens to decode (64)")
+    bench.add_argument("--repeat", type=int, default=3, metavar="N", help="the median of so many runs counts (3)")
+    for name in ("run", "chat", "plan", "bench"):
+        _add_loading(made[name])
+    for name in ("convert", "run", "info", "plan", "bench"):
+        made[name].add_argument("--json", action="store_true", help="for programs")
+    return root
+
+
+def _add_loading(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("memory and threads")
+    group.add_argument("--memory", metavar="SIZE", help="budget such as 600MiB; default: what the system has")
+    group.add_argument("--context", type=int, metavar="N", help="tokens that a conversation can hold (4096)")
+    group.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
+    group.add_argument("--kv", default="int8", choices=["int8", "bf16", "f32"], help="type of the KV cache (int8)")
+
+
+def _add_sampling(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("the answer")
+    mode = group.add_mutually_exclusive_group()
+    mode.add_argument("--thinking", action="store_true", default=None, help="reason before answering")
+    mode.add_argument("--no-thinking", dest="thinking", action="store_false", help="answer directly")
+    group.add_argument("--system", metavar="TEXT", help="system prompt")
+    group.add_argument("--max-tokens", type=int, metavar="N", help="default: until the context is full")
+    group.add_argument(
+        "--stop", action="append", metavar="TEXT", help="end the answer before this text; may be repeated"
+    )
+    group.add_argument("--seed", type=int, metavar="N", help="for the same answer again")
+    for name, kind in (
+        ("temperature", float),
+        ("top-k", int),
+        ("top-p", float),
+        ("min-p", float),
+        ("presence-penalty", float),
+        ("repetition-penalty", float),
+    ):
+        group.add_argument(f"--{name}", type=kind, metavar="X", help="default: as Qwen advises for the mode")
+
+
+def _fail(message: str, status: int) -> int:
+    lines = message.strip().splitlines() or ["failed"]
+    print(f"qwen3edge: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)
+    return status

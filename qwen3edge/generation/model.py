@@ -1,0 +1,229 @@
+"""The model that users hold: a `.q3e` file, planned, loaded and ready to answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge import _core
+from qwen3edge.config import ModelConfig
+from qwen3edge.errors import FileFormatError, MemoryBudgetError, RequestError, UnsupportedModelError
+from qwen3edge.generation.answer import Answer
+from qwen3edge.generation.prompt import Input, Prompter
+from qwen3edge.generation.sampler import SamplingDefaults
+from qwen3edge.generation.session import Session, Voice
+from qwen3edge.generation.template import ChatTemplate
+from qwen3edge.generation.tokenizer import BUILD_BYTES_PER_TOKEN, Tokenizer
+from qwen3edge.runtime import plan as memory_plan
+from qwen3edge.runtime import process
+from qwen3edge.runtime.engine import Engine
+from qwen3edge.runtime.plan import MemoryPlan
+
+Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file with everything read from it but its weights."""
+
+    file: _core.ModelFile
+    config: ModelConfig
+    tokenizer: Tokenizer | None
+    template: ChatTemplate | None
+    defaults: SamplingDefaults
+    name: str
+
+    @classmethod
+    def read(cls, file: _core.ModelFile, config: ModelConfig) -> _Opened:
+        tokenizer = Tokenizer.from_metadata(file) if "tokenizer.ggml.tokens" in file else None
+        template = None
+        if "tokenizer.chat_template" in file:
+            source = file.get("tokenizer.chat_template")
+            if not isinstance(source, str):
+                raise FileFormatError("expected a string tokenizer.chat_template")
+            template = ChatTemplate(source)
+        if tokenizer is not None and tokenizer.vocabulary_size > config.vocab_size:
+            raise FileFormatError(
+                f"expected at most {config.vocab_size} tokens in tokenizer.ggml.tokens, "
+                f"found {tokenizer.vocabulary_size}"
+            )
+        name = file.get("general.name") if "general.name" in file else ""
+        return cls(file, config, tokenizer, template, SamplingDefaults.from_metadata(file), str(name))
+
+
+class Model:
+    """A loaded model. Close it, or use it in a `with` statement, to give its memory back.
+
+    name: for people. config: the model's shape. plan: what it takes of the memory. engine: for those who drive it token
+    by token.
+    """
+
+    def __init__(self, opened: _Opened, engine: Engine, seed: int | None) -> None:
+        """Use `load`."""
+        self.config = opened.config
+        self.name = opened.name
+        self.plan: MemoryPlan = engine.plan
+        self.engine = engine
+        self._tokenizer = opened.tokenizer
+        self._session: Session | None = None
+        self._voice = Voice(
+            None if opened.tokenizer is None else Prompter(opened.tokenizer, opened.template),
+            opened.defaults,
+            frozenset(opened.config.stop_token_ids),
+            opened.config.vocab_size,
+            seed,
+        )
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Raises UnsupportedModelError if the file has none."""
+        if self._tokenizer is None:
+            raise UnsupportedModelError("expected a tokenizer in the model file, found none")
+        return self._tokenizer
+
+    def generate(
+        self,
+        request: Input,
+        *,
+        thinking: bool | None = None,
+        max_tokens: int | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        **sampling: Any,
+    ) -> Answer:
+        """`Session.generate` in the model's own session: the next call reuses what its prompt has in common with this
+        one.
+        """
+        return self._own_session().generate(
+            request, thinking=thinking, max_tokens=max_tokens, tools=tools, stop=stop, seed=seed, **sampling
+        )
+
+    def logits(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """float32 [tokens, vocabulary]: row i scores the token after tokens[i]. The result's memory is not in the plan.
+
+        Raises RequestError for no tokens, more than the context holds, or ids outside the vocabulary.
+        """
+        ids = [_checked_token(token, self.config.vocab_size) for token in tokens]
+        if not 0 < len(ids) <= self.plan.context:
+            raise RequestError(f"expected 1 to {self.plan.context} tokens (the context), found {len(ids)}")
+        session = self._own_session()
+        result = np.empty((len(ids), self.config.vocab_size), np.float32)
+        row = 0
+        for rows in session.logits(ids):
+            result[row : row + len(rows)] = rows
+            row += len(rows)
+        return result
+
+    def session(self) -> Session:
+        """A conversation of its own. Raises RequestError if all sequences are in use (`load` with sequences=N)."""
+        own = self._session
+        if self.engine.free_slots == 0 and own is not None and not own.busy:
+            own.close()
+            self._session = None
+        return Session(self.engine, self._voice)
+
+    def close(self) -> None:
+        """Frees the weights, the caches and the threads; sessions of the model cannot be used any more."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        self.engine.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _own_session(self) -> Session:
+        if self._session is None or self._session.closed:
+            self._session = Session(self.engine, self._voice)
+        return self._session
+
+
+def load(
+    path: Path,
+    *,
+    memory: int | str | None = None,
+    context: int | None = None,
+    threads: int | None = None,
+    kv: str = "int8",
+    sequences: int = 1,
+    chunk: int | None = None,
+    device: str = "cpu",
+    seed: int | None = None,
+) -> Model:
+    """Loads a `.q3e` file.
+
+    memory: what the process may take at its peak, such as "600MiB"; by default what the system has. context: tokens
+    that a sequence can hold, by default 4096 or all that the model knows. threads: by default as many as the process
+    may use. kv: "int8", "bf16" or "f32". sequences: conversations at a time. chunk: tokens of a prompt that are
+    computed together, by default the most that fit. seed: of every answer that is not given one, by default a new one
+    each time. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds, RequestError,
+    OSError.
+    """
+    if device != "cpu":
+        raise RequestError(f"expected device='cpu', found {device!r:.60}")
+    opened, chosen = _open(
+        path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk
+    )
+    return Model(opened, Engine.open(opened.file, chosen), seed)
+
+
+def plan(
+    path: Path,
+    *,
+    memory: int | str | None = None,
+    context: int | None = None,
+    threads: int | None = None,
+    kv: str = "int8",
+    sequences: int = 1,
+    chunk: int | None = None,
+) -> MemoryPlan:
+    """What `load` with the same arguments will take; no weight is read. Raises as `load` does."""
+    opened, chosen = _open(
+        path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk
+    )
+    return memory_plan.plan_file(opened.file, chosen)
+
+
+def _open(path: Path, **asked: Any) -> tuple[_Opened, memory_plan.Settings]:
+    """All that is read before the plan: what the process holds afterwards counts as program, the tokenizer included."""
+    file = _core.ModelFile(os.fspath(path))
+    config = ModelConfig.from_metadata(file)
+    chosen = memory_plan.settings(**asked, trained_context=config.context_length)
+    if chosen["memory"]:
+        _require_room_to_read(file, config, chosen)
+    opened = _Opened.read(file, config)
+    process.release_free_memory()
+    return opened, chosen
+
+
+def _require_room_to_read(file: _core.ModelFile, config: ModelConfig, chosen: memory_plan.Settings) -> None:
+    """Refuses a budget that the tokenizer would break while it is built: that peak is over when the plan is made."""
+    need = _core.resident_bytes() + BUILD_BYTES_PER_TOKEN * config.vocab_size
+    if need <= chosen["memory"]:
+        return
+    try:
+        memory_plan.plan_file(file, chosen)
+    except MemoryBudgetError:
+        return  # the weights do not fit either: the plan that follows tells more
+    raise MemoryBudgetError(
+        f"memory: expected at most {memory_plan.format_bytes(chosen['memory'])}, found a need of "
+        f"{memory_plan.format_bytes(need)} to read the tokenizer's {config.vocab_size} tokens, before any weights"
+    )
+
+
+def _checked_token(token: object, vocabulary: int) -> int:
+    if isinstance(token, bool) or not isinstance(token, int | np.integer) or not 0 <= token < vocabulary:
+        raise RequestError(f"expected token ids from 0 to {vocabulary - 1}, found {token!r:.60}")
+    return int(token)

@@ -1,0 +1,91 @@
+"""How tokens are picked: checked parameters, Qwen3's defaults by mode, the core's sampler made from them."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from qwen3edge import _core
+from qwen3edge.errors import FileFormatError, RequestError
+from qwen3edge.generation.tokenizer import Metadata
+
+_RANGES = {
+    "temperature": (0.0, 100.0),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "presence_penalty": (-2.0, 2.0),
+    "repetition_penalty": (0.01, 100.0),
+}
+_MAX_TOP_K = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class SamplingParameters:
+    """Temperature 0 is greedy. top_k 0, top_p 1, min_p 0, presence_penalty 0, repetition_penalty 1 switch a step
+    off."""
+
+    temperature: float = 0.7
+    top_k: int = 20
+    top_p: float = 0.8
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise RequestError(f"expected {name} as a finite number, found {value!r:.60}")
+            if not low <= value <= high:
+                raise RequestError(f"expected {name} from {low:g} to {high:g}, found {value!r:.60}")
+            object.__setattr__(self, name, float(value))
+        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or not 0 <= self.top_k <= _MAX_TOP_K:
+            raise RequestError(f"expected top_k as an int from 0 to {_MAX_TOP_K}, found {self.top_k!r:.60}")
+
+    def override(self, **changes: Any) -> SamplingParameters:
+        """These parameters with some of them changed; None leaves one as it is. Raises RequestError."""
+        unknown = sorted(set(changes) - {field.name for field in fields(self)})
+        if unknown:
+            raise RequestError(f"expected parameters of sampling or generate, found {', '.join(unknown)[:200]}")
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+    def sampler(self, vocabulary: int, seed: int | None) -> _core.Sampler:
+        """A sampler with its own generator; seed None takes one from the system. Raises RequestError."""
+        if seed is None:
+            seed = secrets.randbits(64)
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise RequestError(f"expected seed as an int from 0 to 2^64 - 1, found {seed!r:.60}")
+        return _core.Sampler(vocabulary=vocabulary, seed=seed, **asdict(self))
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """What Qwen advises for thinking (never greedy) and for answering directly."""
+
+    thinking: SamplingParameters = SamplingParameters(temperature=0.6, top_p=0.95)
+    direct: SamplingParameters = SamplingParameters()
+
+    @classmethod
+    def from_metadata(cls, metadata: Metadata) -> SamplingDefaults:
+        """Reads `qwen3edge.sampling.*`; what the file does not say stays as above. Raises FileFormatError."""
+        modes: dict[str, SamplingParameters] = {}
+        for mode, fallback in (("thinking", cls.thinking), ("direct", cls.direct)):
+            found: Mapping[str, Any] = {
+                field.name: metadata.get(key)
+                for field in fields(SamplingParameters)
+                if (key := f"qwen3edge.sampling.{mode}.{field.name}") in metadata
+            }
+            try:
+                modes[mode] = fallback.override(**found)
+            except RequestError as error:
+                raise FileFormatError(f"qwen3edge.sampling.{mode}: {error}") from None
+        if modes["thinking"].temperature == 0:  # greedy thinking loops: only for those who ask for it
+            modes["thinking"] = replace(modes["thinking"], temperature=cls.thinking.temperature)
+        return cls(**modes)
+
+    def choose(self, thinking: bool) -> SamplingParameters:
+        """The defaults of a mode."""
+        return self.thinking if thinking else self.direct

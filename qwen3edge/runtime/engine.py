@@ -1,0 +1,107 @@
+"""The core's engine with its slots handed out: one slot holds the KV cache of one sequence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge import _core
+from qwen3edge.errors import RequestError
+from qwen3edge.runtime.plan import MemoryPlan, Settings
+
+
+class Core(Protocol):
+    """The part of `_core.Engine` that is used here."""
+
+    @property
+    def plan(self) -> _core.PlanResult: ...
+    def forward(
+        self,
+        tokens: NDArray[np.int32] | Sequence[int],
+        positions: NDArray[np.int32] | Sequence[int],
+        slots: NDArray[np.int32] | Sequence[int],
+        want_logits: NDArray[np.bool_] | Sequence[bool],
+    ) -> NDArray[np.float32]: ...
+    def length(self, slot: int) -> int: ...
+    def truncate(self, slot: int, length: int) -> None: ...
+
+
+class Engine:
+    """One model in memory. The core makes calls from several threads wait for each other."""
+
+    def __init__(self, core: Core) -> None:
+        """Use `Engine.open`; core may also be anything with the same methods."""
+        self.plan = MemoryPlan.from_core(core.plan)
+        self._core: Core | None = core
+        self._lock = threading.Lock()
+        self._free = list(range(self.plan.sequences))
+
+    @classmethod
+    def open(cls, file: _core.ModelFile, chosen: Settings) -> Engine:
+        """Raises MemoryBudgetError, before any weight is read, if the settings do not fit."""
+        return cls(_core.Engine(file, **chosen))
+
+    @property
+    def core(self) -> Core:
+        """The core's engine. Raises RequestError once closed."""
+        if self._core is None:
+            raise RequestError("expected an open model, found a closed one")
+        return self._core
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that nobody holds."""
+        return len(self._free)
+
+    def acquire(self) -> int:
+        """An empty slot. Raises RequestError if all are held."""
+        with self._lock:
+            core = self.core
+            if not self._free:
+                raise RequestError(
+                    f"expected a free sequence, found all {self.plan.sequences} in use: close a session, "
+                    "or load the model with more sequences"
+                )
+            slot = self._free.pop(0)
+            core.truncate(slot, 0)
+            return slot
+
+    def release(self, slot: int) -> None:
+        """Empties a slot and hands it to the next one who asks."""
+        with self._lock:
+            if self._core is not None and slot not in self._free:
+                self._core.truncate(slot, 0)
+                self._free.append(slot)
+
+    def length(self, slot: int) -> int:
+        """Tokens in the cache of a slot."""
+        return self.core.length(slot)
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forgets what lies after `length` tokens in a slot."""
+        self.core.truncate(slot, length)
+
+    def extend(self, slot: int, tokens: Sequence[int], *, logits: bool | Sequence[bool]) -> NDArray[np.float32]:
+        """Appends at most `plan.chunk` tokens to a slot.
+
+        logits: for all tokens or none, or one flag for each. Returns float32 [flags that are set, vocabulary].
+        Raises RequestError, nothing changed, for a token out of range or a context that is full.
+        """
+        core = self.core
+        start, count = core.length(slot), len(tokens)
+        return core.forward(
+            np.asarray(tokens, np.int32),
+            np.arange(start, start + count, dtype=np.int32),
+            np.full(count, slot, np.int32),
+            np.full(count, logits, np.bool_) if isinstance(logits, bool) else np.asarray(logits, np.bool_),
+        )
+
+    def close(self) -> None:
+        """Frees weights, caches and threads."""
+        with self._lock:
+            self._core = None
+            self._free = []

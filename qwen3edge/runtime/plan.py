@@ -1,0 +1,144 @@
+"""What a model will take of the memory. The core does the sums; this is how Python says and shows them."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import TypedDict
+
+from qwen3edge import _core
+from qwen3edge.errors import RequestError
+
+_UNITS: dict[str, int] = {
+    "": 1,
+    "b": 1,
+    **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)},
+    **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", 1)},
+}
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)", re.IGNORECASE | re.ASCII)
+_MAX_BYTES = 2**62
+
+DEFAULT_CONTEXT = 4096
+MAX_SEQUENCES = 1024
+MAX_THREADS = 256
+MAX_CHUNK = 8192
+KV_TYPES = ("int8", "bf16", "f32")
+
+
+class Settings(TypedDict):
+    """The keyword arguments that `_core.plan` and `_core.Engine` share."""
+
+    context: int
+    sequences: int
+    threads: int
+    kv: str
+    memory: int
+    chunk: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes by what they are for (peak is the sum of the first four), and the settings that they follow from."""
+
+    weights: int
+    kv_cache: int
+    scratch: int
+    program: int
+    peak: int
+    budget: int
+    context: int
+    sequences: int
+    chunk: int
+    threads: int
+    kv: str
+
+    @classmethod
+    def from_core(cls, result: _core.PlanResult) -> MemoryPlan:
+        """Takes the core's answer as it is."""
+        return cls(**result)
+
+    def as_dict(self) -> dict[str, int | str]:
+        """For JSON."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """The breakdown as text, one line an item."""
+        rows = [
+            ("weights", self.weights, ""),
+            ("KV cache", self.kv_cache, f"{self.kv}, {self.context} tokens x {self.sequences}"),
+            ("scratch", self.scratch, f"{self.chunk} tokens a chunk, {self.threads} threads"),
+            ("program", self.program, ""),
+            ("peak", self.peak, ""),
+            ("budget", self.budget, ""),
+        ]
+        return "\n".join(f"{name:<9} {format_bytes(size):>11}  {note}".rstrip() for name, size, note in rows)
+
+
+def parse_bytes(size: int | str) -> int:
+    """A number of bytes, from an int or a text such as "600MiB", "1.5 GiB", "2GB". Raises RequestError."""
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size.strip())
+        unit = _UNITS.get(match[2].lower()) if match else None
+        if match is None or unit is None:
+            raise RequestError(f"expected a size such as 600MiB or 1.5GiB, found {size!r:.60}")
+        value = math.floor(float(match[1]) * unit)
+    elif isinstance(size, int) and not isinstance(size, bool):
+        value = size
+    else:
+        raise RequestError(f"expected a size in bytes or a text such as 600MiB, found {size!r:.60}")
+    if not 0 < value <= _MAX_BYTES:
+        raise RequestError(f"expected a size of 1 byte to 4 EiB, found {size!r:.60}")
+    return value
+
+
+def format_bytes(size: int) -> str:
+    """As people read it: "335.2 MiB"."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def settings(
+    *,
+    memory: int | str | None = None,
+    context: int | None = None,
+    sequences: int = 1,
+    threads: int | None = None,
+    kv: str = "int8",
+    chunk: int | None = None,
+    trained_context: int,
+) -> Settings:
+    """Checks what callers ask for; trained_context is the most positions that the model knows.
+
+    None: memory and threads as the system allows, a context of DEFAULT_CONTEXT, the largest prefill chunk that fits.
+    """
+    if kv not in KV_TYPES:
+        raise RequestError(f"expected kv to be one of {', '.join(KV_TYPES)}, found {kv!r:.60}")
+    return {
+        "context": min(DEFAULT_CONTEXT, trained_context)
+        if context is None
+        else _count("context", context, trained_context),
+        "sequences": _count("sequences", sequences, MAX_SEQUENCES),
+        "threads": 0 if threads is None else _count("threads", threads, MAX_THREADS),
+        "kv": kv,
+        "memory": 0 if memory is None else parse_bytes(memory),
+        "chunk": 0 if chunk is None else _count("chunk", chunk, MAX_CHUNK),
+    }
+
+
+def plan_file(file: _core.ModelFile, chosen: Settings) -> MemoryPlan:
+    """What these settings cost in this process as it is now, before any weight is read.
+
+    Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
+    """
+    return MemoryPlan.from_core(_core.plan(file, **chosen))
+
+
+def _count(name: str, value: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise RequestError(f"expected {name} as an int from 1 to {most}, found {value!r:.60}")
+    return value

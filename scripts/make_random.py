@@ -1,0 +1,271 @@
+"""Writes a model of any Qwen3 shape with random weights: for benchmarks and tests of size, not of sense.
+
+    python scripts/make_random.py --shape 0.6B --to hf DIR
+    python scripts/make_random.py --shape 8B --to q3e FILE --quant int4
+
+Weights are normal with a deviation of 0.02 and depend on the seed only, not on how they are cut; norms lie near 1.
+Memory stays bounded: a `.q3e` file goes through the converter with this generator in place of a checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import struct
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge import _core
+from qwen3edge.config import ModelConfig
+from qwen3edge.convert.checkpoint import ConvertReport, write_model
+from qwen3edge.convert.names import ModelTensor, model_tensors
+from qwen3edge.convert.recipe import find_recipe
+from qwen3edge.convert.tokenizer import WORDS, TextFiles
+from qwen3edge.errors import Qwen3EdgeError
+from qwen3edge.formats.safetensors import INDEX, SINGLE
+
+
+def _qwen3(**changes: Any) -> dict[str, Any]:
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "vocab_size": 151936,
+        "head_dim": 128,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 40960,
+        "rope_theta": 1000000,
+        "rope_scaling": None,
+        "rms_norm_eps": 1e-06,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "use_sliding_window": False,
+        "torch_dtype": "bfloat16",
+        "tie_word_embeddings": True,
+        "bos_token_id": 151643,
+        "eos_token_id": 151645,
+        **changes,
+    }
+
+
+def _size(hidden: int, layers: int, heads: int, ffn: int) -> dict[str, int]:
+    return {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": ffn,
+    }
+
+
+SHAPES = {
+    "tiny": _qwen3(**_size(256, 4, 4, 768), num_key_value_heads=2, vocab_size=512, eos_token_id=259, bos_token_id=257),
+    "0.6B": _qwen3(**_size(1024, 28, 16, 3072)),
+    "1.7B": _qwen3(**_size(2048, 28, 16, 6144)),
+    "4B": _qwen3(**_size(2560, 36, 32, 9728)),
+    "8B": _qwen3(**_size(4096, 36, 32, 12288), tie_word_embeddings=False),
+    "qwen2.5-0.5B": {
+        **_qwen3(**_size(896, 24, 14, 4864), num_key_value_heads=2, max_position_embeddings=32768),
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "head_dim": None,
+    },
+}
+"""config.json by name. Those of Qwen's models are theirs."""
+
+_BLOCK_ROWS = 16  # rows that share a random state: slices of whole panels never make a row twice
+_SHARD_BYTES = 4 << 30
+_CHUNK_ROWS = 1024
+_TEMPLATE = (
+    "{%- for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{%- endfor %}"
+    "{%- if add_generation_prompt %}<|im_start|>assistant\n{%- endif %}"
+)
+
+
+@dataclass(frozen=True)
+class RandomTensors:
+    """A source of tensors for the converter."""
+
+    config: ModelConfig
+    seed: int = 0
+
+    def names(self) -> list[str]:
+        """As a checkpoint of the shape has them."""
+        return [tensor.source for tensor in model_tensors(self.config)]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """[rows, columns], or [elements]."""
+        return next(tensor.shape for tensor in model_tensors(self.config) if tensor.source == name)
+
+    def read_rows(self, name: str, start: int, stop: int) -> NDArray[np.uint16]:
+        """Rows [start, stop) of a matrix, or elements of a vector, in bfloat16 as uint16."""
+        shape = self.shape(name)
+        if len(shape) == 1:
+            center, deviation = (1.0, 0.1) if "norm" in name else (0.0, 0.1)
+            return _bf16(center + deviation * self._state(name, 0).standard_normal(shape[0], np.float32))[start:stop]
+        first = start // _BLOCK_ROWS
+        blocks = [
+            self._state(name, block).standard_normal((_BLOCK_ROWS, shape[1]), np.float32)
+            for block in range(first, -(-stop // _BLOCK_ROWS))
+        ]
+        rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        return _bf16(rows[start - first * _BLOCK_ROWS : stop - first * _BLOCK_ROWS] * np.float32(0.02))
+
+    def _state(self, name: str, block: int) -> np.random.Generator:
+        return np.random.Generator(np.random.SFC64([self.seed, zlib.crc32(name.encode()), block]))
+
+
+def _bf16(values: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
+    bits = values.astype(np.float32).view(np.uint32)
+    rounded: NDArray[np.uint16] = ((bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    return rounded
+
+
+def write_checkpoint(folder: Path, shape: dict[str, Any], seed: int, tokenizer: str) -> None:
+    """A Hugging Face folder: config, generation config, tokenizer, shards of at most 4 GiB in bfloat16."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(shape, indent=2))
+    _write_texts(folder, shape, tokenizer)
+    config = ModelConfig.from_hf(shape)
+    source = RandomTensors(config, seed)
+    shards: list[list[ModelTensor]] = [[]]
+    filled = 0
+    for tensor in model_tensors(config):
+        size = 2 * tensor.rows * tensor.columns
+        if shards[-1] and filled + size > _SHARD_BYTES:
+            shards.append([])
+            filled = 0
+        shards[-1].append(tensor)
+        filled += size
+    names = [SINGLE] if len(shards) == 1 else [_shard_name(i, len(shards)) for i in range(len(shards))]
+    with ThreadPoolExecutor(_core.usable_cores()) as pool:
+        for name, tensors in zip(names, shards, strict=True):
+            _write_shard(folder / name, source, tensors, pool)
+            print(f"{folder / name}: {(folder / name).stat().st_size:,} bytes", file=sys.stderr)
+    if len(shards) > 1:
+        weights = {t.source: name for name, tensors in zip(names, shards, strict=True) for t in tensors}
+        (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weights}))
+
+
+def write_q3e(target: Path, shape: dict[str, Any], seed: int, quant: str, tokenizer: str) -> ConvertReport:
+    """A `.q3e` file, without the checkpoint between."""
+    config = ModelConfig.from_hf(shape)
+    with tempfile.TemporaryDirectory() as folder:
+        _write_texts(Path(folder), shape, tokenizer)
+        texts = TextFiles(Path(folder))
+    config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
+    metadata = {"general.name": f"random {target.stem}", **texts.metadata(config.vocab_size)}
+    return write_model(RandomTensors(config, seed), config, metadata, target, find_recipe(quant))
+
+
+def _shard_name(index: int, count: int) -> str:
+    return f"model-{index + 1:05d}-of-{count:05d}.safetensors"
+
+
+def _write_shard(path: Path, source: RandomTensors, tensors: list[ModelTensor], pool: ThreadPoolExecutor) -> None:
+    header: dict[str, Any] = {}
+    at = 0
+    for tensor in tensors:
+        size = 2 * tensor.rows * tensor.columns
+        header[tensor.source] = {"dtype": "BF16", "shape": tensor.shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor in tensors:
+            for rows in _in_order(source, tensor, pool):
+                file.write(rows.data)
+
+
+def _in_order(source: RandomTensors, tensor: ModelTensor, pool: ThreadPoolExecutor) -> Iterator[NDArray[np.uint16]]:
+    """All rows in pieces, a few at a time made on all cores."""
+    count = tensor.shape[0]
+    step = count if tensor.is_vector else _CHUNK_ROWS
+    starts = list(range(0, count, step))
+    ahead = 2 * _core.usable_cores()
+    for first in range(0, len(starts), ahead):
+        batch = starts[first : first + ahead]
+        yield from pool.map(lambda start: source.read_rows(tensor.source, start, min(start + step, count)), batch)
+
+
+def _write_texts(folder: Path, shape: dict[str, Any], tokenizer: str) -> None:
+    """tokenizer: `bytes` (one token a byte, and Qwen's three special ones), `none`, or a folder to copy from."""
+    stop = [shape["eos_token_id"], shape["bos_token_id"]]
+    generation = {"eos_token_id": stop, "do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 20}
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    if tokenizer == "none":
+        return
+    if tokenizer != "bytes":
+        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            if (Path(tokenizer) / name).exists():
+                shutil.copyfile(Path(tokenizer) / name, folder / name)
+        return
+    vocabulary = {char: index for index, char in enumerate(_byte_alphabet())}
+    vocabulary["Ġt"] = len(vocabulary)  # one merge, as readers expect some
+    names = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    added = {name: len(vocabulary) + index for index, name in enumerate(names)}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    split = {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Isolated", "invert": False}
+    (folder / "tokenizer.json").write_text(
+        json.dumps(
+            {
+                "version": "1.0",
+                "added_tokens": [{"id": i, "content": name, "special": True} for name, i in added.items()],
+                "normalizer": {"type": "NFC"},
+                "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+                "decoder": byte_level,
+                "model": {"type": "BPE", "vocab": vocabulary, "merges": [["Ġ", "t"]]},
+            }
+        )
+    )
+    texts = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": _TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(texts))
+
+
+def _byte_alphabet() -> list[str]:
+    """GPT-2's printable stand-ins for the 256 bytes, by byte."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(256, 512))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
+
+
+def main() -> int:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--shape", required=True, choices=list(SHAPES))
+    parser.add_argument("--to", required=True, nargs=2, metavar=("KIND", "PATH"), help="hf DIR, or q3e FILE")
+    parser.add_argument("--quant", default="int4", help="recipe or block format of a .q3e file (default int4)")
+    parser.add_argument("--layers", type=int, help="another number of layers")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tokenizer", default="bytes", help="bytes (default), none, or a folder to copy from")
+    arguments = parser.parse_args()
+    kind, path = arguments.to
+    if kind not in ("hf", "q3e"):
+        parser.error(f"--to: expected hf or q3e, found {kind!r}")
+    shape = dict(SHAPES[arguments.shape])
+    if arguments.layers is not None:
+        shape["num_hidden_layers"] = arguments.layers
+    try:
+        if kind == "hf":
+            write_checkpoint(Path(path), shape, arguments.seed, arguments.tokenizer)
+        else:
+            report = write_q3e(Path(path), shape, arguments.seed, arguments.quant, arguments.tokenizer)
+            print(f"{report.path}: {report.nbytes:,} bytes in {report.seconds:.1f} s")
+    except (Qwen3EdgeError, OSError) as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""Trains the tiny Qwen3 that the tests and the demo use, on text that this script generates.
+
+    python scripts/train_tiny.py --out DIR [--minutes N] [--seed S]
+    python scripts/train_tiny.py --evaluate DIR
+
+The 4,800 steps take about 45 minutes on two cores with AVX-512 bf16; --minutes bounds slower or busier machines.
+Needs torch, transformers, tokenizers, safetensors, jinja2 and numpy. The chat template is Qwen3's own; it is read from
+a tokenizer_config.json, by default that of the model shipped in tests/data/tiny-qwen3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Threads that spin at barriers make a step five times slower as soon as another program wants a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+from jinja2 import Template
+from safetensors.torch import load_file, save_file
+from tiny_mix import FIRST_MIX, LATER_MIX, held_out_items, is_right, to_record, training_items
+from tiny_model import TinyConfig, TinyQwen3, config_json
+from tiny_tasks import Item
+from tiny_tokenizer import compile_template, corpus, render, tokenizer_config, train_tokenizer
+from tiny_words import CAPITALS, CITIES, EXTRA, NAMES, PAIRS
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+SHIPPED = Path(__file__).resolve().parent.parent / "tests" / "data" / "tiny-qwen3"
+BPE_ENTRIES = 2500
+VOCAB_SIZE = 2560  # a multiple of 128, and larger than the tokenizer's as in Qwen3
+ROWS, LENGTH = 11, 384  # tokens of a step; a row holds several chats
+STEPS = 4800
+FIRST_STEPS = 1900  # of FIRST_MIX
+WARM_UP = 100
+MUON_RATE, ADAM_RATE = 0.02, 2e-3
+HELD_OUT_PER_TASK = 40
+GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "max_new_tokens": 160}
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train; `from_step` is not zero when the weights come from an interrupted run."""
+
+    steps: int
+    minutes: float
+    from_step: int
+
+
+def build_tokenizer(template: Template, seed: int) -> Tokenizer:
+    """Trains the BPE on chats and on the word lists, so that every word of the lists becomes one or two tokens."""
+    words = [word for pair in [*PAIRS, *CITIES, *CAPITALS] for word in pair]
+    words += [word for table in (NAMES, EXTRA) for language in table.values() for word in language]
+    spaced = [f" {word}" for word in words] * 10 + words * 5
+    items = itertools.islice(training_items(seed + 1, FIRST_MIX), 12000)
+    return train_tokenizer(corpus(template, items, spaced), BPE_ENTRIES)
+
+
+def encode(tokenizer: Tokenizer, template: Template, item: Item) -> tuple[list[int], list[int]]:
+    """Token ids of a chat and, of the same length, the next-token targets: -100 outside the assistant's answer."""
+    chat = render(template, item)
+    prompt, answer = tokenizer.encode(chat.prompt).ids, tokenizer.encode(chat.answer).ids
+    return prompt + answer, [-100] * (len(prompt) - 1) + answer + [-100]
+
+
+def batches(tokenizer: Tokenizer, template: Template, items: Iterator[Item]) -> Iterator[Batch]:
+    """Packed batches of [ROWS, LENGTH]: tokens, chat numbers, positions in the chat, targets."""
+    encoded = (encode(tokenizer, template, item) for item in items)
+    stream = (chat for chat in encoded if len(chat[0]) <= LENGTH)
+    chat = next(stream)
+    while True:
+        tokens = np.zeros((ROWS, LENGTH), dtype=np.int64)
+        chats = np.zeros((ROWS, LENGTH), dtype=np.int64)  # 0 is padding
+        positions = np.zeros((ROWS, LENGTH), dtype=np.int64)
+        targets = np.full((ROWS, LENGTH), -100, dtype=np.int64)
+        used = [0] * ROWS
+        number = 1
+        while True:
+            size = len(chat[0])
+            row = next((row for row in range(ROWS) if used[row] + size <= LENGTH), None)
+            if row is None:
+                break  # this chat opens the next batch
+            place = slice(used[row], used[row] + size)
+            tokens[row, place], targets[row, place] = chat
+            chats[row, place], positions[row, place] = number, np.arange(size)
+            used[row] += size
+            number += 1
+            chat = next(stream)
+        yield tuple(torch.from_numpy(array) for array in (tokens, chats, positions, targets))  # type: ignore[misc]
+
+
+def make_optimizers(model: TinyQwen3) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, which it trains in fewer steps; AdamW for the embedding and the norms."""
+    matrices = [weight for name, weight in model.named_parameters() if weight.dim() == 2 and "embed" not in name]
+    others = [weight for name, weight in model.named_parameters() if weight.dim() != 2 or "embed" in name]
+    return [
+        torch.optim.Muon(matrices, lr=MUON_RATE, momentum=0.95, weight_decay=0.01),
+        torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def train(model: TinyQwen3, streams: Sequence[Iterator[Batch]], plan: Plan, checkpoint: Callable[[], None]) -> int:
+    """Trains on the two streams of the plan, with a linear warm-up and a linear decay to zero; returns the last step.
+
+    The decay follows the steps, or the time if that runs out first: a busy machine trains shorter, never longer.
+    """
+    optimizers = make_optimizers(model)
+    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    start = last_saved = time.monotonic()
+    done = plan.from_step / plan.steps
+    warm_up = WARM_UP if plan.from_step == 0 else WARM_UP // 4
+    average = 0.0
+    for step in range(plan.from_step + 1, plan.steps + 1):
+        elapsed = (time.monotonic() - start) / 60
+        progress = max((step - 1) / plan.steps, done + (1 - done) * elapsed / plan.minutes)
+        if progress >= 1:
+            return step - 1
+        factor = min((step - plan.from_step) / warm_up, (1 - progress) / 0.9, 1.0)
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate * factor
+        loss = model.loss(*next(streams[step > FIRST_STEPS]))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        average = loss.item() if average == 0 else 0.98 * average + 0.02 * loss.item()
+        if step % 100 == 0:
+            print(f"step {step:5}  loss {average:.4f}  {elapsed:5.1f} min", flush=True)
+        if time.monotonic() - last_saved > 240:
+            checkpoint()
+            last_saved = time.monotonic()
+    return plan.steps
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def save(folder: Path, model: TinyQwen3, tokenizer: Tokenizer, chat_template: str, seed: int) -> None:
+    """Writes the whole Hugging Face folder beside `folder`, then moves its files there one by one."""
+    staging = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    weights = {name: weight.detach().to(torch.bfloat16).contiguous() for name, weight in model.state_dict().items()}
+    save_file(weights, staging / "model.safetensors", metadata={"format": "pt"})
+    end, pad = tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")
+    write_json(staging / "config.json", config_json(model.config, end, pad))
+    sampling = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 20}
+    write_json(
+        staging / "generation_config.json",
+        {"bos_token_id": pad, "eos_token_id": [end, pad], "pad_token_id": pad, **sampling},
+    )
+    tokenizer.save(str(staging / "tokenizer.json"))
+    config = tokenizer_config(tokenizer, chat_template, model.config.max_position_embeddings)
+    write_json(staging / "tokenizer_config.json", config)
+    with open(staging / "heldout.jsonl", "w", encoding="utf-8") as lines:
+        for item in held_out_items(seed, HELD_OUT_PER_TASK):
+            lines.write(json.dumps(to_record(item), ensure_ascii=False) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(staging.iterdir()):
+        path.chmod(0o644)  # safetensors writes files that only their owner may read
+        os.replace(path, folder / path.name)
+    staging.rmdir()
+
+
+def evaluate(folder: Path, batch_size: int = 40) -> float:
+    """Greedy bf16 answers of the saved model to its held-out items; prints and returns the share of right ones."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    lines = (folder / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    prompts = [
+        tokenizer.apply_chat_template(
+            record["messages"],
+            tools=record.get("tools"),
+            enable_thinking=record["enable_thinking"],
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        for record in records
+    ]
+    order = sorted(range(len(records)), key=lambda i: len(prompts[i]))  # rows of one length need little padding
+    right: Counter[tuple[str, bool]] = Counter()
+    total: Counter[tuple[str, bool]] = Counter()
+    for first in range(0, len(order), batch_size):
+        chosen = order[first : first + batch_size]
+        inputs = tokenizer([prompts[i] for i in chosen], return_tensors="pt", padding=True)
+        with torch.inference_mode():
+            output = model.generate(**inputs, **GREEDY)
+        texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        for i, text in zip(chosen, texts, strict=True):
+            kind = records[i]["task"], records[i]["enable_thinking"]
+            total[kind] += 1
+            right[kind] += is_right(records[i], text)
+            if not is_right(records[i], text):
+                print(f"wrong: {records[i]['task']}: {records[i]['messages'][-1]['content']!r} -> {text!r}")
+    print("\n| task | thinking | not thinking |\n| --- | --- | --- |")
+    for task in dict.fromkeys(record["task"] for record in records):
+        cells = [f"{right[task, mode]}/{total[task, mode]}" for mode in (True, False)]
+        print(f"| {task} | {cells[0]} | {cells[1]} |")
+    share = right.total() / total.total()
+    print(f"\n{right.total()} of {total.total()} right: {100 * share:.1f} %")
+    return share
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="folder to write the model to")
+    parser.add_argument("--evaluate", type=Path, metavar="DIR", help="only evaluate the model in DIR")
+    parser.add_argument("--minutes", type=float, default=55, help="limit of the training time (%(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps (%(default)s)")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="continue with the weights and tokenizer in DIR")
+    parser.add_argument("--from-step", type=int, default=0, help="the step at which --resume continues (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--template", type=Path, default=SHIPPED / "tokenizer_config.json", help="holds chat_template")
+    arguments = parser.parse_args()
+    if (arguments.out is None) == (arguments.evaluate is None):
+        parser.error("give either --out or --evaluate")
+    torch.set_num_threads(arguments.threads)
+    if arguments.evaluate is not None:
+        evaluate(arguments.evaluate)
+        return
+
+    start = time.monotonic()
+    print(f"seed {arguments.seed}")
+    torch.manual_seed(arguments.seed)
+    random.seed(arguments.seed)
+    chat_template = json.loads(arguments.template.read_text(encoding="utf-8"))["chat_template"]
+    template = compile_template(chat_template)
+    model = TinyQwen3(TinyConfig(VOCAB_SIZE))
+    if arguments.resume is None:
+        tokenizer = build_tokenizer(template, arguments.seed)
+    else:
+        tokenizer = Tokenizer.from_file(str(arguments.resume / "tokenizer.json"))
+        model.load_state_dict(load_file(arguments.resume / "model.safetensors"))
+    parameters = sum(weight.numel() for weight in model.parameters())
+    print(f"{tokenizer.get_vocab_size()} tokens, {parameters / 1e6:.2f} million parameters", flush=True)
+
+    def checkpoint() -> None:
+        save(arguments.out, model, tokenizer, chat_template, arguments.seed)
+
+    mixes = [training_items(arguments.seed, FIRST_MIX), training_items(arguments.seed, LATER_MIX)]
+    streams = [batches(tokenizer, template, items) for items in mixes]
+    steps = train(model, streams, Plan(arguments.steps, arguments.minutes, arguments.from_step), checkpoint)
+    checkpoint()
+    print(f"{steps} steps in {(time.monotonic() - start) / 60:.1f} minutes")
+    evaluate(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

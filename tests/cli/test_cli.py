@@ -1,0 +1,238 @@
+"""The command as a user runs it: another process, its output and its exit status."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import qwen3edge
+
+COMMAND = [sys.executable, "-m", "qwen3edge"]
+
+
+def run(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def one_line(result, status: int) -> str:
+    """The error of a command that failed as it should."""
+    assert result.returncode == status, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.startswith("qwen3edge: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_import_is_light():
+    """Under 0.15 s, and neither NumPy nor the core nor torch comes along."""
+    program = (
+        "import sys, time; t = time.perf_counter(); import qwen3edge; "
+        "heavy = ('numpy', 'torch', 'tokenizers', 'qwen3edge._core'); "
+        "print(time.perf_counter() - t, [name for name in heavy if name in sys.modules])"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split(" ", 1)
+        for _ in range(5)
+    ]
+    assert {modules.strip() for _, modules in runs} == {"[]"}
+    assert min(float(seconds) for seconds, _ in runs) < 0.15
+
+
+def test_loading_needs_no_torch(tiny_q3e):
+    program = (
+        f"import sys, qwen3edge; qwen3edge.load({str(tiny_q3e('int4'))!r}, context=64); print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
+
+
+def test_public_names():
+    assert set(qwen3edge.__all__) <= set(dir(qwen3edge))
+    for name in qwen3edge.__all__:
+        assert getattr(qwen3edge, name) is not None
+    with pytest.raises(AttributeError):
+        _ = qwen3edge.nothing
+
+
+def test_version_and_help():
+    assert run("--version").stdout == f"qwen3edge {qwen3edge.__version__}\n"
+    for verb in ("convert", "run", "chat", "info", "plan", "bench"):
+        assert run(verb, "--help").stdout.startswith(f"usage: qwen3edge {verb}")
+
+
+def test_convert_and_info(tiny_model_path, tmp_path):
+    target = tmp_path / "tiny.q3e"
+    report = json.loads(run("convert", tiny_model_path, target, "--quant", "int4", "--json").stdout)
+    assert report["nbytes"] == target.stat().st_size
+    info = json.loads(run("info", target, "--json", "--verify", "--tensors").stdout)
+    assert info["verified"] is True
+    assert info["config"]["layers"] == 4
+    assert sum(entry["tensors"] for entry in info["formats"].values()) == len(info["tensors"]) == report["tensors"]
+    text = run("info", target, "--verify").stdout
+    assert "tiny-qwen3" in text and "as they were written" in text
+    data = bytearray(target.read_bytes())
+    data[-5000] ^= 1
+    target.write_bytes(data)
+    assert "checksum" in one_line(run("info", target, "--verify"), 1)
+
+
+def test_plan(tiny_q3e):
+    plan = json.loads(run("plan", tiny_q3e("int4"), "--json", "--context", 256, "--memory", "1GiB").stdout)
+    assert plan["peak"] == plan["weights"] + plan["kv_cache"] + plan["scratch"] + plan["program"]
+    assert (plan["context"], plan["budget"]) == (256, 1 << 30)
+    assert "KV cache" in run("plan", tiny_q3e("int4")).stdout
+    refusal = one_line(run("plan", tiny_q3e("int4"), "--memory", "20MiB"), 1)
+    assert "weights" in refusal and "program" in refusal
+
+
+def test_run(tiny_q3e):
+    result = run("run", tiny_q3e("int8"), "What is 12 + 7?", "--thinking", "--temperature", 0)
+    assert result.returncode == 0
+    assert "19" in result.stdout
+    assert "\x1b" not in result.stdout and "think" not in result.stdout
+    answer = json.loads(
+        run("run", tiny_q3e("int8"), "--json", "--thinking", "--temperature", 0, stdin="What is 12 + 7?").stdout
+    )
+    assert answer["content"] == result.stdout.rstrip("\n")
+    assert answer["reasoning"]
+    assert answer["finish_reason"] == "stop"
+    assert answer["usage"]["completion_tokens"] > 5
+
+
+def test_bench(tiny_q3e):
+    result = json.loads(
+        run("bench", tiny_q3e("int4"), "--prompt", 64, "--generate", 8, "--threads", 2, "--repeat", 1, "--json").stdout
+    )
+    for key in ("prefill_tokens_per_second", "decode_tokens_per_second", "load_seconds", "read_bandwidth_share"):
+        assert result[key] > 0
+    assert 1 << 20 < result["peak_memory_bytes"] < 1 << 30
+    assert result["threads"] == 2
+    assert "tok/s" in run("bench", tiny_q3e("int4"), "--prompt", 8, "--generate", 2, "--repeat", 1).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["frobnicate"], ["run"], ["run", "MODEL", "hi", "--frob"], ["run", "MODEL", "hi", "--max-tokens", "many"],
+        ["run", "MODEL", "hi", "--max-tokens", "0"], ["run", "MODEL", "hi", "--temperature", "nan"],
+        ["run", "MODEL", ""],
+        ["run", "MODEL", "hi", "--memory", "lots"], ["run", "MODEL", "hi", "--kv", "int2"], ["run", "MODEL"],
+        ["plan", "MODEL", "--context", "0"], ["plan", "MODEL", "--context", "9999999"],
+        ["bench", "MODEL", "--prompt", "0"],
+        ["bench", "MODEL", "--prompt", "5000"], ["run", "MODEL", "x " * 5000],
+    ],
+)  # fmt: skip
+def test_wrong_arguments(tiny_q3e, arguments):
+    path = str(tiny_q3e("int4"))
+    one_line(run(*(path if argument == "MODEL" else argument for argument in arguments)), 2)
+
+
+def test_files_that_are_no_model(tmp_path, tiny_model_path):
+    foreign = tmp_path / "foreign.q3e"
+    foreign.write_bytes(b"\x89PNG" * 100)
+    for verb in (["run", foreign, "hi"], ["info", foreign], ["plan", foreign], ["bench", foreign], ["chat", foreign]):
+        one_line(run(*verb), 1)
+        one_line(run(verb[0], tmp_path / "absent.q3e", *verb[2:]), 1)
+        one_line(run(verb[0], tmp_path, *verb[2:]), 1)
+    one_line(run("convert", tmp_path / "absent", tmp_path / "x.q3e"), 1)
+    one_line(run("convert", tiny_model_path, tmp_path / "no" / "x.q3e"), 1)
+    assert run("convert", tiny_model_path, tmp_path / "x.q3e", "--quant", "int5").returncode in (1, 2)
+
+
+def test_broken_pipe(tiny_q3e):
+    process = subprocess.Popen(
+        [*COMMAND, "info", str(tiny_q3e("int4")), "--tensors"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 141
+
+
+def test_interrupt(tiny_q3e):
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(tiny_q3e("int4")), "Spell.", "--temperature", "90", "--top-p", "1", "--top-k", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode in (0, 130)  # it may have come to its end first
+    assert error == b""
+
+
+def test_chat_from_a_pipe(tiny_q3e):
+    result = run(
+        "chat", tiny_q3e("int8"), "--no-thinking", "--temperature", 0,
+        stdin="What is 12 + 7?\n/help\n\nWhat is 3 + 4?\n/reset\nWhat is 12 + 7?",
+    )  # fmt: skip
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("12 + 7 = ") and lines[0] == lines[-1]
+    assert lines[-2].startswith("3 + 4 = ")
+    assert any(line.startswith("/reset") for line in lines)
+
+
+class Terminal:
+    """A chat on a pseudo-terminal."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ["TERM"] = "dumb"
+            os.execv(sys.executable, [*COMMAND, "chat", *map(str, arguments)])
+        self.seen = ""
+
+    def wait_for(self, text: str, seconds: float = 60) -> str:
+        deadline = time.monotonic() + seconds
+        while text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            if select.select([self.fd], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self.fd, 4096).decode("utf-8", "replace")
+                except OSError:
+                    break
+        before, found, self.seen = self.seen.partition(text)
+        assert found, before
+        return before
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def status(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_chat_on_a_terminal(tiny_q3e):
+    terminal = Terminal(tiny_q3e("int8"), "--thinking", "--temperature", "0")
+    terminal.wait_for("> ")
+    terminal.type("What is 12 + 7?\n")
+    terminal.wait_for("\x1b[2m")  # the thoughts
+    assert "19" in terminal.wait_for("tok/s")
+    terminal.wait_for("> ")
+    terminal.type("\x03")  # Ctrl-C at the prompt: a new prompt
+    terminal.wait_for("> ")
+    terminal.type("\x04")  # Ctrl-D
+    assert terminal.status() == 0
+
+
+def test_interrupt_stops_the_answer_and_not_the_chat(tiny_q3e):
+    terminal = Terminal(tiny_q3e("int8"), "--no-thinking", "--temperature", "100", "--top-k", "0", "--top-p", "1")
+    terminal.wait_for("> ")
+    terminal.type("Go on for ever.\n")
+    terminal.wait_for("\n")
+    time.sleep(0.5)
+    terminal.type("\x03")
+    terminal.wait_for("tok/s")
+    terminal.wait_for("> ")
+    terminal.type("\x04")
+    assert terminal.status() == 0

@@ -1,0 +1,176 @@
+"""config.json of Qwen3 and Qwen2, as Hugging Face writes it and as it must not be."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from qwen3edge import _core
+from qwen3edge.config import ModelConfig, token_ids
+from qwen3edge.errors import CheckpointError, Qwen3EdgeError, UnsupportedModelError
+
+QWEN3 = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "attention_bias": False,
+    "bos_token_id": 151643,
+    "eos_token_id": 151645,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 40960,
+    "max_window_layers": 28,
+    "model_type": "qwen3",
+    "num_attention_heads": 16,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 1000000,
+    "sliding_window": None,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+    "use_sliding_window": False,
+    "vocab_size": 151936,
+}
+QWEN2 = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "eos_token_id": [151645, 151643],
+    "hidden_act": "silu",
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "max_position_embeddings": 32768,
+    "model_type": "qwen2",
+    "num_attention_heads": 14,
+    "num_hidden_layers": 24,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-06,
+    "rope_theta": 1000000.0,
+    "sliding_window": 32768,
+    "tie_word_embeddings": True,
+    "use_sliding_window": False,
+    "vocab_size": 151936,
+}
+
+
+def test_qwen3():
+    config = ModelConfig.from_hf(QWEN3)
+    assert (config.head_size, config.query_size, config.kv_size) == (128, 2048, 1024)
+    assert (config.qk_norm, config.qkv_bias, config.tied_embeddings) == (True, False, True)
+    assert (config.context_length, config.rope_theta, config.stop_token_ids) == (40960, 1e6, (151645,))
+
+
+def test_qwen2():
+    config = ModelConfig.from_hf(QWEN2)
+    assert (config.head_size, config.qk_norm, config.qkv_bias) == (64, False, True)
+    assert config.stop_token_ids == (151645, 151643)
+
+
+def test_what_transformers_5_writes():
+    nested = {k: v for k, v in QWEN3.items() if k not in ("rope_theta", "rope_scaling", "torch_dtype")}
+    nested |= {"rope_parameters": {"rope_theta": 5e6, "rope_type": "default"}, "dtype": "bfloat16"}
+    nested |= {"layer_types": ["full_attention"] * 28}
+    assert ModelConfig.from_hf(nested).rope_theta == 5e6
+
+
+def test_metadata_round_trip(tiny_q3e, tiny_model_path):
+    file = _core.ModelFile(str(tiny_q3e("int4")))
+    config = ModelConfig.from_metadata(file)
+    from_hf = ModelConfig.from_hf(json.loads((tiny_model_path / "config.json").read_text()))
+    assert {**vars(config), "rms_epsilon": 0, "stop_token_ids": 0} == {
+        **vars(from_hf),
+        "rms_epsilon": 0,
+        "stop_token_ids": 0,
+    }
+    assert config.rms_epsilon == np.float32(from_hf.rms_epsilon)
+    frequencies = file.dequantize("rope.inverse_frequencies")[0]
+    np.testing.assert_array_equal(frequencies, config.inverse_frequencies())
+    exact = [1 / config.rope_theta ** (2 * i / config.head_size) for i in range(config.head_size // 2)]
+    np.testing.assert_array_equal(frequencies, np.array(exact, np.float32))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]},
+        {"model_type": "llama"},
+        {"model_type": None},
+        {"architectures": ["Qwen3ForSequenceClassification"]},
+        {"hidden_act": "gelu"},
+        {"use_sliding_window": True},
+        {"layer_types": ["full_attention", "sliding_attention"]},
+        {"attention_bias": True},
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}},
+        {"rope_scaling": {"type": "linear", "factor": 2.0}},
+        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6}},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5}},
+        {"quantization_config": {"quant_method": "gptq"}},
+        {"num_key_value_heads": 5},
+        {"num_key_value_heads": 32},
+        {"hidden_size": 1000},
+        {"intermediate_size": 33},
+        {"head_dim": 48},
+        {"head_dim": 512},
+        {"num_hidden_layers": 0},
+        {"num_hidden_layers": -1},
+        {"num_hidden_layers": 10**9},
+        {"vocab_size": 2**40},
+        {"max_position_embeddings": 0},
+        {"rope_theta": 0},
+        {"rope_theta": 0.5},
+        {"rope_theta": -1e6},
+        {"rope_theta": math.nan},
+        {"rope_theta": math.inf},
+        {"rms_norm_eps": 0.0},
+        {"rms_norm_eps": -1e-6},
+        {"rms_norm_eps": math.nan},
+        {"rms_norm_eps": 1e-60},
+        {"eos_token_id": 151936},
+    ],
+    ids=str,
+)
+def test_models_that_cannot_run(changes):
+    with pytest.raises(UnsupportedModelError, match=r"expected|supported"):
+        ModelConfig.from_hf(QWEN3 | changes)
+
+
+@pytest.mark.parametrize("kind", [QWEN3, QWEN2], ids=["qwen3", "qwen2"])
+def test_a_missing_key_and_wrong_types(kind):
+    optional = {"architectures", "attention_bias", "bos_token_id", "eos_token_id", "hidden_act", "max_window_layers"}
+    optional |= {"rope_scaling", "sliding_window", "tie_word_embeddings", "torch_dtype", "use_sliding_window"}
+    for key in kind.keys() - optional:
+        with pytest.raises(Qwen3EdgeError, match=key if key != "model_type" else "model_type"):
+            ModelConfig.from_hf({k: v for k, v in kind.items() if k != key})
+        for value in ("7", None, [], {}, True, 10**400):
+            if key == "model_type" or kind[key] == value:
+                continue
+            with pytest.raises(Qwen3EdgeError):
+                ModelConfig.from_hf({**kind, key: value})
+    for key in ("tie_word_embeddings", "eos_token_id", "rope_scaling"):
+        with pytest.raises(CheckpointError, match=key):
+            ModelConfig.from_hf({**kind, key: "yes"})
+
+
+def test_qwen2_heads_that_do_not_divide():
+    with pytest.raises(CheckpointError, match="multiple of 13"):
+        ModelConfig.from_hf({**QWEN2, "num_attention_heads": 13})
+    with pytest.raises(CheckpointError):
+        ModelConfig.from_hf({**QWEN2, "num_attention_heads": 0})
+
+
+def test_token_ids():
+    assert token_ids(None, "x") == ()
+    assert token_ids(7, "x") == (7,)
+    assert token_ids([7, 8, 7], "x") == (7, 8)
+    for value in ("7", [7, None], -1, [1.5], True):
+        with pytest.raises(CheckpointError, match="x"):
+            token_ids(value, "x")
+
+
+def test_no_torch_is_needed():
+    from subprocess import run  # noqa: PLC0415
+
+    code = "import sys, qwen3edge.convert; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert run([sys.executable, "-c", code], check=False).returncode == 0

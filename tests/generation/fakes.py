@@ -1,0 +1,91 @@
+"""A core whose answers are written down beforehand, over a vocabulary of bytes: tests decide what the model says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qwen3edge.generation.byte_alphabet import BYTE_TO_CHAR
+from qwen3edge.generation.prompt import Prompter
+from qwen3edge.generation.sampler import SamplingDefaults
+from qwen3edge.generation.session import Session, Voice
+from qwen3edge.generation.template import ChatTemplate
+from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.runtime.engine import Engine
+
+ADDED = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>"]
+VOCABULARY = 256 + len(ADDED)
+END, OPEN, CLOSE = 258, 259, 260
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+)
+
+
+def metadata(**changes: object) -> dict[str, object]:
+    """A dict has the two methods of a file's metadata."""
+    keys: dict[str, object] = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "qwen2",
+        "tokenizer.ggml.tokens": [*BYTE_TO_CHAR.values(), *ADDED],
+        "tokenizer.ggml.token_type": [1] * 256 + [3, 3, 3, 4, 4, 4],
+    }
+    return keys | {f"tokenizer.ggml.{name}": value for name, value in changes.items()}
+
+
+def ids(text: str | bytes) -> list[int]:
+    """A token for each byte. BYTE_TO_CHAR's order is not the bytes' own."""
+    order = list(BYTE_TO_CHAR)
+    return [order.index(byte) for byte in (text.encode() if isinstance(text, str) else text)]
+
+
+class FakeCore:
+    """Says `script`, one token after each token that it is asked for; then `END` for ever.
+
+    `log` holds the tokens of each call. Calls fail, half done, while `failing` is set.
+    """
+
+    def __init__(self, script: list[int], context: int = 400, sequences: int = 1, chunk: int = 16) -> None:
+        self.script = script
+        self.said = 0
+        self.caches: list[list[int]] = [[] for _ in range(sequences)]
+        self.log: list[list[int]] = []
+        self.failing: BaseException | None = None
+        sizes = dict.fromkeys(("weights", "kv_cache", "scratch", "program", "peak", "budget"), 0)
+        self.plan = {
+            **sizes, "context": context, "sequences": sequences, "chunk": chunk, "threads": 1, "kv": "int8"
+        }  # fmt: skip
+
+    def forward(self, tokens, positions, slots, want_logits):
+        slot = int(slots[0])
+        cache = self.caches[slot]
+        assert (slots == slot).all()
+        assert positions.tolist() == list(range(len(cache), len(cache) + len(tokens)))
+        assert len(cache) + len(tokens) <= self.plan["context"]
+        assert 0 < len(tokens) <= self.plan["chunk"]
+        if self.failing is not None:
+            raise self.failing
+        cache.extend(tokens.tolist())
+        self.log.append(tokens.tolist())
+        logits = np.zeros((int(want_logits.sum()), VOCABULARY), np.float32)
+        for row in logits:
+            row[self.script[self.said] if self.said < len(self.script) else END] = 100
+            self.said += 1
+        return logits
+
+    def length(self, slot):
+        return len(self.caches[slot])
+
+    def truncate(self, slot, length):
+        assert length <= len(self.caches[slot])
+        del self.caches[slot][length:]
+
+
+def make_tokenizer() -> Tokenizer:
+    return Tokenizer.from_metadata(metadata())
+
+
+def make_session(core: FakeCore, template: str | None = TEMPLATE) -> Session:
+    prompter = Prompter(make_tokenizer(), None if template is None else ChatTemplate(template))
+    voice = Voice(prompter, SamplingDefaults(), frozenset([END, 256]), VOCABULARY, 0)
+    return Session(Engine(core), voice)

@@ -1,0 +1,43 @@
+"""The promise of `memory=` with the real vocabulary: reading the tokenizer must not break it unseen."""
+
+import subprocess
+import sys
+
+import pytest
+
+import qwen3edge
+from qwen3edge.errors import MemoryBudgetError
+from tests import real_tokenizer as real
+
+PROGRAM = """
+import sys, qwen3edge
+from qwen3edge import _core
+with qwen3edge.load(sys.argv[1], memory=sys.argv[2], context=512, threads=2) as model:
+    model.generate(model.tokenizer.encode("hello " * 300), max_tokens=100, temperature=100, top_k=0).read()
+    print(_core.peak_resident_bytes(), model.plan.peak)
+"""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    real.require(real.RANKS)
+    return real.make_q3e(tmp_path_factory.mktemp("real"))
+
+
+def test_budget_that_the_tokenizer_would_break(path):
+    with pytest.raises(MemoryBudgetError):
+        qwen3edge.load(path, memory="100MiB")
+
+
+def test_peak_stays_in_the_smallest_budget_that_loads(path):
+    budget = 110
+    while True:
+        command = [sys.executable, "-c", PROGRAM, str(path), f"{budget}MiB"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        if result.returncode == 0:
+            break
+        assert "MemoryBudgetError" in result.stderr, result.stderr
+        budget += 4
+        assert budget < 200
+    peak, _ = map(int, result.stdout.split())
+    assert peak <= budget << 20

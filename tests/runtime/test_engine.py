@@ -1,0 +1,147 @@
+"""The engine's edges: bad batches change nothing, files that shrink and forks do not kill, tiers and cores can be chosen."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from qwen3edge import _core
+from qwen3edge.errors import MemoryBudgetError, RequestError, TruncatedFileError
+from tests.checkpoints import run
+
+
+@pytest.fixture
+def file(tiny_int4):
+    return _core.ModelFile(str(tiny_int4))
+
+
+@pytest.fixture
+def engine(file):
+    return _core.Engine(file, context=128, sequences=2, threads=2)
+
+
+BAD_BATCHES = {
+    "token below": ([-1], [0], [0], [True]),
+    "token above": ([1 << 30], [0], [0], [True]),
+    "position above": ([1], [128], [0], [True]),
+    "position below": ([1], [-1], [0], [True]),
+    "position leaves a hole": ([1], [21], [0], [True]),
+    "slot above": ([1], [0], [2], [True]),
+    "slot below": ([1], [0], [-1], [True]),
+    "positions jump": ([1, 1], [20, 22], [0, 0], [True, True]),
+    "slot twice": ([1, 1, 1], [20, 0, 21], [0, 1, 0], [True] * 3),
+    "lengths differ": ([1, 1], [20], [0, 0], [True, True]),
+}
+
+
+@pytest.mark.parametrize("batch", BAD_BATCHES.values(), ids=BAD_BATCHES.keys())
+def test_bad_batch_changes_nothing(engine, batch):
+    tokens = np.arange(20)
+    first = run(engine, tokens)
+    with pytest.raises(RequestError, match="expected"):
+        engine.forward(*batch)
+    assert engine.length(0) == 20
+    assert engine.length(1) == 0
+    assert (run(engine, tokens[10:], start=10) == first[10:]).all()
+
+
+def test_full_context(engine):
+    tokens = np.arange(128)
+    assert run(engine, tokens).shape[0] == 128
+    with pytest.raises(RequestError, match="position"):
+        engine.forward([1], [128], [0], [True])
+
+
+def test_empty_batch(engine):
+    assert engine.forward([], [], [], []).shape[0] == 0
+
+
+@pytest.mark.parametrize("length", [-1, 21, 1 << 40])
+def test_bad_truncate(engine, length):
+    run(engine, np.arange(20))
+    with pytest.raises((RequestError, TypeError)):
+        engine.truncate(0, length)
+    assert engine.length(0) == 20
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"context": 0}, {"context": 1 << 31}, {"sequences": 0}, {"sequences": 1 << 20}, {"threads": 10000}, {"kv": "int4"}, {"isa": "sse9"}, {"chunk": 1 << 30}],
+    ids=str,
+)
+def test_bad_settings(file, settings):
+    with pytest.raises((RequestError, TypeError)):
+        _core.Engine(file, **settings)
+
+
+def test_over_budget_names_what_fits(file):
+    with pytest.raises(MemoryBudgetError, match=r"weights .*KV cache .*scratch .*program .*would fit") as caught:
+        _core.Engine(file, context=1024, kv="f32", memory=8 << 20, program=1 << 20)
+    suggestion = str(caught.value).rpartition("memory=")[2].removesuffix("MiB")
+    assert _core.plan(file, context=1024, kv="f32", memory=int(suggestion) << 20, program=1 << 20)["peak"] <= int(suggestion) << 20
+
+
+def test_suggested_context_fits(file):
+    generous = _core.plan(file, context=1024, sequences=4, kv="f32", program=1 << 20, chunk=16)
+    budget = generous["peak"] - generous["kv_cache"] // 2
+    with pytest.raises(MemoryBudgetError) as caught:
+        _core.plan(file, context=1024, sequences=4, kv="f32", memory=budget, program=1 << 20, chunk=16)
+    context = int(str(caught.value).partition("context=")[2].split(",")[0].split()[0])
+    assert 0 < context < 1024
+    assert _core.plan(file, context=context, sequences=4, kv="f32", memory=budget, program=1 << 20, chunk=16)["peak"] <= budget
+
+
+def test_file_that_shrinks(tiny_int4, tmp_path):
+    """Reading past the new end would be SIGBUS."""
+    path = tmp_path / "shrinking.q3e"
+    path.write_bytes(tiny_int4.read_bytes())
+    engine = _core.Engine(_core.ModelFile(str(path)), context=128)
+    run(engine, np.arange(20))
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(TruncatedFileError):
+        run(engine, np.arange(20))
+    assert engine.length(0) == 0
+    with pytest.raises(TruncatedFileError):
+        run(engine, np.arange(20))
+
+
+def test_fork(engine):
+    """A child has no threads of its parent; it works alone and gets the same answer."""
+    expected = run(engine, np.arange(20))
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, b"1" if (run(engine, np.arange(20)) == expected).all() else b"0")
+        os._exit(0)
+    os.close(write)
+    assert os.read(read, 1) == b"1"
+    os.close(read)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (run(engine, np.arange(20)) == expected).all()
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment})
+
+
+def test_forced_tier():
+    for tier in _core.isa_tiers():
+        assert python("from qwen3edge import _core; print(_core.selected_isa())", QWEN3EDGE_ISA=tier).stdout.strip() == tier
+    refused = python("from qwen3edge import _core; _core.selected_isa()", QWEN3EDGE_ISA="sse9")
+    assert "RequestError" in refused.stderr and "expected one of" in refused.stderr
+
+
+def test_cores_follow_the_affinity_mask():
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from qwen3edge import _core; print(_core.usable_cores())"
+    assert python(code).stdout.strip() == "1"
+    assert 1 <= _core.usable_cores() <= len(os.sched_getaffinity(0))
+
+
+def test_import_is_light():
+    """No torch, and fast enough for a command line: the best of five."""
+    code = "import time, sys; t = time.perf_counter(); import qwen3edge; print(time.perf_counter() - t, 'torch' in sys.modules)"
+    results = [python(code).stdout.split() for _ in range(5)]
+    assert all(loaded == "False" for _, loaded in results)
+    assert min(float(seconds) for seconds, _ in results) < 0.15

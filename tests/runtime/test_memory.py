@@ -1,0 +1,53 @@
+"""The budget holds: VmHWM of a process that fills its context, against its plan and its budget."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FILL = """
+import json, sys
+import numpy as np
+import qwen3edge
+from qwen3edge import _core
+path, memory, context, kv = sys.argv[1:]
+model = qwen3edge.load(path, memory=memory, context=int(context), kv=kv, threads=2)
+session = model.session()
+answer = session.generate([i * 7 % 400 for i in range(model.plan.context - 9)], max_tokens=8, thinking=False, temperature=0)
+answer.read()
+print(json.dumps({"peak": _core.peak_resident_bytes(), "plan": model.plan.as_dict()}))
+"""
+
+
+def fill(path: Path, memory: str, context: int, kv: str) -> dict:
+    result = subprocess.run([sys.executable, "-c", FILL, path, memory, str(context), kv], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(("memory", "context", "kv"), [("90MiB", 512, "int8"), ("120MiB", 1024, "f32")])
+def test_tiny_model_stays_within_budget(tiny_int4, memory, context, kv):
+    result = fill(tiny_int4, memory, context, kv)
+    assert result["peak"] <= result["plan"]["budget"]
+    assert result["peak"] <= result["plan"]["peak"] * 1.05
+
+
+@pytest.fixture(scope="module")
+def shape_06b(tmp_path_factory):
+    path = tmp_path_factory.mktemp("shape") / "0.6B.q3e"
+    command = [sys.executable, ROOT / "scripts" / "make_random.py", "--shape", "0.6B", "--to", "q3e", path]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("memory", "context", "kv"), [("500MiB", 512, "int8"), ("600MiB", 1024, "bf16"), ("700MiB", 3072, "int8")])
+def test_06b_shape_plan_is_within_5_percent(shape_06b, memory, context, kv):
+    result = fill(shape_06b, memory, context, kv)
+    print(f"{memory}: peak {result['peak'] / 2**20:.1f} MiB, plan {result['plan']['peak'] / 2**20:.1f} MiB")
+    assert result["peak"] <= result["plan"]["budget"]
+    assert abs(result["plan"]["peak"] / result["peak"] - 1) <= 0.05
