@@ -445,6 +445,12 @@ py::array_t<float> kernel_cos_sin(uint32_t position, const Floats& frequencies) 
   return out;
 }
 
+q3e::AttentionShape attention_shape(uint32_t heads, uint32_t kv_heads, uint32_t head_dim) {
+  require(kv_heads >= 1 && heads % kv_heads == 0 && heads / kv_heads <= q3e::kMaxGroup, "heads: expected a multiple of kv_heads, at most 64 times");
+  require(head_dim >= 32 && head_dim % 32 == 0 && head_dim <= q3e::kMaxHeadDim, "head_dim: expected a multiple of 32 up to 256");
+  return {heads, kv_heads, head_dim};
+}
+
 void bind_kernels(py::module_ m) {
   m.def("quantize_activations", &kernel_quantize, "isa"_a, "x"_a, "block"_a);
   m.def("rmsnorm", &kernel_rmsnorm, "isa"_a, "x"_a, "weight"_a, "eps"_a);
@@ -464,6 +470,21 @@ void bind_kernels(py::module_ m) {
         return q3e::time_matmul(q3e::parse_isa(isa), block_format(format), rows, columns, tokens, threads, seconds, bytes);
       },
       "isa"_a, "format"_a, "rows"_a, "columns"_a, "tokens"_a, "threads"_a, "seconds"_a = 0.5, "bytes"_a = uint64_t{256} << 20, GilReleased());
+  m.def(
+      "time_attention",
+      [](const std::string& isa, const std::string& kv, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t context, uint32_t layers,
+         int threads, double seconds) {
+        require(threads >= 1 && threads <= 256 && context >= 1 && layers >= 1, "threads: expected 1 to 256, context and layers: at least 1");
+        const q3e::AttentionShape shape = attention_shape(heads, kv_heads, head_dim);
+        return q3e::time_attention(q3e::parse_isa(isa), q3e::parse_kv(kv), shape, context, layers, threads, seconds);
+      },
+      "isa"_a, "kv"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "context"_a, "layers"_a, "threads"_a, "seconds"_a = 0.5, GilReleased());
+  m.def(
+      "time_qk_norm_rope",
+      [](const std::string& isa, const std::string& kv, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, double seconds) {
+        return q3e::time_qk_norm_rope(q3e::parse_isa(isa), q3e::parse_kv(kv), attention_shape(heads, kv_heads, head_dim), seconds);
+      },
+      "isa"_a, "kv"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "seconds"_a = 0.1, GilReleased());
   m.def("time_barrier", &q3e::time_barrier, "threads"_a, "seconds"_a = 0.2, GilReleased());
 }
 

@@ -18,6 +18,17 @@ double int8_peak(Isa isa, int threads, double seconds);
 double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads, double seconds,
                    uint64_t bytes);
 
+struct AttentionShape {
+  uint32_t heads, kv_heads, head_dim;
+};
+
+// Seconds of one layer's attention for one token after `context` positions, averaged over passes through all `layers` for about
+// `seconds`: with many layers the cache is read from memory.
+double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_t context, uint32_t layers, int threads, double seconds);
+
+// Seconds of QK-norm, RoPE and KV write of one token in one layer, one thread, everything in cache.
+double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds);
+
 // Seconds of one barrier.
 double time_barrier(int threads, double seconds);
 

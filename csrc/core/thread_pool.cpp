@@ -28,13 +28,15 @@ constexpr int kSpins = 4096;
 
 }  // namespace
 
-uint32_t Worker::claim() { return pool_->next_item_.fetch_add(1, std::memory_order_relaxed); }
+uint32_t Worker::team_size() const { return static_cast<uint32_t>(pool_->team_); }
+
+uint32_t Worker::claim(uint32_t share) { return pool_->shares_[share].taken.fetch_add(1, std::memory_order_relaxed); }
 
 void Worker::barrier() {
   ThreadPool& p = *pool_;
   const uint32_t passed = p.passed_.load(std::memory_order_relaxed);
   if (p.missing_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-    p.next_item_.store(0, std::memory_order_relaxed);
+    for (ThreadPool::Share& share : p.shares_) share.taken.store(0, std::memory_order_relaxed);
     p.missing_.store(p.team_, std::memory_order_relaxed);
     p.passed_.store(passed + 1, std::memory_order_release);
     return;
@@ -45,7 +47,7 @@ void Worker::barrier() {
   }
 }
 
-ThreadPool::ThreadPool(int threads) : size_(threads), owner_(getpid()) {
+ThreadPool::ThreadPool(int threads) : size_(threads), owner_(getpid()), shares_(static_cast<size_t>(threads)) {
   try {
     for (int i = 1; i < threads; ++i) threads_.emplace_back([this, i] { serve(i); });
   } catch (const std::system_error& e) {
@@ -77,7 +79,6 @@ void ThreadPool::start(Body body, void* argument) {
   argument_ = argument;
   // A forked child has none of our threads: it works alone, with the same result.
   team_ = getpid() == owner_ ? size_ : 1;
-  next_item_.store(0, std::memory_order_relaxed);
   missing_.store(team_, std::memory_order_relaxed);
   if (team_ > 1) {
     epoch_.fetch_add(1, std::memory_order_release);

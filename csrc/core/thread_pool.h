@@ -17,16 +17,23 @@ class Worker {
  public:
   int index = 0;
 
-  // Runs f(i) for each i in [0, count), items handed out one by one to whoever is free, then waits for all.
+  // Runs f(i) for each i in [0, count), then waits for all. Each thread walks through a share of its own, in order, so that what it reads
+  // is one stream; whoever is done takes what is left of the others' shares.
   template <class F>
   void for_each(uint32_t count, F&& f) {
-    for (uint32_t i = claim(); i < count; i = claim()) f(i);
+    const uint32_t team = team_size();
+    for (uint32_t k = 0, share = static_cast<uint32_t>(index); k < team; ++k, share = share + 1 == team ? 0 : share + 1) {
+      const auto begin = static_cast<uint32_t>(uint64_t{count} * share / team);
+      const auto end = static_cast<uint32_t>(uint64_t{count} * (share + 1) / team);
+      for (uint32_t i = begin + claim(share); i < end; i = begin + claim(share)) f(i);
+    }
     barrier();
   }
 
  private:
   friend class ThreadPool;
-  uint32_t claim();
+  uint32_t team_size() const;
+  uint32_t claim(uint32_t share);
   void barrier();
   ThreadPool* pool_ = nullptr;
 };
@@ -61,7 +68,10 @@ class ThreadPool {
   std::vector<std::thread> threads_;
   alignas(64) std::atomic<uint32_t> epoch_{0};  // counts calls of run
   std::atomic<bool> stopping_{false};
-  alignas(64) std::atomic<uint32_t> next_item_{0};
+  struct alignas(64) Share {
+    std::atomic<uint32_t> taken{0};
+  };
+  std::vector<Share> shares_;                    // [size_]
   alignas(64) std::atomic<int> missing_{0};      // threads that the current barrier waits for
   alignas(64) std::atomic<uint32_t> passed_{0};  // counts barriers
   int team_ = 1;                                 // threads in this run

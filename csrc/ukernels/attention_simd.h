@@ -28,40 +28,50 @@ struct AttentionRows {
   uint32_t position(uint32_t i) const { return a.position + i / a.group; }
 };
 
-// scores[row][16 of panel] for NR rows from `row` on.
-template <class S, KvType type, int NR>
-void score_panel(const AttentionRows& rows, const uint8_t* keys, const float* key_scales, uint32_t row, const int32_t* q_sums, float* scores) {
+// scores[row][NP panels of 16] for NR rows from `row` on. `ahead` is where the same keys of the next block lie, or null.
+template <class S, KvType type, int NR, int NP>
+void score_panels(const AttentionRows& rows, const uint8_t* keys, const float* key_scales, uint32_t row, const int32_t* q_sums,
+                  const uint8_t* ahead, float* scores) {
   const AttentionTask& a = rows.a;
   const uint32_t d = a.head_dim;
+  const size_t panel = size_t{kPanelRows} * d * kKvWidth<type>;
   if constexpr (type == KvType::int8) {
     const int8_t* q[NR];
-    typename S::I acc[NR];
+    typename S::I acc[NR][NP];
     for (int i = 0; i < NR; ++i) {
       q[i] = static_cast<const int8_t*>(a.q) + rows.index(row + i) * d;
-      acc[i] = S::izero();
+      for (int p = 0; p < NP; ++p) acc[i][p] = S::izero();
     }
     for (uint32_t k = 0; k < d; k += 4) {
-      const typename S::W w = S::load_signed(keys + size_t{k} * kPanelRows);
-      for (int i = 0; i < NR; ++i) acc[i] = S::dot_signed(acc[i], w, q[i] + k);
+      typename S::W w[NP];
+      for (int p = 0; p < NP; ++p) {
+        w[p] = S::load_signed(keys + p * panel + size_t{k} * kPanelRows);
+        if (ahead) S::prefetch(ahead + p * panel + size_t{k} * kPanelRows);
+      }
+      for (int i = 0; i < NR; ++i)
+        for (int p = 0; p < NP; ++p) acc[i][p] = S::dot_signed(acc[i][p], w[p], q[i] + k);
     }
-    const typename S::F sk = S::load(key_scales);
-    for (int i = 0; i < NR; ++i) {
-      const typename S::I isum = S::isub(acc[i], S::iset1(S::kSignedBias * q_sums[row + i]));
-      const typename S::F scale = S::mul(S::set1(a.q_scales[rows.index(row + i)]), sk);
-      S::store(scores + size_t(i) * kKvBlock, S::mul(S::to_float(isum), scale));
-    }
+    for (int i = 0; i < NR; ++i)
+      for (int p = 0; p < NP; ++p) {
+        const typename S::I isum = S::isub(acc[i][p], S::iset1(S::kSignedBias * q_sums[row + i]));
+        const typename S::F scale = S::mul(S::set1(a.q_scales[rows.index(row + i)]), S::load(key_scales + p * kPanelRows));
+        S::store(scores + size_t(i) * kKvBlock + p * kPanelRows, S::mul(S::to_float(isum), scale));
+      }
   } else {
     const float* q[NR];
-    typename S::F acc[NR];
+    typename S::F acc[NR][NP];
     for (int i = 0; i < NR; ++i) {
       q[i] = static_cast<const float*>(a.q) + rows.index(row + i) * d;
-      acc[i] = S::zero();
+      for (int p = 0; p < NP; ++p) acc[i][p] = S::zero();
     }
     for (uint32_t k = 0; k < d; ++k) {
-      const typename S::F w = load_kv<S, type>(keys + size_t{k} * kPanelRows * kKvWidth<type>);
-      for (int i = 0; i < NR; ++i) acc[i] = S::fma(w, S::set1(q[i][k]), acc[i]);
+      typename S::F w[NP];
+      for (int p = 0; p < NP; ++p) w[p] = load_kv<S, type>(keys + p * panel + size_t{k} * kPanelRows * kKvWidth<type>);
+      for (int i = 0; i < NR; ++i)
+        for (int p = 0; p < NP; ++p) acc[i][p] = S::fma(w[p], S::set1(q[i][k]), acc[i][p]);
     }
-    for (int i = 0; i < NR; ++i) S::store(scores + size_t(i) * kKvBlock, acc[i]);
+    for (int i = 0; i < NR; ++i)
+      for (int p = 0; p < NP; ++p) S::store(scores + size_t(i) * kKvBlock + p * kPanelRows, acc[i][p]);
   }
 }
 
@@ -92,7 +102,7 @@ float softmax_block(float* scores, uint32_t valid, float* maximum, float* denomi
 // o[row] = o[row] * correction[row] + weights[row] . values, for NR rows and NV vectors of dimensions.
 template <class S, KvType type, int NR, int NV>
 void weigh_values(const AttentionRows& rows, const uint8_t* values, uint32_t tokens, uint32_t row, const float* weights, const float* corrections,
-                  uint32_t dim) {
+                  const uint8_t* ahead, uint32_t dim) {
   const AttentionTask& a = rows.a;
   typename S::F acc[NR][NV];
   float* o[NR];
@@ -103,6 +113,7 @@ void weigh_values(const AttentionRows& rows, const uint8_t* values, uint32_t tok
   for (uint32_t t = 0; t < tokens; ++t) {
     typename S::F v[NV];
     for (int j = 0; j < NV; ++j) v[j] = load_kv<S, type>(values + (size_t{t} * a.head_dim + dim + j * 16) * kKvWidth<type>);
+    if (ahead) S::prefetch(ahead + (size_t{t} * a.head_dim + dim) * kKvWidth<type>);
     for (int i = 0; i < NR; ++i) {
       const typename S::F p = S::set1(weights[size_t{row + i} * kKvBlock + t]);
       for (int j = 0; j < NV; ++j) acc[i][j] = S::fma(v[j], p, acc[i][j]);
@@ -140,12 +151,19 @@ void attention_of(const AttentionTask& a) {
     const uint32_t tokens = last - start + 1 < kKvBlock ? last - start + 1 : kKvBlock;
     // Rows whose token lies before this block are done: `begin` is the first that is not.
     const uint32_t begin = start > a.position ? (start - a.position) * a.group : 0;
-    for (uint32_t j = 0; j * kPanelRows < tokens; ++j)
+    // Rows are many in a prefill, which computes more than it reads; in decode the next block comes while this one is scored.
+    const uint8_t* ahead = count <= S::kTileRows && start + kKvBlock <= last ? a.pages[start / kKvBlock + 1] + a.offset : nullptr;
+    const uint32_t panels = (tokens + kPanelRows - 1) / kPanelRows;
+    for (uint32_t panel = 0; panel < panels; panel += S::kTilePanels)
       for (uint32_t row = begin; row < count; row += S::kTileRows) {
-        const int n = count - row < S::kTileRows ? static_cast<int>(count - row) : S::kTileRows;
-        with_count<S::kTileRows>(n, [&]<int NR>() {
-          score_panel<S, type, NR>(rows, block + layout.keys + size_t{j} * kPanelRows * d * kKvWidth<type>, key_scales + j * kPanelRows, row, q_sums,
-                                   scores + size_t{row} * kKvBlock + j * kPanelRows);
+        const int nr = count - row < S::kTileRows ? static_cast<int>(count - row) : S::kTileRows;
+        const int np = panels - panel < S::kTilePanels ? static_cast<int>(panels - panel) : S::kTilePanels;
+        const size_t offset = layout.keys + size_t{panel} * kPanelRows * d * kKvWidth<type>;
+        with_count<S::kTileRows>(nr, [&]<int NR>() {
+          with_count<S::kTilePanels>(np, [&]<int NP>() {
+            score_panels<S, type, NR, NP>(rows, block + offset, key_scales + panel * kPanelRows, row, q_sums, ahead ? ahead + offset : nullptr,
+                                          scores + size_t{row} * kKvBlock + panel * kPanelRows);
+          });
         });
       }
     for (uint32_t row = begin; row < count; ++row) {
@@ -160,8 +178,9 @@ void attention_of(const AttentionTask& a) {
       with_count<S::kTileRows>(n, [&]<int NR>() {
         uint32_t dim = 0;
         for (; dim + S::kTileVectors * 16 <= d; dim += S::kTileVectors * 16)
-          weigh_values<S, type, NR, S::kTileVectors>(rows, block + layout.values, tokens, row, scores, corrections, dim);
-        for (; dim < d; dim += 16) weigh_values<S, type, NR, 1>(rows, block + layout.values, tokens, row, scores, corrections, dim);
+          weigh_values<S, type, NR, S::kTileVectors>(rows, block + layout.values, tokens, row, scores, corrections,
+                                                     ahead ? ahead + layout.values : nullptr, dim);
+        for (; dim < d; dim += 16) weigh_values<S, type, NR, 1>(rows, block + layout.values, tokens, row, scores, corrections, nullptr, dim);
       });
     }
   }

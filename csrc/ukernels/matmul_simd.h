@@ -13,7 +13,7 @@ namespace q3e {
 namespace {
 
 inline constexpr uint32_t kDirectTokens = 4;          // up to here weights go straight from memory to the dot products
-inline constexpr size_t kPrefetchBytes = 2048;        // ahead of the stream of quants
+inline constexpr size_t kPrefetchBytes = 12288;  // ahead in the stream of panels, whose end the hardware's prefetcher does not see coming
 
 // Unpack<S, kind>: the eight weight vectors (quads of k) of one run of 32 columns, and which dot product they take.
 template <class S, FormatKind kind>
@@ -27,7 +27,6 @@ struct Unpack<S, FormatKind::q8> {
   static void run(const MatrixView& w, const uint8_t* panel, uint32_t k, Use&& use) {
     const uint8_t* quants = panel + w.layout.quants + size_t{k} * 16;
     for (uint32_t i = 0; i < 8; ++i) use(i, S::load_signed(quants + i * 64));
-    S::prefetch(quants + kPrefetchBytes);
   }
 };
 
@@ -64,7 +63,6 @@ struct Unpack<S, FormatKind::q4z> {
                                      panel + w.layout.sub_offset + size_t{b} * kPanelRows * groups, groups, g);
     const uint8_t* quants = panel + w.layout.quants + size_t{k} * 8;
     for (uint32_t i = 0; i < 4; ++i) {
-      S::prefetch(quants + i * 64 + kPrefetchBytes);
       const typename S::W pairs = S::load_w(quants + i * 64);
       use(2 * i, S::scale_nibbles(S::low_nibbles(pairs), group));
       use(2 * i + 1, S::scale_nibbles(S::high_nibbles(pairs), group));
@@ -93,6 +91,14 @@ typename S::F load_minimum(const MatrixView& w, const uint8_t* panel, uint32_t b
   return S::zero();
 }
 
+// Asks for the part of the stream of panels that lies kPrefetchBytes after the run of columns at k.
+template <class S>
+void prefetch_ahead(const MatrixView& w, const uint8_t* panel, uint32_t k) {
+  const size_t run = w.layout.bytes * kColumnUnit / w.columns;  // bytes of all planes together
+  const uint8_t* ahead = panel + k / kColumnUnit * run + kPrefetchBytes;
+  for (size_t i = 0; i < run; i += 64) S::prefetch(ahead + i);
+}
+
 // Up to kDirectTokens tokens, one panel.
 template <class S, FormatKind kind, int NT>
 void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& a, uint32_t token, float* out, size_t out_stride) {
@@ -105,13 +111,15 @@ void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& 
     const uint32_t end = (b + 1) * block < w.columns ? (b + 1) * block : w.columns;
     typename S::I even[NT], odd[NT];  // two chains, so that the dot products do not wait for each other
     for (int t = 0; t < NT; ++t) even[t] = odd[t] = S::izero();
-    for (uint32_t k = b * block; k < end; k += kColumnUnit)
+    for (uint32_t k = b * block; k < end; k += kColumnUnit) {
+      prefetch_ahead<S>(w, panel, k);
       U::run(w, panel, k, [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
         for (int t = 0; t < NT; ++t) {
           typename S::I& sum = quad % 2 ? odd[t] : even[t];
           sum = dot<S, U::kSigned>(sum, v, quants + size_t(t) * a.columns + k + quad * 4);
         }
       });
+    }
     const typename S::F d = S::load_f16(panel + w.layout.scale + size_t{b} * 32), m = load_minimum<S, kind>(w, panel, b);
     for (int t = 0; t < NT; ++t) {
       const size_t at = size_t{token + t} * blocks + b;

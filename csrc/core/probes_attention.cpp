@@ -1,0 +1,75 @@
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "core/kv_cache.h"
+#include "core/probes.h"
+#include "core/rotary.h"
+#include "core/scratch.h"
+#include "core/thread_pool.h"
+
+namespace q3e {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+}  // namespace
+
+double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_t context, uint32_t layers, int threads,
+                      double seconds) {
+  const KernelTable& kernels = kernel_table(isa);
+  const uint32_t group = shape.heads / shape.kv_heads, d = shape.head_dim;
+  const size_t q_width = type == KvType::int8 ? 1 : 4;
+  KvCache cache({type, layers, shape.kv_heads, d}, 1, context);
+  cache.grow(0, context);
+  // Every byte pattern of this kind is a small finite number in int8, bfloat16 and float32.
+  for (uint32_t p = 0; p < context; p += kKvBlock) std::memset(cache.page(0, p), 0x3c, cache.shape().page_bytes());
+  std::vector<float> q(size_t{shape.heads} * d), q_scales(shape.heads, 0.01f), out(size_t{shape.heads} * d);
+  std::memset(q.data(), 0x3c, q.size() * sizeof(float));
+  const auto scratch = std::make_unique<WorkerScratch[]>(static_cast<size_t>(threads));
+  ThreadPool pool(threads);
+  const auto step = [&] {
+    pool.run([&](Worker& w) {
+      for (uint32_t layer = 0; layer < layers; ++layer)
+        w.for_each(shape.kv_heads, [&](uint32_t h) {
+          const size_t first = size_t{h} * group;
+          kernels.attention({reinterpret_cast<const uint8_t*>(q.data()) + first * d * q_width, q_scales.data() + first,
+                             shape.heads, 1, group, d, context - 1, type, cache.pages(0),
+                             layer * cache.shape().layer_bytes() + h * kv_block_layout(type, d).bytes, out.data() + first * d,
+                             scratch[static_cast<size_t>(w.index)].attention});
+        });
+    });
+  };
+  step();
+  uint64_t steps = 0;
+  const auto begin = Clock::now();
+  do {
+    step();
+    ++steps;
+  } while (since(begin) < seconds);
+  return since(begin) / static_cast<double>(steps) / layers;
+}
+
+double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds) {
+  const KernelTable& kernels = kernel_table(isa);
+  const uint32_t d = shape.head_dim, rows = shape.heads + 2 * shape.kv_heads;
+  KvCache cache({type, 1, shape.kv_heads, d}, 1, kKvBlock);
+  cache.grow(0, kKvBlock);
+  std::vector<float> qkv(size_t{rows} * d), weight(d, 1.0f), frequencies(d / 2, 0.01f), cos_sin(d), q(size_t{shape.heads} * d),
+      q_scales(shape.heads);
+  for (size_t i = 0; i < qkv.size(); ++i) qkv[i] = static_cast<float>(i % 17) - 8.0f;
+  fill_cos_sin(7, frequencies.data(), d / 2, cos_sin.data());
+  uint64_t tokens = 0;
+  const auto begin = Clock::now();
+  do {
+    for (uint32_t row = 0; row < kKvBlock; ++row, ++tokens)
+      kernels.qk_norm_rope({qkv.data(), nullptr, weight.data(), weight.data(), cos_sin.data(), 1e-6f, shape.heads, shape.kv_heads,
+                            d, type, q.data(), q_scales.data(), cache.page(0, row), row});
+  } while (since(begin) < seconds);
+  return since(begin) / static_cast<double>(tokens);
+}
+
+}  // namespace q3e

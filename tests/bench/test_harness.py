@@ -1,0 +1,193 @@
+"""The parts of bench/ that need neither a model nor a peer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+sys.path.insert(0, str(BENCH))
+
+import harness  # noqa: E402
+import peers  # noqa: E402
+import report as bench_report  # noqa: E402
+from harness import BenchError, Measured, Report  # noqa: E402
+
+# One entry of `llama-bench -o json`, two versions of the fields that changed.
+LLAMA_ENTRY = {
+    "build_commit": "0c1e5709",
+    "build_number": 6700,
+    "model_filename": "qwen3-0.6b-q4_0.gguf",
+    "model_type": "qwen3 0.6B Q4_0",
+    "model_size": 375614464,
+    "model_n_params": 596049920,
+    "n_threads": 2,
+    "flash_attn": 1,
+    "n_prompt": 512,
+    "n_gen": 0,
+    "n_depth": 0,
+    "avg_ns": 1228019408,
+    "avg_ts": 416.931521,
+    "samples_ts": [416.932],
+}
+
+
+def test_llama_bench_output_is_parsed() -> None:
+    old = {key: value for key, value in LLAMA_ENTRY.items() if key not in ("n_depth", "build_commit")}
+    old |= {"flash_attn": False, "n_prompt": 0, "n_gen": 64, "avg_ts": 77.5}
+    prefill, decode = peers.parse_llama_bench(json.dumps([LLAMA_ENTRY, old]))
+    assert (prefill.prompt, prefill.generate, prefill.depth, prefill.threads) == (512, 0, 0, 2)
+    assert prefill.flash_attention and prefill.tokens_per_second == pytest.approx(416.931521)
+    assert prefill.model_bytes == 375614464 and prefill.build == "0c1e5709 (6700)"
+    assert (decode.generate, decode.flash_attention, decode.tokens_per_second) == (64, False, 77.5)
+    assert decode.build.startswith("unknown")
+
+
+def test_automatic_flash_attention_is_not_taken_for_on() -> None:
+    assert not peers.parse_llama_bench(json.dumps([LLAMA_ENTRY | {"flash_attn": -1}]))[0].flash_attention
+
+
+@pytest.mark.parametrize("text", ["", "error: no model", "{}x", "[1]", '[{"n_prompt": 1}]', "3"])
+def test_other_output_is_a_bench_error(text: str) -> None:
+    with pytest.raises(BenchError, match="no result"):
+        peers.parse_llama_bench(text)
+
+
+def test_absent_peers_are_named(tmp_path: Path) -> None:
+    for tool in (*peers.MODEL_BENCHES, peers.LLAMA_QUANTIZE, peers.LLAMA_CONVERT):
+        assert tool.find({"PATH": str(tmp_path)}) is None
+        assert tool.peer in tool.absent() and tool.variable in tool.absent()
+
+
+def test_peers_are_found_by_variable_and_on_path(tmp_path: Path) -> None:
+    program = tmp_path / "llama-bench"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert peers.LLAMA_BENCH.find({"PATH": str(tmp_path)}) == program
+    assert peers.IK_LLAMA_BENCH.find({"PATH": str(tmp_path)}) is None  # the name belongs to llama.cpp
+    assert peers.IK_LLAMA_BENCH.find({"QWEN3EDGE_IK_LLAMA_BENCH": str(program)}) == program
+    with pytest.raises(BenchError, match="QWEN3EDGE_LLAMA_BENCH"):
+        peers.LLAMA_BENCH.find({"QWEN3EDGE_LLAMA_BENCH": str(tmp_path / "absent")})
+
+
+def test_scripts_run_with_the_named_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "convert_hf_to_gguf.py"
+    script.touch()
+    monkeypatch.setenv("QWEN3EDGE_LLAMA_CONVERT", str(script))
+    monkeypatch.setenv("QWEN3EDGE_LLAMA_PYTHON", "/usr/bin/python3")
+    assert peers.llama_convert_command(Path("in"), Path("out"))[:2] == ["/usr/bin/python3", script]
+
+
+def test_run_measures_a_child() -> None:
+    finished = peers.run([sys.executable, "-c", "x = b'1' * 200_000_000; print(len(x))"])
+    assert finished.stdout == "200000000\n"
+    assert 200_000_000 < finished.peak_bytes < 2_000_000_000
+    assert finished.seconds > 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks pass from parent to child on Linux only")
+def test_a_child_is_not_charged_for_memory_that_this_process_gave_back() -> None:
+    block = np.ones(50_000_000)  # 400 MB
+    del block
+    assert peers.run(["/bin/true"]).peak_bytes < 400_000_000
+
+
+def test_run_names_what_failed() -> None:
+    with pytest.raises(BenchError, match=r"status 3: broken"):
+        peers.run([sys.executable, "-c", "import sys; print('broken', file=sys.stderr); sys.exit(3)"])
+    with pytest.raises(BenchError, match="signal 6"):
+        peers.run([sys.executable, "-c", "import os; os.abort()"])
+    with pytest.raises(BenchError, match="longer than"):
+        peers.run([sys.executable, "-c", "import time; time.sleep(30)"], timeout=0.3)
+    with pytest.raises(BenchError, match="cannot run"):
+        peers.run(["/nowhere/program"])
+
+
+def test_medians_spread_and_ratios() -> None:
+    ours, theirs = Measured("a", "tok/s", (30.0, 10.0, 20.0)), Measured("b", "tok/s", (10.0, 5.0, 10.0))
+    assert ours.median == 20.0
+    assert ours.spread == pytest.approx(1.0)
+    ratio = ours.ratio_to(theirs)
+    assert ratio.samples == (3.0, 2.0, 2.0) and ratio.unit == "x" and ratio.median == 2.0
+    assert ours.text() == "20.0 (10.0 to 30.0)"
+    with pytest.raises(BenchError, match="rounds"):
+        ours.ratio_to(Measured("c", "tok/s", (1.0,)))
+
+
+def test_candidates_take_turns() -> None:
+    order: list[str] = []
+
+    def candidate(name: str, values: Iterator[float]) -> float:
+        order.append(name)
+        return next(values)
+
+    first, second = iter([1.0, 2.0, 3.0]), iter([4.0, 5.0, 6.0])
+    measured = harness.interleave({"A": lambda: candidate("A", first), "B": lambda: candidate("B", second)}, 3, "s")
+    assert "".join(order) == "ABABAB"
+    assert measured["A"].samples == (1.0, 2.0, 3.0) and measured["B"].median == 5.0
+    with pytest.raises(BenchError):
+        harness.interleave({}, 0, "s")
+
+
+def test_seconds_per_call() -> None:
+    calls: list[int] = []
+    assert 0 < harness.seconds_per_call(lambda: calls.append(1), 0.001) < 0.1
+    assert calls
+
+
+def test_nothing_is_reported_before_it_was_compared() -> None:
+    report = Report("bench")
+    with pytest.raises(BenchError, match="not compared"):
+        report.add("case", seconds=1.0)
+    report.check("case", np.arange(3), np.arange(3))
+    report.add("case", seconds=1.0)
+    assert report.rows == [{"seconds": 1.0}]
+
+
+def test_wrong_results_are_refused() -> None:
+    report, right = Report("bench"), np.array([1.0, 2.0], np.float32)
+    with pytest.raises(BenchError, match="1 of 2"):
+        report.check("case", np.array([1.0, 2.5], np.float32), right)
+    with pytest.raises(BenchError, match="shape"):
+        report.check("case", right[:1], right)
+    with pytest.raises(BenchError, match="relative error"):
+        report.check("case", np.array([1.0, np.nan], np.float32), right, tolerance=0.1)
+    with pytest.raises(BenchError, match="slow"):
+        report.accept("case", False, "slow")
+    assert not report.checked
+    report.check("case", right * 1.01, right, tolerance=0.1)
+    assert report.checked == {"case"}
+
+
+def test_tables() -> None:
+    rows: list[dict[str, harness.Cell]] = [{"shape": "q", "GB/s": 12.345}, {"shape": "down", "share": None}]
+    assert harness.table(rows) == ["shape  GB/s  share", "q      12.3  -", "down   -     -"]
+    assert harness.markdown_table(rows)[2] == "| q | 12.3 | - |"
+    report = Report("bench", rows=rows, notes=["a note"])
+    assert json.loads(json.dumps(report.to_dict()))["rows"][0]["shape"] == "q"
+    assert report.text().startswith("bench\n") and "a note" in report.markdown()
+
+
+def test_cpu_model() -> None:
+    assert harness.cpu_model("model name\t: AMD EPYC\ncpu family\t: 26\nmodel\t\t: 2\n\nmodel name\t: other\n") == (
+        "AMD EPYC (family 26, model 2)"
+    )
+    assert harness.cpu_model("Model\t: Raspberry Pi 5\n") == "Raspberry Pi 5"
+    assert harness.cpu_model("")
+
+
+def test_the_page_names_the_machine_and_hides_where_it_was_made() -> None:
+    machine = vars(harness.Machine("AMD EPYC", 2, ["scalar", "avx2"], 24 << 30, "Linux", load_average=0.1))
+    limits = {"read_bytes_per_second": {"1": 3e10}, "int8_operations_per_second": {"avx2": 1e12}, "threads": 1}
+    step = bench_report.Step("bench_model.py", ("--model", "/made/here/x.q3e"))
+    result = {"title": "Decode", "rows": [{"engine": "ours", "decode": 12.345}], "notes": ["llama.cpp: absent"]}
+    text = bench_report.page(machine, [limits], [bench_report.section(step, result, Path("/made/here"))])
+    for expected in ("AMD EPYC, 2 cores", "30.0 GB/s with 1", "| ours | 12.3 |", "absent", "--model build/bench/x.q3e"):
+        assert expected in text
+    assert "/made" not in text and "busy" not in text
+    assert "busy" in bench_report.page(machine | {"load_average": 3.0}, [limits], [])
