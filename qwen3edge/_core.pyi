@@ -55,10 +55,10 @@ def packed_nbytes(format: str, rows: int, columns: int) -> int:
     """Bytes of a packed matrix; raises RequestError for columns that the format cannot hold."""
 
 def quantize(format: str, weights: NDArray[np.generic], *, isa: str | None = None) -> NDArray[np.uint8]:
-    """Packs weights [rows, columns] (float32, float16, or uint16 holding bfloat16). Runs on the calling thread without the GIL.
+    """Packs weights [rows, columns] (float32, float16, or uint16 holding bfloat16).
 
-    Panels of 16 rows are independent, so packing consecutive slices of a multiple of 16 rows and concatenating the results
-    gives the bytes of the whole.
+    Runs on the calling thread without the GIL. Panels of 16 rows are independent, so packing consecutive slices of a
+    multiple of 16 rows and concatenating the results gives the bytes of the whole.
     """
 
 def dequantize(format: str, packed: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float32]: ...
@@ -82,7 +82,7 @@ class ModelFile:
 
     def dequantize(self, name: str) -> NDArray[np.float32]: ...
     def verify(self) -> None:
-        """Reads every tensor. Raises CorruptFileError naming the first tensor whose checksum differs, whose scales are not
+        """Reads every tensor. Raises CorruptFileError naming the first whose checksum differs, whose scales are not
         finite, or whose w8 leaves int8."""
 
 def plan(
@@ -142,7 +142,7 @@ class Engine:
         """Forgets all after `length` tokens and gives the pages back."""
 
 class Sampler:
-    """Picks tokens: repetition and presence penalty, temperature, top-k, top-p, min-p, in this order; own seeded generator.
+    """Picks tokens: repetition and presence penalty, temperature, top-k, top-p, min-p, in this order, by its own seed.
 
     temperature 0 is greedy. top_k 0, top_p 1, min_p 0, presence_penalty 0, repetition_penalty 1 switch a step off.
     """
@@ -221,9 +221,32 @@ class kernels:
         """[head_dim / 2] cosines, then as many sines."""
     @staticmethod
     def time_matmul(
-        isa: str, format: str, rows: int, columns: int, tokens: int, threads: int, seconds: float = 0.5, bytes: int = 2**28
+        isa: str,
+        format: str,
+        rows: int,
+        columns: int,
+        tokens: int,
+        threads: int,
+        seconds: float = 0.5,
+        bytes: int = 2**28,
     ) -> float:
         """Seconds a call; matrices of at least `bytes` together take turns, so that they come from memory."""
+    @staticmethod
+    def time_attention(
+        isa: str,
+        kv: str,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        context: int,
+        layers: int,
+        threads: int,
+        seconds: float = 0.5,
+    ) -> float:
+        """Seconds a layer of one decoded token over `context` positions; `layers` caches take turns."""
+    @staticmethod
+    def time_qk_norm_rope(isa: str, kv: str, heads: int, kv_heads: int, head_dim: int, seconds: float = 0.1) -> float:
+        """Seconds a token."""
     @staticmethod
     def time_barrier(threads: int, seconds: float = 0.2) -> float:
         """Seconds of one barrier of the thread pool."""

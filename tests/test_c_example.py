@@ -13,7 +13,9 @@ from qwen3edge import _core
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = [11, 22, 33, 44]
-TOOLS = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # a venv has cmake and ninja from PyPI
+TOOLS = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+)  # a venv has cmake and ninja from PyPI
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +25,17 @@ def build():
     cmake = shutil.which("cmake", path=TOOLS) or pytest.fail("expected cmake on PATH")
     ninja = shutil.which("ninja", path=TOOLS)
     generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
-    subprocess.run([cmake, "-S", ROOT / "examples" / "c-tokens", "-B", folder, *generator], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [cmake, "-S", ROOT / "examples" / "c-tokens", "-B", folder, *generator], check=True, stdout=subprocess.DEVNULL
+    )
     subprocess.run([cmake, "--build", folder, "--parallel", "2"], check=True, stdout=subprocess.DEVNULL)
     return folder
 
 
 def run(build, *arguments):
-    return subprocess.run([build / "c-tokens", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        [build / "c-tokens", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345])
@@ -70,6 +76,8 @@ def test_tiers_export_their_kernels_only(build):
     objects = [p for p in build.rglob("*.o") if p.name.endswith(("_avx2.cpp.o", "_avx512.cpp.o"))]
     assert objects or _core.isa_tiers() == ["scalar"]
     for path in objects:
-        lines = subprocess.run([nm, "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout.splitlines()
+        lines = subprocess.run(
+            [nm, "-C", "--defined-only", path], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
         shared = [line for line in lines if line.split()[1] in "wWvVuB"]
         assert not shared, f"{path.name}: {shared}"

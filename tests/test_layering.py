@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,6 @@ PACKAGE = sorted([*(ROOT / "qwen3edge").rglob("*.py"), *(ROOT / "kernels").rglob
 
 @pytest.mark.parametrize("path", PACKAGE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_python_imports(path):
-    import sys
-
     ours, third_parties = PYTHON[table_entry(path)]
     tree = ast.parse(path.read_text())
     for module, _ in imports(tree):

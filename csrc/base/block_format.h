@@ -22,8 +22,8 @@ struct BlockFormat {
 };
 
 inline constexpr BlockFormat kBlockFormats[] = {
-    {"vector", FormatKind::vector, 0, 0}, {"f32", FormatKind::f32, 0, 0},       {"bf16", FormatKind::bf16, 0, 0},
-    {"q8", FormatKind::q8, 256, 256},     {"q8g32", FormatKind::q8, 32, 32},    {"q4g32", FormatKind::q4g, 32, 32},
+    {"vector", FormatKind::vector, 0, 0}, {"f32", FormatKind::f32, 0, 0},        {"bf16", FormatKind::bf16, 0, 0},
+    {"q8", FormatKind::q8, 256, 256},     {"q8g32", FormatKind::q8, 32, 32},     {"q4g32", FormatKind::q4g, 32, 32},
     {"q4g64", FormatKind::q4g, 64, 64},   {"q4g128", FormatKind::q4g, 128, 128}, {"q4a32", FormatKind::q4a, 32, 32},
     {"q4a64", FormatKind::q4a, 64, 64},   {"q4a128", FormatKind::q4a, 128, 128}, {"q4z32", FormatKind::q4z, 256, 32},
     {"q4z64", FormatKind::q4z, 256, 64},
@@ -38,13 +38,13 @@ constexpr const BlockFormat* find_block_format(std::string_view name) {
 
 // Byte offsets of the planes inside one panel. Planes that a format lacks have the offset of the next one.
 struct PanelLayout {
-  uint32_t blocks;        // of K under a float scale each, the last may be short
-  size_t scale;           // d: float16 [blocks][16]
-  size_t minimum;         // m: float16 [blocks][16]                  (q4a)
-  size_t sub_scale;       // s: uint32 or uint16 [blocks][16]         (q4z)
-  size_t sub_offset;      // z: int8 [blocks][256 / group / 4][16][4] (q4z)
-  size_t quants;          // w, w8 or q4
-  size_t bytes;           // of the whole panel
+  uint32_t blocks;    // of K under a float scale each, the last may be short
+  size_t scale;       // d: float16 [blocks][16]
+  size_t minimum;     // m: float16 [blocks][16]                  (q4a)
+  size_t sub_scale;   // s: uint32 or uint16 [blocks][16]         (q4z)
+  size_t sub_offset;  // z: int8 [blocks][256 / group / 4][16][4] (q4z)
+  size_t quants;      // w, w8 or q4
+  size_t bytes;       // of the whole panel
 };
 
 static inline size_t align_plane(size_t n) { return (n + kPlaneAlignment - 1) / kPlaneAlignment * kPlaneAlignment; }
@@ -70,11 +70,20 @@ static inline PanelLayout panel_layout(const BlockFormat& f, uint32_t columns) {
   if (f.kind == FormatKind::q4z) at += align_plane(size_t{p.blocks} * kPanelRows * (kSuperBlock / f.group));
   p.quants = at;
   switch (f.kind) {
-    case FormatKind::vector: break;
-    case FormatKind::f32: at += k * kPanelRows * 4; break;
-    case FormatKind::bf16: at += k * kPanelRows * 2; break;
-    case FormatKind::q8: at += k * kPanelRows; break;
-    default: at += k * kPanelRows / 2; break;
+    case FormatKind::vector:
+      break;
+    case FormatKind::f32:
+      at += k * kPanelRows * 4;
+      break;
+    case FormatKind::bf16:
+      at += k * kPanelRows * 2;
+      break;
+    case FormatKind::q8:
+      at += k * kPanelRows;
+      break;
+    default:
+      at += k * kPanelRows / 2;
+      break;
   }
   p.bytes = align_plane(at);
   return p;

@@ -62,9 +62,12 @@ double cgroup_cores() {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
-    case Isa::scalar: return "scalar";
-    case Isa::avx2: return "avx2";
-    case Isa::avx512: return "avx512";
+    case Isa::scalar:
+      return "scalar";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
   }
   return "?";
 }
@@ -91,7 +94,8 @@ Isa parse_isa(std::string_view name) {
     if (name == isa_name(isa)) return isa;
     known += (known.empty() ? "" : ", ") + std::string(isa_name(isa));
   }
-  throw Error(Status::bad_argument, "instruction set: expected one of " + known + " on this machine, found '" + std::string(name) + "'");
+  throw Error(Status::bad_argument,
+              "instruction set: expected one of " + known + " on this machine, found '" + std::string(name) + "'");
 }
 
 Isa best_isa() {

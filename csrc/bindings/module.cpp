@@ -18,8 +18,8 @@
 #include "io/crc32.h"
 #include "io/model_config.h"
 #include "io/model_file.h"
-#include "ukernels/unpack_row.h"
 #include "ukernels/pack.h"
+#include "ukernels/unpack_row.h"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -43,16 +43,33 @@ py::object exception_type(q3e::Status status) {
   using q3e::Status;
   const char* name = "Qwen3EdgeError";
   switch (status) {
-    case Status::bad_argument: name = "RequestError"; break;
-    case Status::truncated_file: name = "TruncatedFileError"; break;
-    case Status::foreign_file: name = "ForeignFileError"; break;
-    case Status::corrupt_file: name = "CorruptFileError"; break;
-    case Status::bad_file: name = "FileFormatError"; break;
-    case Status::unsupported_model: name = "UnsupportedModelError"; break;
-    case Status::over_budget: name = "MemoryBudgetError"; break;
-    case Status::io_error: return py::reinterpret_borrow<py::object>(PyExc_OSError);
-    case Status::out_of_memory: return py::reinterpret_borrow<py::object>(PyExc_MemoryError);
-    default: break;
+    case Status::bad_argument:
+      name = "RequestError";
+      break;
+    case Status::truncated_file:
+      name = "TruncatedFileError";
+      break;
+    case Status::foreign_file:
+      name = "ForeignFileError";
+      break;
+    case Status::corrupt_file:
+      name = "CorruptFileError";
+      break;
+    case Status::bad_file:
+      name = "FileFormatError";
+      break;
+    case Status::unsupported_model:
+      name = "UnsupportedModelError";
+      break;
+    case Status::over_budget:
+      name = "MemoryBudgetError";
+      break;
+    case Status::io_error:
+      return py::reinterpret_borrow<py::object>(PyExc_OSError);
+    case Status::out_of_memory:
+      return py::reinterpret_borrow<py::object>(PyExc_MemoryError);
+    default:
+      break;
   }
   return py::module_::import("qwen3edge.errors").attr(name);
 }
@@ -86,12 +103,15 @@ Bytes quantize(const std::string& name, const py::array& weights, const std::opt
   if (weights.ndim() != 2) fail("weights: expected 2 dimensions, found " + std::to_string(weights.ndim()));
   const auto dtype = weights.dtype();
   q3e::SourceType type = q3e::SourceType::f32;
-  if (dtype.kind() == 'f' && dtype.itemsize() == 2) type = q3e::SourceType::f16;
-  else if (dtype.kind() == 'u' && dtype.itemsize() == 2) type = q3e::SourceType::bf16;
-  else if (dtype.kind() != 'f' || dtype.itemsize() != 4) fail("weights: expected float32, float16 or uint16 (bfloat16), found " + std::string(py::str(dtype)));
+  if (dtype.kind() == 'f' && dtype.itemsize() == 2)
+    type = q3e::SourceType::f16;
+  else if (dtype.kind() == 'u' && dtype.itemsize() == 2)
+    type = q3e::SourceType::bf16;
+  else if (dtype.kind() != 'f' || dtype.itemsize() != 4)
+    fail("weights: expected float32, float16 or uint16 (bfloat16), found " + std::string(py::str(dtype)));
   const py::array source = py::array::ensure(weights, py::array::c_style);
   const auto rows = static_cast<uint64_t>(source.shape(0)), columns = static_cast<uint64_t>(source.shape(1));
-    const q3e::Isa chosen = tier(isa);
+  const q3e::Isa chosen = tier(isa);
   Bytes packed(static_cast<py::ssize_t>(checked_packed_nbytes(format, rows, columns)));
   uint8_t* out = packed.mutable_data();
   const void* data = source.data();
@@ -104,7 +124,8 @@ py::array_t<float> dequantize(const std::string& name, const Bytes& packed, uint
   const q3e::BlockFormat& format = block_format(name);
   const uint64_t expected = checked_packed_nbytes(format, rows, columns);
   if (static_cast<uint64_t>(packed.size()) != expected)
-    throw q3e::Error(q3e::Status::bad_argument, "packed: expected " + std::to_string(expected) + " bytes, found " + std::to_string(packed.size()));
+    throw q3e::Error(q3e::Status::bad_argument,
+                     "packed: expected " + std::to_string(expected) + " bytes, found " + std::to_string(packed.size()));
   py::array_t<float> out({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(columns)});
   float* values = out.mutable_data();
   const uint8_t* bytes = packed.data();
@@ -124,16 +145,26 @@ py::object metadata_numbers(const q3e::MetadataEntry& e) {
 py::object metadata_value(const q3e::MetadataEntry& e) {
   using q3e::ValueType;
   switch (e.type) {
-    case ValueType::u8: return metadata_numbers<uint8_t>(e);
-    case ValueType::i8: return metadata_numbers<int8_t>(e);
-    case ValueType::u16: return metadata_numbers<uint16_t>(e);
-    case ValueType::i16: return metadata_numbers<int16_t>(e);
-    case ValueType::u32: return metadata_numbers<uint32_t>(e);
-    case ValueType::i32: return metadata_numbers<int32_t>(e);
-    case ValueType::u64: return metadata_numbers<uint64_t>(e);
-    case ValueType::i64: return metadata_numbers<int64_t>(e);
-    case ValueType::f32: return metadata_numbers<float>(e);
-    case ValueType::f64: return metadata_numbers<double>(e);
+    case ValueType::u8:
+      return metadata_numbers<uint8_t>(e);
+    case ValueType::i8:
+      return metadata_numbers<int8_t>(e);
+    case ValueType::u16:
+      return metadata_numbers<uint16_t>(e);
+    case ValueType::i16:
+      return metadata_numbers<int16_t>(e);
+    case ValueType::u32:
+      return metadata_numbers<uint32_t>(e);
+    case ValueType::i32:
+      return metadata_numbers<int32_t>(e);
+    case ValueType::u64:
+      return metadata_numbers<uint64_t>(e);
+    case ValueType::i64:
+      return metadata_numbers<int64_t>(e);
+    case ValueType::f32:
+      return metadata_numbers<float>(e);
+    case ValueType::f64:
+      return metadata_numbers<double>(e);
     case ValueType::boolean: {
       if (!e.is_array) return py::bool_(e.at<uint8_t>(0) != 0);
       py::list out(e.count);
@@ -147,7 +178,8 @@ py::object metadata_value(const q3e::MetadataEntry& e) {
       for (const std::string_view s : e.as_strings()) out[i++] = py::str(s.data(), s.size());
       return out;
     }
-    case ValueType::array: break;
+    case ValueType::array:
+      break;
   }
   throw q3e::Error(q3e::Status::internal, "a metadata value of no type");
 }
@@ -160,19 +192,25 @@ struct OpenFile {
 };
 
 void bind_files(py::module_& m) {
-  m.def("crc32", [](const py::buffer& data, uint32_t value) {
+  m.def(
+      "crc32",
+      [](const py::buffer& data, uint32_t value) {
         const py::buffer_info info = data.request();
         py::ssize_t stride = info.itemsize;
         for (py::ssize_t i = info.ndim; i-- > 0; stride *= info.shape[i])
-          if (info.strides[i] != stride && info.shape[i] > 1) throw q3e::Error(q3e::Status::bad_argument, "crc32: expected contiguous bytes");
+          if (info.strides[i] != stride && info.shape[i] > 1)
+            throw q3e::Error(q3e::Status::bad_argument, "crc32: expected contiguous bytes");
         const py::gil_scoped_release released;
         return q3e::crc32(info.ptr, static_cast<size_t>(info.size * info.itemsize), value);
-      }, py::arg("data"), py::arg("value") = 0);
+      },
+      py::arg("data"), py::arg("value") = 0);
   m.def("block_formats", [] {
     py::list out;
     for (const q3e::BlockFormat& f : q3e::kBlockFormats) {
       const uint32_t long_row = 1u << 20;
-      const double bits = f.kind == q3e::FormatKind::vector ? 32.0 : 8.0 * static_cast<double>(q3e::panel_layout(f, long_row).bytes) / (16.0 * long_row);
+      const double bits = f.kind == q3e::FormatKind::vector
+                              ? 32.0
+                              : 8.0 * static_cast<double>(q3e::panel_layout(f, long_row).bytes) / (16.0 * long_row);
       py::dict d;
       d["name"] = f.name;
       d["block"] = f.block;
@@ -182,8 +220,12 @@ void bind_files(py::module_& m) {
     }
     return out;
   });
-  m.def("packed_nbytes", [](const std::string& name, uint64_t rows, uint64_t columns) { return checked_packed_nbytes(block_format(name), rows, columns); },
-        py::arg("format"), py::arg("rows"), py::arg("columns"));
+  m.def(
+      "packed_nbytes",
+      [](const std::string& name, uint64_t rows, uint64_t columns) {
+        return checked_packed_nbytes(block_format(name), rows, columns);
+      },
+      py::arg("format"), py::arg("rows"), py::arg("columns"));
   m.def("quantize", &quantize, py::arg("format"), py::arg("weights"), py::kw_only(), py::arg("isa") = py::none());
   m.def("dequantize", &dequantize, py::arg("format"), py::arg("packed"), py::arg("rows"), py::arg("columns"));
 
@@ -191,69 +233,81 @@ void bind_files(py::module_& m) {
       .def(py::init([](const std::string& path) {
              const py::gil_scoped_release released;
              return std::make_shared<OpenFile>(path);
-           }), py::arg("path"))
+           }),
+           py::arg("path"))
       .def_property_readonly("path", [](const OpenFile& f) { return f.file.path(); })
       .def_property_readonly("nbytes", [](const OpenFile& f) { return f.file.nbytes(); })
-      .def("keys", [](const OpenFile& f) {
-        py::list out;
-        for (const q3e::MetadataEntry& e : f.file.metadata()) out.append(py::str(e.key.data(), e.key.size()));
-        return out;
-      })
+      .def("keys",
+           [](const OpenFile& f) {
+             py::list out;
+             for (const q3e::MetadataEntry& e : f.file.metadata()) out.append(py::str(e.key.data(), e.key.size()));
+             return out;
+           })
       .def("__contains__", [](const OpenFile& f, const std::string& key) { return f.file.find_key(key) != nullptr; })
-      .def("get", [](const OpenFile& f, const std::string& key) {
-        const q3e::MetadataEntry* e = f.file.find_key(key);
-        if (!e) throw py::key_error(key);
-        py::object value = metadata_value(*e);
-        f.file.require_undamaged();
-        return value;
-      }, py::arg("key"))
-      .def("tensors", [](const OpenFile& f) {
-        py::list out;
-        for (const q3e::TensorView& t : f.file.tensors()) {
-          py::dict d;
-          d["name"] = py::str(t.name.data(), t.name.size());
-          d["format"] = t.format->name;
-          d["rows"] = t.rows;
-          d["columns"] = t.columns;
-          d["offset"] = t.offset;
-          d["nbytes"] = t.nbytes;
-          d["crc32"] = t.crc32;
-          out.append(d);
-        }
-        return out;
-      })
-      .def("packed", [](const std::shared_ptr<OpenFile>& f, const std::string& name) {
-        const q3e::TensorView& t = f->file.tensor(name);
-        py::array_t<uint8_t> view({static_cast<py::ssize_t>(t.nbytes)}, {1}, t.data, py::cast(f));
-        view.attr("setflags")(py::arg("write") = false);
-        return view;
-      }, py::arg("name"))
-      .def("dequantize", [](const OpenFile& f, const std::string& name) {
-        const q3e::TensorView& t = f.file.tensor(name);
-        py::array_t<float> out({static_cast<py::ssize_t>(t.rows), static_cast<py::ssize_t>(t.columns)});
-        float* values = out.mutable_data();
-        {
-          const py::gil_scoped_release released;
-          q3e::unpack_matrix(*t.format, t.data, t.rows, t.columns, values);
-          f.file.require_undamaged();
-        }
-        return out;
-      }, py::arg("name"))
+      .def(
+          "get",
+          [](const OpenFile& f, const std::string& key) {
+            const q3e::MetadataEntry* e = f.file.find_key(key);
+            if (!e) throw py::key_error(key);
+            py::object value = metadata_value(*e);
+            f.file.require_undamaged();
+            return value;
+          },
+          py::arg("key"))
+      .def("tensors",
+           [](const OpenFile& f) {
+             py::list out;
+             for (const q3e::TensorView& t : f.file.tensors()) {
+               py::dict d;
+               d["name"] = py::str(t.name.data(), t.name.size());
+               d["format"] = t.format->name;
+               d["rows"] = t.rows;
+               d["columns"] = t.columns;
+               d["offset"] = t.offset;
+               d["nbytes"] = t.nbytes;
+               d["crc32"] = t.crc32;
+               out.append(d);
+             }
+             return out;
+           })
+      .def(
+          "packed",
+          [](const std::shared_ptr<OpenFile>& f, const std::string& name) {
+            const q3e::TensorView& t = f->file.tensor(name);
+            py::array_t<uint8_t> view({static_cast<py::ssize_t>(t.nbytes)}, {1}, t.data, py::cast(f));
+            view.attr("setflags")(py::arg("write") = false);
+            return view;
+          },
+          py::arg("name"))
+      .def(
+          "dequantize",
+          [](const OpenFile& f, const std::string& name) {
+            const q3e::TensorView& t = f.file.tensor(name);
+            py::array_t<float> out({static_cast<py::ssize_t>(t.rows), static_cast<py::ssize_t>(t.columns)});
+            float* values = out.mutable_data();
+            {
+              const py::gil_scoped_release released;
+              q3e::unpack_matrix(*t.format, t.data, t.rows, t.columns, values);
+              f.file.require_undamaged();
+            }
+            return out;
+          },
+          py::arg("name"))
       .def("verify", [](const OpenFile& f) { f.file.verify(); }, py::call_guard<py::gil_scoped_release>());
 }
 
 // ---- engine ----
 
-q3e::PlanRequest plan_request(uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv, uint64_t memory, uint32_t chunk,
-                              uint64_t program) {
+q3e::PlanRequest plan_request(uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv, uint64_t memory,
+                              uint32_t chunk, uint64_t program) {
   return {context, sequences, threads, q3e::parse_kv(kv), memory, chunk, program};
 }
 
 py::dict plan_dict(const q3e::MemoryPlan& p) {
   const q3e::PlanRequest& s = p.settings;
-  return py::dict("weights"_a = p.weights, "kv_cache"_a = p.kv_cache, "scratch"_a = p.scratch, "program"_a = p.program, "peak"_a = p.peak,
-                  "budget"_a = p.budget, "context"_a = s.context, "sequences"_a = s.sequences, "chunk"_a = s.chunk, "threads"_a = s.threads,
-                  "kv"_a = q3e::kv_name(s.kv));
+  return py::dict("weights"_a = p.weights, "kv_cache"_a = p.kv_cache, "scratch"_a = p.scratch, "program"_a = p.program,
+                  "peak"_a = p.peak, "budget"_a = p.budget, "context"_a = s.context, "sequences"_a = s.sequences,
+                  "chunk"_a = s.chunk, "threads"_a = s.threads, "kv"_a = q3e::kv_name(s.kv));
 }
 
 // Keeps the mapping alive as long as the engine reads it.
@@ -274,22 +328,24 @@ py::array_t<float> forward(q3e::Engine& engine, const Ints& tokens, const Ints& 
 }
 
 void bind_engine(py::module_& m) {
-  m.def("plan",
-        [](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv, uint64_t memory,
-           uint32_t chunk, uint64_t program) {
-          return plan_dict(q3e::make_plan(f->file, f->config, q3e::Weights(f->file, f->config),
-                                          plan_request(context, sequences, threads, kv, memory, chunk, program)));
-        },
-        "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0, "chunk"_a = 0,
-        "program"_a = 0);
+  m.def(
+      "plan",
+      [](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv,
+         uint64_t memory, uint32_t chunk, uint64_t program) {
+        return plan_dict(q3e::make_plan(f->file, f->config, q3e::Weights(f->file, f->config),
+                                        plan_request(context, sequences, threads, kv, memory, chunk, program)));
+      },
+      "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
+      "chunk"_a = 0, "program"_a = 0);
   py::class_<q3e::Engine>(m, "Engine")
-      .def(py::init([](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv,
-                       uint64_t memory, uint32_t chunk, uint64_t program, const std::optional<std::string>& isa) {
-             return std::make_unique<q3e::Engine>(shared_file(f), plan_request(context, sequences, threads, kv, memory, chunk, program),
-                                                  tier(isa));
+      .def(py::init([](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads,
+                       const std::string& kv, uint64_t memory, uint32_t chunk, uint64_t program,
+                       const std::optional<std::string>& isa) {
+             return std::make_unique<q3e::Engine>(
+                 shared_file(f), plan_request(context, sequences, threads, kv, memory, chunk, program), tier(isa));
            }),
-           "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0, "chunk"_a = 0,
-           "program"_a = 0, "isa"_a = py::none())
+           "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
+           "chunk"_a = 0, "program"_a = 0, "isa"_a = py::none())
       .def_property_readonly("plan", [](const q3e::Engine& e) { return plan_dict(e.plan()); })
       .def_property_readonly("isa", [](const q3e::Engine& e) { return q3e::isa_name(e.isa()); })
       .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a)
@@ -298,16 +354,17 @@ void bind_engine(py::module_& m) {
   py::class_<q3e::Sampler>(m, "Sampler")
       .def(py::init([](uint32_t vocabulary, float temperature, uint32_t top_k, float top_p, float min_p, float presence_penalty,
                        float repetition_penalty, uint64_t seed) {
-             return std::make_unique<q3e::Sampler>(
-                 vocabulary, q3e::SamplingParameters{repetition_penalty, presence_penalty, temperature, top_k, top_p, min_p, seed});
+             return std::make_unique<q3e::Sampler>(vocabulary, q3e::SamplingParameters{repetition_penalty, presence_penalty,
+                                                                                       temperature, top_k, top_p, min_p, seed});
            }),
-           py::kw_only(), "vocabulary"_a, "temperature"_a = 0.7f, "top_k"_a = 20, "top_p"_a = 0.8f, "min_p"_a = 0.0f, "presence_penalty"_a = 0.0f,
-           "repetition_penalty"_a = 1.0f, "seed"_a = 0)
+           py::kw_only(), "vocabulary"_a, "temperature"_a = 0.7f, "top_k"_a = 20, "top_p"_a = 0.8f, "min_p"_a = 0.0f,
+           "presence_penalty"_a = 0.0f, "repetition_penalty"_a = 1.0f, "seed"_a = 0)
       .def("accept", &q3e::Sampler::accept, "token"_a, "generated"_a = true)
       .def(
           "sample",
           [](q3e::Sampler& s, const Floats& logits) {
-            require(static_cast<size_t>(logits.size()) == s.vocabulary(), "logits: expected one for each token of the vocabulary");
+            require(static_cast<size_t>(logits.size()) == s.vocabulary(),
+                    "logits: expected one for each token of the vocabulary");
             const float* values = logits.data();
             const py::gil_scoped_release released;
             return s.sample(values);
@@ -335,8 +392,8 @@ py::tuple kernel_quantize(const std::string& isa, const Floats& x, uint32_t bloc
   Quantized q = quantized_arrays(x.shape(0), x.shape(1), block);
   for (py::ssize_t t = 0; t < x.shape(0); ++t)
     q3e::kernel_table(q3e::parse_isa(isa))
-        .quantize(x.data(t, 0), static_cast<uint32_t>(x.shape(1)), block, q.quants.mutable_data(t, 0), q.scales.mutable_data(t, 0),
-                  q.sums.mutable_data(t, 0));
+        .quantize(x.data(t, 0), static_cast<uint32_t>(x.shape(1)), block, q.quants.mutable_data(t, 0),
+                  q.scales.mutable_data(t, 0), q.sums.mutable_data(t, 0));
   return py::make_tuple(q.quants, q.scales, q.sums);
 }
 
@@ -351,7 +408,8 @@ py::tuple kernel_rmsnorm_quantize(const std::string& isa, const Floats& x, const
 }
 
 py::array_t<float> kernel_rmsnorm(const std::string& isa, const Floats& x, const Floats& weight, float eps) {
-  require(x.ndim() == 2 && weight.size() == x.shape(1) && x.shape(1) % 16 == 0, "x: expected [tokens, columns], weight: [columns]");
+  require(x.ndim() == 2 && weight.size() == x.shape(1) && x.shape(1) % 16 == 0,
+          "x: expected [tokens, columns], weight: [columns]");
   py::array_t<float> out({x.shape(0), x.shape(1)});
   for (py::ssize_t t = 0; t < x.shape(0); ++t)
     q3e::kernel_table(q3e::parse_isa(isa))
@@ -360,18 +418,20 @@ py::array_t<float> kernel_rmsnorm(const std::string& isa, const Floats& x, const
 }
 
 py::array_t<float> kernel_silu_mul(const std::string& isa, const Floats& gate, const Floats& up) {
-  require(gate.ndim() == 1 && up.size() == gate.size() && gate.size() % 16 == 0, "gate, up: expected two vectors of a multiple of 16");
+  require(gate.ndim() == 1 && up.size() == gate.size() && gate.size() % 16 == 0,
+          "gate, up: expected two vectors of a multiple of 16");
   py::array_t<float> out(gate.size());
   q3e::kernel_table(q3e::parse_isa(isa)).silu_mul(gate.data(), up.data(), static_cast<uint32_t>(gate.size()), out.mutable_data());
   return out;
 }
 
 // Products of quantized weights with activations rounded by the same tier. x: [tokens, columns]; the result [tokens, rows].
-py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name, const Bytes& packed, uint32_t rows, uint32_t columns,
-                                 const Floats& x) {
+py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name, const Bytes& packed, uint32_t rows,
+                                 uint32_t columns, const Floats& x) {
   const q3e::BlockFormat& format = block_format(name);
   require(format.kind != q3e::FormatKind::vector, "format: expected a matrix format");
-  require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns), "packed: expected the bytes of rows x columns");
+  require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns),
+          "packed: expected the bytes of rows x columns");
   require(x.ndim() == 2 && x.shape(1) == columns, "x: expected [tokens, columns]");
   const q3e::KernelTable& kernels = q3e::kernel_table(q3e::parse_isa(isa));
   const auto tokens = static_cast<uint32_t>(x.shape(0));
@@ -389,7 +449,12 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
     for (uint32_t t = 0; t < tokens; t += q3e::kGemmTokens) {
       const uint32_t last = std::min(first + q3e::kGemmPanels, w.panels()), n = std::min(q3e::kGemmTokens, tokens - t);
       const uint32_t width = (last - first) * q3e::kPanelRows;
-      const q3e::Activations a{n, columns, block, x.data(t, 0), quants.data() + size_t{t} * columns, scales.data() + size_t{t} * blocks,
+      const q3e::Activations a{n,
+                               columns,
+                               block,
+                               x.data(t, 0),
+                               quants.data() + size_t{t} * columns,
+                               scales.data() + size_t{t} * blocks,
                                sums.data() + size_t{t} * blocks};
       kernels.matmul(w, first, last, a, scratch->tile, width, scratch->matmul);
       for (uint32_t i = 0; i < n; ++i)
@@ -399,16 +464,21 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
   return out;
 }
 
-// A sequence through QK-norm, RoPE, KV write and attention. qkv: [tokens, heads + 2 kv_heads, head_dim]; the result [tokens, heads, head_dim].
-py::array_t<float> kernel_attention(const std::string& isa, const std::string& kv, const Floats& qkv, uint32_t heads, uint32_t kv_heads,
-                                    const Floats& frequencies, const std::optional<Floats>& q_weight, const std::optional<Floats>& k_weight,
-                                    const std::optional<Floats>& bias, float eps, uint32_t tile) {
+// A sequence through QK-norm, RoPE, KV write and attention. qkv: [tokens, heads + 2 kv_heads, head_dim]; the result [tokens,
+// heads, head_dim].
+py::array_t<float> kernel_attention(const std::string& isa, const std::string& kv, const Floats& qkv, uint32_t heads,
+                                    uint32_t kv_heads, const Floats& frequencies, const std::optional<Floats>& q_weight,
+                                    const std::optional<Floats>& k_weight, const std::optional<Floats>& bias, float eps,
+                                    uint32_t tile) {
   const q3e::KernelTable& kernels = q3e::kernel_table(q3e::parse_isa(isa));
   const q3e::KvType type = q3e::parse_kv(kv);
-  require(qkv.ndim() == 3 && qkv.shape(1) == heads + 2 * kv_heads && heads % kv_heads == 0, "qkv: expected [tokens, heads + 2 kv_heads, head_dim]");
+  require(qkv.ndim() == 3 && qkv.shape(1) == heads + 2 * kv_heads && heads % kv_heads == 0,
+          "qkv: expected [tokens, heads + 2 kv_heads, head_dim]");
   const auto tokens = static_cast<uint32_t>(qkv.shape(0)), d = static_cast<uint32_t>(qkv.shape(2)), group = heads / kv_heads;
-  require(d % 32 == 0 && d <= q3e::kMaxHeadDim && frequencies.size() == d / 2, "head_dim: expected a multiple of 32 with half as many frequencies");
-  require(tile >= 1 && (tile == 1 || tile * group <= q3e::kAttentionRows) && group <= q3e::kMaxGroup, "tile: expected tile * group of at most 32");
+  require(d % 32 == 0 && d <= q3e::kMaxHeadDim && frequencies.size() == d / 2,
+          "head_dim: expected a multiple of 32 with half as many frequencies");
+  require(tile >= 1 && (tile == 1 || tile * group <= q3e::kAttentionRows) && group <= q3e::kMaxGroup,
+          "tile: expected tile * group of at most 32");
   q3e::KvCache cache({type, 1, kv_heads, d}, 1, std::max(tokens, 1u));
   cache.grow(0, tokens);
   std::vector<uint8_t> q(size_t{tokens} * heads * d * 4);
@@ -418,22 +488,25 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
     q3e::fill_cos_sin(t, frequencies.data(), d / 2, cos_sin.data());
     kernels.qk_norm_rope({qkv.data(t, 0, 0), bias ? bias->data() : nullptr, q_weight ? q_weight->data() : nullptr,
                           k_weight ? k_weight->data() : nullptr, cos_sin.data(), eps, heads, kv_heads, d, type,
-                          q.data() + size_t{t} * heads * d * q_width, q_scales.data() + size_t{t} * heads, cache.page(0, t), t % q3e::kKvBlock});
+                          q.data() + size_t{t} * heads * d * q_width, q_scales.data() + size_t{t} * heads, cache.page(0, t),
+                          t % q3e::kKvBlock});
   }
   py::array_t<float> out({qkv.shape(0), static_cast<py::ssize_t>(heads), qkv.shape(2)});
   const auto scratch = std::make_unique<q3e::WorkerScratch>();
   for (uint32_t t = 0; t < tokens; t += tile)
     for (uint32_t h = 0; h < kv_heads; ++h) {
       const size_t first = size_t{t} * heads + size_t{h} * group;
-      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, std::min(tile, tokens - t), group, d, t, type, cache.pages(0),
-                         h * q3e::kv_block_layout(type, d).bytes, out.mutable_data() + first * d, scratch->attention});
+      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, std::min(tile, tokens - t), group, d, t,
+                         type, cache.pages(0), h * q3e::kv_block_layout(type, d).bytes, out.mutable_data() + first * d,
+                         scratch->attention});
     }
   return out;
 }
 
 py::array_t<float> kernel_embed(const std::string& name, const Bytes& packed, uint32_t rows, uint32_t columns, uint32_t row) {
   const q3e::BlockFormat& format = block_format(name);
-  require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns) && row < rows, "packed: expected rows x columns");
+  require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns) && row < rows,
+          "packed: expected rows x columns");
   py::array_t<float> out(columns);
   q3e::unpack_row({packed.data(), &format, rows, columns, q3e::panel_layout(format, columns)}, row, out.mutable_data());
   return out;
@@ -446,7 +519,8 @@ py::array_t<float> kernel_cos_sin(uint32_t position, const Floats& frequencies) 
 }
 
 q3e::AttentionShape attention_shape(uint32_t heads, uint32_t kv_heads, uint32_t head_dim) {
-  require(kv_heads >= 1 && heads % kv_heads == 0 && heads / kv_heads <= q3e::kMaxGroup, "heads: expected a multiple of kv_heads, at most 64 times");
+  require(kv_heads >= 1 && heads % kv_heads == 0 && heads / kv_heads <= q3e::kMaxGroup,
+          "heads: expected a multiple of kv_heads, at most 64 times");
   require(head_dim >= 32 && head_dim % 32 == 0 && head_dim <= q3e::kMaxHeadDim, "head_dim: expected a multiple of 32 up to 256");
   return {heads, kv_heads, head_dim};
 }
@@ -457,32 +531,36 @@ void bind_kernels(py::module_ m) {
   m.def("rmsnorm_quantize", &kernel_rmsnorm_quantize, "isa"_a, "x"_a, "weight"_a, "eps"_a, "block"_a);
   m.def("silu_mul", &kernel_silu_mul, "isa"_a, "gate"_a, "up"_a);
   m.def("matmul", &kernel_matmul, "isa"_a, "format"_a, "packed"_a, "rows"_a, "columns"_a, "x"_a);
-  m.def("attention", &kernel_attention, "isa"_a, "kv"_a, "qkv"_a, "heads"_a, "kv_heads"_a, "frequencies"_a, "q_weight"_a = py::none(),
-        "k_weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-6f, "tile"_a = 1);
+  m.def("attention", &kernel_attention, "isa"_a, "kv"_a, "qkv"_a, "heads"_a, "kv_heads"_a, "frequencies"_a,
+        "q_weight"_a = py::none(), "k_weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-6f, "tile"_a = 1);
   m.def("embed", &kernel_embed, "format"_a, "packed"_a, "rows"_a, "columns"_a, "row"_a);
   m.def("cos_sin", &kernel_cos_sin, "position"_a, "frequencies"_a);
   m.def(
       "time_matmul",
-      [](const std::string& isa, const std::string& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads, double seconds,
-         uint64_t bytes) {
+      [](const std::string& isa, const std::string& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads,
+         double seconds, uint64_t bytes) {
         checked_packed_nbytes(block_format(format), rows, columns);
         require(threads >= 1 && threads <= 256 && tokens >= 1, "threads: expected 1 to 256, tokens: at least 1");
         return q3e::time_matmul(q3e::parse_isa(isa), block_format(format), rows, columns, tokens, threads, seconds, bytes);
       },
-      "isa"_a, "format"_a, "rows"_a, "columns"_a, "tokens"_a, "threads"_a, "seconds"_a = 0.5, "bytes"_a = uint64_t{256} << 20, GilReleased());
+      "isa"_a, "format"_a, "rows"_a, "columns"_a, "tokens"_a, "threads"_a, "seconds"_a = 0.5, "bytes"_a = uint64_t{256} << 20,
+      GilReleased());
   m.def(
       "time_attention",
-      [](const std::string& isa, const std::string& kv, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t context, uint32_t layers,
-         int threads, double seconds) {
-        require(threads >= 1 && threads <= 256 && context >= 1 && layers >= 1, "threads: expected 1 to 256, context and layers: at least 1");
+      [](const std::string& isa, const std::string& kv, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t context,
+         uint32_t layers, int threads, double seconds) {
+        require(threads >= 1 && threads <= 256 && context >= 1 && layers >= 1,
+                "threads: expected 1 to 256, context and layers: at least 1");
         const q3e::AttentionShape shape = attention_shape(heads, kv_heads, head_dim);
         return q3e::time_attention(q3e::parse_isa(isa), q3e::parse_kv(kv), shape, context, layers, threads, seconds);
       },
-      "isa"_a, "kv"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "context"_a, "layers"_a, "threads"_a, "seconds"_a = 0.5, GilReleased());
+      "isa"_a, "kv"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "context"_a, "layers"_a, "threads"_a, "seconds"_a = 0.5,
+      GilReleased());
   m.def(
       "time_qk_norm_rope",
       [](const std::string& isa, const std::string& kv, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, double seconds) {
-        return q3e::time_qk_norm_rope(q3e::parse_isa(isa), q3e::parse_kv(kv), attention_shape(heads, kv_heads, head_dim), seconds);
+        return q3e::time_qk_norm_rope(q3e::parse_isa(isa), q3e::parse_kv(kv), attention_shape(heads, kv_heads, head_dim),
+                                      seconds);
       },
       "isa"_a, "kv"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "seconds"_a = 0.1, GilReleased());
   m.def("time_barrier", &q3e::time_barrier, "threads"_a, "seconds"_a = 0.2, GilReleased());
@@ -503,8 +581,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("resident_bytes", &q3e::resident_bytes);
   m.def("read_bandwidth", &q3e::read_bandwidth, "threads"_a, "seconds"_a, GilReleased());
   m.def(
-      "int8_peak", [](const std::string& isa, int threads, double seconds) { return q3e::int8_peak(q3e::parse_isa(isa), threads, seconds); }, "isa"_a,
-      "threads"_a, "seconds"_a, GilReleased());
+      "int8_peak",
+      [](const std::string& isa, int threads, double seconds) { return q3e::int8_peak(q3e::parse_isa(isa), threads, seconds); },
+      "isa"_a, "threads"_a, "seconds"_a, GilReleased());
   bind_files(m);
   bind_engine(m);
   bind_kernels(m.def_submodule("kernels", "Single kernels, for tests and benches."));

@@ -20,7 +20,10 @@ struct q3e_model {
   std::vector<bool> slot_used;
 
   q3e_model(std::shared_ptr<const q3e::ModelFile> f, const q3e::PlanRequest& request)
-      : file(f), engine(f, request, q3e::best_isa()), stop_tokens(f->u32_array("qwen3edge.stop_token_ids")), slot_used(request.sequences) {}
+      : file(f),
+        engine(f, request, q3e::best_isa()),
+        stop_tokens(f->u32_array("qwen3edge.stop_token_ids")),
+        slot_used(request.sequences) {}
 };
 
 struct q3e_session {
@@ -107,7 +110,8 @@ uint32_t q3e_vocabulary(const q3e_model* model) { return model ? model->engine.c
 uint32_t q3e_context(const q3e_model* model) { return model ? model->engine.plan().settings.context : 0; }
 
 int q3e_is_stop_token(const q3e_model* model, int32_t token) {
-  return model && std::find(model->stop_tokens.begin(), model->stop_tokens.end(), static_cast<uint32_t>(token)) != model->stop_tokens.end();
+  return model && std::find(model->stop_tokens.begin(), model->stop_tokens.end(), static_cast<uint32_t>(token)) !=
+                      model->stop_tokens.end();
 }
 
 q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_session** session) {
@@ -115,7 +119,8 @@ q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_s
     require(model && sampling && session, "session: expected model, sampling and session, found a null pointer");
     *session = nullptr;
     const uint32_t vocabulary = model->engine.config().vocab_size;
-    std::unique_ptr<q3e_session> s(new q3e_session{model, 0, q3e::Sampler(vocabulary, parameters_of(*sampling)), std::vector<float>(vocabulary)});
+    std::unique_ptr<q3e_session> s(
+        new q3e_session{model, 0, q3e::Sampler(vocabulary, parameters_of(*sampling)), std::vector<float>(vocabulary)});
     std::lock_guard lock(model->mutex);
     const auto free = std::find(model->slot_used.begin(), model->slot_used.end(), false);
     require(free != model->slot_used.end(), "session: expected a free one, found all sessions of the settings in use");
@@ -152,7 +157,8 @@ q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count
     const uint32_t begin = engine.length(session->slot), context = engine.plan().settings.context;
     if (count > context - begin)
       throw q3e::Error(q3e::Status::bad_argument, "forward: expected at most " + std::to_string(context - begin) +
-                                                      " more tokens in a context of " + std::to_string(context) + ", found " + std::to_string(count));
+                                                      " more tokens in a context of " + std::to_string(context) + ", found " +
+                                                      std::to_string(count));
     std::vector<int32_t> positions(count), slots(count, static_cast<int32_t>(session->slot));
     std::vector<uint8_t> want(count, 0);
     for (size_t i = 0; i < count; ++i) positions[i] = static_cast<int32_t>(begin + i);

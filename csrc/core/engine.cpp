@@ -22,7 +22,7 @@ struct Engine::AttentionTile {
 
 struct Engine::Projection {
   const MatrixView* weight;
-  float* out;     // [tokens][stride]
+  float* out;  // [tokens][stride]
   size_t stride;
 };
 
@@ -33,13 +33,16 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
       plan_(make_plan(*file_, config_, weights_, request)),
       kernels_(kernel_table(isa)),
       layout_(config_, activation_blocks(weights_), plan_.settings.kv, plan_.settings.chunk, plan_.settings.threads),
-      cache_({plan_.settings.kv, config_.layers, config_.kv_heads, config_.head_size}, plan_.settings.sequences, plan_.settings.context),
+      cache_({plan_.settings.kv, config_.layers, config_.kv_heads, config_.head_size}, plan_.settings.sequences,
+             plan_.settings.context),
       threads_(static_cast<int>(plan_.settings.threads)) {
   if (config_.heads / config_.kv_heads > kMaxGroup)
-    throw Error(Status::unsupported_model, "attention: expected at most " + std::to_string(kMaxGroup) + " query heads a KV head, found " +
+    throw Error(Status::unsupported_model, "attention: expected at most " + std::to_string(kMaxGroup) +
+                                               " query heads a KV head, found " +
                                                std::to_string(config_.heads / config_.kv_heads));
   void* p = mmap(nullptr, layout_.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED) throw Error(Status::out_of_memory, "scratch: expected " + std::to_string(layout_.bytes) + " bytes, found none");
+  if (p == MAP_FAILED)
+    throw Error(Status::out_of_memory, "scratch: expected " + std::to_string(layout_.bytes) + " bytes, found none");
   madvise(p, layout_.bytes, MADV_NOHUGEPAGE);
   scratch_ = static_cast<uint8_t*>(p);
 }
@@ -52,7 +55,8 @@ Engine::~Engine() {
 
 void Engine::check_slot(uint32_t slot) const {
   if (slot >= cache_.sequences())
-    throw Error(Status::bad_argument, "slot: expected 0 to " + std::to_string(cache_.sequences() - 1) + ", found " + std::to_string(slot));
+    throw Error(Status::bad_argument,
+                "slot: expected 0 to " + std::to_string(cache_.sequences() - 1) + ", found " + std::to_string(slot));
 }
 
 uint32_t Engine::length(uint32_t slot) {
@@ -65,8 +69,8 @@ void Engine::truncate(uint32_t slot, uint32_t length) {
   std::lock_guard lock(mutex_);
   check_slot(slot);
   if (length > cache_.length(slot))
-    throw Error(Status::bad_argument, "length: expected at most the " + std::to_string(cache_.length(slot)) + " tokens in the cache, found " +
-                                          std::to_string(length));
+    throw Error(Status::bad_argument, "length: expected at most the " + std::to_string(cache_.length(slot)) +
+                                          " tokens in the cache, found " + std::to_string(length));
   cache_.truncate(slot, length);
 }
 
@@ -82,23 +86,29 @@ std::vector<Engine::Run> Engine::find_runs(const Batch& b) const {
 
 void Engine::check(const Batch& b) const {
   const auto fail = [](const char* what, size_t i, int64_t high, int64_t found) {
-    throw Error(Status::bad_argument, std::string(what) + " of batch entry " + std::to_string(i) + ": expected 0 to " + std::to_string(high) +
-                                          ", found " + std::to_string(found));
+    throw Error(Status::bad_argument, std::string(what) + " of batch entry " + std::to_string(i) + ": expected 0 to " +
+                                          std::to_string(high) + ", found " + std::to_string(found));
   };
   std::vector<bool> seen(cache_.sequences());
   for (size_t i = 0; i < b.count; ++i) {
-    if (b.tokens[i] < 0 || static_cast<uint32_t>(b.tokens[i]) >= config_.vocab_size) fail("token", i, config_.vocab_size - 1, b.tokens[i]);
-    if (b.slots[i] < 0 || static_cast<uint32_t>(b.slots[i]) >= cache_.sequences()) fail("slot", i, cache_.sequences() - 1, b.slots[i]);
-    if (b.positions[i] < 0 || static_cast<uint32_t>(b.positions[i]) >= cache_.context()) fail("position", i, cache_.context() - 1, b.positions[i]);
+    if (b.tokens[i] < 0 || static_cast<uint32_t>(b.tokens[i]) >= config_.vocab_size)
+      fail("token", i, config_.vocab_size - 1, b.tokens[i]);
+    if (b.slots[i] < 0 || static_cast<uint32_t>(b.slots[i]) >= cache_.sequences())
+      fail("slot", i, cache_.sequences() - 1, b.slots[i]);
+    if (b.positions[i] < 0 || static_cast<uint32_t>(b.positions[i]) >= cache_.context())
+      fail("position", i, cache_.context() - 1, b.positions[i]);
     if (i > 0 && b.slots[i] == b.slots[i - 1]) {
       if (b.positions[i] != b.positions[i - 1] + 1)
-        throw Error(Status::bad_argument, "position of batch entry " + std::to_string(i) + ": expected " + std::to_string(b.positions[i - 1] + 1) +
-                                              ", found " + std::to_string(b.positions[i]));
+        throw Error(Status::bad_argument, "position of batch entry " + std::to_string(i) + ": expected " +
+                                              std::to_string(b.positions[i - 1] + 1) + ", found " +
+                                              std::to_string(b.positions[i]));
       continue;
     }
-    if (seen[b.slots[i]]) throw Error(Status::bad_argument, "slot " + std::to_string(b.slots[i]) + ": expected consecutive entries, found two runs");
+    if (seen[b.slots[i]])
+      throw Error(Status::bad_argument, "slot " + std::to_string(b.slots[i]) + ": expected consecutive entries, found two runs");
     seen[b.slots[i]] = true;
-    if (static_cast<uint32_t>(b.positions[i]) > cache_.length(b.slots[i])) fail("position", i, cache_.length(b.slots[i]), b.positions[i]);
+    if (static_cast<uint32_t>(b.positions[i]) > cache_.length(b.slots[i]))
+      fail("position", i, cache_.length(b.slots[i]), b.positions[i]);
   }
 }
 
@@ -127,10 +137,12 @@ void Engine::prepare(const Batch& chunk) {
   for (const Run& run : find_runs(chunk)) {
     cache_.grow(run.slot, run.position + run.count);
     for (uint32_t i = 0; i < run.count; ++i) token_pages_[run.first + i] = cache_.page(run.slot, run.position + i);
-    for (uint32_t i = 0; i < run.count; i += tile) tiles_.push_back({run.slot, run.first + i, std::min(tile, run.count - i), run.position + i});
+    for (uint32_t i = 0; i < run.count; i += tile)
+      tiles_.push_back({run.slot, run.first + i, std::min(tile, run.count - i), run.position + i});
   }
   // The longest first, so that no thread starts a long tile when the others are done.
-  std::stable_sort(tiles_.begin(), tiles_.end(), [](const AttentionTile& a, const AttentionTile& b) { return a.position > b.position; });
+  std::stable_sort(tiles_.begin(), tiles_.end(),
+                   [](const AttentionTile& a, const AttentionTile& b) { return a.position > b.position; });
   for (uint32_t i = 0; i < chunk.count; ++i)
     if (chunk.want_logits[i]) wanted_.push_back(i);
 }
@@ -151,7 +163,8 @@ void Engine::run_chunk(const Batch& chunk, float* logits) {
 
 void Engine::embed(Worker& w) {
   w.for_each(static_cast<uint32_t>(chunk_.count), [&](uint32_t t) {
-    unpack_row(weights_.embedding, static_cast<uint32_t>(chunk_.tokens[t]), at<float>(layout_.x) + size_t{t} * config_.hidden_size);
+    unpack_row(weights_.embedding, static_cast<uint32_t>(chunk_.tokens[t]),
+               at<float>(layout_.x) + size_t{t} * config_.hidden_size);
     fill_cos_sin(static_cast<uint32_t>(chunk_.positions[t]), weights_.rope_frequencies, config_.head_size / 2,
                  at<float>(layout_.cos_sin) + size_t{t} * config_.head_size);
   });
@@ -165,7 +178,9 @@ void Engine::attention_block(Worker& w, uint32_t layer) {
   const size_t stride = config_.query_size() + 2 * config_.kv_size();
   norm(w, x, l.attn_norm, tokens, {&l.q, &l.k, &l.v});
   project(w,
-          {{&l.q, qkv, stride}, {&l.k, qkv + config_.query_size(), stride}, {&l.v, qkv + config_.query_size() + config_.kv_size(), stride}},
+          {{&l.q, qkv, stride},
+           {&l.k, qkv + config_.query_size(), stride},
+           {&l.v, qkv + config_.query_size() + config_.kv_size(), stride}},
           tokens, at<float>(layout_.normed), Epilogue::store);
   rotate_and_store(w, layer);
   attend(w, layer);
@@ -194,7 +209,8 @@ void Engine::head(Worker& w, float* logits) {
     const float* x = at<float>(layout_.x) + wanted_[i] * hidden;
     const ActivationBuffers b = buffers(block, config_.hidden_size, i);
     if (block)
-      kernels_.rmsnorm_quantize(x, weights_.output_norm, config_.hidden_size, config_.rms_epsilon, block, b.quants, b.scales, b.sums);
+      kernels_.rmsnorm_quantize(x, weights_.output_norm, config_.hidden_size, config_.rms_epsilon, block, b.quants, b.scales,
+                                b.sums);
     else
       kernels_.rmsnorm(x, weights_.output_norm, config_.hidden_size, config_.rms_epsilon, b.values);
   });
@@ -205,9 +221,10 @@ void Engine::head(Worker& w, float* logits) {
     const size_t row = size_t{first} * kPanelRows, rows = std::min<size_t>(size_t{last} * kPanelRows, vocab) - row;
     for (uint32_t t = 0; t < wanted; t += kGemmTokens) {
       const uint32_t n = std::min(kGemmTokens, wanted - t);
-      kernels_.matmul(head, first, last, activations(head, at<float>(layout_.normed), t, n), scratch.tile, kGemmPanels * kPanelRows,
-                      scratch.matmul);
-      for (uint32_t i = 0; i < n; ++i) std::memcpy(logits + (t + i) * vocab + row, scratch.tile + i * kGemmPanels * kPanelRows, rows * 4);
+      kernels_.matmul(head, first, last, activations(head, at<float>(layout_.normed), t, n), scratch.tile,
+                      kGemmPanels * kPanelRows, scratch.matmul);
+      for (uint32_t i = 0; i < n; ++i)
+        std::memcpy(logits + (t + i) * vocab + row, scratch.tile + i * kGemmPanels * kPanelRows, rows * 4);
     }
   });
 }
@@ -215,7 +232,8 @@ void Engine::head(Worker& w, float* logits) {
 // ---- the steps ----
 
 // Normalizes x and rounds it as its readers want it.
-void Engine::norm(Worker& w, const float* x, const float* weight, uint32_t tokens, std::initializer_list<const MatrixView*> readers) {
+void Engine::norm(Worker& w, const float* x, const float* weight, uint32_t tokens,
+                  std::initializer_list<const MatrixView*> readers) {
   const uint32_t hidden = config_.hidden_size;
   w.for_each(tokens, [&](uint32_t t) {
     const float* row = x + size_t{t} * hidden;
@@ -241,7 +259,8 @@ void Engine::round(Worker& w, const float* x, uint32_t columns, uint32_t tokens,
 }
 
 // The rows of all projections are handed out in items of some panels.
-void Engine::project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input, Epilogue epilogue) {
+void Engine::project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input,
+                     Epilogue epilogue) {
   const uint32_t step = panels_per_item(tokens);
   uint32_t items = 0;
   for (const Projection& p : projections) items += (p.weight->panels() + step - 1) / step;
@@ -340,9 +359,11 @@ uint32_t Engine::panels_per_item(uint32_t tokens) const { return tokens <= 4 ? 2
 
 ActivationBuffers Engine::buffers(uint32_t block, uint32_t columns, uint32_t token) const {
   if (block == 0) return {at<float>(layout_.normed) + size_t{token} * columns, nullptr, nullptr, nullptr};
-  const auto& q = *std::find_if(layout_.quantized.begin(), layout_.quantized.end(), [&](const auto& b) { return b.block == block; });
+  const auto& q =
+      *std::find_if(layout_.quantized.begin(), layout_.quantized.end(), [&](const auto& b) { return b.block == block; });
   const size_t blocks = (columns + block - 1) / block;
-  return {nullptr, at<int8_t>(q.quants) + size_t{token} * columns, at<float>(q.scales) + token * blocks, at<int32_t>(q.sums) + token * blocks};
+  return {nullptr, at<int8_t>(q.quants) + size_t{token} * columns, at<float>(q.scales) + token * blocks,
+          at<int32_t>(q.sums) + token * blocks};
 }
 
 // Tokens [first, first + tokens) as a matrix reads them.

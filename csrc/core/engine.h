@@ -35,8 +35,9 @@ class Engine {
   const MemoryPlan& plan() const { return plan_; }
   Isa isa() const { return kernels_.isa; }
 
-  // logits: float32 [tokens that want them][vocab_size]. The tokens of a slot are consecutive, at ascending positions that continue its
-  // cache or rewind into it. Throws Error: bad_argument, nothing changed; truncated_file when the mapped file shrank. Calls are serialized.
+  // logits: float32 [tokens that want them][vocab_size]. The tokens of a slot are consecutive, at ascending positions that
+  // continue its cache or rewind into it. Throws Error: bad_argument, nothing changed; truncated_file when the mapped file
+  // shrank. Calls are serialized.
   void forward(const Batch& batch, float* logits);
 
   uint32_t length(uint32_t slot);
@@ -62,7 +63,8 @@ class Engine {
 
   void norm(Worker& w, const float* x, const float* weight, uint32_t tokens, std::initializer_list<const MatrixView*> readers);
   void round(Worker& w, const float* x, uint32_t columns, uint32_t tokens, const MatrixView& reader);
-  void project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input, Epilogue epilogue);
+  void project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input,
+               Epilogue epilogue);
   void rotate_and_store(Worker& w, uint32_t layer);
   void attend(Worker& w, uint32_t layer);
   void gate_and_up(Worker& w, const LayerWeights& l);
@@ -89,9 +91,9 @@ class Engine {
 
   // The chunk at work.
   Batch chunk_{};
-  std::vector<uint8_t*> token_pages_;   // [tokens] the page that holds the token's own position
+  std::vector<uint8_t*> token_pages_;  // [tokens] the page that holds the token's own position
   std::vector<AttentionTile> tiles_;
-  std::vector<uint32_t> wanted_;        // tokens whose logits are wanted
+  std::vector<uint32_t> wanted_;  // tokens whose logits are wanted
 };
 
 }  // namespace q3e

@@ -17,7 +17,8 @@ KvCache::KvCache(const KvShape& shape, uint32_t sequences, uint32_t context) : s
   pool_bytes_ = count * shape.page_bytes();
   void* p = mmap(nullptr, pool_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED)
-    throw Error(Status::out_of_memory, "KV cache: expected " + std::to_string(pool_bytes_) + " bytes of address space, found none");
+    throw Error(Status::out_of_memory,
+                "KV cache: expected " + std::to_string(pool_bytes_) + " bytes of address space, found none");
   // Huge pages would take memory that no token uses yet, and the plan counts every byte.
   madvise(p, pool_bytes_, MADV_NOHUGEPAGE);
   pool_ = static_cast<uint8_t*>(p);

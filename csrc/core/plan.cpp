@@ -23,8 +23,8 @@ std::string mebibytes(uint64_t bytes) {
 
 void require_range(const char* name, uint64_t value, uint64_t low, uint64_t high) {
   if (value < low || value > high)
-    throw Error(Status::bad_argument, std::string(name) + ": expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " +
-                                          std::to_string(value));
+    throw Error(Status::bad_argument, std::string(name) + ": expected " + std::to_string(low) + " to " + std::to_string(high) +
+                                          ", found " + std::to_string(value));
 }
 
 class Planner {
@@ -90,16 +90,18 @@ class Planner {
 
   std::string refusal() const {
     const MemoryPlan p = smallest(request_.context, request_.kv);
-    std::string text = "memory: expected at most " + mebibytes(p.budget) + " MiB, found a need of " + mebibytes(p.peak) + " MiB (weights " +
-                       mebibytes(p.weights) + ", KV cache " + mebibytes(p.kv_cache) + " for " + std::to_string(request_.sequences) + " x " +
-                       std::to_string(request_.context) + " positions in " + kv_name(request_.kv) + ", scratch " + mebibytes(p.scratch) +
-                       ", program " + mebibytes(p.program) + "); would fit: ";
+    std::string text = "memory: expected at most " + mebibytes(p.budget) + " MiB, found a need of " + mebibytes(p.peak) +
+                       " MiB (weights " + mebibytes(p.weights) + ", KV cache " + mebibytes(p.kv_cache) + " for " +
+                       std::to_string(request_.sequences) + " x " + std::to_string(request_.context) + " positions in " +
+                       kv_name(request_.kv) + ", scratch " + mebibytes(p.scratch) + ", program " + mebibytes(p.program) +
+                       "); would fit: ";
     std::string fits;
     for (KvType kv : {request_.kv, KvType::bf16, KvType::int8}) {
       if (kv != request_.kv && kv_block_layout(kv, 32).bytes >= kv_block_layout(request_.kv, 32).bytes) continue;
       if (kv == request_.kv && !fits.empty()) continue;
       if (const uint32_t context = fitting_context(kv); context > 0)
-        fits += "context=" + std::to_string(context) + (kv == request_.kv ? "" : std::string(" with kv=") + kv_name(kv)) + ", or ";
+        fits +=
+            "context=" + std::to_string(context) + (kv == request_.kv ? "" : std::string(" with kv=") + kv_name(kv)) + ", or ";
     }
     return text + fits + "memory=" + std::to_string((p.peak >> 20) + 1) + "MiB";
   }
@@ -114,9 +116,12 @@ class Planner {
 
 const char* kv_name(KvType kv) {
   switch (kv) {
-    case KvType::int8: return "int8";
-    case KvType::bf16: return "bf16";
-    case KvType::f32: return "f32";
+    case KvType::int8:
+      return "int8";
+    case KvType::bf16:
+      return "bf16";
+    case KvType::f32:
+      return "f32";
   }
   return "?";
 }

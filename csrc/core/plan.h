@@ -12,11 +12,11 @@ namespace q3e {
 struct PlanRequest {
   uint32_t context = 4096;  // positions a sequence
   uint32_t sequences = 1;
-  uint32_t threads = 0;     // 0: usable_cores()
+  uint32_t threads = 0;  // 0: usable_cores()
   KvType kv = KvType::int8;
-  uint64_t memory = 0;      // budget; 0: default_budget()
-  uint32_t chunk = 0;       // tokens of a prefill chunk; 0: the largest of 512 ... 16 that fits
-  uint64_t program = 0;     // 0: what the process holds now, without this file, and an allowance
+  uint64_t memory = 0;   // budget; 0: default_budget()
+  uint32_t chunk = 0;    // tokens of a prefill chunk; 0: the largest of 512 ... 16 that fits
+  uint64_t program = 0;  // 0: what the process holds now, without this file, and an allowance
 };
 
 // Bytes. peak = program + weights + kv_cache + scratch: the resident set when the context is full.

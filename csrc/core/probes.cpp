@@ -38,7 +38,8 @@ class Buffer {
   size_t bytes_;
 };
 
-// Prefetching far ahead reads up to a third faster than the hardware's prefetcher alone: without it the yardstick would be too short.
+// Prefetching far ahead reads up to a third faster than the hardware's prefetcher alone: without it the yardstick would be too
+// short.
 uint64_t sum_words(const uint8_t* p, size_t bytes) {
   constexpr size_t kAhead = 12288;
   uint64_t sums[8] = {};
@@ -59,11 +60,14 @@ double read_bandwidth(int threads, double seconds) {
   constexpr size_t kBytes = size_t{512} << 20, kItem = size_t{1} << 20;
   const Buffer buffer(kBytes);
   ThreadPool pool(threads);
-  pool.run([&](Worker& w) { w.for_each(kBytes / kItem, [&](uint32_t i) { std::memset(buffer.data() + i * kItem, static_cast<int>(i), kItem); }); });
+  pool.run([&](Worker& w) {
+    w.for_each(kBytes / kItem, [&](uint32_t i) { std::memset(buffer.data() + i * kItem, static_cast<int>(i), kItem); });
+  });
   std::atomic<uint64_t> sink{0};
   const auto pass = [&] {
     const auto begin = Clock::now();
-    pool.run([&](Worker& w) { w.for_each(kBytes / kItem, [&](uint32_t i) { sink += sum_words(buffer.data() + i * kItem, kItem); }); });
+    pool.run(
+        [&](Worker& w) { w.for_each(kBytes / kItem, [&](uint32_t i) { sink += sum_words(buffer.data() + i * kItem, kItem); }); });
     return since(begin);
   };
   pass();
@@ -94,8 +98,8 @@ double int8_peak(Isa isa, int threads, double seconds) {
   return best;
 }
 
-double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads, double seconds,
-                   uint64_t bytes) {
+double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads,
+                   double seconds, uint64_t bytes) {
   const KernelTable& kernels = kernel_table(isa);
   const uint64_t matrix_bytes = packed_bytes(format, rows, columns), count = std::max<uint64_t>(1, bytes / matrix_bytes);
   const Buffer weights(count * matrix_bytes);
@@ -107,8 +111,8 @@ double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t c
   const uint32_t blocks = block ? (columns + block - 1) / block : 0;
   if (block)
     for (uint32_t t = 0; t < tokens; ++t)
-      kernels.quantize(x.data() + size_t{t} * columns, columns, block, quants.data() + size_t{t} * columns, scales.data() + size_t{t} * blocks,
-                       sums.data() + size_t{t} * blocks);
+      kernels.quantize(x.data() + size_t{t} * columns, columns, block, quants.data() + size_t{t} * columns,
+                       scales.data() + size_t{t} * blocks, sums.data() + size_t{t} * blocks);
   const Buffer scratch(sizeof(WorkerScratch) * static_cast<size_t>(threads));
   ThreadPool pool(threads);
   const uint32_t panels = padded / kPanelRows, step = tokens <= 4 ? 2 : kGemmPanels;

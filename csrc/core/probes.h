@@ -15,8 +15,8 @@ double int8_peak(Isa isa, int threads, double seconds);
 
 // Seconds of one product of a [rows, columns] matrix with `tokens` tokens, averaged over a run of about `seconds`. The matrices
 // (at least `bytes` of them together) take turns, so that a large `bytes` reads from memory and a small one from cache.
-double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads, double seconds,
-                   uint64_t bytes);
+double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads,
+                   double seconds, uint64_t bytes);
 
 struct AttentionShape {
   uint32_t heads, kv_heads, head_dim;
@@ -24,7 +24,8 @@ struct AttentionShape {
 
 // Seconds of one layer's attention for one token after `context` positions, averaged over passes through all `layers` for about
 // `seconds`: with many layers the cache is read from memory.
-double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_t context, uint32_t layers, int threads, double seconds);
+double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_t context, uint32_t layers, int threads,
+                      double seconds);
 
 // Seconds of QK-norm, RoPE and KV write of one token in one layer, one thread, everything in cache.
 double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds);

@@ -16,10 +16,11 @@ double sin_kernel(double x) {
 
 double cos_kernel(double x) {
   const double z = x * x;
-  const double r = 4.16666666666666019037e-02 +
-                   z * (-1.38888888888741095749e-03 +
-                        z * (2.48015872894767294178e-05 +
-                             z * (-2.75573143513906633035e-07 + z * (2.08757232129817482790e-09 + z * -1.13596475577881948265e-11))));
+  const double r =
+      4.16666666666666019037e-02 +
+      z * (-1.38888888888741095749e-03 +
+           z * (2.48015872894767294178e-05 +
+                z * (-2.75573143513906633035e-07 + z * (2.08757232129817482790e-09 + z * -1.13596475577881948265e-11))));
   return 1.0 - (0.5 * z - z * z * r);
 }
 
@@ -36,10 +37,18 @@ void fill_cos_sin(uint32_t position, const float* frequencies, uint32_t half, fl
     const double r = ((x - n * kPio2[0]) - n * kPio2[1]) - n * kPio2[2];
     const double s = sin_kernel(r), c = cos_kernel(r);
     switch (static_cast<int64_t>(n) & 3) {
-      case 0: cos_sin[i] = static_cast<float>(c), cos_sin[half + i] = static_cast<float>(s); break;
-      case 1: cos_sin[i] = static_cast<float>(-s), cos_sin[half + i] = static_cast<float>(c); break;
-      case 2: cos_sin[i] = static_cast<float>(-c), cos_sin[half + i] = static_cast<float>(-s); break;
-      default: cos_sin[i] = static_cast<float>(s), cos_sin[half + i] = static_cast<float>(-c); break;
+      case 0:
+        cos_sin[i] = static_cast<float>(c), cos_sin[half + i] = static_cast<float>(s);
+        break;
+      case 1:
+        cos_sin[i] = static_cast<float>(-s), cos_sin[half + i] = static_cast<float>(c);
+        break;
+      case 2:
+        cos_sin[i] = static_cast<float>(-c), cos_sin[half + i] = static_cast<float>(-s);
+        break;
+      default:
+        cos_sin[i] = static_cast<float>(s), cos_sin[half + i] = static_cast<float>(-c);
+        break;
     }
   }
 }

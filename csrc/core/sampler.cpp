@@ -16,8 +16,8 @@ constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 void require(const char* name, float value, float low, float high) {
   if (!(value >= low && value <= high))
-    throw Error(Status::bad_argument, std::string(name) + ": expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " +
-                                          std::to_string(value));
+    throw Error(Status::bad_argument, std::string(name) + ": expected " + std::to_string(low) + " to " + std::to_string(high) +
+                                          ", found " + std::to_string(value));
 }
 
 }  // namespace
@@ -32,8 +32,8 @@ Sampler::Sampler(uint32_t vocabulary, const SamplingParameters& p) : parameters_
 
 void Sampler::accept(int32_t token, bool generated) {
   if (token < 0 || static_cast<size_t>(token) >= seen_.size())
-    throw Error(Status::bad_argument, "token: expected 0 to " + std::to_string(seen_.size() - 1) + ", found " + std::to_string(token));
-  if (!seen_[token]) seen_tokens_.push_back(token);
+    throw Error(Status::bad_argument,
+                "token: expected 0 to " + std::to_string(seen_.size() - 1) + ", found " + std::to_string(token));
   seen_[token] |= generated ? kSeen | kGenerated : kSeen;
 }
 
@@ -45,41 +45,62 @@ double Sampler::uniform() {
   return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-int32_t Sampler::sample(const float* logits) {
-  const SamplingParameters& p = parameters_;
-  const auto adjusted = [&](int32_t token) {
-    float v = logits[token];
-    if (!(v > kNever)) return kNever;
-    if (seen_[token]) v = v > 0 ? v / p.repetition_penalty : v * p.repetition_penalty;
-    return seen_[token] & kGenerated ? v - p.presence_penalty : v;
-  };
-  const auto better = [](const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.token < b.token; };
-  const size_t keep = p.temperature == 0 ? 1 : p.top_k == 0 ? seen_.size() : std::min<size_t>(p.top_k, seen_.size());
-  // A heap of the best so far, its worst on top: one pass, and most logits fail the first comparison.
+// The logit after the penalties.
+float Sampler::penalized(float logit, int32_t token) const {
+  const float v = logit > 0 ? logit / parameters_.repetition_penalty : logit * parameters_.repetition_penalty;
+  return seen_[token] & kGenerated ? v - parameters_.presence_penalty : v;
+}
+
+// Fills candidates_: the `keep` best, best first, or all in the order of their tokens when that is all of them.
+void Sampler::collect(const float* logits, size_t keep) {
+  const bool penalties = parameters_.repetition_penalty != 1 || parameters_.presence_penalty != 0;
+  const bool all = keep == seen_.size();
+  float floor = kNever;  // what a logit must pass: that of the worst of the best so far, who stands on top of a heap
   candidates_.clear();
   for (size_t i = 0; i < seen_.size(); ++i) {
-    const Candidate c{seen_[i] ? adjusted(static_cast<int32_t>(i)) : logits[i], static_cast<int32_t>(i)};
-    if (!(c.logit > kNever)) continue;
-    if (candidates_.size() < keep) {
-      candidates_.push_back(c);
-      if (candidates_.size() == keep) std::make_heap(candidates_.begin(), candidates_.end(), better);
-    } else if (better(c, candidates_.front())) {
+    const auto token = static_cast<int32_t>(i);
+    const float v = penalties && seen_[i] && logits[i] > kNever ? penalized(logits[i], token) : logits[i];
+    if (!(v > floor)) continue;
+    if (candidates_.size() == keep) {
       std::pop_heap(candidates_.begin(), candidates_.end(), better);
-      candidates_.back() = c;
+      candidates_.back() = {v, token};
       std::push_heap(candidates_.begin(), candidates_.end(), better);
+    } else {
+      candidates_.push_back({v, token});
+      if (all || candidates_.size() < keep) continue;
+      std::make_heap(candidates_.begin(), candidates_.end(), better);
     }
+    floor = candidates_.front().logit;
   }
+  if (!all) std::sort(candidates_.begin(), candidates_.end(), better);
+}
+
+int32_t Sampler::sample(const float* logits) {
+  const SamplingParameters& p = parameters_;
+  const size_t keep = p.temperature == 0 ? 1 : p.top_k == 0 ? seen_.size() : std::min<size_t>(p.top_k, seen_.size());
+  collect(logits, keep);
   if (candidates_.empty()) throw Error(Status::bad_argument, "logits: expected at least one above -infinity, found none");
-  std::sort(candidates_.begin(), candidates_.end(), better);
   if (p.temperature == 0) return candidates_.front().token;
-  // From here on `logit` holds the weight exp((logit - best) / temperature).
-  const float best = candidates_.front().logit;
+  // From here on `logit` holds the weight exp((logit - best) / temperature). Sums are taken in an order that no library chooses.
+  float best = kNever;
+  for (const Candidate& c : candidates_) best = max_f32(c.logit, best);
   double total = 0;
   for (Candidate& c : candidates_) total += c.logit = c.logit == best ? 1.0f : exp_f32((c.logit - best) / p.temperature);
-  double kept = 0;
-  size_t count = 0;
-  while (count < candidates_.size() && (count == 0 || (kept < p.top_p * total && candidates_[count].logit >= p.min_p)))
-    kept += candidates_[count++].logit;
+  size_t count = candidates_.size();
+  double kept = total;
+  if (p.top_p < 1 || p.min_p > 0) {
+    size_t sorted = keep < seen_.size() ? count : 0;  // a whole vocabulary is sorted no further than the nucleus reaches
+    kept = 0;
+    for (count = 0; count < candidates_.size(); kept += candidates_[count++].logit) {
+      if (count == sorted) {
+        const size_t next = std::min(candidates_.size(), std::max<size_t>(256, 4 * sorted));
+        const auto at = [&](size_t i) { return candidates_.begin() + static_cast<ptrdiff_t>(i); };
+        std::partial_sort(at(sorted), at(next), candidates_.end(), better);
+        sorted = next;
+      }
+      if (count > 0 && (kept >= p.top_p * total || candidates_[count].logit < p.min_p)) break;
+    }
+  }
   double at = uniform() * kept;
   for (size_t i = 0; i < count; ++i) {
     at -= candidates_[i].logit;

@@ -13,8 +13,8 @@ struct SamplingParameters {
   float presence_penalty = 0;    // subtracted from logits of tokens generated
   float temperature = 1;
   uint32_t top_k = 0;
-  float top_p = 1;               // nucleus (Holtzman et al. 2020)
-  float min_p = 0;               // of the most probable token's probability (Nguyen et al. 2024)
+  float top_p = 1;  // nucleus (Holtzman et al. 2020)
+  float min_p = 0;  // of the most probable token's probability (Nguyen et al. 2024)
   uint64_t seed = 0;
 };
 
@@ -36,12 +36,17 @@ class Sampler {
     float logit;
     int32_t token;
   };
+  static bool better(const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+  }
+  float penalized(float logit, int32_t token) const;
+  void collect(const float* logits, size_t keep);
   double uniform();  // in [0, 1)
 
   SamplingParameters parameters_;
   uint64_t state_;
-  std::vector<uint8_t> seen_;            // [vocabulary] bit 0: seen, bit 1: generated
-  std::vector<int32_t> seen_tokens_;     // each once
+  std::vector<uint8_t> seen_;         // [vocabulary] bit 0: seen, bit 1: generated
+  std::vector<int32_t> seen_tokens_;  // each once
   std::vector<Candidate> candidates_;
 };
 

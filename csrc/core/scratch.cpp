@@ -22,7 +22,8 @@ std::vector<uint32_t> activation_blocks(const Weights& weights) {
   return blocks;
 }
 
-ScratchLayout::ScratchLayout(const ModelConfig& config, const std::vector<uint32_t>& blocks, KvType kv, uint32_t chunk, uint32_t threads) {
+ScratchLayout::ScratchLayout(const ModelConfig& config, const std::vector<uint32_t>& blocks, KvType kv, uint32_t chunk,
+                             uint32_t threads) {
   const size_t t = chunk, q_size = config.query_size();
   const size_t widest = std::max<size_t>({config.hidden_size, q_size, config.ffn_size});
   size_t at = 0;

@@ -13,21 +13,22 @@ namespace q3e {
 // The activation types that a model's matrices read: 0 for float32, else the int8 block. Ascending, each once.
 std::vector<uint32_t> activation_blocks(const Weights& weights);
 
-// Byte offsets into one region; T is the chunk. The attention buffers and the FFN's are never alive together and share their place.
+// Byte offsets into one region; T is the chunk. The attention buffers and the FFN's are never alive together and share their
+// place.
 struct ScratchLayout {
-  size_t x;                              // float32 [T][hidden], the residual stream
-  size_t normed;                         // float32 [T][hidden], when some matrix reads float32
-  size_t qkv;                            // float32 [T][(heads + 2 kv_heads) * head_size]
-  size_t q, q_scales;                    // int8 or float32 [T][heads][head_size], float32 [T][heads]
-  size_t attention;                      // float32 [T][heads * head_size]
-  size_t ffn;                            // float32 [T][ffn]
-  size_t cos_sin;                        // float32 [T][head_size]
+  size_t x;            // float32 [T][hidden], the residual stream
+  size_t normed;       // float32 [T][hidden], when some matrix reads float32
+  size_t qkv;          // float32 [T][(heads + 2 kv_heads) * head_size]
+  size_t q, q_scales;  // int8 or float32 [T][heads][head_size], float32 [T][heads]
+  size_t attention;    // float32 [T][heads * head_size]
+  size_t ffn;          // float32 [T][ffn]
+  size_t cos_sin;      // float32 [T][head_size]
   struct Quantized {
     uint32_t block;
-    size_t quants, scales, sums;         // int8 [T][widest], float32 and int32 [T][widest / block]
+    size_t quants, scales, sums;  // int8 [T][widest], float32 and int32 [T][widest / block]
   };
-  std::vector<Quantized> quantized;      // one for each int8 block in use
-  size_t workers, worker_bytes;          // [threads], see WorkerScratch
+  std::vector<Quantized> quantized;  // one for each int8 block in use
+  size_t workers, worker_bytes;      // [threads], see WorkerScratch
   size_t bytes;
 
   ScratchLayout(const ModelConfig& config, const std::vector<uint32_t>& blocks, KvType kv, uint32_t chunk, uint32_t threads);
@@ -37,8 +38,8 @@ struct ScratchLayout {
 struct WorkerScratch {
   static constexpr size_t kTileFloats = size_t{kGemmTokens} * kGemmPanels * kPanelRows;
   alignas(64) uint8_t matmul[kMatmulScratchBytes];
-  alignas(64) float tile[kTileFloats];    // a matmul's result before its epilogue
-  alignas(64) float tile2[kTileFloats];   // the up projection beside the gate's
+  alignas(64) float tile[kTileFloats];   // a matmul's result before its epilogue
+  alignas(64) float tile2[kTileFloats];  // the up projection beside the gate's
   alignas(64) uint8_t attention[kAttentionScratchBytes];
 };
 

@@ -17,8 +17,8 @@ class Worker {
  public:
   int index = 0;
 
-  // Runs f(i) for each i in [0, count), then waits for all. Each thread walks through a share of its own, in order, so that what it reads
-  // is one stream; whoever is done takes what is left of the others' shares.
+  // Runs f(i) for each i in [0, count), then waits for all. Each thread walks through a share of its own, in order, so that what
+  // it reads is one stream; whoever is done takes what is left of the others' shares.
   template <class F>
   void for_each(uint32_t count, F&& f) {
     const uint32_t team = team_size();

@@ -1,8 +1,8 @@
 /* qwen3edge: a quantized runtime for Qwen3. Tokens in, tokens out; no Python, no abort.
  *
  * Every function returns a status; after anything but Q3E_OK, q3e_error_text() says what was expected and what was found.
- * Handles are opaque. One model serves several sessions; calls on one session come from one thread at a time. A model must outlive its
- * sessions. */
+ * Handles are opaque. One model serves several sessions; calls on one session come from one thread at a time. A model must
+ * outlive its sessions. */
 #ifndef QWEN3EDGE_H
 #define QWEN3EDGE_H
 
@@ -36,11 +36,11 @@ typedef enum {
 typedef enum { Q3E_KV_INT8 = 0, Q3E_KV_BF16 = 1, Q3E_KV_F32 = 2 } q3e_kv;
 
 typedef struct {
-  uint32_t context;   /* positions a session */
-  uint32_t sessions;  /* at the same time */
-  uint32_t threads;   /* 0: as many as affinity and cgroup quota allow */
+  uint32_t context;  /* positions a session */
+  uint32_t sessions; /* at the same time */
+  uint32_t threads;  /* 0: as many as affinity and cgroup quota allow */
   q3e_kv kv;
-  uint64_t memory;    /* bytes that the process may hold resident, 0: what the machine has */
+  uint64_t memory; /* bytes that the process may hold resident, 0: what the machine has */
 } q3e_settings;
 
 /* Bytes; peak = program + weights + kv_cache + scratch. */
@@ -48,7 +48,8 @@ typedef struct {
   uint64_t weights, kv_cache, scratch, program, peak, budget;
 } q3e_memory_plan;
 
-/* Steps in their order; repetition_penalty 1, presence_penalty 0, top_k 0, top_p 1, min_p 0 switch a step off; temperature 0 is greedy. */
+/* Steps in their order; repetition_penalty 1, presence_penalty 0, top_k 0, top_p 1, min_p 0 switch a step off; temperature 0 is
+ * greedy. */
 typedef struct {
   float repetition_penalty, presence_penalty, temperature;
   uint32_t top_k;

@@ -12,7 +12,9 @@ namespace {
 inline constexpr uint32_t kBlockPanels = kKvBlock / kPanelRows;
 
 template <KvType type>
-inline constexpr size_t kKvWidth = type == KvType::int8 ? 1 : type == KvType::bf16 ? 2 : 4;
+inline constexpr size_t kKvWidth = type == KvType::int8   ? 1
+                                   : type == KvType::bf16 ? 2
+                                                          : 4;
 
 template <class S, KvType type>
 typename S::F load_kv(const uint8_t* p) {
@@ -101,8 +103,8 @@ float softmax_block(float* scores, uint32_t valid, float* maximum, float* denomi
 
 // o[row] = o[row] * correction[row] + weights[row] . values, for NR rows and NV vectors of dimensions.
 template <class S, KvType type, int NR, int NV>
-void weigh_values(const AttentionRows& rows, const uint8_t* values, uint32_t tokens, uint32_t row, const float* weights, const float* corrections,
-                  const uint8_t* ahead, uint32_t dim) {
+void weigh_values(const AttentionRows& rows, const uint8_t* values, uint32_t tokens, uint32_t row, const float* weights,
+                  const float* corrections, const uint8_t* ahead, uint32_t dim) {
   const AttentionTask& a = rows.a;
   typename S::F acc[NR][NV];
   float* o[NR];
@@ -161,8 +163,8 @@ void attention_of(const AttentionTask& a) {
         const size_t offset = layout.keys + size_t{panel} * kPanelRows * d * kKvWidth<type>;
         with_count<S::kTileRows>(nr, [&]<int NR>() {
           with_count<S::kTilePanels>(np, [&]<int NP>() {
-            score_panels<S, type, NR, NP>(rows, block + offset, key_scales + panel * kPanelRows, row, q_sums, ahead ? ahead + offset : nullptr,
-                                          scores + size_t{row} * kKvBlock + panel * kPanelRows);
+            score_panels<S, type, NR, NP>(rows, block + offset, key_scales + panel * kPanelRows, row, q_sums,
+                                          ahead ? ahead + offset : nullptr, scores + size_t{row} * kKvBlock + panel * kPanelRows);
           });
         });
       }
@@ -180,7 +182,8 @@ void attention_of(const AttentionTask& a) {
         for (; dim + S::kTileVectors * 16 <= d; dim += S::kTileVectors * 16)
           weigh_values<S, type, NR, S::kTileVectors>(rows, block + layout.values, tokens, row, scores, corrections,
                                                      ahead ? ahead + layout.values : nullptr, dim);
-        for (; dim < d; dim += 16) weigh_values<S, type, NR, 1>(rows, block + layout.values, tokens, row, scores, corrections, nullptr, dim);
+        for (; dim < d; dim += 16)
+          weigh_values<S, type, NR, 1>(rows, block + layout.values, tokens, row, scores, corrections, nullptr, dim);
       });
     }
   }

@@ -1,7 +1,8 @@
-// Matrix products of packed weights, for any tier's vocabulary S (simd_<isa>.h). The 16 rows of a panel are the lanes, so no sum crosses lanes.
+// Matrix products of packed weights, for any tier's vocabulary S (simd_<isa>.h). The 16 rows of a panel are the lanes, so no sum
+// crosses lanes.
 //
-// Few tokens: weights are unpacked into registers and used at once. More tokens: one block of K of up to four panels is unpacked into
-// scratch (it stays in L1) and serves every token of the call.
+// Few tokens: weights are unpacked into registers and used at once. More tokens: one block of K of up to four panels is unpacked
+// into scratch (it stays in L1) and serves every token of the call.
 #pragma once
 
 #include <cstring>
@@ -12,8 +13,9 @@
 namespace q3e {
 namespace {
 
-inline constexpr uint32_t kDirectTokens = 4;          // up to here weights go straight from memory to the dot products
-inline constexpr size_t kPrefetchBytes = 12288;  // ahead in the stream of panels, whose end the hardware's prefetcher does not see coming
+inline constexpr uint32_t kDirectTokens = 4;  // up to here weights go straight from memory to the dot products
+inline constexpr size_t kPrefetchBytes =
+    12288;  // ahead in the stream of panels, whose end the hardware's prefetcher does not see coming
 
 // Unpack<S, kind>: the eight weight vectors (quads of k) of one run of 32 columns, and which dot product they take.
 template <class S, FormatKind kind>
@@ -101,7 +103,8 @@ void prefetch_ahead(const MatrixView& w, const uint8_t* panel, uint32_t k) {
 
 // Up to kDirectTokens tokens, one panel.
 template <class S, FormatKind kind, int NT>
-void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& a, uint32_t token, float* out, size_t out_stride) {
+void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& a, uint32_t token, float* out,
+                  size_t out_stride) {
   using U = Unpack<S, kind>;
   const uint32_t block = w.format->block, blocks = w.layout.blocks;
   const int8_t* quants = a.quants + size_t{token} * a.columns;
@@ -131,8 +134,7 @@ void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& 
 
 // sums[t][p][16] = exact products of one block of K: scratch [quads][stride] vectors with NT tokens.
 template <class S, bool is_signed, int NT, int NP>
-void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const int8_t* quants, size_t columns,
-                                         int32_t* sums) {
+void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const int8_t* quants, size_t columns, int32_t* sums) {
   typename S::I acc[NT][NP];
   for (int t = 0; t < NT; ++t)
     for (int p = 0; p < NP; ++p) acc[t][p] = S::izero();
@@ -158,7 +160,8 @@ void with_count(int n, Fn&& f) {
 }
 
 template <class S, FormatKind kind>
-void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Activations& a, float* out, size_t out_stride, uint8_t* scratch) {
+void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Activations& a, float* out, size_t out_stride,
+                 uint8_t* scratch) {
   const uint8_t* panels[kGemmPanels];
   for (uint32_t p = 0; p < count; ++p) panels[p] = w.data + (first + p) * w.layout.bytes;
   const uint32_t block = w.format->block;
@@ -239,24 +242,31 @@ void matmul_float(const MatrixView& w, uint32_t first, uint32_t last, const Acti
     with_count<S::kTilePanels>(np, [&]<int NP>() {
       for (uint32_t t = 0; t < a.tokens; t += S::kTileTokens) {
         const int nt = a.tokens - t < S::kTileTokens ? static_cast<int>(a.tokens - t) : S::kTileTokens;
-        with_count<S::kTileTokens>(nt, [&]<int NT>() {
-          float_tile<S, kind, NT, NP>(w, p, a, t, out + size_t{p - first} * kPanelRows, out_stride);
-        });
+        with_count<S::kTileTokens>(
+            nt, [&]<int NT>() { float_tile<S, kind, NT, NP>(w, p, a, t, out + size_t{p - first} * kPanelRows, out_stride); });
       }
     });
   }
 }
 
 template <class S>
-void matmul_simd(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride, uint8_t* scratch) {
+void matmul_simd(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
+                 uint8_t* scratch) {
   switch (w.format->kind) {
-    case FormatKind::f32: return matmul_float<S, FormatKind::f32>(w, first, last, a, out, out_stride);
-    case FormatKind::bf16: return matmul_float<S, FormatKind::bf16>(w, first, last, a, out, out_stride);
-    case FormatKind::q8: return matmul_quantized<S, FormatKind::q8>(w, first, last, a, out, out_stride, scratch);
-    case FormatKind::q4g: return matmul_quantized<S, FormatKind::q4g>(w, first, last, a, out, out_stride, scratch);
-    case FormatKind::q4a: return matmul_quantized<S, FormatKind::q4a>(w, first, last, a, out, out_stride, scratch);
-    case FormatKind::q4z: return matmul_quantized<S, FormatKind::q4z>(w, first, last, a, out, out_stride, scratch);
-    case FormatKind::vector: return;
+    case FormatKind::f32:
+      return matmul_float<S, FormatKind::f32>(w, first, last, a, out, out_stride);
+    case FormatKind::bf16:
+      return matmul_float<S, FormatKind::bf16>(w, first, last, a, out, out_stride);
+    case FormatKind::q8:
+      return matmul_quantized<S, FormatKind::q8>(w, first, last, a, out, out_stride, scratch);
+    case FormatKind::q4g:
+      return matmul_quantized<S, FormatKind::q4g>(w, first, last, a, out, out_stride, scratch);
+    case FormatKind::q4a:
+      return matmul_quantized<S, FormatKind::q4a>(w, first, last, a, out, out_stride, scratch);
+    case FormatKind::q4z:
+      return matmul_quantized<S, FormatKind::q4z>(w, first, last, a, out, out_stride, scratch);
+    case FormatKind::vector:
+      return;
   }
 }
 

@@ -11,8 +11,9 @@ namespace q3e {
 namespace {
 
 struct Avx512 {
-  using F = __m512;   // 16 float32
-  // 16 int32. Not __m512i, whose lanes are 64 bits: GCC 12 keeps a sum in both types at once across a loop and spills half of them.
+  using F = __m512;  // 16 float32
+  // 16 int32. Not __m512i, whose lanes are 64 bits: GCC 12 keeps a sum in both types at once across a loop and spills half of
+  // them.
   using I = __v16si;
   using W = __m512i;  // uint8 [16 rows][4 k]; signed weights are stored + 128
 

@@ -1,4 +1,4 @@
-"""The engine's edges: bad batches change nothing, files that shrink and forks do not kill, tiers and cores can be chosen."""
+"""The engine: bad batches change nothing, shrinking files and forks do not kill, tiers and cores can be chosen."""
 
 import os
 import subprocess
@@ -68,7 +68,16 @@ def test_bad_truncate(engine, length):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"context": 0}, {"context": 1 << 31}, {"sequences": 0}, {"sequences": 1 << 20}, {"threads": 10000}, {"kv": "int4"}, {"isa": "sse9"}, {"chunk": 1 << 30}],
+    [
+        {"context": 0},
+        {"context": 1 << 31},
+        {"sequences": 0},
+        {"sequences": 1 << 20},
+        {"threads": 10000},
+        {"kv": "int4"},
+        {"isa": "sse9"},
+        {"chunk": 1 << 30},
+    ],
     ids=str,
 )
 def test_bad_settings(file, settings):
@@ -80,7 +89,10 @@ def test_over_budget_names_what_fits(file):
     with pytest.raises(MemoryBudgetError, match=r"weights .*KV cache .*scratch .*program .*would fit") as caught:
         _core.Engine(file, context=1024, kv="f32", memory=8 << 20, program=1 << 20)
     suggestion = str(caught.value).rpartition("memory=")[2].removesuffix("MiB")
-    assert _core.plan(file, context=1024, kv="f32", memory=int(suggestion) << 20, program=1 << 20)["peak"] <= int(suggestion) << 20
+    assert (
+        _core.plan(file, context=1024, kv="f32", memory=int(suggestion) << 20, program=1 << 20)["peak"]
+        <= int(suggestion) << 20
+    )
 
 
 def test_suggested_context_fits(file):
@@ -90,7 +102,10 @@ def test_suggested_context_fits(file):
         _core.plan(file, context=1024, sequences=4, kv="f32", memory=budget, program=1 << 20, chunk=16)
     context = int(str(caught.value).partition("context=")[2].split(",")[0].split()[0])
     assert 0 < context < 1024
-    assert _core.plan(file, context=context, sequences=4, kv="f32", memory=budget, program=1 << 20, chunk=16)["peak"] <= budget
+    assert (
+        _core.plan(file, context=context, sequences=4, kv="f32", memory=budget, program=1 << 20, chunk=16)["peak"]
+        <= budget
+    )
 
 
 def test_file_that_shrinks(tiny_int4, tmp_path):
@@ -123,25 +138,36 @@ def test_fork(engine):
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
 
 
 def test_forced_tier():
     for tier in _core.isa_tiers():
-        assert python("from qwen3edge import _core; print(_core.selected_isa())", QWEN3EDGE_ISA=tier).stdout.strip() == tier
+        assert (
+            python("from qwen3edge import _core; print(_core.selected_isa())", QWEN3EDGE_ISA=tier).stdout.strip()
+            == tier
+        )
     refused = python("from qwen3edge import _core; _core.selected_isa()", QWEN3EDGE_ISA="sse9")
     assert "RequestError" in refused.stderr and "expected one of" in refused.stderr
 
 
 def test_cores_follow_the_affinity_mask():
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from qwen3edge import _core; print(_core.usable_cores())"
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from qwen3edge import _core; print(_core.usable_cores())"
+    )
     assert python(code).stdout.strip() == "1"
     assert 1 <= _core.usable_cores() <= len(os.sched_getaffinity(0))
 
 
 def test_import_is_light():
     """No torch, and fast enough for a command line: the best of five."""
-    code = "import time, sys; t = time.perf_counter(); import qwen3edge; print(time.perf_counter() - t, 'torch' in sys.modules)"
+    code = (
+        "import time, sys; t = time.perf_counter(); import qwen3edge; "
+        "print(time.perf_counter() - t, 'torch' in sys.modules)"
+    )
     results = [python(code).stdout.split() for _ in range(5)]
     assert all(loaded == "False" for _, loaded in results)
     assert min(float(seconds) for seconds, _ in results) < 0.15

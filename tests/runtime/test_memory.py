@@ -17,14 +17,17 @@ from qwen3edge import _core
 path, memory, context, kv = sys.argv[1:]
 model = qwen3edge.load(path, memory=memory, context=int(context), kv=kv, threads=2)
 session = model.session()
-answer = session.generate([i * 7 % 400 for i in range(model.plan.context - 9)], max_tokens=8, thinking=False, temperature=0)
+prompt = [i * 7 % 400 for i in range(model.plan.context - 9)]
+answer = session.generate(prompt, max_tokens=8, thinking=False, temperature=0)
 answer.read()
 print(json.dumps({"peak": _core.peak_resident_bytes(), "plan": model.plan.as_dict()}))
 """
 
 
 def fill(path: Path, memory: str, context: int, kv: str) -> dict:
-    result = subprocess.run([sys.executable, "-c", FILL, path, memory, str(context), kv], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", FILL, path, memory, str(context), kv], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -45,7 +48,9 @@ def shape_06b(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("memory", "context", "kv"), [("500MiB", 512, "int8"), ("600MiB", 1024, "bf16"), ("700MiB", 3072, "int8")])
+@pytest.mark.parametrize(
+    ("memory", "context", "kv"), [("500MiB", 512, "int8"), ("600MiB", 1024, "bf16"), ("700MiB", 3072, "int8")]
+)
 def test_06b_shape_plan_is_within_5_percent(shape_06b, memory, context, kv):
     result = fill(shape_06b, memory, context, kv)
     print(f"{memory}: peak {result['peak'] / 2**20:.1f} MiB, plan {result['plan']['peak'] / 2**20:.1f} MiB")

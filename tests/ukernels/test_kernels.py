@@ -117,7 +117,8 @@ def reference_attention(qkv, heads, kv_heads, frequencies, q_weight, k_weight, b
 
 @pytest.mark.parametrize(("kv", "tolerance"), [("f32", 1e-5), ("bf16", 2e-2), ("int8", 5e-2)])
 @pytest.mark.parametrize(
-    ("heads", "kv_heads", "d", "normed"), [(2, 2, 32, True), (4, 2, 128, True), (8, 1, 64, False), (14, 2, 64, False), (3, 3, 96, True)]
+    ("heads", "kv_heads", "d", "normed"),
+    [(2, 2, 32, True), (4, 2, 128, True), (8, 1, 64, False), (14, 2, 64, False), (3, 3, 96, True)],
 )
 def test_attention(kv, tolerance, heads, kv_heads, d, normed, seed):
     rng = np.random.default_rng(seed)
