@@ -10,5 +10,5 @@ step() { say "$@"; "$BIN/qwen3edge" "$@"; }
 step convert tests/data/tiny-qwen3 "$MODEL" --quant int4
 step plan "$MODEL" --context 1024
 step run "$MODEL" "What is 47 + 38?" --thinking
-step run "$MODEL" "What is 47 + 38?" --no-thinking
+step run "$MODEL" "Anna is 41 years old and lives in Berlin. Answer in JSON: name, age, city." --no-thinking
 step bench "$MODEL" --prompt 256 --generate 64

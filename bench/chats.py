@@ -1,0 +1,99 @@
+"""Held-out chats: their prompts as tokens, a model's greedy answers, and how many of them are right."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qwen3edge import Model, _core
+from qwen3edge.generation.prompt import Prompter
+from qwen3edge.generation.template import ChatTemplate
+from qwen3edge.generation.tokenizer import Tokenizer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+from tiny_mix import is_right
+
+MAX_ANSWER_TOKENS = 160
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A prompt with an answer after it."""
+
+    tokens: tuple[int, ...]
+    prompt_size: int  # tokens before the answer
+
+
+def read_records(path: Path) -> list[Record]:
+    """The lines of a heldout.jsonl; tests/data/tiny-qwen3/README.md says what they hold."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class Texts:
+    """Turns records into tokens with the tokenizer and the template of a `.q3e` file."""
+
+    def __init__(self, file: _core.ModelFile) -> None:
+        source = file.get("tokenizer.chat_template")
+        if not isinstance(source, str):
+            raise TypeError("tokenizer.chat_template is no string")
+        self.template = ChatTemplate(source)
+        self.tokenizer = Tokenizer.from_metadata(file)
+        self.prompter = Prompter(self.tokenizer, self.template)
+
+    def prompt(self, record: Record) -> tuple[int, ...]:
+        """As `Model.generate` makes it."""
+        return self.prompter.prompt(
+            record["messages"], thinking=record["enable_thinking"], tools=record.get("tools")
+        ).tokens
+
+    def expected(self, record: Record) -> Chat:
+        """The prompt with the expected answer, which must need no thoughts."""
+        if record["enable_thinking"]:
+            raise ValueError("held-out records have no thoughts")
+        answer: Record = {"role": "assistant", "content": record["expected"]}
+        if record["judge"] == "tool_call":
+            call = {"type": "function", "function": record["expected"]}
+            answer = {"role": "assistant", "content": "", "tool_calls": [call]}
+        elif record["judge"] == "json":
+            answer["content"] = json.dumps(record["expected"], ensure_ascii=False)
+        text = self.template.render([*record["messages"], answer], tools=record.get("tools"), generate=False)
+        tokens, prompt = tuple(self.tokenizer.encode_prompt(text)), self.prompt(record)
+        if tokens[: len(prompt)] != prompt:
+            raise ValueError(f"the chat does not begin with its prompt: {text!r}")
+        return Chat(tokens, len(prompt))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A model's greedy answers to some records, in their order."""
+
+    tokens: list[tuple[int, ...]]
+    right: list[bool]
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right ones."""
+        return sum(self.right) / len(self.right)
+
+
+def answer_greedily(model: Model, records: Sequence[Record]) -> Answers:
+    """One record after the other, through the API that users call."""
+    tokens, right = [], []
+    for record in records:
+        answer = model.generate(
+            record["messages"],
+            tools=record.get("tools"),
+            thinking=record["enable_thinking"],
+            max_tokens=MAX_ANSWER_TOKENS,
+            temperature=0,
+        )
+        answer.read()
+        tokens.append(tuple(answer.tokens))
+        right.append(is_right(record, answer.content))
+    return Answers(tokens, right)
