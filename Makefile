@@ -17,7 +17,7 @@ $(VENV)/.installed: $(BIN)/python $(CORE)
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.installed constraints.txt
-	$(BIN)/pip install --quiet -e '.[convert,test]' -c constraints.txt
+	$(BIN)/pip install --quiet --group test -c constraints.txt
 	touch $@
 
 $(VENV)/.lint: $(BIN)/python constraints.txt

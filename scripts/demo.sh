@@ -9,6 +9,8 @@ step() { say "$@"; "$BIN/qwen3edge" "$@"; }
 
 step convert tests/data/tiny-qwen3 "$MODEL" --quant int4
 step plan "$MODEL" --context 1024
-step run "$MODEL" "What is 47 + 38?" --thinking
+# On a terminal thoughts are dimmed; elsewhere only JSON shows them.
+[ -t 1 ] && THOUGHTS= || THOUGHTS=--json
+step run "$MODEL" "What is 47 + 38?" --thinking $THOUGHTS
 step run "$MODEL" "Anna is 41 years old and lives in Berlin. Answer in JSON: name, age, city." --no-thinking
 step bench "$MODEL" --prompt 256 --generate 64
