@@ -58,6 +58,10 @@ def _turn(session: Session, messages: list[dict[str, Any]], line: str, settings:
         messages.pop()
         print(f"qwen3edge: {error}", file=sys.stderr)
         return
+    except KeyboardInterrupt:  # before the answer began
+        messages.pop()
+        print()
+        return
     try:
         for piece in answer:
             screen.show(piece)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qwen3edge import _core
+
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
 
@@ -92,9 +94,10 @@ def test_run_measures_a_child() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks pass from parent to child on Linux only")
 def test_a_child_is_not_charged_for_memory_that_this_process_gave_back() -> None:
+    held = _core.resident_bytes()
     block = np.ones(50_000_000)  # 400 MB
     del block
-    assert peers.run(["/bin/true"]).peak_bytes < 400_000_000
+    assert peers.run(["/bin/true"]).peak_bytes < held + 200_000_000
 
 
 def test_run_names_what_failed() -> None:

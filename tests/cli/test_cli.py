@@ -229,8 +229,8 @@ def test_interrupt_stops_the_answer_and_not_the_chat(tiny_q3e):
     terminal = Terminal(tiny_q3e("int8"), "--no-thinking", "--temperature", "100", "--top-k", "0", "--top-p", "1")
     terminal.wait_for("> ")
     terminal.type("Go on for ever.\n")
-    terminal.wait_for("\n")
-    time.sleep(0.5)
+    terminal.wait_for("\n")  # the echo
+    terminal.wait_for(" ")  # the answer has begun; Ctrl-C also throws away what is not read yet
     terminal.type("\x03")
     terminal.wait_for("tok/s")
     terminal.wait_for("> ")

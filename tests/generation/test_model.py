@@ -22,7 +22,7 @@ SUM = [{"role": "user", "content": "What is 12 + 7?"}]
 
 @pytest.fixture(scope="module")
 def model(tiny_q3e):
-    with qwen3edge.load(tiny_q3e("int8"), memory="1GiB", context=512, threads=2, seed=1) as loaded:
+    with qwen3edge.load(tiny_q3e("int8"), memory="8GiB", context=512, threads=2, seed=1) as loaded:
         yield loaded
 
 
@@ -107,7 +107,7 @@ def test_closed_model(tiny_q3e):
 
 
 def test_plan_is_what_load_takes(tiny_q3e):
-    settings = {"context": 256, "threads": 1, "kv": "bf16", "sequences": 2, "chunk": 32, "memory": "1GiB"}
+    settings = {"context": 256, "threads": 1, "kv": "bf16", "sequences": 2, "chunk": 32, "memory": "8GiB"}
     plan = qwen3edge.plan(tiny_q3e("int4"), **settings)
     with qwen3edge.load(tiny_q3e("int4"), **settings) as model:
         loaded = model.plan
