@@ -68,10 +68,17 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::stop_workers() {
   stopping_.store(true);
-  epoch_.fetch_add(1);
-  epoch_.notify_all();
+  next_epoch();
   for (std::thread& t : threads_) t.join();
   threads_.clear();
+}
+
+void ThreadPool::next_epoch() {
+  {
+    const std::lock_guard lock(mutex_);
+    epoch_.fetch_add(1, std::memory_order_release);
+  }
+  woken_.notify_all();
 }
 
 void ThreadPool::start(Body body, void* argument) {
@@ -80,10 +87,7 @@ void ThreadPool::start(Body body, void* argument) {
   // A forked child has none of our threads: it works alone, with the same result.
   team_ = getpid() == owner_ ? size_ : 1;
   missing_.store(team_, std::memory_order_relaxed);
-  if (team_ > 1) {
-    epoch_.fetch_add(1, std::memory_order_release);
-    epoch_.notify_all();
-  }
+  if (team_ > 1) next_epoch();
   Worker self;
   self.pool_ = this;
   body(argument, self);
@@ -97,8 +101,10 @@ void ThreadPool::serve(int index) {
   for (uint32_t seen = 0;;) {
     // The next token usually comes within microseconds: spin a little before sleeping.
     for (int spins = 0; spins < kSpins && epoch_.load(std::memory_order_acquire) == seen; ++spins) relax();
-    epoch_.wait(seen, std::memory_order_acquire);
-    if (epoch_.load(std::memory_order_acquire) == seen) continue;
+    if (epoch_.load(std::memory_order_acquire) == seen) {
+      std::unique_lock lock(mutex_);
+      woken_.wait(lock, [&] { return epoch_.load(std::memory_order_acquire) != seen; });
+    }
     ++seen;
     if (stopping_.load()) return;
     body_(argument_, self);

@@ -4,7 +4,9 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -58,6 +60,7 @@ class ThreadPool {
   friend class Worker;
   using Body = void (*)(void*, Worker&);
   void start(Body body, void* argument);
+  void next_epoch();
   void stop_workers();
   void serve(int index);
 
@@ -67,6 +70,8 @@ class ThreadPool {
   void* argument_ = nullptr;
   std::vector<std::thread> threads_;
   alignas(64) std::atomic<uint32_t> epoch_{0};  // counts calls of run
+  std::mutex mutex_;                            // guards the sleep of workers that wait for an epoch
+  std::condition_variable woken_;
   std::atomic<bool> stopping_{false};
   struct alignas(64) Share {
     std::atomic<uint32_t> taken{0};

@@ -113,7 +113,7 @@ def test_plan_is_what_load_takes(tiny_q3e):
         loaded = model.plan
     assert (plan.weights, plan.kv_cache, plan.scratch) == (loaded.weights, loaded.kv_cache, loaded.scratch)
     assert (loaded.context, loaded.sequences, loaded.chunk, loaded.threads, loaded.kv) == (256, 2, 32, 1, "bf16")
-    assert loaded.budget == 1 << 30
+    assert loaded.budget == 8 << 30
     assert loaded.peak == loaded.weights + loaded.kv_cache + loaded.scratch + loaded.program
 
 
