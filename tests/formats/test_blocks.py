@@ -140,7 +140,9 @@ AT_MOST = {
 @pytest.mark.parametrize("name", AT_MOST)
 def test_error_against_rounding_to_the_largest(name, seed):
     rng = np.random.default_rng(seed)
-    for limit, w in zip(AT_MOST[name], (rng.standard_normal((64, 2048)), rng.standard_t(4, (64, 2048))), strict=True):
+    # Clipped, or now and then a single weight would decide the mean: a scale of q8 serves 256 weights, one of Q4_0 32.
+    tailed = np.clip(rng.standard_t(4, (64, 2048)), -12, 12)
+    for limit, w in zip(AT_MOST[name], (rng.standard_normal((64, 2048)), tailed), strict=True):
         w = (w * 0.02).astype(np.float32)  # noqa: PLW2901
         error = np.mean((_core.dequantize(name, _core.quantize(name, w), *w.shape) - w) ** 2)
         assert error <= limit * np.mean((q4_0(w) - w) ** 2)
