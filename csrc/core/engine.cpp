@@ -355,7 +355,7 @@ void Engine::attend(Worker& w, uint32_t layer) {
 // ---- buffers ----
 
 // Small items keep the threads level when each is a stream from memory; full ones serve a GEMM's register tiles.
-uint32_t Engine::panels_per_item(uint32_t tokens) const { return tokens <= 4 ? 2 : kGemmPanels; }
+uint32_t Engine::panels_per_item(uint32_t tokens) const { return tokens <= kStreamTokens ? 2 : kGemmPanels; }
 
 ActivationBuffers Engine::buffers(uint32_t block, uint32_t columns, uint32_t token) const {
   if (block == 0) return {at<float>(layout_.normed) + size_t{token} * columns, nullptr, nullptr, nullptr};

@@ -115,7 +115,7 @@ double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t c
                        scales.data() + size_t{t} * blocks, sums.data() + size_t{t} * blocks);
   const Buffer scratch(sizeof(WorkerScratch) * static_cast<size_t>(threads));
   ThreadPool pool(threads);
-  const uint32_t panels = padded / kPanelRows, step = tokens <= 4 ? 2 : kGemmPanels;
+  const uint32_t panels = padded / kPanelRows, step = tokens <= kStreamTokens ? 2 : kGemmPanels;
   const auto pass = [&](uint64_t m) {
     const MatrixView w{weights.data() + m * matrix_bytes, &format, rows, columns, panel_layout(format, columns)};
     pool.run([&](Worker& worker) {

@@ -43,8 +43,9 @@ struct ActivationBuffers {
   int32_t* sums = nullptr;
 };
 
-inline constexpr uint32_t kGemmPanels = 4;    // panels that a matmul call takes at most
-inline constexpr uint32_t kGemmTokens = 128;  // tokens that a matmul call takes at most
+inline constexpr uint32_t kGemmPanels = 4;     // panels that a matmul call takes at most
+inline constexpr uint32_t kStreamTokens = 16;  // up to here a matmul is mostly a stream from memory: better many small calls
+inline constexpr uint32_t kGemmTokens = 128;   // tokens that a matmul call takes at most
 inline constexpr size_t kMatmulScratchBytes = size_t{kGemmPanels} * kPanelRows * kSuperBlock;  // one unpacked block of K
 
 // out[t * out_stride + (panel - first) * 16 + r] = row r of the panel . token t, for panels [first, last), last - first <=

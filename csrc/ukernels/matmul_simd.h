@@ -5,7 +5,8 @@
 // into scratch (it stays in L1) and serves every token of the call.
 #pragma once
 
-#include <cstring>
+#include <array>
+#include <utility>
 
 #include "base/half.h"
 #include "ukernels/kernels.h"
@@ -13,11 +14,11 @@
 namespace q3e {
 namespace {
 
-inline constexpr uint32_t kDirectTokens = 4;  // up to here weights go straight from memory to the dot products
 inline constexpr size_t kPrefetchBytes =
     12288;  // ahead in the stream of panels, whose end the hardware's prefetcher does not see coming
 
-// Unpack<S, kind>: the eight weight vectors (quads of k) of one run of 32 columns, and which dot product they take.
+// Unpack<S, kind>: one run of 32 columns of a panel, eight weight vectors (quads of k) in four pairs, and which dot product they
+// take.
 template <class S, FormatKind kind>
 struct Unpack;
 
@@ -25,51 +26,52 @@ template <class S>
 struct Unpack<S, FormatKind::q8> {
   static constexpr bool kSigned = true;
   static constexpr int32_t kBias = S::kSignedBias;
-  template <class Use>
-  static void run(const MatrixView& w, const uint8_t* panel, uint32_t k, Use&& use) {
-    const uint8_t* quants = panel + w.layout.quants + size_t{k} * 16;
-    for (uint32_t i = 0; i < 8; ++i) use(i, S::load_signed(quants + i * 64));
+  Unpack(const MatrixView& w, const uint8_t* panel, uint32_t k) : quants(panel + w.layout.quants + size_t{k} * 16) {}
+  void pair(uint32_t i, typename S::W* v) const {
+    v[0] = S::load_signed(quants + i * 128);
+    v[1] = S::load_signed(quants + i * 128 + 64);
   }
+  const uint8_t* quants;
 };
 
 template <class S>
 struct UnpackNibbles {
   static constexpr bool kSigned = false;
-  template <class Use>
-  static void run(const MatrixView& w, const uint8_t* panel, uint32_t k, Use&& use) {
-    const uint8_t* quants = panel + w.layout.quants + size_t{k} * 8;
-    for (uint32_t i = 0; i < 4; ++i) {
-      const typename S::W pairs = S::load_w(quants + i * 64);
-      use(2 * i, S::low_nibbles(pairs));
-      use(2 * i + 1, S::high_nibbles(pairs));
-    }
+  UnpackNibbles(const MatrixView& w, const uint8_t* panel, uint32_t k) : quants(panel + w.layout.quants + size_t{k} * 8) {}
+  void pair(uint32_t i, typename S::W* v) const {
+    const typename S::W both = S::load_w(quants + i * 64);
+    v[0] = S::low_nibbles(both);
+    v[1] = S::high_nibbles(both);
   }
+  const uint8_t* quants;
 };
 template <class S>
 struct Unpack<S, FormatKind::q4g> : UnpackNibbles<S> {
   static constexpr int32_t kBias = 8;
+  using UnpackNibbles<S>::UnpackNibbles;
 };
 template <class S>
 struct Unpack<S, FormatKind::q4a> : UnpackNibbles<S> {
   static constexpr int32_t kBias = 0;
+  using UnpackNibbles<S>::UnpackNibbles;
 };
 
 template <class S>
-struct Unpack<S, FormatKind::q4z> {
+struct Unpack<S, FormatKind::q4z> : UnpackNibbles<S> {
   static constexpr bool kSigned = true;
   static constexpr int32_t kBias = S::kSignedBias;
-  template <class Use>
-  static void run(const MatrixView& w, const uint8_t* panel, uint32_t k, Use&& use) {
-    const uint32_t groups = kSuperBlock / w.format->group, b = k / kSuperBlock, g = k % kSuperBlock / w.format->group;
-    const auto group = S::load_group(panel + w.layout.sub_scale + size_t{b} * kPanelRows * groups / 2,
-                                     panel + w.layout.sub_offset + size_t{b} * kPanelRows * groups, groups, g);
-    const uint8_t* quants = panel + w.layout.quants + size_t{k} * 8;
-    for (uint32_t i = 0; i < 4; ++i) {
-      const typename S::W pairs = S::load_w(quants + i * 64);
-      use(2 * i, S::scale_nibbles(S::low_nibbles(pairs), group));
-      use(2 * i + 1, S::scale_nibbles(S::high_nibbles(pairs), group));
-    }
+  Unpack(const MatrixView& w, const uint8_t* panel, uint32_t k) : UnpackNibbles<S>(w, panel, k), group(load_group(w, panel, k)) {}
+  void pair(uint32_t i, typename S::W* v) const {
+    UnpackNibbles<S>::pair(i, v);
+    v[0] = S::scale_nibbles(v[0], group);
+    v[1] = S::scale_nibbles(v[1], group);
   }
+  static typename S::Group load_group(const MatrixView& w, const uint8_t* panel, uint32_t k) {
+    const uint32_t groups = kSuperBlock / w.format->group, b = k / kSuperBlock, g = k % kSuperBlock / w.format->group;
+    return S::load_group(panel + w.layout.sub_scale + size_t{b} * kPanelRows * groups / 2,
+                         panel + w.layout.sub_offset + size_t{b} * kPanelRows * groups, groups, g);
+  }
+  typename S::Group group;
 };
 
 template <class S, bool is_signed>
@@ -101,35 +103,53 @@ void prefetch_ahead(const MatrixView& w, const uint8_t* panel, uint32_t k) {
   for (size_t i = 0; i < run; i += 64) S::prefetch(ahead + i);
 }
 
-// Up to kDirectTokens tokens, one panel.
-template <class S, FormatKind kind, int NT>
-void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& a, uint32_t token, float* out,
-                  size_t out_stride) {
+// Up to S::kDirectTokens tokens and kDirectPanels panels. Two panels at once when tokens are many: then a token's quad is loaded
+// once for both, and loads no longer bound the loop.
+template <class S, FormatKind kind, int NT, int NP>
+void direct_panels(const MatrixView& w, const uint8_t* first, const Activations& a, float* out, size_t out_stride) {
   using U = Unpack<S, kind>;
+  constexpr bool kTwoChains = NT * NP <= 4;  // few dot products would wait for each other
   const uint32_t block = w.format->block, blocks = w.layout.blocks;
-  const int8_t* quants = a.quants + size_t{token} * a.columns;
-  typename S::F acc[NT];
-  for (int t = 0; t < NT; ++t) acc[t] = S::zero();
+  const uint8_t* panels[NP];
+  typename S::F acc[NP][NT];
+  for (int p = 0; p < NP; ++p) {
+    panels[p] = first + size_t(p) * w.layout.bytes;
+    for (int t = 0; t < NT; ++t) acc[p][t] = S::zero();
+  }
   for (uint32_t b = 0; b < blocks; ++b) {
     const uint32_t end = (b + 1) * block < w.columns ? (b + 1) * block : w.columns;
-    typename S::I even[NT], odd[NT];  // two chains, so that the dot products do not wait for each other
-    for (int t = 0; t < NT; ++t) even[t] = odd[t] = S::izero();
+    typename S::I even[NP][NT], odd[NP][NT];
+    for (int p = 0; p < NP; ++p)
+      for (int t = 0; t < NT; ++t) even[p][t] = odd[p][t] = S::izero();
     for (uint32_t k = b * block; k < end; k += kColumnUnit) {
-      prefetch_ahead<S>(w, panel, k);
-      U::run(w, panel, k, [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
-        for (int t = 0; t < NT; ++t) {
-          typename S::I& sum = quad % 2 ? odd[t] : even[t];
-          sum = dot<S, U::kSigned>(sum, v, quants + size_t(t) * a.columns + k + quad * 4);
-        }
-      });
+      for (int p = 0; p < NP; ++p) prefetch_ahead<S>(w, panels[p], k);
+      const auto runs = [&]<size_t... p>(std::index_sequence<p...>) {
+        return std::array<U, NP>{U(w, panels[p], k)...};
+      }(std::make_index_sequence<NP>());
+#pragma GCC unroll 4
+      for (uint32_t i = 0; i < 4; ++i) {
+        typename S::W v[NP][2];
+        for (int p = 0; p < NP; ++p) runs[p].pair(i, v[p]);
+        for (uint32_t j = 0; j < 2; ++j)
+          for (int t = 0; t < NT; ++t)
+            for (int p = 0; p < NP; ++p) {
+              typename S::I& sum = kTwoChains && j ? odd[p][t] : even[p][t];
+              sum = dot<S, U::kSigned>(sum, v[p][j], a.quants + size_t(t) * a.columns + k + i * 8 + j * 4);
+            }
+      }
     }
-    const typename S::F d = S::load_f16(panel + w.layout.scale + size_t{b} * 32), m = load_minimum<S, kind>(w, panel, b);
-    for (int t = 0; t < NT; ++t) {
-      const size_t at = size_t{token + t} * blocks + b;
-      acc[t] = finish_block<S, kind>(acc[t], S::iadd(even[t], odd[t]), d, m, a.scales[at], a.sums[at]);
+    for (int p = 0; p < NP; ++p) {
+      const typename S::F d = S::load_f16(panels[p] + w.layout.scale + size_t{b} * 32);
+      const typename S::F m = load_minimum<S, kind>(w, panels[p], b);
+      for (int t = 0; t < NT; ++t) {
+        const size_t at = size_t(t) * blocks + b;
+        const typename S::I isum = kTwoChains ? S::iadd(even[p][t], odd[p][t]) : even[p][t];
+        acc[p][t] = finish_block<S, kind>(acc[p][t], isum, d, m, a.scales[at], a.sums[at]);
+      }
     }
   }
-  for (int t = 0; t < NT; ++t) S::store(out + size_t{token + t} * out_stride, acc[t]);
+  for (int p = 0; p < NP; ++p)
+    for (int t = 0; t < NT; ++t) S::store(out + size_t(t) * out_stride + p * kPanelRows, acc[p][t]);
 }
 
 // sums[t][p][16] = exact products of one block of K: scratch [quads][stride] vectors with NT tokens.
@@ -169,10 +189,16 @@ void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Acti
   for (uint32_t b = 0; b < w.layout.blocks; ++b) {
     const uint32_t begin = b * block, end = begin + block < w.columns ? begin + block : w.columns;
     for (uint32_t p = 0; p < count; ++p)
-      for (uint32_t k = begin; k < end; k += kColumnUnit)
-        Unpack<S, kind>::run(w, panels[p], k, [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
-          S::store_w(scratch + ((size_t{k - begin} / 4 + quad) * count + p) * 64, v);
-        });
+      for (uint32_t k = begin; k < end; k += kColumnUnit) {
+        const Unpack<S, kind> run(w, panels[p], k);
+        for (uint32_t i = 0; i < 4; ++i) {
+          typename S::W v[2];
+          run.pair(i, v);
+          uint8_t* to = scratch + ((size_t{k - begin} / 4 + i * 2) * count + p) * 64;
+          S::store_w(to, v[0]);
+          S::store_w(to + size_t{count} * 64, v[1]);
+        }
+      }
     for (uint32_t p = 0; p < count; p += S::kTilePanels) {
       const uint32_t np = count - p < S::kTilePanels ? count - p : S::kTilePanels;
       for (uint32_t t = 0; t < a.tokens; t += S::kTileTokens) {
@@ -198,17 +224,35 @@ void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Acti
   }
 }
 
+// Tokens [first, first + count) of quantized activations.
+Activations tokens_of(const Activations& a, uint32_t first, uint32_t count) {
+  const size_t blocks = size_t{first} * a.blocks();
+  return {count, a.columns, a.block, nullptr, a.quants + size_t{first} * a.columns, a.scales + blocks, a.sums + blocks};
+}
+
 template <class S, FormatKind kind>
 void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
                       uint8_t* scratch) {
-  if (a.tokens > kDirectTokens) {
+  if (a.tokens > S::kDirectMost) {
     gemm_panels<S, kind>(w, first, last - first, a, out, out_stride, scratch);
     return;
   }
-  with_count<kDirectTokens>(static_cast<int>(a.tokens), [&]<int NT>() {
-    for (uint32_t p = first; p < last; ++p)
-      direct_panel<S, kind, NT>(w, w.data + p * w.layout.bytes, a, 0, out + (p - first) * kPanelRows, out_stride);
-  });
+  const uint32_t parts = (a.tokens + S::kDirectTokens - 1) / S::kDirectTokens;
+  for (uint32_t part = 0; part < parts; ++part) {
+    const uint32_t token = a.tokens * part / parts, count = a.tokens * (part + 1) / parts - token;
+    const Activations few = tokens_of(a, token, count);
+    with_count<S::kDirectTokens>(static_cast<int>(count), [&]<int NT>() {
+      uint32_t p = first;
+      const auto step = [&]<int NP>() {
+        direct_panels<S, kind, NT, NP>(w, w.data + p * w.layout.bytes, few, out + token * out_stride + (p - first) * kPanelRows,
+                                       out_stride);
+        p += NP;
+      };
+      if constexpr (S::kTwoPanels && (NT < 3 || NT > 4))
+        while (p + 2 <= last) step.template operator()<2>();
+      while (p < last) step.template operator()<1>();
+    });
+  }
 }
 
 // Unquantized weights: one fma chain over ascending k for each row and token.

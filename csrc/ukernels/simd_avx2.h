@@ -20,6 +20,9 @@ struct Avx2 {
     __m256i lo, hi;  // int8 or uint8 [16 rows][4 k]
   };
 
+  // A matmul of up to kDirectMost tokens takes weights straight from memory to the dot products, for kDirectTokens at a time.
+  static constexpr uint32_t kDirectTokens = 4, kDirectMost = 4;
+  static constexpr bool kTwoPanels = false;  // registers allow two panels at once
   static constexpr int kTileTokens = 3, kTilePanels = 1;
   static constexpr int kTileRows = 2, kTileVectors = 2;
   static constexpr int32_t kSignedBias = 0;

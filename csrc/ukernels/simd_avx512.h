@@ -18,6 +18,9 @@ struct Avx512 {
   using W = __m512i;  // uint8 [16 rows][4 k]; signed weights are stored + 128
 
   // Register tiles: tokens x panels of a matmul, rows x vectors of attention.
+  // A matmul of up to kDirectMost tokens takes weights straight from memory to the dot products, for kDirectTokens at a time.
+  static constexpr uint32_t kDirectTokens = 8, kDirectMost = 16;
+  static constexpr bool kTwoPanels = true;  // registers allow two panels at once
   static constexpr int kTileTokens = 6, kTilePanels = 4;
   static constexpr int kTileRows = 6, kTileVectors = 4;
   static constexpr int32_t kSignedBias = 128;  // what a signed W carries on every weight
