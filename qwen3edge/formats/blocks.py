@@ -175,7 +175,7 @@ def codes_of(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> NDArray[np.in
 
 def _codes_of_q6z(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> NDArray[np.int32]:
     q6 = stored["q6"].astype(np.int32)  # [panels, columns / 16, 3, 16, 4]
-    fourth = sum(q6[:, :, i] >> 6 << 2 * i for i in range(3))
+    fourth = q6[:, :, 0] >> 6 | q6[:, :, 1] >> 6 << 2 | q6[:, :, 2] >> 6 << 4
     q = np.concatenate([q6 & 63, fourth[:, :, None]], axis=2)  # [panels, columns / 16, 4, 16, 4]
     q = q.transpose(0, 1, 2, 4, 3).reshape(len(q6), -1, PANEL_ROWS)
     sc = stored["sc"].astype(np.int32).transpose(0, 1, 2, 4, 3)  # [panels, blocks, groups / 4, 4, 16]
