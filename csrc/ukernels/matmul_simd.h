@@ -78,7 +78,7 @@ struct Unpack<S, FormatKind::q6z> {
   static constexpr int32_t kBias = S::kSignedBias;
   template <class Use>
   static void run(const MatrixView& w, const uint8_t* panel, uint32_t k, Use&& use) {
-    const auto group = S::load_group_q6(panel + w.layout.sub_scale + size_t{k / 128} * 64, k / 32 % 4);
+    const auto group = S::template load_group_q6<S::kSignedBias>(panel + w.layout.sub_scale + size_t{k / 128} * 64, k / 32 % 4);
     const uint8_t* quants = panel + w.layout.quants + size_t{k} * 12;
     for (uint32_t i = 0; i < 8; i += 4, quants += 192) {
       const typename S::W a = S::load_w(quants), b = S::load_w(quants + 64), c = S::load_w(quants + 128);

@@ -160,6 +160,7 @@ struct Avx2 {
     };
     return {pairs(a.lo, b.lo, c.lo), pairs(a.hi, b.hi, c.hi)};
   }
+  template <int32_t bias>
   static Group load_group_q6(const uint8_t* bytes, uint32_t g) {
     const __m256i select =
         _mm256_add_epi32(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
@@ -171,7 +172,7 @@ struct Avx2 {
       v = _mm256_shuffle_epi8(v, select);
       const __m256i less = _mm256_and_si256(v, three), c = _mm256_and_si256(_mm256_srli_epi16(v, 2), mask);
       scale = _mm256_add_epi16(less, one);
-      offset = _mm256_xor_si256(_mm256_mullo_epi16(c, _mm256_sub_epi16(three, less)), _mm256_set1_epi8(-128));
+      offset = _mm256_add_epi8(_mm256_mullo_epi16(c, _mm256_sub_epi16(three, less)), _mm256_set1_epi8(bias - 128));
     };
     spread(sc.lo, group.scale.lo, group.offset.lo);
     spread(sc.hi, group.scale.hi, group.offset.hi);
