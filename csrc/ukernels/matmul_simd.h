@@ -229,6 +229,13 @@ void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const 
   });
 }
 
+// A vocabulary may have a better one (six_bits_avx2.h).
+template <class S>
+void matmul_q6z(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
+                uint8_t* scratch) {
+  matmul_quantized<S, FormatKind::q6z>(w, first, last, a, out, out_stride, scratch);
+}
+
 // Unquantized weights: one fma chain over ascending k for each row and token.
 template <class S, FormatKind kind, int NT, int NP>
 void float_tile(const MatrixView& w, uint32_t first, const Activations& a, uint32_t token, float* out, size_t out_stride) {
@@ -284,7 +291,7 @@ void matmul_simd(const MatrixView& w, uint32_t first, uint32_t last, const Activ
     case FormatKind::q4z:
       return matmul_quantized<S, FormatKind::q4z>(w, first, last, a, out, out_stride, scratch);
     case FormatKind::q6z:
-      return matmul_quantized<S, FormatKind::q6z>(w, first, last, a, out, out_stride, scratch);
+      return matmul_q6z<S>(w, first, last, a, out, out_stride, scratch);
     case FormatKind::vector:
       return;
   }
