@@ -60,7 +60,7 @@ def bench(arguments: argparse.Namespace) -> Report:
     report, isas = begin(f"Matrix products, {threads} threads", arguments, threads)
     assert report.limits is not None
     read = report.limits.read_bytes_per_second[threads]
-    for size, name in itertools.product(arguments.size or ["0.6B"], arguments.format or ["q4z32", "q8"]):
+    for size, name in itertools.product(arguments.size or ["0.6B"], arguments.format or ["q4z32", "q6z32", "q8"]):
         for (matrix, (rows, columns)), tokens in itertools.product(
             SIZES[size].matrices().items(), arguments.tokens or [1, 8, 32, 512]
         ):
@@ -99,7 +99,7 @@ def bench(arguments: argparse.Namespace) -> Report:
 if __name__ == "__main__":
     options = operation_parser(__doc__ or "")
     options.add_argument("--size", action="append", choices=list(SIZES), help="default: 0.6B; may be repeated")
-    options.add_argument("--format", action="append", help="default: q4z32 and q8; may be repeated")
+    options.add_argument("--format", action="append", help="default: q4z32, q6z32 and q8; may be repeated")
     options.add_argument("--tokens", action="append", type=int, help="default: 1, 8, 32, 512; may be repeated")
     options.add_argument("--threads", type=int, default=0, help="default: as many as this process may use")
     options.add_argument("--cached", action="store_true", help="one matrix again and again")

@@ -4,8 +4,8 @@ python bench/quality.py tests/data/tiny-qwen3 --markdown docs/quality.md
 
 The texts are held-out prompts, each with the greedy answer of the unquantized model. Divergences are in nats a token:
 of all tokens, and of the answers alone. A model that has mastered its tasks is so sure of its answers that only the
-rest tells formats apart. --format takes a recipe, a block format for all matrices, or LAYERS+HEAD such as q4z32+q8: the
-first for the layers, the second for embedding and head. Repeating --format leaves out all others.
+rest tells formats apart. --format takes a recipe, a block format for all matrices, or LAYERS+HEAD such as q4z32+q6z32:
+the first for the layers, the second for embedding and head. Repeating --format leaves out all others.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from qwen3edge.convert import RECIPES, Recipe, Rule, convert
 from qwen3edge.convert.names import EMBEDDING, HEAD
 
 FOUR_BITS = ["q4z32", "q4z64", "q4g32", "q4g64", "q4g128", "q4a32", "q4a64", "q4a128"]
-DEFAULT_FORMATS = ["q8g32", "int8", *FOUR_BITS, *(f"{name}+q8" for name in FOUR_BITS)]
+DEFAULT_FORMATS = ["q8g32", "int8", "q6z32", *FOUR_BITS, "q4z32+q8", *(f"{name}+q6z32" for name in FOUR_BITS)]
 TEXT_STEP = 3  # one record of so many; odd, as records think in turn
 BEGIN, END = "<!-- quality: begin -->", "<!-- quality: end -->"
 KINDS = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
@@ -270,7 +270,7 @@ def sections(result: Mapping[str, Any]) -> list[tuple[str, list[dict[str, Cell]]
     mixed = [row for row in result["formats"] if "+" in row["format"]]
     found = [
         ("One format for all matrices", format_rows([row for row in result["formats"] if row not in mixed])),
-        ("Layers in 4 bits, embedding and head in q8", format_rows(mixed)),
+        ("Layers in 4 bits, embedding and head in more", format_rows(mixed)),
         ("Activations and KV cache alone", part_rows(result)),
         ("Weights of one kind alone", kind_rows(result)),
         ("Speed of a matrix product, as a multiple of q4g32's", result["speed"]),
@@ -316,7 +316,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         study = Study(arguments.model, arguments.texts or arguments.model / "heldout.jsonl", Path(work))
         result = measure(study, arguments.format or DEFAULT_FORMATS, arguments.kinds)
-    result["speed"] = measure_speed(["q8", "q8g32", *FOUR_BITS], arguments.threads)
+    result["speed"] = measure_speed(["q8", "q8g32", "q6z32", *FOUR_BITS], arguments.threads)
     result["machine"] = vars(describe_machine())
     if arguments.markdown is not None:
         write_markdown(arguments.markdown, result)

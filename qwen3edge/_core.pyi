@@ -10,7 +10,7 @@ MetadataValue = bool | int | float | str | list[bool] | list[int] | list[float] 
 
 class TensorInfo(TypedDict):
     name: str
-    format: str  # block format: "f32", "bf16", "q8", "q8g32", "q4z32", ...
+    format: str  # block format: "f32", "bf16", "q8", "q8g32", "q4z32", "q6z32", ...
     rows: int
     columns: int
     offset: int  # bytes from the start of the file, a multiple of 64

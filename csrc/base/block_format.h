@@ -8,17 +8,17 @@
 namespace q3e {
 
 inline constexpr uint32_t kPanelRows = 16;
-inline constexpr uint32_t kSuperBlock = 256;  // values of K under one scale of q8 and q4z
+inline constexpr uint32_t kSuperBlock = 256;  // values of K under one scale of q8, q4z and q6z
 inline constexpr uint32_t kColumnUnit = 32;   // K is a multiple of it
 inline constexpr size_t kPlaneAlignment = 64;
 
-enum class FormatKind : uint8_t { vector, f32, bf16, q8, q4g, q4a, q4z };
+enum class FormatKind : uint8_t { vector, f32, bf16, q8, q4g, q4a, q4z, q6z };
 
 struct BlockFormat {
   const char* name;
   FormatKind kind;
   uint16_t block;  // values of K that share one float scale, and the activations' block; 0 when unquantized
-  uint16_t group;  // values of K that share the finest scale: the sub-groups of q4z, else as block
+  uint16_t group;  // values of K that share the finest scale: the sub-groups of q4z and q6z, else as block
 };
 
 inline constexpr BlockFormat kBlockFormats[] = {
@@ -26,7 +26,7 @@ inline constexpr BlockFormat kBlockFormats[] = {
     {"q8", FormatKind::q8, 256, 256},     {"q8g32", FormatKind::q8, 32, 32},     {"q4g32", FormatKind::q4g, 32, 32},
     {"q4g64", FormatKind::q4g, 64, 64},   {"q4g128", FormatKind::q4g, 128, 128}, {"q4a32", FormatKind::q4a, 32, 32},
     {"q4a64", FormatKind::q4a, 64, 64},   {"q4a128", FormatKind::q4a, 128, 128}, {"q4z32", FormatKind::q4z, 256, 32},
-    {"q4z64", FormatKind::q4z, 256, 64},
+    {"q4z64", FormatKind::q4z, 256, 64},  {"q6z32", FormatKind::q6z, 256, 32},
 };
 
 // Null for an unknown name.
@@ -41,9 +41,9 @@ struct PanelLayout {
   uint32_t blocks;    // of K under a float scale each, the last may be short
   size_t scale;       // d: float16 [blocks][16]
   size_t minimum;     // m: float16 [blocks][16]                  (q4a)
-  size_t sub_scale;   // s: uint32 or uint16 [blocks][16]         (q4z)
+  size_t sub_scale;   // s: uint32 or uint16 [blocks][16]         (q4z), sc: uint8 [blocks][2][16][4] (q6z)
   size_t sub_offset;  // z: int8 [blocks][256 / group / 4][16][4] (q4z)
-  size_t quants;      // w, w8 or q4
+  size_t quants;      // w, w8, q4 or q6
   size_t bytes;       // of the whole panel
 };
 
@@ -66,6 +66,7 @@ static inline PanelLayout panel_layout(const BlockFormat& f, uint32_t columns) {
   if (f.kind == FormatKind::q4a) at += align_plane(size_t{p.blocks} * kPanelRows * 2);
   p.sub_scale = at;
   if (f.kind == FormatKind::q4z) at += align_plane(size_t{p.blocks} * kPanelRows * (f.group == 32 ? 4 : 2));
+  if (f.kind == FormatKind::q6z) at += align_plane(size_t{p.blocks} * kPanelRows * (kSuperBlock / f.group));
   p.sub_offset = at;
   if (f.kind == FormatKind::q4z) at += align_plane(size_t{p.blocks} * kPanelRows * (kSuperBlock / f.group));
   p.quants = at;
@@ -80,6 +81,9 @@ static inline PanelLayout panel_layout(const BlockFormat& f, uint32_t columns) {
       break;
     case FormatKind::q8:
       at += k * kPanelRows;
+      break;
+    case FormatKind::q6z:
+      at += k * kPanelRows / 4 * 3;
       break;
     default:
       at += k * kPanelRows / 2;

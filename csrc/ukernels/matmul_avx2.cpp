@@ -1,6 +1,7 @@
 #include "ukernels/kernel_tiers.h"
 #include "ukernels/matmul_simd.h"
 #include "ukernels/simd_avx2.h"
+#include "ukernels/six_bits_avx2.h"
 
 namespace q3e {
 

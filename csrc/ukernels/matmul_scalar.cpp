@@ -11,10 +11,18 @@ uint16_t load_u16(const uint8_t* plane, size_t i) {
   return v;
 }
 
-// The integer weight of row r at column k: w8, q - 8, q, or s * q + z.
+// The integer weight of row r at column k: w8, q - 8, q, s * q + z, or s * q + (4 - s) * c - 128.
 int32_t integer_weight(const MatrixView& w, const uint8_t* panel, uint32_t r, uint32_t k) {
   const uint8_t* quants = panel + w.layout.quants;
   if (w.format->kind == FormatKind::q8) return static_cast<int8_t>(quants[size_t{k / 4} * 64 + r * 4 + k % 4]);
+  if (w.format->kind == FormatKind::q6z) {
+    const uint8_t* q6 = quants + size_t{k / 16} * 192 + r * 4 + k % 4;
+    const uint32_t quad = k % 16 / 4;
+    const int32_t q = quad < 3 ? q6[quad * 64] & 63 : q6[0] >> 6 | q6[64] >> 6 << 2 | q6[128] >> 6 << 4;
+    const uint8_t sc = panel[w.layout.sub_scale + size_t{k / 128} * 64 + r * 4 + k / 32 % 4];
+    const int32_t s = (sc & 3) + 1;
+    return s * q + (4 - s) * (sc >> 2) - 128;
+  }
   const uint8_t pair = quants[size_t{k / 8} * 64 + r * 4 + k % 4];
   const int32_t q = k % 8 < 4 ? pair & 15 : pair >> 4;
   if (w.format->kind == FormatKind::q4g) return q - 8;

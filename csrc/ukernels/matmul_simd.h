@@ -74,6 +74,24 @@ struct Unpack<S, FormatKind::q4z> : UnpackNibbles<S> {
   typename S::Group group;
 };
 
+template <class S>
+struct Unpack<S, FormatKind::q6z> {
+  static constexpr bool kSigned = true;
+  static constexpr int32_t kBias = S::kSignedBias;
+  template <class Use>
+  static void run(const MatrixView& w, const uint8_t* panel, uint32_t k, Use&& use) {
+    const auto group = S::template load_group_q6<S::kSignedBias>(panel + w.layout.sub_scale + size_t{k / 128} * 64, k / 32 % 4);
+    const uint8_t* quants = panel + w.layout.quants + size_t{k} * 12;
+    for (uint32_t i = 0; i < 8; i += 4, quants += 192) {
+      const typename S::W a = S::load_w(quants), b = S::load_w(quants + 64), c = S::load_w(quants + 128);
+      use(i, S::scale_nibbles(S::low_six(a), group));
+      use(i + 1, S::scale_nibbles(S::low_six(b), group));
+      use(i + 2, S::scale_nibbles(S::low_six(c), group));
+      use(i + 3, S::scale_nibbles(S::high_pairs(a, b, c), group));
+    }
+  }
+};
+
 template <class S, bool is_signed>
 typename S::I dot(typename S::I acc, typename S::W w, const int8_t* a) {
   if constexpr (is_signed) return S::dot_signed(acc, w, a);
@@ -255,6 +273,13 @@ void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const 
   }
 }
 
+// A vocabulary may have a better one (six_bits_avx2.h).
+template <class S>
+void matmul_q6z(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
+                uint8_t* scratch) {
+  matmul_quantized<S, FormatKind::q6z>(w, first, last, a, out, out_stride, scratch);
+}
+
 // Unquantized weights: one fma chain over ascending k for each row and token.
 template <class S, FormatKind kind, int NT, int NP>
 void float_tile(const MatrixView& w, uint32_t first, const Activations& a, uint32_t token, float* out, size_t out_stride) {
@@ -309,6 +334,8 @@ void matmul_simd(const MatrixView& w, uint32_t first, uint32_t last, const Activ
       return matmul_quantized<S, FormatKind::q4a>(w, first, last, a, out, out_stride, scratch);
     case FormatKind::q4z:
       return matmul_quantized<S, FormatKind::q4z>(w, first, last, a, out, out_stride, scratch);
+    case FormatKind::q6z:
+      return matmul_q6z<S>(w, first, last, a, out, out_stride, scratch);
     case FormatKind::vector:
       return;
   }

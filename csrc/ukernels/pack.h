@@ -44,6 +44,7 @@ static inline float pack_limit(FormatKind kind) {
     case FormatKind::q4a:
       return 32000.0f;
     case FormatKind::q4z:
+    case FormatKind::q6z:
       return 100.0f * 65000.0f;
     case FormatKind::bf16:
       return 3.3895313892515355e38f;  // the largest bfloat16

@@ -151,6 +151,37 @@ struct Avx2 {
             _mm256_add_epi8(_mm256_mullo_epi16(q.hi, g.scale.hi), g.offset.hi)};
   }
 
+  static W low_six(W w) {
+    const __m256i mask = _mm256_set1_epi8(63);
+    return {_mm256_and_si256(w.lo, mask), _mm256_and_si256(w.hi, mask)};
+  }
+  static W high_pairs(W a, W b, W c) {
+    const __m256i mask = _mm256_set1_epi8(-64);
+    const auto pairs = [&](__m256i x, __m256i y, __m256i z) {
+      const __m256i low = _mm256_srli_epi16(_mm256_and_si256(x, mask), 6), mid = _mm256_srli_epi16(_mm256_and_si256(y, mask), 4);
+      return _mm256_or_si256(_mm256_or_si256(low, mid), _mm256_srli_epi16(_mm256_and_si256(z, mask), 2));
+    };
+    return {pairs(a.lo, b.lo, c.lo), pairs(a.hi, b.hi, c.hi)};
+  }
+  template <int32_t bias>
+  static Group load_group_q6(const uint8_t* bytes, uint32_t g) {
+    const __m256i select =
+        _mm256_add_epi32(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
+                         _mm256_set1_epi32(static_cast<int>(0x01010101u * g)));
+    const W sc = load_w(bytes);
+    const __m256i three = _mm256_set1_epi16(3), one = _mm256_set1_epi16(1), mask = _mm256_set1_epi8(63);
+    Group group;
+    const auto spread = [&](__m256i v, __m256i& scale, __m256i& offset) {
+      v = _mm256_shuffle_epi8(v, select);
+      const __m256i less = _mm256_and_si256(v, three), c = _mm256_and_si256(_mm256_srli_epi16(v, 2), mask);
+      scale = _mm256_add_epi16(less, one);
+      offset = _mm256_add_epi8(_mm256_mullo_epi16(c, _mm256_sub_epi16(three, less)), _mm256_set1_epi8(bias - 128));
+    };
+    spread(sc.lo, group.scale.lo, group.offset.lo);
+    spread(sc.hi, group.scale.hi, group.offset.hi);
+    return group;
+  }
+
   static __m256i broadcast(const int8_t* a) {
     int32_t quad;
     __builtin_memcpy(&quad, a, 4);

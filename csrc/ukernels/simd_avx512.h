@@ -103,6 +103,25 @@ struct Avx512 {
   }
   static W scale_nibbles(W q, const Group& g) { return _mm512_add_epi8(_mm512_mullo_epi16(q, g.scale), g.offset); }
 
+  // q6z: the low six bits of each byte, and what the two bits above them in three vectors make together.
+  static W low_six(W w) { return _mm512_and_si512(w, _mm512_set1_epi8(63)); }
+  static W high_pairs(W a, W b, W c) {
+    constexpr int kSelect = 0xca;  // first ? second : third, bit by bit: what shifts bring in from the next byte falls away
+    const __m512i bc = _mm512_ternarylogic_epi32(_mm512_set1_epi8(-64), c, _mm512_srli_epi16(b, 2), kSelect);
+    const __m512i abc = _mm512_ternarylogic_epi32(_mm512_set1_epi8(-16), bc, _mm512_srli_epi16(a, 4), kSelect);
+    return low_six(_mm512_srli_epi16(abc, 2));
+  }
+  // Group g, in 0..3, of a vector of s - 1 + 4 c; the offset is (4 - s) c - 128 + bias.
+  template <int32_t bias>
+  static Group load_group_q6(const uint8_t* bytes, uint32_t g) {
+    const __m512i select = _mm512_add_epi32(_mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0),
+                                            _mm512_set1_epi32(static_cast<int>(0x01010101u * g)));
+    const __m512i sc = _mm512_shuffle_epi8(load_w(bytes), select);
+    const __m512i less = _mm512_and_si512(sc, _mm512_set1_epi16(3)), c = low_six(_mm512_srli_epi16(sc, 2));
+    const __m512i centre = _mm512_mullo_epi16(c, _mm512_sub_epi16(_mm512_set1_epi16(3), less));
+    return {_mm512_add_epi16(less, _mm512_set1_epi16(1)), _mm512_add_epi8(centre, _mm512_set1_epi8(bias - 128))};
+  }
+
   // acc += sum over 4 k of w * a, a being four int8 of one token.
   static I dot_signed(I acc, W w, const int8_t* a) { return dot_nibbles(acc, w, a); }
   static I dot_nibbles(I acc, W w, const int8_t* a) {

@@ -41,6 +41,20 @@ struct RowReader {
     return load<int8_t>(at.sub_offset + (quad * kPanelRows + row) * 4 + in_block % 4);
   }
 
+  // q of q6z: three quads of k in the low six bits, the fourth in the two bits above each of the three.
+  int q6(uint32_t k) const {
+    const uint8_t* bytes = panel + at.quants + size_t{k / 16} * 192 + row * 4 + k % 4;
+    const uint32_t quad = k % 16 / 4;
+    return quad < 3 ? bytes[quad * 64] & 63 : bytes[0] >> 6 | bytes[64] >> 6 << 2 | bytes[128] >> 6 << 4;
+  }
+  // The code of q6z: always in int8, as s and 4 - s share a weight of 4.
+  int code6(uint32_t k) const {
+    const uint32_t group = k / format.group;
+    const uint8_t sc = panel[at.sub_scale + (size_t{group / 4} * kPanelRows + row) * 4 + group % 4];
+    const int s = (sc & 3) + 1;
+    return s * q6(k) + (4 - s) * (sc >> 2) - 128;
+  }
+
   float value(uint32_t k) const {
     switch (format.kind) {
       case FormatKind::vector:
@@ -58,6 +72,8 @@ struct RowReader {
       case FormatKind::q4z:
         return half(at.scale, k / format.block) *
                static_cast<float>(sub_scale(k / format.group) * q4(k) + sub_offset(k / format.group));
+      case FormatKind::q6z:
+        return half(at.scale, k / format.block) * static_cast<float>(code6(k));
     }
     return 0;
   }

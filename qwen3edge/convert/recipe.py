@@ -75,9 +75,9 @@ def _uniform(name: str, block_format: str) -> Recipe:
     return Recipe(name, (Rule("*", block_format),))
 
 
-# Embedding and head keep 8 bits: they are most sensitive, and small models lose most (docs/quality.md).
+# Embedding and head keep 6 bits: they are most sensitive, and small models lose most (docs/quality.md).
 RECIPES = {
-    "int4": Recipe("int4", (Rule("token_embd.weight", "q8"), Rule("output.weight", "q8"), Rule("*", "q4z32"))),
+    "int4": Recipe("int4", (Rule("token_embd.weight", "q6z32"), Rule("output.weight", "q6z32"), Rule("*", "q4z32"))),
     "int8": _uniform("int8", "q8"),
     **{name: _uniform(name, name) for name in BLOCK_FORMATS},
 }
@@ -94,5 +94,5 @@ def find_recipe(quant: str | Recipe) -> Recipe:
 
 
 def _holds(block_format: str, columns: int) -> bool:
-    """q8 takes any number of columns (its last block may be short), and so does q4z but for its group."""
+    """q8 takes any number of columns (its last block may be short), and so do q4z and q6z but for their group."""
     return block_format.startswith("q8") or columns % _GROUPS[block_format] == 0

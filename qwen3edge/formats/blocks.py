@@ -30,7 +30,7 @@ class BlockFormat:
     """One entry of kBlockFormats in csrc/base/block_format.h."""
 
     name: str
-    kind: str  # vector, f32, bf16, q8, q4g, q4a, q4z
+    kind: str  # vector, f32, bf16, q8, q4g, q4a, q4z, q6z
     block: int  # values of K under one float scale; 0 when unquantized
     group: int  # values of K under the finest scale
 
@@ -46,6 +46,7 @@ BLOCK_FORMATS = {
         *(BlockFormat(f"q4g{g}", "q4g", g, g) for g in (32, 64, 128)),
         *(BlockFormat(f"q4a{g}", "q4a", g, g) for g in (32, 64, 128)),
         *(BlockFormat(f"q4z{g}", "q4z", SUPER_BLOCK, g) for g in (32, 64)),
+        BlockFormat("q6z32", "q6z", SUPER_BLOCK, 32),
     )
 }
 
@@ -87,17 +88,21 @@ def panel_planes(fmt: BlockFormat, columns: int) -> tuple[list[Plane], int]:
     blocks = -(-columns // fmt.block) if fmt.block else 0
     per_block = SUPER_BLOCK // fmt.group if fmt.group else 0
     kinds: list[tuple[str, str, tuple[int, ...]]] = []
-    if fmt.kind in ("q8", "q4g", "q4a", "q4z"):
+    if fmt.block:
         kinds.append(("d", "<f2", (blocks, PANEL_ROWS)))
     if fmt.kind == "q4a":
         kinds.append(("m", "<f2", (blocks, PANEL_ROWS)))
     if fmt.kind == "q4z":
         kinds.append(("s", "<u4" if fmt.group == 32 else "<u2", (blocks, PANEL_ROWS)))
         kinds.append(("z", "<i1", (blocks, per_block // 4, PANEL_ROWS, 4)))
+    if fmt.kind == "q6z":
+        kinds.append(("sc", "<u1", (blocks, per_block // 4, PANEL_ROWS, 4)))
     if fmt.kind in ("f32", "bf16"):
         kinds.append(("w", "<f4" if fmt.kind == "f32" else "<u2", (columns, PANEL_ROWS)))
     elif fmt.kind == "q8":
         kinds.append(("w8", "<i1", (columns // 4, PANEL_ROWS, 4)))
+    elif fmt.kind == "q6z":
+        kinds.append(("q6", "<u1", (columns // 16, 3, PANEL_ROWS, 4)))
     else:
         kinds.append(("q4", "<u1", (columns // 8, PANEL_ROWS, 4)))
     planes, at = [], 0
@@ -148,6 +153,8 @@ def codes_of(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> NDArray[np.in
     if fmt.kind == "q8":
         w8: NDArray[np.int32] = stored["w8"].astype(np.int32).transpose(0, 1, 3, 2)
         return w8.reshape(len(w8), -1, PANEL_ROWS)
+    if fmt.kind == "q6z":
+        return _codes_of_q6z(fmt, stored)
     q4 = stored["q4"]  # [panels, columns / 8, 16, 4]
     q: NDArray[np.int32] = np.stack([q4 & 15, q4 >> 4], axis=2).astype(np.int32)  # [panels, octets, 2, 16, 4]
     q = q.transpose(0, 1, 2, 4, 3).reshape(len(q4), -1, PANEL_ROWS)
@@ -163,6 +170,18 @@ def codes_of(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> NDArray[np.in
     z = stored["z"].astype(np.int32).transpose(0, 1, 2, 4, 3)  # [panels, blocks, groups / 4, 4, 16]
     s, z = (x.reshape(len(q4), -1, PANEL_ROWS).repeat(fmt.group, axis=1)[:, :columns] for x in (s, z))
     codes: NDArray[np.int32] = s * q + z
+    return codes
+
+
+def _codes_of_q6z(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> NDArray[np.int32]:
+    q6 = stored["q6"].astype(np.int32)  # [panels, columns / 16, 3, 16, 4]
+    fourth = q6[:, :, 0] >> 6 | q6[:, :, 1] >> 6 << 2 | q6[:, :, 2] >> 6 << 4
+    q = np.concatenate([q6 & 63, fourth[:, :, None]], axis=2)  # [panels, columns / 16, 4, 16, 4]
+    q = q.transpose(0, 1, 2, 4, 3).reshape(len(q6), -1, PANEL_ROWS)
+    sc = stored["sc"].astype(np.int32).transpose(0, 1, 2, 4, 3)  # [panels, blocks, groups / 4, 4, 16]
+    sc = sc.reshape(len(q6), -1, PANEL_ROWS).repeat(fmt.group, axis=1)[:, : q.shape[1]]
+    s, c = (sc & 3) + 1, sc >> 2
+    codes: NDArray[np.int32] = s * q + (4 - s) * c - 128
     return codes
 
 
@@ -211,7 +230,7 @@ def _pack_blocks(fmt: BlockFormat, w: Floats) -> dict[str, NDArray[Any]]:
     """All whole blocks at once, then the short one."""
     columns, lanes = w.shape
     pack: Callable[[Floats], dict[str, NDArray[Any]]] = {"q8": _pack_q8, "q4g": _pack_q4g, "q4a": _pack_q4a}.get(
-        fmt.kind, lambda block: _pack_q4z(block, fmt.group)
+        fmt.kind, lambda block: _pack_q6z(block) if fmt.kind == "q6z" else _pack_q4z(block, fmt.group)
     )
     whole = columns // fmt.block * fmt.block
     parts = []
@@ -222,9 +241,9 @@ def _pack_blocks(fmt: BlockFormat, w: Floats) -> dict[str, NDArray[Any]]:
     out = {}
     for key in parts[0]:
         # Per-weight planes come as [k, blocks, lanes], all others as [.., blocks, lanes].
-        if key in ("w8", "q4"):
+        if key in ("w8", "q4", "q6"):
             out[key] = np.concatenate([p[key].transpose(1, 0, 2).reshape(-1, lanes) for p in parts])
-        elif key == "z":
+        elif key in ("z", "sc"):
             out[key] = np.concatenate([p[key].transpose(1, 0, 2) for p in parts])  # [blocks, groups, lanes]
         else:
             out[key] = np.concatenate([p[key] for p in parts])
@@ -238,9 +257,13 @@ def _into_panels(plane: Plane, data: NDArray[Any], count: int) -> Bytes:
     elif plane.name == "q4":
         octets = data.astype(np.uint8).reshape(-1, 2, 4, count, PANEL_ROWS)
         data = (octets[:, 0] | octets[:, 1] << 4).transpose(2, 0, 3, 1)
-    elif plane.name == "z":
+    elif plane.name == "q6":
+        quads = data.astype(np.uint8).reshape(-1, 4, 4, count, PANEL_ROWS)
+        pairs = np.stack([quads[:, 3] >> 2 * i & 3 for i in range(3)], axis=1)
+        data = (quads[:, :3] | pairs << 6).transpose(3, 0, 1, 4, 2)
+    elif plane.name in ("z", "sc"):
         blocks = data.shape[0]
-        data = data.astype(np.int8).reshape(blocks, -1, 4, count, PANEL_ROWS).transpose(3, 0, 1, 4, 2)
+        data = data.astype(plane.dtype).reshape(blocks, -1, 4, count, PANEL_ROWS).transpose(3, 0, 1, 4, 2)
     else:
         data = data.reshape(-1, count, PANEL_ROWS).transpose(1, 0, 2)
     data = np.ascontiguousarray(data, plane.dtype)
@@ -450,3 +473,83 @@ def _pack_q4z(w: Floats, group: int) -> dict[str, NDArray[Any]]:
 def _grid_levels(u: Floats, s: Floats, z: Floats) -> Floats:
     inverse_s = _f(1) / s
     return _round(_clamp(u * inverse_s - z * inverse_s, 0, _highest_q(s, z)))
+
+
+_GRID_SIZES_Q6 = [_f(size) for size in (128, 124, 119, 114, 108, 102)]
+
+
+@dataclass
+class _GroupFitQ6:
+    s: Floats
+    c: Floats
+    error: Floats
+
+    def offer(self, u: Floats, s: Floats, c: Floats) -> None:
+        """Takes s and c where they are better."""
+        t = u * (_f(1) / s) - (_f(4) - s) * c * (_f(1) / s)
+        e = t - _round(_clamp(t, 0, _f(63)))
+        error = _sum(e * e) * (s * s)
+        better = error < self.error
+        self.error = np.where(better, error, self.error)
+        self.s, self.c = np.where(better, s, self.s), np.where(better, c, self.c)
+
+
+def _centre_q6(s: Floats, middle: Floats) -> Floats:
+    return _clamp(_round((middle - s * _f(31.5)) * _inverse(_f(4) - s)), 0, _f(63))
+
+
+def _search_group_q6(u: Floats) -> _GroupFitQ6:
+    low, high = u.min(axis=0), u.max(axis=0)
+    middle = (low + high) * _f(0.5)
+    widest = _clamp(_round((high - low) * (_f(1) / _f(63)) + _f(0.5)), 1, _f(4))
+    fit = _GroupFitQ6(np.ones_like(low), np.full_like(low, 32), np.full_like(low, 3.0e38))
+    for down in (_f(0), _f(1)):
+        s = _clamp(widest - down, 1, _f(4))
+        fit.offer(u, s, _centre_q6(s, middle))
+    return fit
+
+
+def _polish_group_q6(u: Floats, fit: _GroupFitQ6) -> None:
+    for _ in range(2):
+        s, c = fit.s, fit.c
+        fit.offer(u, s, _clamp(c + _f(1), 0, _f(63)))
+        fit.offer(u, s, _clamp(c - _f(1), 0, _f(63)))
+    middle, before = (_f(4) - fit.s) * fit.c + fit.s * _f(31.5), fit.s
+    for step in (_f(1), _f(-1)):
+        s = _clamp(before + step, 1, _f(4))
+        c = _centre_q6(s, middle)
+        fit.offer(u, s, c)
+        fit.offer(u, s, _clamp(c + _f(1), 0, _f(63)))
+        fit.offer(u, s, _clamp(c - _f(1), 0, _f(63)))
+
+
+def _pack_q6z(w: Floats) -> dict[str, NDArray[Any]]:
+    blocks, lanes = w.shape[1:]
+    groups = len(w) // 32
+    by_group = w.reshape(groups, 32, blocks, lanes).transpose(1, 0, 2, 3)  # [k, groups, blocks, lanes]
+    amax = np.abs(w).max(axis=0)
+    top = np.take_along_axis(w, np.abs(w).argmax(axis=0)[None], axis=0)[0]
+    sign = np.where(top > 0, _f(-1), _f(1))
+    d, best = np.zeros_like(amax), np.full_like(amax, 3.0e38)
+    fits = _GroupFitQ6(*(np.full((groups, blocks, lanes), value, np.float32) for value in (1, 32, 0)))
+    for size in _GRID_SIZES_Q6:
+        candidate = _through_f16(amax / size)
+        found = _search_group_q6(by_group * _inverse(candidate * sign) + _f(128))
+        error = _sum(found.error) * candidate * candidate
+        better = (error < best) & (candidate > 0)
+        best, d = np.where(better, error, best), np.where(better, candidate * sign, d)
+        fits.s, fits.c = np.where(better, found.s, fits.s), np.where(better, found.c, fits.c)
+        fits.error = np.where(better, found.error, fits.error)
+    u = by_group * _inverse(d) + _f(128)
+    _polish_group_q6(u, fits)
+    offset = (_f(4) - fits.s) * fits.c
+    codes = fits.s * _round(_clamp(u * (_f(1) / fits.s) - offset * (_f(1) / fits.s), 0, _f(63))) + offset - _f(128)
+    ordered = codes.transpose(1, 0, 2, 3).reshape(w.shape)
+    refitted = _through_f16(_sum(w * ordered) * _inverse(_sum(ordered * ordered)))
+    d = np.where(refitted == 0, d, refitted)
+    s, c = np.where(d == 0, _f(1), fits.s), np.where(d == 0, _f(32), fits.c)
+    t = (by_group * _inverse(d) + _f(128)) * (_f(1) / s) - (_f(4) - s) * c * (_f(1) / s)
+    q = _round(_clamp(t, 0, _f(63)))
+    stored = np.zeros((SUPER_BLOCK // 32, blocks, lanes), np.int32)
+    stored[:groups] = s.astype(np.int32) - 1 + 4 * c.astype(np.int32)
+    return {"d": d, "sc": stored, "q6": q.transpose(1, 0, 2, 3).reshape(w.shape).astype(np.int32)}

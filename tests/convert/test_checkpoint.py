@@ -41,7 +41,7 @@ def test_f32_holds_the_checkpoint(tmp_path, seed, config, dtype):
         np.testing.assert_array_equal(file.dequantize(tensor.name), expected)
 
 
-@pytest.mark.parametrize("quant", ["int4", "int8", "q4g128", "q4a64", "q4z64", "bf16"])
+@pytest.mark.parametrize("quant", ["int4", "int8", "q4g128", "q4a64", "q4z64", "q6z32", "bf16"])
 def test_quantized_files_hold_what_the_oracle_packs(tmp_path, seed, quant):
     tensors = random_tensors(CONFIG, seed)
     file, report = convert_bare(write(tmp_path, CONFIG, tensors), quant)

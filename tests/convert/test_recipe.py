@@ -11,10 +11,10 @@ def matrix(name: str, columns: int) -> ModelTensor:
     return ModelTensor(name, "", 32, columns, False)
 
 
-def test_int4_keeps_embedding_and_head_in_8_bits():
+def test_int4_keeps_embedding_and_head_in_6_bits():
     recipe = find_recipe("int4")
-    assert recipe.format_of(matrix("token_embd.weight", 1024)) == "q8"
-    assert recipe.format_of(matrix("output.weight", 1024)) == "q8"
+    assert recipe.format_of(matrix("token_embd.weight", 1024)) == "q6z32"
+    assert recipe.format_of(matrix("output.weight", 1024)) == "q6z32"
     assert recipe.format_of(matrix("blk.3.ffn_down.weight", 1024)).startswith("q4")
     assert recipe.format_of(ModelTensor("output_norm.weight", "", 1, 1024, True)) == "vector"
 
@@ -34,6 +34,7 @@ def test_every_block_format_is_a_recipe():
         ("q4g128", 896, "q4g128"),
         ("q4z64", 96, "q4z32"),
         ("q4a64", 32, "q4a32"),
+        ("q6z32", 96, "q6z32"),
         ("q8", 32, "q8"),
         ("f32", 32, "f32"),
     ],

@@ -43,7 +43,7 @@ def test_packed_is_a_read_only_view(tiny_q3e):
     assert int(view[:1000].sum()) >= 0
 
 
-@pytest.mark.parametrize("quant", ["int4", "int8", "bf16", "f32", "q4a64"])
+@pytest.mark.parametrize("quant", ["int4", "int8", "bf16", "f32", "q4a64", "q6z32"])
 def test_the_oracle_reads_what_the_core_reads(tiny_q3e, quant):
     file = _core.ModelFile(str(tiny_q3e(quant)))
     file.verify()

@@ -16,7 +16,7 @@ I8_TENSOR = 24
 
 HIDDEN = VOCAB = FFN = HEAD = 32
 SHAPES = {
-    "token_embd.weight": ("q4z32", VOCAB, HIDDEN),
+    "token_embd.weight": ("q6z32", VOCAB, HIDDEN),
     "blk.0.attn_norm.weight": ("vector", 1, HIDDEN),
     "blk.0.attn_q.weight": ("q8", HEAD, HIDDEN),
     "blk.0.attn_k.weight": ("f32", HEAD, HIDDEN),

@@ -522,6 +522,7 @@ def test_rope_frequencies(tmp_path, value):
         ("blk.0.attn_q.weight", 2 * 5, b"\x00\x7e", "scale is not finite in row 5, block 0"),  # NaN
         ("blk.0.attn_q.weight", 2 * 5, b"\x00\xfc", "scale is not finite in row 5"),  # -inf
         ("token_embd.weight", 2 * 3, b"\x00\x7c", "scale is not finite in row 3"),
+        ("blk.0.ffn_down.weight", 2 * 3, b"\x00\x7c", "scale is not finite in row 3"),
         ("blk.0.attn_output.weight", 2 * 15, b"\x01\x7c", "scale is not finite in row 15"),
         ("blk.0.ffn_gate.weight", 64 + 2 * 7, b"\x00\x7c", "minimum is not finite in row 7"),
         ("blk.0.attn_k.weight", 4 * 16 * 2 + 4, b"\x00\x00\xc0\x7f", "value is not finite in row 1, column 2"),
@@ -540,7 +541,7 @@ def test_values_that_are_not_finite(tmp_path, name, at, data, match):
 
 def test_codes_that_leave_int8(tmp_path):
     image = GOOD.copy()
-    tensor = image.tensor("token_embd.weight")
+    tensor = image.tensor("blk.0.ffn_down.weight")
     panel = bytearray(tensor.data)
     panel[64 + 4 * 9] = 15  # s = 16 for group 0 of row 9
     panel[128 + 4 * 9] = 0  # z = 0
@@ -555,3 +556,12 @@ def test_codes_that_leave_int8(tmp_path):
     file = open_bytes(tmp_path, image.build())
     with pytest.raises(CorruptFileError, match=r"is 128 in row 9, group 0"):
         file.verify()
+
+
+def test_any_code_of_q6z_is_one(tmp_path):
+    """But for the scale no byte of q6z can be wrong: docs/format.md."""
+    image = GOOD.copy()
+    tensor = image.tensor("token_embd.weight")
+    panel = len(tensor.data) // 2
+    tensor.data = tensor.data[:64] + b"\xff" * (panel - 64) + tensor.data[panel : panel + 64] + bytes(panel - 64)
+    open_bytes(tmp_path, image.build()).verify()

@@ -24,7 +24,7 @@ from qwen3edge import _core
 from tests.checkpoints import SHAPES, Shape, make_model, run, save, to_q3e
 from tests.quality.engine_trace import trace
 
-QUANTS = ["int4", "int8", "q4z32", "q4z64", "q4g32", "q4a32", "q8", "q8g32"]
+QUANTS = ["int4", "int8", "q4z32", "q4z64", "q6z32", "q4g32", "q4a32", "q8", "q8g32"]
 
 WITH_HOOKS = 1e-9  # mean KL divergence in nats; 2e-13 is usual
 WITHOUT_HOOKS = 5e-3

@@ -6,7 +6,7 @@ import pytest
 from qwen3edge import _core
 from tests.checkpoints import Shape, make_model, run, save, to_q3e
 
-QUANTS = ["int4", "int8", "q4z64", "q4g32", "q4a64", "q8g32", "bf16", "f32"]
+QUANTS = ["int4", "int8", "q4z64", "q6z32", "q4g32", "q4a64", "q8g32", "bf16", "f32"]
 SHAPE = Shape("one-answer", hidden=320, ffn=576, heads=8, kv_heads=2, head_dim=64, vocab=600, tied=False)
 
 
