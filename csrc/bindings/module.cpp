@@ -437,11 +437,12 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
   const q3e::KernelTable& kernels = q3e::kernel_table(q3e::parse_isa(isa));
   const auto tokens = static_cast<uint32_t>(x.shape(0));
   const uint32_t block = format.block, blocks = block ? (columns + block - 1) / block : 0;
-  std::vector<int8_t> quants(size_t{tokens} * columns);
+  const uint32_t stride = q3e::activation_stride(columns);
+  std::vector<int8_t> quants(size_t{tokens} * stride, int8_t{99});  // what lies between the rows must not matter
   std::vector<float> scales(size_t{tokens} * blocks);
   std::vector<int32_t> sums(size_t{tokens} * blocks);
   for (uint32_t t = 0; t < tokens && block; ++t)
-    kernels.quantize(x.data(t, 0), columns, block, quants.data() + size_t{t} * columns, scales.data() + size_t{t} * blocks,
+    kernels.quantize(x.data(t, 0), columns, block, quants.data() + size_t{t} * stride, scales.data() + size_t{t} * blocks,
                      sums.data() + size_t{t} * blocks);
   const q3e::MatrixView w{packed.data(), &format, rows, columns, q3e::panel_layout(format, columns)};
   py::array_t<float> out({static_cast<py::ssize_t>(tokens), static_cast<py::ssize_t>(rows)});
@@ -452,9 +453,10 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
       const uint32_t width = (last - first) * q3e::kPanelRows;
       const q3e::Activations a{n,
                                columns,
+                               stride,
                                block,
                                x.data(t, 0),
-                               quants.data() + size_t{t} * columns,
+                               quants.data() + size_t{t} * stride,
                                scales.data() + size_t{t} * blocks,
                                sums.data() + size_t{t} * blocks};
       kernels.matmul(w, first, last, a, scratch->tile, width, scratch->matmul);

@@ -26,16 +26,21 @@ struct MatrixView {
 struct Activations {
   uint32_t tokens = 0;
   uint32_t columns = 0;
+  uint32_t stride = 0;             // bytes from one token's quants to the next's, at least columns
   uint32_t block = 0;              // 0: float32
   const float* values = nullptr;   // [tokens][columns]
-  const int8_t* quants = nullptr;  // [tokens][columns]
+  const int8_t* quants = nullptr;  // [tokens][stride]
   const float* scales = nullptr;   // [tokens][blocks]
   const int32_t* sums = nullptr;   // [tokens][blocks], of quants
 
   uint32_t blocks() const { return block ? (columns + block - 1) / block : 0; }
 };
 
-// The same buffers on their way in.
+// The stride that the engine gives its buffers: an odd number of cache lines, so that the same columns of many tokens spread over
+// every set of L1 instead of a few (1,024 columns lie 1,024 bytes apart: 4 sets in 64).
+static inline uint32_t activation_stride(uint32_t columns) { return ((columns + 63) / 64 | 1) * 64; }
+
+// The same buffers on their way in, of one token.
 struct ActivationBuffers {
   float* values = nullptr;
   int8_t* quants = nullptr;

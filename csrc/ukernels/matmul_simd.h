@@ -107,7 +107,7 @@ void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& 
                   size_t out_stride) {
   using U = Unpack<S, kind>;
   const uint32_t block = w.format->block, blocks = w.layout.blocks;
-  const int8_t* quants = a.quants + size_t{token} * a.columns;
+  const int8_t* quants = a.quants + size_t{token} * a.stride;
   typename S::F acc[NT];
   for (int t = 0; t < NT; ++t) acc[t] = S::zero();
   for (uint32_t b = 0; b < blocks; ++b) {
@@ -119,7 +119,7 @@ void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& 
       U::run(w, panel, k, [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
         for (int t = 0; t < NT; ++t) {
           typename S::I& sum = quad % 2 ? odd[t] : even[t];
-          sum = dot<S, U::kSigned>(sum, v, quants + size_t(t) * a.columns + k + quad * 4);
+          sum = dot<S, U::kSigned>(sum, v, quants + size_t(t) * a.stride + k + quad * 4);
         }
       });
     }
@@ -134,7 +134,8 @@ void direct_panel(const MatrixView& w, const uint8_t* panel, const Activations& 
 
 // sums[t][p][16] = exact products of one block of K: scratch [quads][stride] vectors with NT tokens.
 template <class S, bool is_signed, int NT, int NP>
-void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const int8_t* quants, size_t columns, int32_t* sums) {
+void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const int8_t* quants, size_t token_stride,
+               int32_t* sums) {
   typename S::I acc[NT][NP];
   for (int t = 0; t < NT; ++t)
     for (int p = 0; p < NP; ++p) acc[t][p] = S::izero();
@@ -142,7 +143,7 @@ void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const in
     typename S::W v[NP];
     for (int p = 0; p < NP; ++p) v[p] = S::load_w(scratch + p * 64);
     for (int t = 0; t < NT; ++t)
-      for (int p = 0; p < NP; ++p) acc[t][p] = dot<S, is_signed>(acc[t][p], v[p], quants + size_t(t) * columns);
+      for (int p = 0; p < NP; ++p) acc[t][p] = dot<S, is_signed>(acc[t][p], v[p], quants + size_t(t) * token_stride);
   }
   for (int t = 0; t < NT; ++t)
     for (int p = 0; p < NP; ++p) S::store_i(sums + (t * NP + p) * 16, acc[t][p]);
@@ -180,7 +181,7 @@ void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Acti
         with_count<S::kTilePanels>(static_cast<int>(np), [&]<int NP>() {
           with_count<S::kTileTokens>(static_cast<int>(nt), [&]<int NT>() {
             gemm_tile<S, Unpack<S, kind>::kSigned, NT, NP>(scratch + p * 64, (end - begin) / 4, count,
-                                                           a.quants + size_t{t} * a.columns + begin, a.columns, sums);
+                                                           a.quants + size_t{t} * a.stride + begin, a.stride, sums);
           });
         });
         for (uint32_t i = 0; i < np; ++i) {
