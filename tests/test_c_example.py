@@ -73,7 +73,7 @@ def test_tiers_export_their_kernels_only(build):
     nm = shutil.which("nm")
     if nm is None:
         pytest.skip("no nm")
-    objects = [p for p in build.rglob("*.o") if p.name.endswith(("_avx2.cpp.o", "_avx512.cpp.o"))]
+    objects = [p for p in build.rglob("*.o") if p.name.endswith(("_avx2.cpp.o", "_avxvnni.cpp.o", "_avx512.cpp.o"))]
     assert objects or _core.isa_tiers() == ["scalar"]
     for path in objects:
         lines = subprocess.run(

@@ -22,6 +22,7 @@ namespace {
 #if defined(__x86_64__)
 struct X86Features {
   bool avx2 = false;
+  bool avxvnni = false;
   bool avx512 = false;
 
   X86Features() {
@@ -36,6 +37,8 @@ struct X86Features {
     avx2 = ymm && fma && f16c && (b & (1u << 5));
     const bool f = b & (1u << 16), dq = b & (1u << 17), bw = b & (1u << 30), vl = b & (1u << 31), vnni = c & (1u << 11);
     avx512 = zmm && avx2 && f && dq && bw && vl && vnni;
+    if (a < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) return;
+    avxvnni = avx2 && (a & (1u << 4));
   }
 };
 const X86Features& x86() {
@@ -66,6 +69,8 @@ const char* isa_name(Isa isa) {
       return "scalar";
     case Isa::avx2:
       return "avx2";
+    case Isa::avxvnni:
+      return "avxvnni";
     case Isa::avx512:
       return "avx512";
   }
@@ -73,12 +78,19 @@ const char* isa_name(Isa isa) {
 }
 
 bool isa_supported(Isa isa) {
-  if (isa == Isa::scalar) return true;
 #if defined(__x86_64__)
-  return isa == Isa::avx2 ? x86().avx2 : x86().avx512;
-#else
-  return false;
+  switch (isa) {
+    case Isa::scalar:
+      return true;
+    case Isa::avx2:
+      return x86().avx2;
+    case Isa::avxvnni:
+      return x86().avxvnni;
+    case Isa::avx512:
+      return x86().avx512;
+  }
 #endif
+  return isa == Isa::scalar;
 }
 
 std::vector<Isa> supported_isas() {

@@ -7,9 +7,9 @@
 namespace q3e {
 
 // In ascending speed. A new tier gets its place here, its file list in CMakeLists.txt and its row in ukernels/kernel_table.cpp.
-enum class Isa : int { scalar, avx2, avx512 };
+enum class Isa : int { scalar, avx2, avxvnni, avx512 };
 
-inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512};
+inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avxvnni, Isa::avx512};
 
 const char* isa_name(Isa isa);
 

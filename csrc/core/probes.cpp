@@ -54,6 +54,21 @@ uint64_t sum_words(const uint8_t* p, size_t bytes) {
   return total;
 }
 
+auto dot_chain(Isa isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::avx2:
+      return dot_chain_avx2;
+    case Isa::avxvnni:
+      return dot_chain_avxvnni;
+    case Isa::avx512:
+      return dot_chain_avx512;
+#endif
+    default:
+      return dot_chain_scalar;
+  }
+}
+
 }  // namespace
 
 double read_bandwidth(int threads, double seconds) {
@@ -79,7 +94,7 @@ double read_bandwidth(int threads, double seconds) {
 
 double int8_peak(Isa isa, int threads, double seconds) {
   constexpr int64_t kRounds = 20000;
-  const auto dots = isa == Isa::scalar ? dot_chain_scalar : isa == Isa::avx2 ? dot_chain_avx2 : dot_chain_avx512;
+  const auto dots = dot_chain(isa);
   ThreadPool pool(threads);
   std::atomic<int64_t> sink{0}, operations{0};
   double best = 0;

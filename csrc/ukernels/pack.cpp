@@ -17,6 +17,7 @@ PackPanelFn pack_panel_for(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::avx2:
+    case Isa::avxvnni:
       return pack_panel_avx2;
     case Isa::avx512:
       return pack_panel_avx512;
