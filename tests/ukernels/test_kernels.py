@@ -51,6 +51,31 @@ def test_matmul(format, rows, columns, seed):
             assert (K.matmul(tier, name, packed, rows, columns, x) == scalar).all(), (tier, tokens)
 
 
+@pytest.mark.parametrize("name", [f["name"] for f in MATRIX_FORMATS if f["name"].startswith(("q4", "q8"))])
+def test_matmul_extremes(name):
+    """The largest weights and activations there are, so that a sum that does not hold them shows."""
+    rows, columns, panels, blocks = 48, 1024, 3, 4
+    packed = _core.quantize(name, np.ones((rows, columns), np.float32))
+    panel = packed.reshape(panels, -1)
+    weights = columns * 16 if name.startswith("q8") else columns * 8  # bytes; the last plane of a panel
+    panel[:, -weights:] = 0x80 if name.startswith("q8") else 0xFF
+    if name.startswith("q4z"):  # s = 16 and z = -128: w8 = 16 * 15 - 128
+        group = int(name[3:])
+        z, s = blocks * 16 * (256 // group), blocks * 16 * (128 // group)
+        panel[:, -weights - z : -weights] = 0x80
+        panel[:, -weights - z - s : -weights - z] = 0xFF
+    x = np.ones((9, columns), np.float32)
+    x[1] = -1
+    x[2, ::2] = -1
+    x[3, 512:] = 0
+    scalar = K.matmul("scalar", name, packed, rows, columns, x)
+    assert np.isfinite(scalar).all() and (scalar[0] != 0).all()
+    for tier in TIERS:
+        for tokens in (1, 2, 4, 9):
+            ours = K.matmul(tier, name, packed, rows, columns, x[:tokens])
+            assert (ours == scalar[:tokens]).all(), (tier, tokens)
+
+
 @pytest.mark.parametrize("block", [32, 64, 128, 256])
 @pytest.mark.parametrize("columns", [32, 96, 896, 1024])
 def test_quantize_activations(block, columns, seed):
