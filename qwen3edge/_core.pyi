@@ -33,7 +33,7 @@ class PlanResult(TypedDict):
     kv: str
 
 def isa_tiers() -> list[str]:
-    """The tiers that this machine runs, slowest first, e.g. ["scalar", "avx2", "avx512"]."""
+    """The tiers that this machine runs, slowest first, e.g. ["scalar", "avx2", "avxvnni", "avx512"]."""
 
 def selected_isa() -> str:
     """The tier that new engines use: the best one, or the one that QWEN3EDGE_ISA names."""

@@ -434,7 +434,10 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
   require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns),
           "packed: expected the bytes of rows x columns");
   require(x.ndim() == 2 && x.shape(1) == columns, "x: expected [tokens, columns]");
-  const q3e::KernelTable& kernels = q3e::kernel_table(q3e::parse_isa(isa));
+  const bool emulated = isa == "amx_emulated";
+  const q3e::KernelTable& kernels = q3e::kernel_table(q3e::parse_isa(emulated ? "scalar" : isa));
+  const q3e::MatmulFn matmul = emulated ? q3e::emulated_amx_matmul() : kernels.matmul;
+  require(matmul, "isa: expected a machine with AVX-512 for amx_emulated");
   const auto tokens = static_cast<uint32_t>(x.shape(0));
   const uint32_t block = format.block, blocks = block ? (columns + block - 1) / block : 0;
   const uint32_t stride = q3e::activation_stride(columns);
@@ -459,7 +462,7 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
                                quants.data() + size_t{t} * stride,
                                scales.data() + size_t{t} * blocks,
                                sums.data() + size_t{t} * blocks};
-      kernels.matmul(w, first, last, a, scratch->tile, width, scratch->matmul);
+      matmul(w, first, last, a, scratch->tile, width, scratch->matmul);
       for (uint32_t i = 0; i < n; ++i)
         for (uint32_t r = 0; r < width && first * q3e::kPanelRows + r < rows; ++r)
           *out.mutable_data(t + i, first * q3e::kPanelRows + r) = scratch->tile[size_t{i} * width + r];

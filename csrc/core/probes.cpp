@@ -63,6 +63,8 @@ auto dot_chain(Isa isa) {
       return dot_chain_avxvnni;
     case Isa::avx512:
       return dot_chain_avx512;
+    case Isa::amx:
+      return dot_chain_amx;
 #endif
     default:
       return dot_chain_scalar;

@@ -22,11 +22,12 @@ struct MatrixView {
   uint32_t panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
 };
 
-// What a matmul reads: float32 for unquantized weights, else int8 with one scale a block of the weight's format.
+// What a matmul reads: float32 for unquantized weights, else int8 with one scale a block of the weight's format. What lies
+// between columns and the next 64 may be read, but does not count.
 struct Activations {
   uint32_t tokens = 0;
   uint32_t columns = 0;
-  uint32_t stride = 0;             // bytes from one token's quants to the next's, at least columns
+  uint32_t stride = 0;             // bytes from one token's quants to the next's: at least columns, rounded up to 64
   uint32_t block = 0;              // 0: float32
   const float* values = nullptr;   // [tokens][columns]
   const int8_t* quants = nullptr;  // [tokens][stride]
@@ -50,7 +51,7 @@ struct ActivationBuffers {
 
 inline constexpr uint32_t kGemmPanels = 4;    // panels that a matmul call takes at most
 inline constexpr uint32_t kGemmTokens = 128;  // tokens that a matmul call takes at most
-inline constexpr size_t kMatmulScratchBytes = size_t{kGemmPanels} * kPanelRows * kSuperBlock;  // one unpacked block of K
+inline constexpr size_t kMatmulScratchBytes = size_t{2} * kGemmPanels * kPanelRows * kSuperBlock;  // two unpacked blocks of K
 
 // out[t * out_stride + (panel - first) * 16 + r] = row r of the panel . token t, for panels [first, last), last - first <=
 // kGemmPanels, tokens <= kGemmTokens. scratch: kMatmulScratchBytes, 64-byte aligned.
@@ -141,5 +142,8 @@ struct KernelTable {
 
 // The tier must be supported by this machine.
 const KernelTable& kernel_table(Isa isa);
+
+// AMX's matmul on tiles of plain C++, for the tests of machines that have AVX-512 alone; null on others. Not a tier.
+MatmulFn emulated_amx_matmul();
 
 }  // namespace q3e

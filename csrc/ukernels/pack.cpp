@@ -20,6 +20,7 @@ PackPanelFn pack_panel_for(Isa isa) {
     case Isa::avxvnni:
       return pack_panel_avx2;
     case Isa::avx512:
+    case Isa::amx:
       return pack_panel_avx512;
 #endif
     default:

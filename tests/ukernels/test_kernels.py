@@ -6,6 +6,8 @@ import pytest
 from qwen3edge import _core
 
 TIERS = [t for t in _core.isa_tiers() if t != "scalar"]
+# The tiles of AMX in plain C++: what the amx tier does is tested wherever AVX-512 is.
+MATMUL_TIERS = [*TIERS, "amx_emulated"] if "avx512" in TIERS else TIERS
 MATRIX_FORMATS = [f for f in _core.block_formats() if f["name"] != "vector"]
 K = _core.kernels
 
@@ -27,7 +29,7 @@ def fits(format: dict, columns: int) -> bool:
 MATMULS = [
     pytest.param(format, rows, columns, id=f"{format['name']}-{rows}x{columns}")
     for format in MATRIX_FORMATS
-    for rows, columns in [(16, 32), (33, 128), (100, 896), (64, 1024), (130, 384)]
+    for rows, columns in [(16, 32), (33, 128), (100, 896), (64, 1024), (130, 384), (32, 288)]
     if fits(format, columns)
 ]
 
@@ -47,8 +49,22 @@ def test_matmul(format, rows, columns, seed):
             rounded = quants.astype(np.float64) * np.repeat(scales, format["block"], axis=1)[:, :columns]
         expected = rounded @ weights.T
         assert np.abs(scalar - expected).max() <= 2e-5 * np.abs(rounded).sum(axis=1).max() * np.abs(weights).max()
-        for tier in TIERS:
+        for tier in MATMUL_TIERS:
             assert (K.matmul(tier, name, packed, rows, columns, x) == scalar).all(), (tier, tokens)
+
+
+@pytest.mark.parametrize("name", ["q8", "q4z32", "q4z64"])
+def test_matmul_tiles(name, seed):
+    """Every count of tokens that fills the tiles of AMX differently, with one to four panels and a short last block."""
+    rng = np.random.default_rng(seed)
+    for rows, columns in [(16, 64), (32, 320), (48, 256), (64, 576)]:
+        packed = packed_matrix(rng, name, rows, columns)
+        x = outliers(rng, 128, columns)
+        scalar = K.matmul("scalar", name, packed, rows, columns, x)
+        for tokens in [*range(1, 36), 47, 48, 49, 63, 64, 65, 127, 128]:
+            for tier in MATMUL_TIERS:
+                ours = K.matmul(tier, name, packed, rows, columns, x[:tokens])
+                assert (ours == scalar[:tokens]).all(), (tier, rows, columns, tokens)
 
 
 @pytest.mark.parametrize("name", [f["name"] for f in MATRIX_FORMATS if f["name"].startswith(("q4", "q8"))])
@@ -70,7 +86,7 @@ def test_matmul_extremes(name):
     x[3, 512:] = 0
     scalar = K.matmul("scalar", name, packed, rows, columns, x)
     assert np.isfinite(scalar).all() and (scalar[0] != 0).all()
-    for tier in TIERS:
+    for tier in MATMUL_TIERS:
         for tokens in (1, 2, 4, 9):
             ours = K.matmul(tier, name, packed, rows, columns, x[:tokens])
             assert (ours == scalar[:tokens]).all(), (tier, tokens)
