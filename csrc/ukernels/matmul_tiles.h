@@ -43,7 +43,7 @@ class TileUnpacker {
     left_ = runs_ * count;
   }
   uint32_t left() const { return left_; }
-  void run(uint32_t count) {
+  [[gnu::noinline]] void run(uint32_t count) {
     for (; count > 0 && left_ > 0; --count, --left_) next();
   }
 
@@ -79,20 +79,24 @@ struct TileSums {
   uint32_t block, token, skip, rows;  // of the rows from token on, [skip, rows) are wanted
 };
 
+template <FormatKind kind, bool first>
+void finish_rows(const int32_t* sums, uint32_t rows, Avx512::F d, const float* scales, size_t blocks, float* out,
+                 size_t out_stride) {
+  static_assert(Unpack<TileWeights, kind>::kBias == 0, "or the sums of activations would be needed");
+#pragma GCC unroll 4
+  for (uint32_t j = 0; j < rows; ++j, sums += kPanelRows, scales += blocks, out += out_stride) {
+    const Avx512::F before = first ? Avx512::zero() : Avx512::load(out);
+    Avx512::store(out, finish_block<TileWeights, kind>(before, Avx512::load_i(sums), d, Avx512::zero(), *scales, 0));
+  }
+}
+
+// Not inline, as the unpacker's run: each is needed in all shapes of a group, which would keep too much alive in registers.
 template <FormatKind kind>
-void finish_tile(const TileSums& s, const Activations& a, uint32_t blocks, size_t out_stride) {
-  const auto rows = [&](auto before) __attribute__((always_inline)) {
-    for (uint32_t j = s.skip; j < s.rows; ++j) {
-      float* out = s.out + j * out_stride;
-      const size_t at = size_t{s.token + j} * blocks + s.block;
-      Avx512::store(out, finish_block<TileWeights, kind>(before(out), Avx512::load_i(s.sums + j * 16), s.d, Avx512::zero(),
-                                                         a.scales[at], a.sums[at]));
-    }
-  };
-  if (s.block == 0)
-    rows([](const float*) { return Avx512::zero(); });
-  else
-    rows([](const float* out) { return Avx512::load(out); });
+[[gnu::noinline]] void finish_tile(const TileSums& s, const Activations& a, uint32_t blocks, size_t out_stride) {
+  const auto finish = s.block == 0 ? finish_rows<kind, true> : finish_rows<kind, false>;
+  const size_t token = s.token + s.skip;
+  finish(s.sums + s.skip * kPanelRows, s.rows - s.skip, s.d, a.scales + token * blocks + s.block, blocks,
+         s.out + s.skip * out_stride, out_stride);
 }
 
 // C tiles 0 to 3 = NA A tiles (tokens) times NB B tiles (panels) over `depth` products; meanwhile(i) is called after each.
