@@ -197,7 +197,9 @@ class kernels:
     def matmul(
         isa: str, format: str, packed: NDArray[np.uint8], rows: int, columns: int, x: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """x [tokens, columns], rounded as the format wants -> [tokens, rows]."""
+        """x [tokens, columns], rounded as the format wants -> [tokens, rows].
+
+        Where there is AVX-512, isa may also be "amx_emulated": AMX's kernel on tiles of plain C++."""
     @staticmethod
     def attention(
         isa: str,

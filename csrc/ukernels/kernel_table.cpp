@@ -11,6 +11,7 @@ const KernelTable& kernel_table(Isa isa) {
                                       quantize_avx2, silu_mul_avx2,  qk_norm_rope_avx2, attention_avxvnni};
   static const KernelTable avx512 = {Isa::avx512,     matmul_avx512,   rmsnorm_avx512,      rmsnorm_quantize_avx512,
                                      quantize_avx512, silu_mul_avx512, qk_norm_rope_avx512, attention_avx512};
+  // Attention's scores could be tiles, too (docs/kernels.md).
   static const KernelTable amx = {Isa::amx,        matmul_amx,      rmsnorm_avx512,      rmsnorm_quantize_avx512,
                                   quantize_avx512, silu_mul_avx512, qk_norm_rope_avx512, attention_avx512};
   if (isa == Isa::amx) return amx;
