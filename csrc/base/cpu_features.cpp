@@ -22,8 +22,8 @@ namespace q3e {
 namespace {
 
 #if defined(__x86_64__)
-// The tiles' 8 KB are not part of a thread's saved state until the process asks for it; threads started later inherit it. The
-// kernel refuses when it is old, or when a signal stack is too small for the larger frame.
+// The tiles' 8 KB are not part of a thread's saved state until the process asks for it, once for all its threads. The operating
+// system refuses when it is old, or when a signal stack is too small for the larger frame.
 bool tile_permission() {
 #if defined(__linux__)
   constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
