@@ -450,6 +450,7 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
   const q3e::MatrixView w{packed.data(), &format, rows, columns, q3e::panel_layout(format, columns)};
   py::array_t<float> out({static_cast<py::ssize_t>(tokens), static_cast<py::ssize_t>(rows)});
   const auto scratch = std::make_unique<q3e::WorkerScratch>();
+  std::fill(std::begin(scratch->matmul), std::end(scratch->matmul), uint8_t{99});  // nor what was in scratch before
   for (uint32_t first = 0; first < w.panels(); first += q3e::kGemmPanels)
     for (uint32_t t = 0; t < tokens; t += q3e::kGemmTokens) {
       const uint32_t last = std::min(first + q3e::kGemmPanels, w.panels()), n = std::min(q3e::kGemmTokens, tokens - t);
