@@ -33,7 +33,7 @@ class PlanResult(TypedDict):
     kv: str
 
 def isa_tiers() -> list[str]:
-    """The tiers that this machine runs, slowest first, e.g. ["scalar", "avx2", "avx512"]."""
+    """The tiers that this machine runs, slowest first, e.g. ["scalar", "avx2", "avxvnni", "avx512"]."""
 
 def selected_isa() -> str:
     """The tier that new engines use: the best one, or the one that QWEN3EDGE_ISA names."""
@@ -197,7 +197,9 @@ class kernels:
     def matmul(
         isa: str, format: str, packed: NDArray[np.uint8], rows: int, columns: int, x: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """x [tokens, columns], rounded as the format wants -> [tokens, rows]."""
+        """x [tokens, columns], rounded as the format wants -> [tokens, rows].
+
+        Where there is AVX-512, isa may also be "amx_emulated": AMX's kernel on tiles of plain C++."""
     @staticmethod
     def attention(
         isa: str,

@@ -73,7 +73,8 @@ def test_tiers_export_their_kernels_only(build):
     nm = shutil.which("nm")
     if nm is None:
         pytest.skip("no nm")
-    objects = [p for p in build.rglob("*.o") if p.name.endswith(("_avx2.cpp.o", "_avx512.cpp.o"))]
+    tiers = ("avx2", "avxvnni", "avx512", "amx", "amx_emulated")
+    objects = [p for p in build.rglob("*.o") if p.name.endswith(tuple(f"_{t}.cpp.o" for t in tiers))]
     assert objects or _core.isa_tiers() == ["scalar"]
     for path in objects:
         lines = subprocess.run(

@@ -14,15 +14,30 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace q3e {
 namespace {
 
 #if defined(__x86_64__)
+// The tiles' 8 KB are not part of a thread's saved state until the process asks for it, once for all its threads. The operating
+// system refuses when it is old, or when a signal stack is too small for the larger frame.
+bool tile_permission() {
+#if defined(__linux__)
+  constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 struct X86Features {
   bool avx2 = false;
+  bool avxvnni = false;
   bool avx512 = false;
+  bool amx = false;
 
   X86Features() {
     unsigned a = 0, b = 0, c = 0, d = 0;
@@ -36,6 +51,9 @@ struct X86Features {
     avx2 = ymm && fma && f16c && (b & (1u << 5));
     const bool f = b & (1u << 16), dq = b & (1u << 17), bw = b & (1u << 30), vl = b & (1u << 31), vnni = c & (1u << 11);
     avx512 = zmm && avx2 && f && dq && bw && vl && vnni;
+    amx = avx512 && (low & 0x60000) == 0x60000 && (d & (1u << 24)) && (d & (1u << 25)) && tile_permission();
+    if (a < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) return;
+    avxvnni = avx2 && (a & (1u << 4));
   }
 };
 const X86Features& x86() {
@@ -66,19 +84,32 @@ const char* isa_name(Isa isa) {
       return "scalar";
     case Isa::avx2:
       return "avx2";
+    case Isa::avxvnni:
+      return "avxvnni";
     case Isa::avx512:
       return "avx512";
+    case Isa::amx:
+      return "amx";
   }
   return "?";
 }
 
 bool isa_supported(Isa isa) {
-  if (isa == Isa::scalar) return true;
 #if defined(__x86_64__)
-  return isa == Isa::avx2 ? x86().avx2 : x86().avx512;
-#else
-  return false;
+  switch (isa) {
+    case Isa::scalar:
+      return true;
+    case Isa::avx2:
+      return x86().avx2;
+    case Isa::avxvnni:
+      return x86().avxvnni;
+    case Isa::avx512:
+      return x86().avx512;
+    case Isa::amx:
+      return x86().amx;
+  }
 #endif
+  return isa == Isa::scalar;
 }
 
 std::vector<Isa> supported_isas() {

@@ -7,16 +7,16 @@
 namespace q3e {
 
 // In ascending speed. A new tier gets its place here, its file list in CMakeLists.txt and its row in ukernels/kernel_table.cpp.
-enum class Isa : int { scalar, avx2, avx512 };
+enum class Isa : int { scalar, avx2, avxvnni, avx512, amx };
 
-inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512};
+inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avxvnni, Isa::avx512, Isa::amx};
 
 const char* isa_name(Isa isa);
 
 // Throws Error(bad_argument) for a name that is unknown or a tier that this machine lacks.
 Isa parse_isa(std::string_view name);
 
-// CPUID and XGETBV: the operating system must save the registers, too.
+// CPUID and XGETBV: the operating system must save the registers, too. For AMX it is also asked to let this process use them.
 bool isa_supported(Isa isa);
 
 std::vector<Isa> supported_isas();

@@ -434,30 +434,36 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
   require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns),
           "packed: expected the bytes of rows x columns");
   require(x.ndim() == 2 && x.shape(1) == columns, "x: expected [tokens, columns]");
-  const q3e::KernelTable& kernels = q3e::kernel_table(q3e::parse_isa(isa));
+  const bool emulated = isa == "amx_emulated";
+  const q3e::KernelTable& kernels = q3e::kernel_table(q3e::parse_isa(emulated ? "scalar" : isa));
+  const q3e::MatmulFn matmul = emulated ? q3e::emulated_amx_matmul() : kernels.matmul;
+  require(matmul, "isa: expected a machine with AVX-512 for amx_emulated");
   const auto tokens = static_cast<uint32_t>(x.shape(0));
   const uint32_t block = format.block, blocks = block ? (columns + block - 1) / block : 0;
-  std::vector<int8_t> quants(size_t{tokens} * columns);
+  const uint32_t stride = q3e::activation_stride(columns);
+  std::vector<int8_t> quants(size_t{tokens} * stride, int8_t{99});  // what lies between the rows must not matter
   std::vector<float> scales(size_t{tokens} * blocks);
   std::vector<int32_t> sums(size_t{tokens} * blocks);
   for (uint32_t t = 0; t < tokens && block; ++t)
-    kernels.quantize(x.data(t, 0), columns, block, quants.data() + size_t{t} * columns, scales.data() + size_t{t} * blocks,
+    kernels.quantize(x.data(t, 0), columns, block, quants.data() + size_t{t} * stride, scales.data() + size_t{t} * blocks,
                      sums.data() + size_t{t} * blocks);
   const q3e::MatrixView w{packed.data(), &format, rows, columns, q3e::panel_layout(format, columns)};
   py::array_t<float> out({static_cast<py::ssize_t>(tokens), static_cast<py::ssize_t>(rows)});
   const auto scratch = std::make_unique<q3e::WorkerScratch>();
+  std::fill(std::begin(scratch->matmul), std::end(scratch->matmul), uint8_t{99});  // nor what was in scratch before
   for (uint32_t first = 0; first < w.panels(); first += q3e::kGemmPanels)
     for (uint32_t t = 0; t < tokens; t += q3e::kGemmTokens) {
       const uint32_t last = std::min(first + q3e::kGemmPanels, w.panels()), n = std::min(q3e::kGemmTokens, tokens - t);
       const uint32_t width = (last - first) * q3e::kPanelRows;
       const q3e::Activations a{n,
                                columns,
+                               stride,
                                block,
                                x.data(t, 0),
-                               quants.data() + size_t{t} * columns,
+                               quants.data() + size_t{t} * stride,
                                scales.data() + size_t{t} * blocks,
                                sums.data() + size_t{t} * blocks};
-      kernels.matmul(w, first, last, a, scratch->tile, width, scratch->matmul);
+      matmul(w, first, last, a, scratch->tile, width, scratch->matmul);
       for (uint32_t i = 0; i < n; ++i)
         for (uint32_t r = 0; r < width && first * q3e::kPanelRows + r < rows; ++r)
           *out.mutable_data(t + i, first * q3e::kPanelRows + r) = scratch->tile[size_t{i} * width + r];

@@ -362,16 +362,16 @@ ActivationBuffers Engine::buffers(uint32_t block, uint32_t columns, uint32_t tok
   const auto& q =
       *std::find_if(layout_.quantized.begin(), layout_.quantized.end(), [&](const auto& b) { return b.block == block; });
   const size_t blocks = (columns + block - 1) / block;
-  return {nullptr, at<int8_t>(q.quants) + size_t{token} * columns, at<float>(q.scales) + token * blocks,
+  return {nullptr, at<int8_t>(q.quants) + size_t{token} * activation_stride(columns), at<float>(q.scales) + token * blocks,
           at<int32_t>(q.sums) + token * blocks};
 }
 
 // Tokens [first, first + tokens) as a matrix reads them.
 Activations Engine::activations(const MatrixView& reader, const float* float_input, uint32_t first, uint32_t tokens) const {
-  const uint32_t block = reader.format->block, columns = reader.columns;
-  if (block == 0) return {tokens, columns, 0, float_input + size_t{first} * columns, nullptr, nullptr, nullptr};
+  const uint32_t block = reader.format->block, columns = reader.columns, stride = activation_stride(columns);
+  if (block == 0) return {tokens, columns, stride, 0, float_input + size_t{first} * columns, nullptr, nullptr, nullptr};
   const ActivationBuffers b = buffers(block, columns, first);
-  return {tokens, columns, block, nullptr, b.quants, b.scales, b.sums};
+  return {tokens, columns, stride, block, nullptr, b.quants, b.scales, b.sums};
 }
 
 }  // namespace q3e

@@ -54,6 +54,23 @@ uint64_t sum_words(const uint8_t* p, size_t bytes) {
   return total;
 }
 
+auto dot_chain(Isa isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::avx2:
+      return dot_chain_avx2;
+    case Isa::avxvnni:
+      return dot_chain_avxvnni;
+    case Isa::avx512:
+      return dot_chain_avx512;
+    case Isa::amx:
+      return dot_chain_amx;
+#endif
+    default:
+      return dot_chain_scalar;
+  }
+}
+
 }  // namespace
 
 double read_bandwidth(int threads, double seconds) {
@@ -79,7 +96,7 @@ double read_bandwidth(int threads, double seconds) {
 
 double int8_peak(Isa isa, int threads, double seconds) {
   constexpr int64_t kRounds = 20000;
-  const auto dots = isa == Isa::scalar ? dot_chain_scalar : isa == Isa::avx2 ? dot_chain_avx2 : dot_chain_avx512;
+  const auto dots = dot_chain(isa);
   ThreadPool pool(threads);
   std::atomic<int64_t> sink{0}, operations{0};
   double best = 0;
@@ -106,12 +123,13 @@ double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t c
   std::memset(weights.data(), 0x11, count * matrix_bytes);
   const uint32_t padded = static_cast<uint32_t>(panel_count(rows)) * kPanelRows, block = format.block;
   std::vector<float> x(size_t{tokens} * columns, 0.5f), out(size_t{tokens} * padded), scales(size_t{tokens} * (columns / 32));
-  std::vector<int8_t> quants(size_t{tokens} * columns);
+  const uint32_t stride = activation_stride(columns);
+  std::vector<int8_t> quants(size_t{tokens} * stride);
   std::vector<int32_t> sums(scales.size());
   const uint32_t blocks = block ? (columns + block - 1) / block : 0;
   if (block)
     for (uint32_t t = 0; t < tokens; ++t)
-      kernels.quantize(x.data() + size_t{t} * columns, columns, block, quants.data() + size_t{t} * columns,
+      kernels.quantize(x.data() + size_t{t} * columns, columns, block, quants.data() + size_t{t} * stride,
                        scales.data() + size_t{t} * blocks, sums.data() + size_t{t} * blocks);
   const Buffer scratch(sizeof(WorkerScratch) * static_cast<size_t>(threads));
   ThreadPool pool(threads);
@@ -126,9 +144,10 @@ double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t c
           const uint32_t n = std::min(kGemmTokens, tokens - t);
           const Activations a{n,
                               columns,
+                              stride,
                               block,
                               block ? nullptr : x.data() + size_t{t} * columns,
-                              quants.data() + size_t{t} * columns,
+                              quants.data() + size_t{t} * stride,
                               scales.data() + size_t{t} * blocks,
                               sums.data() + size_t{t} * blocks};
           kernels.matmul(w, first, last, a, out.data() + size_t{t} * padded + first * kPanelRows, padded, own);

@@ -42,7 +42,7 @@ ScratchLayout::ScratchLayout(const ModelConfig& config, const std::vector<uint32
     if (block == 0) continue;
     const size_t count = (widest + block - 1) / block;
     Quantized b{block, 0, 0, 0};
-    b.quants = take(at, t * widest);
+    b.quants = take(at, t * activation_stride(static_cast<uint32_t>(widest)));
     b.scales = take(at, t * count * 4);
     b.sums = take(at, t * count * 4);
     quantized.push_back(b);

@@ -25,7 +25,7 @@ struct ScratchLayout {
   size_t cos_sin;      // float32 [T][head_size]
   struct Quantized {
     uint32_t block;
-    size_t quants, scales, sums;  // int8 [T][widest], float32 and int32 [T][widest / block]
+    size_t quants, scales, sums;  // int8 [T][activation_stride(widest)], float32 and int32 [T][widest / block]
   };
   std::vector<Quantized> quantized;  // one for each int8 block in use
   size_t workers, worker_bytes;      // [threads], see WorkerScratch

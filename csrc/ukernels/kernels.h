@@ -22,20 +22,26 @@ struct MatrixView {
   uint32_t panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
 };
 
-// What a matmul reads: float32 for unquantized weights, else int8 with one scale a block of the weight's format.
+// What a matmul reads: float32 for unquantized weights, else int8 with one scale a block of the weight's format. What lies
+// between columns and the next 64 may be read, but does not count.
 struct Activations {
   uint32_t tokens = 0;
   uint32_t columns = 0;
+  uint32_t stride = 0;             // bytes from one token's quants to the next's: at least columns, rounded up to 64
   uint32_t block = 0;              // 0: float32
   const float* values = nullptr;   // [tokens][columns]
-  const int8_t* quants = nullptr;  // [tokens][columns]
+  const int8_t* quants = nullptr;  // [tokens][stride]
   const float* scales = nullptr;   // [tokens][blocks]
   const int32_t* sums = nullptr;   // [tokens][blocks], of quants
 
   uint32_t blocks() const { return block ? (columns + block - 1) / block : 0; }
 };
 
-// The same buffers on their way in.
+// The stride that the engine gives its buffers: an odd number of cache lines, so that the same columns of many tokens spread over
+// every set of L1 instead of a few (1,024 columns lie 1,024 bytes apart: 4 sets in 64).
+static inline uint32_t activation_stride(uint32_t columns) { return ((columns + 63) / 64 | 1) * 64; }
+
+// The same buffers on their way in, of one token.
 struct ActivationBuffers {
   float* values = nullptr;
   int8_t* quants = nullptr;
@@ -46,7 +52,7 @@ struct ActivationBuffers {
 inline constexpr uint32_t kGemmPanels = 4;     // panels that a matmul call takes at most
 inline constexpr uint32_t kStreamTokens = 16;  // up to here a matmul is mostly a stream from memory: better many small calls
 inline constexpr uint32_t kGemmTokens = 128;   // tokens that a matmul call takes at most
-inline constexpr size_t kMatmulScratchBytes = size_t{kGemmPanels} * kPanelRows * kSuperBlock;  // one unpacked block of K
+inline constexpr size_t kMatmulScratchBytes = size_t{2} * kGemmPanels * kPanelRows * kSuperBlock;  // two unpacked blocks of K
 
 // out[t * out_stride + (panel - first) * 16 + r] = row r of the panel . token t, for panels [first, last), last - first <=
 // kGemmPanels, tokens <= kGemmTokens. scratch: kMatmulScratchBytes, 64-byte aligned.
@@ -137,5 +143,8 @@ struct KernelTable {
 
 // The tier must be supported by this machine.
 const KernelTable& kernel_table(Isa isa);
+
+// AMX's matmul on tiles of plain C++, for the tests of machines that have AVX-512 alone; null on others. Not a tier.
+MatmulFn emulated_amx_matmul();
 
 }  // namespace q3e

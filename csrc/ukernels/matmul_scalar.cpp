@@ -54,7 +54,7 @@ float dot_quantized(const MatrixView& w, const uint8_t* panel, uint32_t r, const
   for (uint32_t b = 0; b < blocks; ++b) {
     const uint32_t end = (b + 1) * block < w.columns ? (b + 1) * block : w.columns;
     int32_t isum = 0;
-    for (uint32_t k = b * block; k < end; ++k) isum += integer_weight(w, panel, r, k) * a.quants[size_t{t} * a.columns + k];
+    for (uint32_t k = b * block; k < end; ++k) isum += integer_weight(w, panel, r, k) * a.quants[size_t{t} * a.stride + k];
     const float sa = a.scales[size_t{t} * blocks + b];
     acc = fma_f32(static_cast<float>(isum), f32_from_f16(load_u16(panel + w.layout.scale, b * kPanelRows + r)) * sa, acc);
     if (w.format->kind == FormatKind::q4a) {

@@ -78,19 +78,31 @@ template <class S>
 struct Unpack<S, FormatKind::q6z> {
   static constexpr bool kSigned = true;
   static constexpr int32_t kBias = S::kSignedBias;
-  template <class Use>
-  static void run(const MatrixView& w, const uint8_t* panel, uint32_t k, Use&& use) {
-    const auto group = S::template load_group_q6<S::kSignedBias>(panel + w.layout.sub_scale + size_t{k / 128} * 64, k / 32 % 4);
-    const uint8_t* quants = panel + w.layout.quants + size_t{k} * 12;
-    for (uint32_t i = 0; i < 8; i += 4, quants += 192) {
-      const typename S::W a = S::load_w(quants), b = S::load_w(quants + 64), c = S::load_w(quants + 128);
-      use(i, S::scale_nibbles(S::low_six(a), group));
-      use(i + 1, S::scale_nibbles(S::low_six(b), group));
-      use(i + 2, S::scale_nibbles(S::low_six(c), group));
-      use(i + 3, S::scale_nibbles(S::high_pairs(a, b, c), group));
-    }
+  Unpack(const MatrixView& w, const uint8_t* panel, uint32_t k)
+      : quants(panel + w.layout.quants + size_t{k} * 12),
+        group(S::template load_group_q6<S::kSignedBias>(panel + w.layout.sub_scale + size_t{k / 128} * 64, k / 32 % 4)) {}
+  // Four quads lie in three vectors: the fourth in the upper two bits of the others.
+  void pair(uint32_t i, typename S::W* v) const {
+    const uint8_t* at = quants + i / 2 * 192;
+    const typename S::W a = S::load_w(at), b = S::load_w(at + 64), c = S::load_w(at + 128);
+    v[0] = S::scale_nibbles(S::low_six(i % 2 ? c : a), group);
+    v[1] = S::scale_nibbles(i % 2 ? S::high_pairs(a, b, c) : S::low_six(b), group);
   }
+  const uint8_t* quants;
+  typename S::Group group;
 };
+
+// use(quad, vector) for the eight quads of a run.
+template <class S, class U, class Use>
+[[gnu::always_inline]] inline void for_each_quad(const U& run, Use&& use) {
+#pragma GCC unroll 4
+  for (uint32_t i = 0; i < 4; ++i) {
+    typename S::W v[2];
+    run.pair(i, v);
+    use(2 * i, v[0]);
+    use(2 * i + 1, v[1]);
+  }
+}
 
 template <class S, bool is_signed>
 typename S::I dot(typename S::I acc, typename S::W w, const int8_t* a) {
@@ -152,7 +164,7 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
           for (int t = 0; t < NT; ++t)
             for (int p = 0; p < NP; ++p) {
               typename S::I& sum = kTwoChains && j ? odd[p][t] : even[p][t];
-              sum = dot<S, U::kSigned>(sum, v[p][j], a.quants + size_t(t) * a.columns + k + i * 8 + j * 4);
+              sum = dot<S, U::kSigned>(sum, v[p][j], a.quants + size_t(t) * a.stride + k + i * 8 + j * 4);
             }
       }
     }
@@ -172,7 +184,8 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
 
 // sums[t][p][16] = exact products of one block of K: scratch [quads][stride] vectors with NT tokens.
 template <class S, bool is_signed, int NT, int NP>
-void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const int8_t* quants, size_t columns, int32_t* sums) {
+void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const int8_t* quants, size_t token_stride,
+               int32_t* sums) {
   typename S::I acc[NT][NP];
   for (int t = 0; t < NT; ++t)
     for (int p = 0; p < NP; ++p) acc[t][p] = S::izero();
@@ -180,7 +193,7 @@ void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const in
     typename S::W v[NP];
     for (int p = 0; p < NP; ++p) v[p] = S::load_w(scratch + p * 64);
     for (int t = 0; t < NT; ++t)
-      for (int p = 0; p < NP; ++p) acc[t][p] = dot<S, is_signed>(acc[t][p], v[p], quants + size_t(t) * columns);
+      for (int p = 0; p < NP; ++p) acc[t][p] = dot<S, is_signed>(acc[t][p], v[p], quants + size_t(t) * token_stride);
   }
   for (int t = 0; t < NT; ++t)
     for (int p = 0; p < NP; ++p) S::store_i(sums + (t * NP + p) * 16, acc[t][p]);
@@ -208,14 +221,9 @@ void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Acti
     const uint32_t begin = b * block, end = begin + block < w.columns ? begin + block : w.columns;
     for (uint32_t p = 0; p < count; ++p)
       for (uint32_t k = begin; k < end; k += kColumnUnit) {
-        const Unpack<S, kind> run(w, panels[p], k);
-        for (uint32_t i = 0; i < 4; ++i) {
-          typename S::W v[2];
-          run.pair(i, v);
-          uint8_t* to = scratch + ((size_t{k - begin} / 4 + i * 2) * count + p) * 64;
-          S::store_w(to, v[0]);
-          S::store_w(to + size_t{count} * 64, v[1]);
-        }
+        for_each_quad<S>(Unpack<S, kind>(w, panels[p], k), [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
+          S::store_w(scratch + ((size_t{k - begin} / 4 + quad) * count + p) * 64, v);
+        });
       }
     for (uint32_t p = 0; p < count; p += S::kTilePanels) {
       const uint32_t np = count - p < S::kTilePanels ? count - p : S::kTilePanels;
@@ -224,7 +232,7 @@ void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Acti
         with_count<S::kTilePanels>(static_cast<int>(np), [&]<int NP>() {
           with_count<S::kTileTokens>(static_cast<int>(nt), [&]<int NT>() {
             gemm_tile<S, Unpack<S, kind>::kSigned, NT, NP>(scratch + p * 64, (end - begin) / 4, count,
-                                                           a.quants + size_t{t} * a.columns + begin, a.columns, sums);
+                                                           a.quants + size_t{t} * a.stride + begin, a.stride, sums);
           });
         });
         for (uint32_t i = 0; i < np; ++i) {
@@ -245,7 +253,7 @@ void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Acti
 // Tokens [first, first + count) of quantized activations.
 Activations tokens_of(const Activations& a, uint32_t first, uint32_t count) {
   const size_t blocks = size_t{first} * a.blocks();
-  return {count, a.columns, a.block, nullptr, a.quants + size_t{first} * a.columns, a.scales + blocks, a.sums + blocks};
+  return {count, a.columns, a.stride, a.block, nullptr, a.quants + size_t{first} * a.stride, a.scales + blocks, a.sums + blocks};
 }
 
 template <class S, FormatKind kind>

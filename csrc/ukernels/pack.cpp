@@ -17,8 +17,10 @@ PackPanelFn pack_panel_for(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::avx2:
+    case Isa::avxvnni:
       return pack_panel_avx2;
     case Isa::avx512:
+    case Isa::amx:
       return pack_panel_avx512;
 #endif
     default:

@@ -6,6 +6,8 @@ import pytest
 from qwen3edge import _core
 
 TIERS = [t for t in _core.isa_tiers() if t != "scalar"]
+# The tiles of AMX in plain C++: what the amx tier does is tested wherever AVX-512 is.
+MATMUL_TIERS = [*TIERS, "amx_emulated"] if "avx512" in TIERS else TIERS
 MATRIX_FORMATS = [f for f in _core.block_formats() if f["name"] != "vector"]
 K = _core.kernels
 
@@ -27,7 +29,7 @@ def fits(format: dict, columns: int) -> bool:
 MATMULS = [
     pytest.param(format, rows, columns, id=f"{format['name']}-{rows}x{columns}")
     for format in MATRIX_FORMATS
-    for rows, columns in [(16, 32), (33, 128), (100, 896), (64, 1024), (130, 384)]
+    for rows, columns in [(16, 32), (33, 128), (100, 896), (64, 1024), (130, 384), (32, 288)]
     if fits(format, columns)
 ]
 
@@ -47,8 +49,48 @@ def test_matmul(format, rows, columns, seed):
             rounded = quants.astype(np.float64) * np.repeat(scales, format["block"], axis=1)[:, :columns]
         expected = rounded @ weights.T
         assert np.abs(scalar - expected).max() <= 2e-5 * np.abs(rounded).sum(axis=1).max() * np.abs(weights).max()
-        for tier in TIERS:
+        for tier in MATMUL_TIERS:
             assert (K.matmul(tier, name, packed, rows, columns, x) == scalar).all(), (tier, tokens)
+
+
+@pytest.mark.parametrize("name", ["q8", "q4z32", "q4z64"])
+def test_matmul_tiles(name, seed):
+    """Every count of tokens that fills the tiles of AMX differently, with one to four panels and a short last block."""
+    rng = np.random.default_rng(seed)
+    # A last block of two and a half tiles, where the format can.
+    for rows, columns in [(16, 64), (32, 320 if name == "q4z64" else 352), (48, 256), (64, 576)]:
+        packed = packed_matrix(rng, name, rows, columns)
+        x = outliers(rng, 128, columns)
+        scalar = K.matmul("scalar", name, packed, rows, columns, x)
+        for tokens in [*range(1, 36), 47, 48, 49, 63, 64, 65, 127, 128]:
+            for tier in MATMUL_TIERS:
+                ours = K.matmul(tier, name, packed, rows, columns, x[:tokens])
+                assert (ours == scalar[:tokens]).all(), (tier, rows, columns, tokens)
+
+
+@pytest.mark.parametrize("name", [f["name"] for f in MATRIX_FORMATS if f["name"].startswith(("q4", "q8"))])
+def test_matmul_extremes(name):
+    """The largest weights and activations there are, so that a sum that does not hold them shows."""
+    rows, columns, panels, blocks = 48, 1024, 3, 4
+    packed = _core.quantize(name, np.ones((rows, columns), np.float32))
+    panel = packed.reshape(panels, -1)
+    weights = columns * 16 if name.startswith("q8") else columns * 8  # bytes; the last plane of a panel
+    panel[:, -weights:] = 0x80 if name.startswith("q8") else 0xFF
+    if name.startswith("q4z"):  # s = 16 and z = -128: w8 = 16 * 15 - 128
+        group = int(name[3:])
+        z, s = blocks * 16 * (256 // group), blocks * 16 * (128 // group)
+        panel[:, -weights - z : -weights] = 0x80
+        panel[:, -weights - z - s : -weights - z] = 0xFF
+    x = np.ones((9, columns), np.float32)
+    x[1] = -1
+    x[2, ::2] = -1
+    x[3, 512:] = 0
+    scalar = K.matmul("scalar", name, packed, rows, columns, x)
+    assert np.isfinite(scalar).all() and (scalar[0] != 0).all()
+    for tier in MATMUL_TIERS:
+        for tokens in (1, 2, 4, 9):
+            ours = K.matmul(tier, name, packed, rows, columns, x[:tokens])
+            assert (ours == scalar[:tokens]).all(), (tier, tokens)
 
 
 @pytest.mark.parametrize("block", [32, 64, 128, 256])
