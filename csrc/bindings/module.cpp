@@ -478,8 +478,9 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   const auto tokens = static_cast<uint32_t>(qkv.shape(0)), d = static_cast<uint32_t>(qkv.shape(2)), group = heads / kv_heads;
   require(d % 32 == 0 && d <= q3e::kMaxHeadDim && frequencies.size() == d / 2,
           "head_dim: expected a multiple of 32 with half as many frequencies");
+  static_assert(q3e::kAttentionRows == 48);
   require(tile >= 1 && (tile == 1 || tile * group <= q3e::kAttentionRows) && group <= q3e::kMaxGroup,
-          "tile: expected tile * group of at most 32");
+          "tile: expected tile * group of at most 48");
   q3e::KvCache cache({type, 1, kv_heads, d}, 1, std::max(tokens, 1u));
   cache.grow(0, tokens);
   std::vector<uint8_t> q(size_t{tokens} * heads * d * 4);
@@ -498,7 +499,7 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
     for (uint32_t h = 0; h < kv_heads; ++h) {
       const size_t first = size_t{t} * heads + size_t{h} * group;
       kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, std::min(tile, tokens - t), group, d, t,
-                         type, cache.pages(0), h * q3e::kv_block_layout(type, d).bytes, out.mutable_data() + first * d,
+                         type, cache.pages(0), h * q3e::kv_block_layout(type, d).bytes, nullptr, out.mutable_data() + first * d,
                          scratch->attention});
     }
   return out;

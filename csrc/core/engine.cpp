@@ -331,7 +331,9 @@ void Engine::attend(Worker& w, uint32_t layer) {
   const KvShape& kv = cache_.shape();
   const uint32_t group = config_.heads / config_.kv_heads, d = config_.head_size;
   const size_t q_width = kv.type == KvType::int8 ? 1 : 4, head_bytes = kv_block_layout(kv.type, d).bytes;
-  w.for_each(static_cast<uint32_t>(tiles_.size()) * config_.kv_heads, [&](uint32_t item) {
+  const uint32_t items = static_cast<uint32_t>(tiles_.size()) * config_.kv_heads;
+  const auto offset = [&](uint32_t item) { return layer * kv.layer_bytes() + item % config_.kv_heads * head_bytes; };
+  w.for_each(items, [&](uint32_t item) {
     const AttentionTile& tile = tiles_[item / config_.kv_heads];
     const uint32_t kv_head = item % config_.kv_heads;
     const size_t first_head = size_t{tile.first} * config_.heads + size_t{kv_head} * group;
@@ -345,7 +347,8 @@ void Engine::attend(Worker& w, uint32_t layer) {
     task.position = tile.position;
     task.type = kv.type;
     task.pages = cache_.pages(tile.slot);
-    task.offset = layer * kv.layer_bytes() + kv_head * head_bytes;
+    task.offset = offset(item);
+    if (item + 1 < items) task.next = cache_.pages(tiles_[(item + 1) / config_.kv_heads].slot)[0] + offset(item + 1);
     task.out = at<float>(layout_.attention) + first_head * d;
     task.scratch = own(w).attention;
     kernels_.attention(task);

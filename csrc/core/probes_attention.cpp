@@ -38,7 +38,7 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
           const size_t first = size_t{h} * group;
           kernels.attention({reinterpret_cast<const uint8_t*>(q.data()) + first * d * q_width, q_scales.data() + first,
                              shape.heads, 1, group, d, context - 1, type, cache.pages(0),
-                             layer * cache.shape().layer_bytes() + h * kv_block_layout(type, d).bytes, out.data() + first * d,
+                             layer * cache.shape().layer_bytes() + h * kv_block_layout(type, d).bytes, nullptr, out.data() + first * d,
                              scratch[static_cast<size_t>(w.index)].attention});
         });
     });
