@@ -498,7 +498,7 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   for (uint32_t t = 0; t < tokens; t += tile)
     for (uint32_t h = 0; h < kv_heads; ++h) {
       const size_t first = size_t{t} * heads + size_t{h} * group;
-      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, std::min(tile, tokens - t), group, d, t,
+      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, 1, std::min(tile, tokens - t), group, d, t,
                          type, cache.pages(0), h * q3e::kv_block_layout(type, d).bytes, nullptr, out.mutable_data() + first * d,
                          scratch->attention});
     }

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -23,6 +25,7 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
   const KernelTable& kernels = kernel_table(isa);
   const uint32_t group = shape.heads / shape.kv_heads, d = shape.head_dim;
   const size_t q_width = type == KvType::int8 ? 1 : 4;
+  const uint32_t heads = getenv("NH") ? atoi(getenv("NH")) : (shape.kv_heads + static_cast<uint32_t>(threads) - 1) / static_cast<uint32_t>(threads);
   KvCache cache({type, layers, shape.kv_heads, d}, 1, context);
   cache.grow(0, context);
   // Every byte pattern of this kind is a small finite number in int8, bfloat16 and float32.
@@ -34,10 +37,11 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
   const auto step = [&] {
     pool.run([&](Worker& w) {
       for (uint32_t layer = 0; layer < layers; ++layer)
-        w.for_each(shape.kv_heads, [&](uint32_t h) {
+        w.for_each((shape.kv_heads + heads - 1) / heads, [&](uint32_t item) {
+          const uint32_t h = item * heads;
           const size_t first = size_t{h} * group;
           kernels.attention({reinterpret_cast<const uint8_t*>(q.data()) + first * d * q_width, q_scales.data() + first,
-                             shape.heads, 1, group, d, context - 1, type, cache.pages(0),
+                             shape.heads, std::min(heads, shape.kv_heads - h), 1, group, d, context - 1, type, cache.pages(0),
                              layer * cache.shape().layer_bytes() + h * kv_block_layout(type, d).bytes, nullptr, out.data() + first * d,
                              scratch[static_cast<size_t>(w.index)].attention});
         });

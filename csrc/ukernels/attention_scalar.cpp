@@ -60,14 +60,14 @@ void weigh_int8(const AttentionTask& a, const uint8_t* values, const float* scal
 }
 
 // One query row against the cache up to `position`.
-void attend_row(const AttentionTask& a, size_t q_row, uint32_t position, float* o) {
+void attend_row(const AttentionTask& a, size_t q_row, uint32_t head, uint32_t position, float* o) {
   const uint32_t d = a.head_dim;
   const KvBlockLayout layout = kv_block_layout(a.type, d);
   const float q_scale = a.type == KvType::int8 ? a.q_scales[q_row] : 1.0f;
   float maximum = -1e30f, denominator = 0;
   for (uint32_t i = 0; i < d; ++i) o[i] = 0;
   for (uint32_t start = 0; start <= position; start += kKvBlock) {
-    const uint8_t* block = a.pages[start / kKvBlock] + a.offset;
+    const uint8_t* block = a.pages[start / kKvBlock] + a.offset + head * layout.bytes;
     const uint32_t n = position - start + 1 < kKvBlock ? position - start + 1 : kKvBlock;
     float p[kKvBlock], lanes[16] = {};
     float top = -1e30f;
@@ -95,10 +95,11 @@ void attend_row(const AttentionTask& a, size_t q_row, uint32_t position, float* 
 
 void attention_scalar(const AttentionTask& a) {
   for (uint32_t t = 0; t < a.tokens; ++t)
-    for (uint32_t g = 0; g < a.group; ++g) {
-      const size_t row = t * a.q_stride + g;
-      attend_row(a, row, a.position + t, a.out + row * a.head_dim);
-    }
+    for (uint32_t h = 0; h < a.heads; ++h)
+      for (uint32_t g = 0; g < a.group; ++g) {
+        const size_t row = t * a.q_stride + h * a.group + g;
+        attend_row(a, row, h, a.position + t, a.out + row * a.head_dim);
+      }
 }
 
 }  // namespace q3e

@@ -26,18 +26,20 @@ typename S::F load_kv(const uint8_t* p) {
   return S::load(reinterpret_cast<const float*>(p));
 }
 
-// The rows of a task: row i is token i / group, head i % group of the group.
+// The rows of one KV head of a task: row i is token i / group, head i % group of the group.
 struct AttentionRows {
   const AttentionTask& a;
-  size_t index(uint32_t i) const { return i / a.group * a.q_stride + i % a.group; }
-  uint32_t position(uint32_t i) const { return a.position + i / a.group; }
+  uint32_t head;
+  uint32_t count() const { return a.tokens * a.group; }
+  size_t index(uint32_t i) const { return i / a.group * a.q_stride + head * a.group + i % a.group; }
+  uint32_t state(uint32_t i) const { return head * count() + i; }  // its place in AttentionState
 };
 
 struct AttentionState {
-  // Of all rows, read in whole vectors.
-  static constexpr uint32_t kRows = (kAttentionRows > kMaxGroup ? kAttentionRows : kMaxGroup) + kLaneRows;
+  static constexpr uint32_t kRows = kMaxGroup + kLaneRows;  // of all KV heads, and what a vector reads beyond them
   float maxima[kRows], denominators[kRows], q_scales[kRows];
   int32_t q_sums[kRows];
+  uint32_t indices[kRows], positions[kRows];  // AttentionRows::index, and of the row's token
   // Of the rows of a strip.
   float corrections[kLaneRows], weight_scales[kLaneRows];
   alignas(64) float scores[kStripRows][kKvBlock];         // then weights, when values are not int8
@@ -45,26 +47,36 @@ struct AttentionState {
 };
 static_assert(sizeof(AttentionState) <= kAttentionScratchBytes);
 
-// scores[row][NP panels of 16] for NR rows from `row` on, without the queries' scales. `ahead` is where the same keys of the next
-// block lie, or null.
+// What a row of registers reads is asked for twice: from memory into L2 a block ahead, from there into L1 half a block ahead. One
+// request, straight into L1, comes so early that many get lost.
+struct Prefetch {
+  const uint8_t *near, *far;  // where the same place of a tile lies in what comes next and after next, or null
+  template <class S>
+  void at(size_t offset) const {
+    if (!near) return;
+    S::prefetch(near + offset);
+    S::prefetch_far(far + offset);
+  }
+};
+
+// scores[row][NP panels of 16] for NR rows, without the queries' scales.
 template <class S, KvType type, int NR, int NP>
-void score_panels(const AttentionRows& rows, const uint8_t* keys, const float* key_scales, uint32_t row, const int32_t* q_sums,
-                  const uint8_t* ahead, float* scores) {
-  const AttentionTask& a = rows.a;
+void score_panels(const AttentionTask& a, const uint8_t* keys, const float* key_scales, const uint32_t* indices,
+                  const int32_t* q_sums, const Prefetch& prefetch, float* scores) {
   const uint32_t d = a.head_dim;
   const size_t panel = size_t{kPanelRows} * d * kKvWidth<type>;
   if constexpr (type == KvType::int8) {
     const int8_t* q[NR];
     typename S::I acc[NR][NP];
     for (int i = 0; i < NR; ++i) {
-      q[i] = static_cast<const int8_t*>(a.q) + rows.index(row + i) * d;
-      for (int p = 0; p < NP; ++p) acc[i][p] = S::iset1(-S::kSignedBias * q_sums[row + i]);
+      q[i] = static_cast<const int8_t*>(a.q) + size_t{indices[i]} * d;
+      for (int p = 0; p < NP; ++p) acc[i][p] = S::iset1(-S::kSignedBias * q_sums[i]);
     }
     for (uint32_t k = 0; k < d; k += 4) {
       typename S::W w[NP];
       for (int p = 0; p < NP; ++p) {
         w[p] = S::load_signed(keys + p * panel + size_t{k} * kPanelRows);
-        if (ahead) S::prefetch(ahead + p * panel + size_t{k} * kPanelRows);
+        prefetch.at<S>(p * panel + size_t{k} * kPanelRows);
       }
       for (int i = 0; i < NR; ++i)
         for (int p = 0; p < NP; ++p) acc[i][p] = S::dot_signed(acc[i][p], w[p], q[i] + k);
@@ -77,7 +89,7 @@ void score_panels(const AttentionRows& rows, const uint8_t* keys, const float* k
     const float* q[NR];
     typename S::F acc[NR][NP];
     for (int i = 0; i < NR; ++i) {
-      q[i] = static_cast<const float*>(a.q) + rows.index(row + i) * d;
+      q[i] = static_cast<const float*>(a.q) + size_t{indices[i]} * d;
       for (int p = 0; p < NP; ++p) acc[i][p] = S::zero();
     }
     for (uint32_t k = 0; k < d; ++k) {
@@ -93,36 +105,40 @@ void score_panels(const AttentionRows& rows, const uint8_t* keys, const float* k
 
 // Scores of rows [first, first + count) against the block at `start` become weights 2^(s - m), zero for positions that a row does
 // not see. With int8 values a weight takes its value's scale and becomes an integer of 14 bits, relative to the row's largest.
-template <class S, KvType type>
-void softmax_strip(const AttentionRows& rows, uint32_t first, uint32_t count, uint32_t start, const float* value_scales,
-                   AttentionState& state) {
+// whole: all rows see all of the block. `first` counts the state's rows.
+template <class S, KvType type, bool whole>
+void softmax_strip(uint32_t first, uint32_t count, uint32_t start, const float* value_scales, AttentionState& state) {
   using F = typename S::F;
-  const auto lanes_seen = [&](uint32_t i, uint32_t panel) -> uint32_t {
-    const uint32_t seen = rows.position(first + i) - start + 1;
-    return seen > panel * kPanelRows ? seen - panel * kPanelRows : 0;
+  // Lanes of positions that row i does not see take the value v.
+  const auto masked = [&](F x, uint32_t i, uint32_t panel, float v) __attribute__((always_inline)) {
+    if constexpr (whole) return x;
+    const uint32_t seen = state.positions[first + i] - start + 1, before = panel * kPanelRows;
+    return S::first_lanes(x, seen > before ? seen - before : 0, S::set1(v));
   };
   float tops[kLaneRows] = {}, sums[kLaneRows] = {}, shifts[kLaneRows], inverses[kLaneRows];
   for (uint32_t i = 0; i < count; ++i) {
     F top = S::set1(-1e30f);
     for (uint32_t j = 0; j < kBlockPanels; ++j)
-      top = S::max(S::first_lanes(S::load(state.scores[i] + j * kPanelRows), lanes_seen(i, j), S::set1(-1e30f)), top);
+      top = S::max(masked(S::load(state.scores[i] + j * kPanelRows), i, j, -1e30f), top);
     tops[i] = S::fold_max(top);
   }
-  const F before = S::load(state.maxima + first);
-  const F maximum = S::max(S::mul(S::load(tops), S::load(state.q_scales + first)), before);
+  float *const maxima = state.maxima + first, *const denominators = state.denominators + first;
+  const float* const q_scales = state.q_scales + first;
+  const F before = S::load(maxima);
+  const F maximum = S::max(S::mul(S::load(tops), S::load(q_scales)), before);
   const F correction = exp2_simd<S>(S::sub(before, maximum));
-  S::store(state.maxima + first, S::first_lanes(maximum, count, before));
+  S::store(maxima, S::first_lanes(maximum, count, before));
   S::store(state.corrections, correction);
   S::store(shifts, S::negate(maximum));
   for (uint32_t i = 0; i < count; ++i) {
-    const F scale = S::set1(state.q_scales[first + i]), shift = S::set1(shifts[i]);
+    const F scale = S::set1(q_scales[i]), shift = S::set1(shifts[i]);
     F sum = S::zero(), top = S::zero();
     for (uint32_t j = 0; j < kBlockPanels; ++j) {
       float* at = state.scores[i] + j * kPanelRows;
-      F p = S::first_lanes(exp2_simd<S>(S::fma(S::load(at), scale, shift)), lanes_seen(i, j), S::zero());
+      F p = masked(exp2_simd<S>(S::fma(S::load(at), scale, shift)), i, j, 0);
       sum = S::add(sum, p);
       if constexpr (type == KvType::int8) {
-        p = S::first_lanes(S::mul(p, S::load(value_scales + j * kPanelRows)), lanes_seen(i, j), S::zero());
+        p = masked(S::mul(p, S::load(value_scales + j * kPanelRows)), i, j, 0);
         top = S::max(p, top);
       }
       S::store(at, p);
@@ -130,8 +146,8 @@ void softmax_strip(const AttentionRows& rows, uint32_t first, uint32_t count, ui
     sums[i] = S::fold(sum);
     if constexpr (type == KvType::int8) tops[i] = S::fold_max(top);
   }
-  const F denominator = S::load(state.denominators + first);
-  S::store(state.denominators + first, S::first_lanes(S::fma(denominator, correction, S::load(sums)), count, denominator));
+  const F denominator = S::load(denominators);
+  S::store(denominators, S::first_lanes(S::fma(denominator, correction, S::load(sums)), count, denominator));
   if constexpr (type == KvType::int8) {
     const F top = S::max(S::load(tops), S::set1(kLeastWeight));
     S::store(inverses, S::div(S::set1(kLargestWeight), top));
@@ -149,7 +165,7 @@ void softmax_strip(const AttentionRows& rows, uint32_t first, uint32_t count, ui
 // 128 * (high . v) + (low . v) is exact in int32, at most 64 * 16383 * 128.
 template <class S, int NR, int NV>
 void weigh_quads(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_t (*weights)[2 * kKvBlock], const float* scales,
-                 const float* corrections, const uint8_t* ahead, float* const* o) {
+                 const float* corrections, const Prefetch& prefetch, float* const* o) {
   typename S::I high[NR][NV], low[NR][NV];
   for (int i = 0; i < NR; ++i)
     for (int j = 0; j < NV; ++j) high[i][j] = low[i][j] = S::izero();
@@ -157,7 +173,7 @@ void weigh_quads(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_
     typename S::W v[NV];
     for (int j = 0; j < NV; ++j) {
       v[j] = S::load_w(values + size_t{q} * 4 * d + j * 64);
-      if (ahead) S::prefetch(ahead + size_t{q} * 4 * d + j * 64);
+      prefetch.at<S>(size_t{q} * 4 * d + j * 64);
     }
     for (int i = 0; i < NR; ++i)
       for (int j = 0; j < NV; ++j) {
@@ -197,45 +213,53 @@ inline constexpr int kValueRows = type == KvType::int8 ? S::kTileRows / 2 : S::k
 // One block of the cache, and how it is walked: rows in strips, each scored, turned into weights and weighed while it is in L1.
 template <class S, KvType type>
 struct AttentionBlock {
-  const AttentionRows& rows;
+  AttentionRows rows;
   const KvBlockLayout& layout;
   AttentionState& state;
   const uint8_t* block;
   uint32_t start, tokens;
-  const uint8_t* ahead;  // the block that is read next, or null
+  const uint8_t* ahead;  // the block that is read next
 
-  void score(uint32_t first, uint32_t count, bool prefetch) const {
+  // While keys are read, the block's values come into L1 and the next one's keys into L2.
+  Prefetch beside_keys(size_t offset) const { return {block + layout.values + offset, ahead + layout.keys + offset}; }
+  // Then the next one's keys into L1 and its values into L2.
+  Prefetch beside_values(size_t offset) const { return {ahead + layout.keys + offset, ahead + layout.values + offset}; }
+
+  void score(uint32_t first, uint32_t count, bool leads) const {
     const uint32_t panels = (tokens + kPanelRows - 1) / kPanelRows;
     const float* scales = reinterpret_cast<const float*>(block + layout.key_scales);
     for (uint32_t i = 0; i < count; i += S::kTileRows)
       for (uint32_t panel = 0; panel < panels; panel += S::kTilePanels) {
         const int nr = count - i < S::kTileRows ? static_cast<int>(count - i) : S::kTileRows;
         const int np = panels - panel < S::kTilePanels ? static_cast<int>(panels - panel) : S::kTilePanels;
-        const size_t offset = layout.keys + size_t{panel} * kPanelRows * rows.a.head_dim * kKvWidth<type>;
+        const size_t offset = size_t{panel} * kPanelRows * rows.a.head_dim * kKvWidth<type>;
+        const uint32_t at = rows.state(first + i);
         with_count<S::kTileRows>(nr, [&]<int NR>() {
           with_count<S::kTilePanels>(np, [&]<int NP>() {
-            score_panels<S, type, NR, NP>(rows, block + offset, scales + panel * kPanelRows, first + i, state.q_sums,
-                                          prefetch && i == 0 ? ahead + offset : nullptr, state.scores[i] + panel * kPanelRows);
+            score_panels<S, type, NR, NP>(rows.a, block + layout.keys + offset, scales + panel * kPanelRows, state.indices + at,
+                                          state.q_sums + at, leads && i == 0 ? beside_keys(offset) : Prefetch{},
+                                          state.scores[i] + panel * kPanelRows);
           });
         });
       }
   }
 
-  void weigh(uint32_t first, uint32_t count, bool prefetch) const {
+  void weigh(uint32_t first, uint32_t count, bool leads) const {
     const uint32_t d = rows.a.head_dim;
     constexpr int kRows = kValueRows<S, type>;
     for (uint32_t i = 0; i < count; i += kRows) {
       const int nr = count - i < kRows ? static_cast<int>(count - i) : kRows;
       float* o[kRows];
-      for (int r = 0; r < nr; ++r) o[r] = rows.a.out + rows.index(first + i + static_cast<uint32_t>(r)) * d;
+      for (int r = 0; r < nr; ++r) o[r] = rows.a.out + size_t{state.indices[rows.state(first + i) + static_cast<uint32_t>(r)]} * d;
       for (uint32_t dim = 0; dim < d; dim += S::kTileVectors * 16) {
         const int nv = d - dim < S::kTileVectors * 16 ? static_cast<int>(d - dim) / 16 : S::kTileVectors;
         with_count<kRows>(nr, [&]<int NR>() {
           with_count<S::kTileVectors>(nv, [&]<int NV>() {
             if constexpr (type == KvType::int8) {
-              const size_t offset = layout.values + size_t{dim} * 4;
-              weigh_quads<S, NR, NV>(block + offset, d, (tokens + 3) / 4, state.weights + i, state.weight_scales + i,
-                                     state.corrections + i, prefetch && i == 0 ? ahead + offset : nullptr, o);
+              const size_t offset = size_t{dim} * 4;
+              weigh_quads<S, NR, NV>(block + layout.values + offset, d, (tokens + 3) / 4, state.weights + i,
+                                     state.weight_scales + i, state.corrections + i,
+                                     leads && i == 0 ? beside_values(offset) : Prefetch{}, o);
             } else {
               weigh_rows<S, type, NR, NV>(block + layout.values + size_t{dim} * kKvWidth<type>, d, tokens, state.scores + i,
                                           state.corrections + i, o);
@@ -247,60 +271,81 @@ struct AttentionBlock {
     }
   }
 
-  void fetch(size_t begin, size_t end) const {
-    for (size_t at = begin; at < end; at += 64) S::prefetch(ahead + at);
+  static void fetch(const uint8_t* begin, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += 64) S::prefetch(begin + at);
   }
 
   void run(uint32_t begin, uint32_t end) const {
     const float* value_scales = reinterpret_cast<const float*>(block + layout.value_scales);
     for (uint32_t first = begin; first < end; first += kStripRows) {
       const uint32_t count = end - first < kStripRows ? end - first : kStripRows;
-      // A whole block takes the next one along line by line; a short one, the last, would not reach all of it.
-      const bool leads = ahead && type == KvType::int8 && first == begin, whole = tokens == kKvBlock;
-      if (leads) fetch(whole ? layout.key_scales : layout.keys, layout.values);
+      // The first rows take the next block along line by line; a short block, the last, would not reach all of it.
+      const bool leads = type == KvType::int8 && first == begin, whole = tokens == kKvBlock;
+      if (leads) fetch(block + layout.value_scales, kKvBlock * 4);
       score(first, count, leads && whole);
-      softmax_strip<S, type>(rows, first, count, start, value_scales, state);
-      if (leads) fetch(whole ? layout.value_scales : layout.values, layout.bytes);
+      const uint32_t at = rows.state(first);
+      if (state.positions[at] - start + 1 >= kKvBlock)
+        softmax_strip<S, type, true>(at, count, start, value_scales, state);
+      else
+        softmax_strip<S, type, false>(at, count, start, value_scales, state);
+      if (leads && !whole) fetch(ahead, layout.values);
+      if (leads) fetch(ahead + layout.key_scales, kKvBlock * 4);
       weigh(first, count, leads && whole);
     }
   }
 };
 
 template <class S, KvType type>
-void attention_of(const AttentionTask& a) {
-  const uint32_t d = a.head_dim, count = a.tokens * a.group;
-  const AttentionRows rows{a};
-  const KvBlockLayout layout = kv_block_layout(type, d);
-  AttentionState& state = *reinterpret_cast<AttentionState*>(a.scratch);
-  for (uint32_t i = 0; i < count; ++i) {
+void begin_rows(const AttentionRows& rows, AttentionState& state) {
+  const AttentionTask& a = rows.a;
+  for (uint32_t i = 0; i < rows.count(); ++i) {
+    const uint32_t at = rows.state(i), d = a.head_dim;
     float* o = a.out + rows.index(i) * d;
     for (uint32_t j = 0; j < d; j += 16) S::store(o + j, S::zero());
-  }
-  for (uint32_t i = 0; i < count + kLaneRows; ++i) {
-    state.maxima[i] = -1e30f;
-    state.denominators[i] = 0;
-    state.q_scales[i] = 1;
-    state.q_sums[i] = 0;
+    state.indices[at] = static_cast<uint32_t>(rows.index(i));
+    state.positions[at] = a.position + i / a.group;
+    state.maxima[at] = -1e30f;
+    state.denominators[at] = 0;
+    state.q_scales[at] = 1;
     if constexpr (type == KvType::int8) {
-      if (i >= count) continue;
       const int8_t* q = static_cast<const int8_t*>(a.q) + rows.index(i) * d;
-      for (uint32_t k = 0; k < d; ++k) state.q_sums[i] += q[k];
-      state.q_scales[i] = a.q_scales[rows.index(i)];
+      state.q_scales[at] = a.q_scales[rows.index(i)];
+      state.q_sums[at] = 0;
+      for (uint32_t k = 0; k < d; ++k) state.q_sums[at] += q[k];
     }
   }
-  const uint32_t last = a.position + a.tokens - 1;
+}
+
+template <class S>
+void finish_rows(const AttentionRows& rows, const AttentionState& state) {
+  for (uint32_t i = 0; i < rows.count(); ++i) {
+    float* o = rows.a.out + rows.index(i) * rows.a.head_dim;
+    const typename S::F denominator = S::set1(state.denominators[rows.state(i)]);
+    for (uint32_t j = 0; j < rows.a.head_dim; j += 16) S::store(o + j, S::div(S::load(o + j), denominator));
+  }
+}
+
+// Block by block, in it head by head: so far as heads lie one after the other, they are read as one stream.
+template <class S, KvType type>
+void attention_of(const AttentionTask& a) {
+  const KvBlockLayout layout = kv_block_layout(type, a.head_dim);
+  const uint32_t count = a.tokens * a.group, last = a.position + a.tokens - 1;
+  AttentionState& state = *reinterpret_cast<AttentionState*>(a.scratch);
+  for (uint32_t i = a.heads * count; i < a.heads * count + kLaneRows; ++i)
+    state.maxima[i] = state.denominators[i] = state.q_scales[i] = 0;
+  for (uint32_t h = 0; h < a.heads; ++h) begin_rows<S, type>({a, h}, state);
   for (uint32_t start = 0; start <= last; start += kKvBlock) {
+    const uint8_t* page = a.pages[start / kKvBlock] + a.offset;
+    const uint8_t* next = start + kKvBlock <= last ? a.pages[start / kKvBlock + 1] + a.offset : a.next;
     const uint32_t tokens = last - start + 1 < kKvBlock ? last - start + 1 : kKvBlock;
     // Rows whose token lies before this block are done: `begin` is the first that is not.
     const uint32_t begin = start > a.position ? (start - a.position) * a.group : 0;
-    const uint8_t* ahead = start + kKvBlock <= last ? a.pages[start / kKvBlock + 1] + a.offset : a.next;
-    AttentionBlock<S, type>{rows, layout, state, a.pages[start / kKvBlock] + a.offset, start, tokens, ahead}.run(begin, count);
+    for (uint32_t h = 0; h < a.heads; ++h) {
+      const uint8_t *block = page + h * layout.bytes, *ahead = h + 1 < a.heads ? block + layout.bytes : next;
+      AttentionBlock<S, type>{{a, h}, layout, state, block, start, tokens, ahead ? ahead : block}.run(begin, count);
+    }
   }
-  for (uint32_t i = 0; i < count; ++i) {
-    float* o = a.out + rows.index(i) * d;
-    const typename S::F denominator = S::set1(state.denominators[i]);
-    for (uint32_t j = 0; j < d; j += 16) S::store(o + j, S::div(S::load(o + j), denominator));
-  }
+  for (uint32_t h = 0; h < a.heads; ++h) finish_rows<S>({a, h}, state);
 }
 
 template <class S>

@@ -108,23 +108,24 @@ struct RopeTask {
 };
 using RopeFn = void (*)(const RopeTask& task);
 
-// Consecutive tokens of one sequence, the query heads of one KV head.
+// Consecutive tokens of one sequence, the query heads of some KV heads.
 struct AttentionTask {
-  const void* q;  // first token's first head of the group; see RopeTask
+  const void* q;  // first token's first query head; see RopeTask
   const float* q_scales;
   size_t q_stride;  // heads from token to token
+  uint32_t heads;   // KV heads, whose blocks lie one after the other
   uint32_t tokens, group, head_dim;
   uint32_t position;  // of the first token
   KvType type;
   const uint8_t* const* pages;  // of the sequence
-  size_t offset;                // of this layer's and head's block in a page
+  size_t offset;                // of this layer's and the first head's block in a page
   const uint8_t* next;          // the block that this thread reads afterwards, or null
-  float* out;                   // [tokens][q_stride][head_dim], first token's first head of the group
+  float* out;                   // [tokens][q_stride][head_dim], first token's first query head
   uint8_t* scratch;             // kAttentionScratchBytes, 64-byte aligned
 };
 inline constexpr uint32_t kAttentionRows = 48;  // tokens * group at most, or one token
-inline constexpr uint32_t kMaxGroup = 64;
-inline constexpr size_t kAttentionScratchBytes = 6144;
+inline constexpr uint32_t kMaxGroup = 64;       // and heads * tokens * group at most
+inline constexpr size_t kAttentionScratchBytes = 6656;
 
 // With int8 values, weights are integers up to kLargestWeight, relative to the largest of a row and block: w = 128 * high + low,
 // both in 0..127, so that every tier's dot product of bytes takes them exactly.

@@ -169,6 +169,7 @@ struct Avx2 {
             acc.hi + (__v8si)_mm256_madd_epi16(_mm256_maddubs_epi16(w.hi, v), one)};
   }
 
+  static void prefetch_far(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
   static F times_power_of_two(F a, F n) { return mul(a, power_of_two(n)); }
   static void store_weights(uint8_t* high, uint8_t* low, const I* w) {
     const auto shift = [](I v) { return I{v.lo >> 7, v.hi >> 7}; };

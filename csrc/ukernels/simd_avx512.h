@@ -108,6 +108,7 @@ struct Avx512 {
     return (I)_mm512_dpbusd_epi32((__m512i)acc, w, _mm512_set1_epi32(quad));
   }
 
+  static void prefetch_far(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }  // into L2
   // a * 2^n for an integer n; the result is a normal number.
   static F times_power_of_two(F a, F n) { return _mm512_scalef_ps(a, n); }
   // 64 weights of 14 bits as bytes: their high and their low seven bits.
