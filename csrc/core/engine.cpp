@@ -337,9 +337,7 @@ void Engine::attend(Worker& w, uint32_t layer) {
   const size_t q_width = kv.type == KvType::int8 ? 1 : 4, head_bytes = kv_block_layout(kv.type, d).bytes;
   const uint32_t parts = (config_.kv_heads + heads_per_item_ - 1) / heads_per_item_;
   const uint32_t items = static_cast<uint32_t>(tiles_.size()) * parts;
-  const auto first_block = [&](uint32_t item) {
-    return layer * kv.layer_bytes() + item % parts * heads_per_item_ * head_bytes;
-  };
+  const auto first_block = [&](uint32_t item) { return layer * kv.layer_bytes() + item % parts * heads_per_item_ * head_bytes; };
   w.for_each(items, [&](uint32_t item) {
     const AttentionTile& tile = tiles_[item / parts];
     const uint32_t kv_head = item % parts * heads_per_item_;

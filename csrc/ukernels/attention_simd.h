@@ -250,7 +250,8 @@ struct AttentionBlock {
     for (uint32_t i = 0; i < count; i += kRows) {
       const int nr = count - i < kRows ? static_cast<int>(count - i) : kRows;
       float* o[kRows];
-      for (int r = 0; r < nr; ++r) o[r] = rows.a.out + size_t{state.indices[rows.state(first + i) + static_cast<uint32_t>(r)]} * d;
+      for (int r = 0; r < nr; ++r)
+        o[r] = rows.a.out + size_t{state.indices[rows.state(first + i) + static_cast<uint32_t>(r)]} * d;
       for (uint32_t dim = 0; dim < d; dim += S::kTileVectors * 16) {
         const int nv = d - dim < S::kTileVectors * 16 ? static_cast<int>(d - dim) / 16 : S::kTileVectors;
         with_count<kRows>(nr, [&]<int NR>() {

@@ -181,8 +181,8 @@ struct Avx2 {
   }
   // Packing works in 128-bit lanes: it leaves quads of bytes whole but in another order.
   static void store_bytes(uint8_t* p, I a, I b) {
-    const __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32((__m256i)a.lo, (__m256i)a.hi),
-                                              _mm256_packs_epi32((__m256i)b.lo, (__m256i)b.hi));
+    const __m256i bytes =
+        _mm256_packus_epi16(_mm256_packs_epi32((__m256i)a.lo, (__m256i)a.hi), _mm256_packs_epi32((__m256i)b.lo, (__m256i)b.hi));
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permutevar8x32_epi32(bytes, order));
   }

@@ -118,7 +118,8 @@ struct Avx512 {
   }
   // Packing works in 128-bit lanes: it leaves quads of bytes whole but in another order.
   static void store_bytes(uint8_t* p, I a, I b, I c, I d) {
-    const __m512i bytes = _mm512_packus_epi16(_mm512_packs_epi32((__m512i)a, (__m512i)b), _mm512_packs_epi32((__m512i)c, (__m512i)d));
+    const __m512i bytes =
+        _mm512_packus_epi16(_mm512_packs_epi32((__m512i)a, (__m512i)b), _mm512_packs_epi32((__m512i)c, (__m512i)d));
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, bytes));
   }
