@@ -47,8 +47,7 @@ struct AttentionState {
 };
 static_assert(sizeof(AttentionState) <= kAttentionScratchBytes);
 
-// What a row of registers reads is asked for twice: from memory into L2 a block ahead, from there into L1 half a block ahead. One
-// request, straight into L1, comes so early that many get lost.
+// What a row of registers reads is asked for twice: from memory into L2 a block ahead, from there into L1 half a block ahead.
 struct Prefetch {
   const uint8_t *near, *far;  // where the same place of a tile lies in what comes next and after next, or null
   template <class S>
