@@ -1,7 +1,8 @@
 """One layer's path from projections to attention output: QK-norm, RoPE, KV write, softmax(q k^T) v.
 
-`prefill`: a sequence from its start on one thread, as many query tokens a task as fit. GOPS counts two operations a
-multiply-add of the two products, causal half only.
+`prefill`: attention alone of a whole sequence. GOPS counts two operations a multiply-add of the two products, causal
+half only; `of_peak` is their share of the int8 peak, of which an int8 cache can reach two thirds at most, as its second
+product takes two dot products (docs/kernels.md).
 `decode`: attention alone for one token after `tokens` positions, on all threads, through so many layers that the KV
 cache comes from memory; GB/s counts its keys, values and scales once, `of_read` is their share of the read bandwidth.
 """
@@ -15,11 +16,11 @@ import sys
 from typing import Any
 
 import numpy as np
-from harness import Report, begin, check_tiers, core, interleave, main, operation_parser, time_tiers, timer
+from harness import Report, begin, check_tiers, core, interleave, main, operation_parser, timer
 from shapes import SIZES, Size
 
 CHECK_TOKENS = 150  # two blocks of the cache and a part
-TASK_ROWS = 32  # tokens times query heads a KV head of one task
+TASK_ROWS = 48  # tokens times query heads a KV head of one task
 MEMORY_BYTES = 512 << 20
 KV_WIDTH = {"f32": 4, "bf16": 2, "int8": 1}  # bytes a value
 THETA = 1e6
@@ -96,25 +97,30 @@ def check(report: Report, size: str, kv: str, isas: list[str]) -> str:
 
 def bench(arguments: argparse.Namespace) -> Report:
     threads = arguments.threads or core().usable_cores()
-    report, isas = begin(f"Attention: prefill on 1 thread, decode on {threads}", arguments, threads)
+    report, isas = begin(f"Attention on {threads} threads", arguments, threads)
     assert report.limits is not None
     read = report.limits.read_bytes_per_second[threads]
     for size, kv in itertools.product(arguments.size or ["0.6B", "4B"], arguments.kv or ["int8"]):
         shape, case = SIZES[size], check(report, size, kv, isas)
-        for tokens in arguments.tokens or [128, 512, 2048]:
-            measured = time_tiers(Attention(shape, kv, tokens, task_tokens(shape)), isas, arguments)
+        time_attention = functools.partial(
+            timer("time_attention"), kv=kv, heads=shape.heads, kv_heads=shape.kv_heads, head_dim=shape.head_dim,
+            threads=threads, seconds=arguments.seconds,
+        )  # fmt: skip
+        for tokens in arguments.tokens or [128, 512, 4096]:
+            whole = functools.partial(time_attention, context=tokens, tokens=tokens, layers=1)
+            samples = {isa: functools.partial(whole, isa) for isa in isas}
             operations = 4 * shape.heads * shape.head_dim * tokens * (tokens + 1) / 2
-            for isa, time in measured.items():
+            for isa, time in interleave(samples, arguments.rounds, "s").items():
                 cells = {"us_token": time.median / tokens * 1e6, "spread": time.spread}
-                gops = operations / time.median / 1e9
-                report.add(case, size=size, kv=kv, work="prefill", tokens=tokens, isa=isa, **cells, GOPS=gops)
-        for context in arguments.context or [512, 4096, 32768]:
+                rate = operations / time.median
+                report.add(
+                    case, size=size, kv=kv, work="prefill", tokens=tokens, isa=isa, **cells,
+                    GOPS=rate / 1e9, of_peak=rate / report.limits.int8_operations_per_second[isa],
+                )  # fmt: skip
+        for context in arguments.context or [128, 512, 4096, 32768]:
             nbytes = 2 * context * shape.kv_heads * (shape.head_dim * KV_WIDTH[kv] + (4 if kv == "int8" else 0))
-            time_attention = functools.partial(
-                timer("time_attention"), kv=kv, heads=shape.heads, kv_heads=shape.kv_heads, head_dim=shape.head_dim,
-                context=context, layers=MEMORY_BYTES // nbytes + 1, threads=threads, seconds=arguments.seconds,
-            )  # fmt: skip
-            samples = {isa: functools.partial(time_attention, isa) for isa in isas}
+            layers = MEMORY_BYTES // nbytes + 1
+            samples = {isa: functools.partial(time_attention, isa, context=context, layers=layers) for isa in isas}
             for isa, time in interleave(samples, arguments.rounds, "s").items():
                 cells = {"us_token": time.median * 1e6, "spread": time.spread}
                 rate = nbytes / time.median
@@ -129,7 +135,7 @@ if __name__ == "__main__":
     options = operation_parser(__doc__ or "")
     options.add_argument("--size", action="append", choices=list(SIZES), help="default: 0.6B and 4B; may be repeated")
     options.add_argument("--kv", action="append", choices=list(TOLERANCE), help="default: int8; may be repeated")
-    options.add_argument("--tokens", action="append", type=int, help="of prefill (128, 512, 2048); may be repeated")
-    options.add_argument("--context", action="append", type=int, help="of decode (512, 4096, 32768); may be repeated")
-    options.add_argument("--threads", type=int, default=0, help="of decode (default: all that this process may use)")
+    options.add_argument("--tokens", action="append", type=int, help="of prefill (128, 512, 4096); may be repeated")
+    options.add_argument("--context", action="append", type=int, help="of decode (128, 512, 4096, 32768)")
+    options.add_argument("--threads", type=int, default=0, help="default: all that this process may use")
     sys.exit(main(bench, options))

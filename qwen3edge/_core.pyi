@@ -244,8 +244,9 @@ class kernels:
         layers: int,
         threads: int,
         seconds: float = 0.5,
+        tokens: int = 1,
     ) -> float:
-        """Seconds a layer of one decoded token over `context` positions; `layers` caches take turns."""
+        """Seconds a layer of the last `tokens` of `context` positions; `layers` caches take turns."""
     @staticmethod
     def time_qk_norm_rope(isa: str, kv: str, heads: int, kv_heads: int, head_dim: int, seconds: float = 0.1) -> float:
         """Seconds a token."""

@@ -484,8 +484,9 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   const auto tokens = static_cast<uint32_t>(qkv.shape(0)), d = static_cast<uint32_t>(qkv.shape(2)), group = heads / kv_heads;
   require(d % 32 == 0 && d <= q3e::kMaxHeadDim && frequencies.size() == d / 2,
           "head_dim: expected a multiple of 32 with half as many frequencies");
+  static_assert(q3e::kAttentionRows == 48);
   require(tile >= 1 && (tile == 1 || tile * group <= q3e::kAttentionRows) && group <= q3e::kMaxGroup,
-          "tile: expected tile * group of at most 32");
+          "tile: expected tile * group of at most 48");
   q3e::KvCache cache({type, 1, kv_heads, d}, 1, std::max(tokens, 1u));
   cache.grow(0, tokens);
   std::vector<uint8_t> q(size_t{tokens} * heads * d * 4);
@@ -503,9 +504,9 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   for (uint32_t t = 0; t < tokens; t += tile)
     for (uint32_t h = 0; h < kv_heads; ++h) {
       const size_t first = size_t{t} * heads + size_t{h} * group;
-      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, std::min(tile, tokens - t), group, d, t,
-                         type, cache.pages(0), h * q3e::kv_block_layout(type, d).bytes, out.mutable_data() + first * d,
-                         scratch->attention});
+      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, 1, std::min(tile, tokens - t), group, d,
+                         t, type, cache.pages(0), h * q3e::kv_block_layout(type, d).bytes, nullptr,
+                         out.mutable_data() + first * d, scratch->attention});
     }
   return out;
 }
@@ -555,14 +556,14 @@ void bind_kernels(py::module_ m) {
   m.def(
       "time_attention",
       [](const std::string& isa, const std::string& kv, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t context,
-         uint32_t layers, int threads, double seconds) {
-        require(threads >= 1 && threads <= 256 && context >= 1 && layers >= 1,
-                "threads: expected 1 to 256, context and layers: at least 1");
+         uint32_t layers, int threads, double seconds, uint32_t tokens) {
+        require(threads >= 1 && threads <= 256 && tokens >= 1 && context >= tokens && layers >= 1,
+                "threads: expected 1 to 256, tokens: 1 to context, layers: at least 1");
         const q3e::AttentionShape shape = attention_shape(heads, kv_heads, head_dim);
-        return q3e::time_attention(q3e::parse_isa(isa), q3e::parse_kv(kv), shape, context, layers, threads, seconds);
+        return q3e::time_attention(q3e::parse_isa(isa), q3e::parse_kv(kv), shape, context, tokens, layers, threads, seconds);
       },
       "isa"_a, "kv"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "context"_a, "layers"_a, "threads"_a, "seconds"_a = 0.5,
-      GilReleased());
+      "tokens"_a = 1, GilReleased());
   m.def(
       "time_qk_norm_rope",
       [](const std::string& isa, const std::string& kv, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, double seconds) {

@@ -143,6 +143,10 @@ void Engine::prepare(const Batch& chunk) {
   // The longest first, so that no thread starts a long tile when the others are done.
   std::stable_sort(tiles_.begin(), tiles_.end(),
                    [](const AttentionTile& a, const AttentionTile& b) { return a.position > b.position; });
+  // Few rows wait for memory, so that a thread's KV heads are read together, one longer stream.
+  uint32_t rows = 1;
+  for (const AttentionTile& t : tiles_) rows = std::max(rows, t.count * group);
+  heads_per_item_ = std::clamp(kMaxGroup / rows, 1u, (config_.kv_heads + plan_.settings.threads - 1) / plan_.settings.threads);
   for (uint32_t i = 0; i < chunk.count; ++i)
     if (chunk.want_logits[i]) wanted_.push_back(i);
 }
@@ -331,21 +335,26 @@ void Engine::attend(Worker& w, uint32_t layer) {
   const KvShape& kv = cache_.shape();
   const uint32_t group = config_.heads / config_.kv_heads, d = config_.head_size;
   const size_t q_width = kv.type == KvType::int8 ? 1 : 4, head_bytes = kv_block_layout(kv.type, d).bytes;
-  w.for_each(static_cast<uint32_t>(tiles_.size()) * config_.kv_heads, [&](uint32_t item) {
-    const AttentionTile& tile = tiles_[item / config_.kv_heads];
-    const uint32_t kv_head = item % config_.kv_heads;
+  const uint32_t parts = (config_.kv_heads + heads_per_item_ - 1) / heads_per_item_;
+  const uint32_t items = static_cast<uint32_t>(tiles_.size()) * parts;
+  const auto first_block = [&](uint32_t item) { return layer * kv.layer_bytes() + item % parts * heads_per_item_ * head_bytes; };
+  w.for_each(items, [&](uint32_t item) {
+    const AttentionTile& tile = tiles_[item / parts];
+    const uint32_t kv_head = item % parts * heads_per_item_;
     const size_t first_head = size_t{tile.first} * config_.heads + size_t{kv_head} * group;
     AttentionTask task{};
     task.q = at<uint8_t>(layout_.q) + first_head * d * q_width;
     task.q_scales = at<float>(layout_.q_scales) + first_head;
     task.q_stride = config_.heads;
+    task.heads = std::min(heads_per_item_, config_.kv_heads - kv_head);
     task.tokens = tile.count;
     task.group = group;
     task.head_dim = d;
     task.position = tile.position;
     task.type = kv.type;
     task.pages = cache_.pages(tile.slot);
-    task.offset = layer * kv.layer_bytes() + kv_head * head_bytes;
+    task.offset = first_block(item);
+    if (item + 1 < items) task.next = cache_.pages(tiles_[(item + 1) / parts].slot)[0] + first_block(item + 1);
     task.out = at<float>(layout_.attention) + first_head * d;
     task.scratch = own(w).attention;
     kernels_.attention(task);

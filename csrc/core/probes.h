@@ -22,10 +22,10 @@ struct AttentionShape {
   uint32_t heads, kv_heads, head_dim;
 };
 
-// Seconds of one layer's attention for one token after `context` positions, averaged over passes through all `layers` for about
-// `seconds`: with many layers the cache is read from memory.
-double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_t context, uint32_t layers, int threads,
-                      double seconds);
+// Seconds of one layer's attention for the last `tokens` of `context` positions, averaged over passes through all `layers` for
+// about `seconds`: with many layers the cache is read from memory.
+double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_t context, uint32_t tokens, uint32_t layers,
+                      int threads, double seconds);
 
 // Seconds of QK-norm, RoPE and KV write of one token in one layer, one thread, everything in cache.
 double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds);

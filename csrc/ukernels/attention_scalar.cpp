@@ -17,7 +17,7 @@ float load_float(KvType type, const uint8_t* p, size_t i) {
   return f;
 }
 
-// q . key of token `t` of a block, scaled.
+// q . key of token `t` of a block, without the scale of q.
 float score(const AttentionTask& a, const KvBlockLayout& layout, const uint8_t* block, size_t q_row, uint32_t t) {
   const uint32_t d = a.head_dim;
   const uint8_t* keys = block + layout.keys;
@@ -26,7 +26,7 @@ float score(const AttentionTask& a, const KvBlockLayout& layout, const uint8_t* 
     const int8_t* q = static_cast<const int8_t*>(a.q) + q_row * d;
     int32_t isum = 0;
     for (uint32_t i = 0; i < d; ++i) isum += q[i] * static_cast<int8_t>(keys[panel + size_t{i / 4} * 64 + r * 4 + i % 4]);
-    return static_cast<float>(isum) * (a.q_scales[q_row] * load_float(KvType::f32, block + layout.key_scales, t));
+    return static_cast<float>(isum) * load_float(KvType::f32, block + layout.key_scales, t);
   }
   const float* q = static_cast<const float*>(a.q) + q_row * d;
   float acc = 0;
@@ -34,33 +34,59 @@ float score(const AttentionTask& a, const KvBlockLayout& layout, const uint8_t* 
   return acc;
 }
 
+// o[d] = o * correction + p[n] . values
+void weigh_float(const AttentionTask& a, const uint8_t* values, uint32_t n, const float* p, float correction, float* o) {
+  const uint32_t d = a.head_dim;
+  for (uint32_t i = 0; i < d; ++i) o[i] *= correction;
+  for (uint32_t t = 0; t < n; ++t)
+    for (uint32_t i = 0; i < d; ++i) o[i] = fma_f32(load_float(a.type, values, size_t{t} * d + i), p[t], o[i]);
+}
+
+// The same with weights p * scales rounded to integers, relative to the largest.
+void weigh_int8(const AttentionTask& a, const uint8_t* values, const float* scales, uint32_t n, const float* p, float correction,
+                float* o) {
+  const uint32_t d = a.head_dim;
+  float top = 0;
+  for (uint32_t t = 0; t < n; ++t) top = max_f32(p[t] * scales[t], top);
+  top = max_f32(top, kLeastWeight);
+  const float inverse = kLargestWeight / top, scale = top * (1 / kLargestWeight);
+  int32_t w[kKvBlock];
+  for (uint32_t t = 0; t < n; ++t) w[t] = static_cast<int32_t>(round_f32(p[t] * scales[t] * inverse));
+  for (uint32_t i = 0; i < d; ++i) {
+    int32_t isum = 0;
+    for (uint32_t t = 0; t < n; ++t) isum += w[t] * static_cast<int8_t>(values[(size_t{t / 4} * d + i) * 4 + t % 4]);
+    o[i] = fma_f32(static_cast<float>(isum), scale, o[i] * correction);
+  }
+}
+
 // One query row against the cache up to `position`.
-void attend_row(const AttentionTask& a, size_t q_row, uint32_t position, float* o) {
+void attend_row(const AttentionTask& a, size_t q_row, uint32_t head, uint32_t position, float* o) {
   const uint32_t d = a.head_dim;
   const KvBlockLayout layout = kv_block_layout(a.type, d);
+  const float q_scale = a.type == KvType::int8 ? a.q_scales[q_row] : 1.0f;
   float maximum = -1e30f, denominator = 0;
   for (uint32_t i = 0; i < d; ++i) o[i] = 0;
   for (uint32_t start = 0; start <= position; start += kKvBlock) {
-    const uint8_t* block = a.pages[start / kKvBlock] + a.offset;
+    const uint8_t* block = a.pages[start / kKvBlock] + a.offset + head * layout.bytes;
     const uint32_t n = position - start + 1 < kKvBlock ? position - start + 1 : kKvBlock;
     float p[kKvBlock], lanes[16] = {};
-    float m = maximum;
+    float top = -1e30f;
     for (uint32_t t = 0; t < n; ++t) {
       p[t] = score(a, layout, block, q_row, t);
-      m = max_f32(p[t], m);
+      top = max_f32(p[t], top);
     }
-    const float correction = exp_f32(maximum - m);
+    const float m = max_f32(top * q_scale, maximum);
+    const float correction = exp2_f32(maximum - m);
     for (uint32_t t = 0; t < n; ++t) {
-      p[t] = exp_f32(p[t] - m);
+      p[t] = exp2_f32(fma_f32(p[t], q_scale, -m));
       lanes[t % 16] += p[t];
     }
     denominator = fma_f32(denominator, correction, fold_lanes(lanes));
     maximum = m;
-    for (uint32_t i = 0; i < d; ++i) o[i] *= correction;
-    for (uint32_t t = 0; t < n; ++t) {
-      const float weight = a.type == KvType::int8 ? p[t] * load_float(KvType::f32, block + layout.value_scales, t) : p[t];
-      for (uint32_t i = 0; i < d; ++i) o[i] = fma_f32(load_float(a.type, block + layout.values, size_t{t} * d + i), weight, o[i]);
-    }
+    if (a.type == KvType::int8)
+      weigh_int8(a, block + layout.values, reinterpret_cast<const float*>(block + layout.value_scales), n, p, correction, o);
+    else
+      weigh_float(a, block + layout.values, n, p, correction, o);
   }
   for (uint32_t i = 0; i < d; ++i) o[i] /= denominator;
 }
@@ -69,10 +95,11 @@ void attend_row(const AttentionTask& a, size_t q_row, uint32_t position, float* 
 
 void attention_scalar(const AttentionTask& a) {
   for (uint32_t t = 0; t < a.tokens; ++t)
-    for (uint32_t g = 0; g < a.group; ++g) {
-      const size_t row = t * a.q_stride + g;
-      attend_row(a, row, a.position + t, a.out + row * a.head_dim);
-    }
+    for (uint32_t h = 0; h < a.heads; ++h)
+      for (uint32_t g = 0; g < a.group; ++g) {
+        const size_t row = t * a.q_stride + h * a.group + g;
+        attend_row(a, row, h, a.position + t, a.out + row * a.head_dim);
+      }
 }
 
 }  // namespace q3e

@@ -1,5 +1,5 @@
 // Attention of the query heads that share a KV head, for any tier's vocabulary S. Keys are panels of 16 tokens, so scores are
-// a matmul with tokens as lanes; values are rows of dimensions, so the weighted sum has dimensions as lanes.
+// a matmul with tokens as lanes; values are quads of tokens (int8) or rows, so the weighted sum has dimensions as lanes.
 #pragma once
 
 #include "ukernels/kernels.h"
@@ -10,6 +10,9 @@ namespace q3e {
 namespace {
 
 inline constexpr uint32_t kBlockPanels = kKvBlock / kPanelRows;
+inline constexpr uint32_t kStripRows = 12;  // rows whose scores and weights are held at once: whole tiles of every tier
+inline constexpr uint32_t kLaneRows = 16;   // their scalars are lanes of one vector
+static_assert(kStripRows <= kLaneRows);
 
 template <KvType type>
 inline constexpr size_t kKvWidth = type == KvType::int8   ? 1
@@ -18,52 +21,74 @@ inline constexpr size_t kKvWidth = type == KvType::int8   ? 1
 
 template <class S, KvType type>
 typename S::F load_kv(const uint8_t* p) {
-  if constexpr (type == KvType::int8) return S::load_s8(p);
+  static_assert(type != KvType::int8);
   if constexpr (type == KvType::bf16) return S::load_bf16(p);
-  if constexpr (type == KvType::f32) return S::load(reinterpret_cast<const float*>(p));
+  return S::load(reinterpret_cast<const float*>(p));
 }
 
-// The rows of a task: row i is token i / group, head i % group of the group.
+// The rows of one KV head of a task: row i is token i / group, head i % group of the group.
 struct AttentionRows {
   const AttentionTask& a;
-  size_t index(uint32_t i) const { return i / a.group * a.q_stride + i % a.group; }
-  uint32_t position(uint32_t i) const { return a.position + i / a.group; }
+  uint32_t head;
+  uint32_t count() const { return a.tokens * a.group; }
+  size_t index(uint32_t i) const { return i / a.group * a.q_stride + head * a.group + i % a.group; }
+  uint32_t state(uint32_t i) const { return head * count() + i; }  // its place in AttentionState
 };
 
-// scores[row][NP panels of 16] for NR rows from `row` on. `ahead` is where the same keys of the next block lie, or null.
+struct AttentionState {
+  static constexpr uint32_t kRows = kMaxGroup + kLaneRows;  // of all KV heads, and what a vector reads beyond them
+  float maxima[kRows], denominators[kRows], q_scales[kRows];
+  int32_t q_sums[kRows];
+  uint32_t indices[kRows], positions[kRows];  // AttentionRows::index, and of the row's token
+  // Of the rows of a strip.
+  float corrections[kLaneRows], weight_scales[kLaneRows];
+  alignas(64) float scores[kStripRows][kKvBlock];         // then weights, when values are not int8
+  alignas(64) uint8_t weights[kStripRows][2 * kKvBlock];  // int8 values: high seven bits, then low seven bits
+};
+static_assert(sizeof(AttentionState) <= kAttentionScratchBytes);
+
+// What a row of registers reads is asked for twice: from memory into L2 a block ahead, from there into L1 half a block ahead.
+struct Prefetch {
+  const uint8_t *near, *far;  // where the same place of a tile lies in what comes next and after next, or null
+  template <class S>
+  void at(size_t offset) const {
+    if (!near) return;
+    S::prefetch(near + offset);
+    S::prefetch_far(far + offset);
+  }
+};
+
+// scores[row][NP panels of 16] for NR rows, without the queries' scales.
 template <class S, KvType type, int NR, int NP>
-void score_panels(const AttentionRows& rows, const uint8_t* keys, const float* key_scales, uint32_t row, const int32_t* q_sums,
-                  const uint8_t* ahead, float* scores) {
-  const AttentionTask& a = rows.a;
+void score_panels(const AttentionTask& a, const uint8_t* keys, const float* key_scales, const uint32_t* indices,
+                  const int32_t* q_sums, const Prefetch& prefetch, float* scores) {
   const uint32_t d = a.head_dim;
   const size_t panel = size_t{kPanelRows} * d * kKvWidth<type>;
   if constexpr (type == KvType::int8) {
     const int8_t* q[NR];
     typename S::I acc[NR][NP];
     for (int i = 0; i < NR; ++i) {
-      q[i] = static_cast<const int8_t*>(a.q) + rows.index(row + i) * d;
-      for (int p = 0; p < NP; ++p) acc[i][p] = S::izero();
+      q[i] = static_cast<const int8_t*>(a.q) + size_t{indices[i]} * d;
+      for (int p = 0; p < NP; ++p) acc[i][p] = S::iset1(-S::kSignedBias * q_sums[i]);
     }
     for (uint32_t k = 0; k < d; k += 4) {
       typename S::W w[NP];
       for (int p = 0; p < NP; ++p) {
         w[p] = S::load_signed(keys + p * panel + size_t{k} * kPanelRows);
-        if (ahead) S::prefetch(ahead + p * panel + size_t{k} * kPanelRows);
+        prefetch.at<S>(p * panel + size_t{k} * kPanelRows);
       }
       for (int i = 0; i < NR; ++i)
         for (int p = 0; p < NP; ++p) acc[i][p] = S::dot_signed(acc[i][p], w[p], q[i] + k);
     }
     for (int i = 0; i < NR; ++i)
-      for (int p = 0; p < NP; ++p) {
-        const typename S::I isum = S::isub(acc[i][p], S::iset1(S::kSignedBias * q_sums[row + i]));
-        const typename S::F scale = S::mul(S::set1(a.q_scales[rows.index(row + i)]), S::load(key_scales + p * kPanelRows));
-        S::store(scores + size_t(i) * kKvBlock + p * kPanelRows, S::mul(S::to_float(isum), scale));
-      }
+      for (int p = 0; p < NP; ++p)
+        S::store(scores + size_t(i) * kKvBlock + p * kPanelRows,
+                 S::mul(S::to_float(acc[i][p]), S::load(key_scales + p * kPanelRows)));
   } else {
     const float* q[NR];
     typename S::F acc[NR][NP];
     for (int i = 0; i < NR; ++i) {
-      q[i] = static_cast<const float*>(a.q) + rows.index(row + i) * d;
+      q[i] = static_cast<const float*>(a.q) + size_t{indices[i]} * d;
       for (int p = 0; p < NP; ++p) acc[i][p] = S::zero();
     }
     for (uint32_t k = 0; k < d; ++k) {
@@ -77,121 +102,250 @@ void score_panels(const AttentionRows& rows, const uint8_t* keys, const float* k
   }
 }
 
-// Scores of one row become weights exp(s - m), zero from `valid` on; returns what the sums so far are multiplied with.
-template <class S>
-float softmax_block(float* scores, uint32_t valid, float* maximum, float* denominator) {
-  typename S::F s[kBlockPanels], top = S::set1(*maximum);
-  for (uint32_t j = 0; j < kBlockPanels; ++j) {
-    const uint32_t n = valid > j * 16 ? valid - j * 16 : 0;
-    s[j] = S::first_lanes(S::load(scores + j * 16), n, S::set1(-1e30f));
-    top = S::max(s[j], top);
+// Scores of rows [first, first + count) against the block at `start` become weights 2^(s - m), zero for positions that a row does
+// not see. With int8 values a weight takes its value's scale and becomes an integer of 14 bits, relative to the row's largest.
+// whole: all rows see all of the block. `first` counts the state's rows.
+template <class S, KvType type, bool whole>
+void softmax_strip(uint32_t first, uint32_t count, uint32_t start, const float* value_scales, AttentionState& state) {
+  using F = typename S::F;
+  // Lanes of positions that row i does not see take the value v.
+  const auto masked = [&](F x, uint32_t i, uint32_t panel, float v) __attribute__((always_inline)) {
+    if constexpr (whole) return x;
+    const uint32_t seen = state.positions[first + i] - start + 1, before = panel * kPanelRows;
+    return S::first_lanes(x, seen > before ? seen - before : 0, S::set1(v));
+  };
+  float tops[kLaneRows] = {}, sums[kLaneRows] = {}, shifts[kLaneRows], inverses[kLaneRows];
+  for (uint32_t i = 0; i < count; ++i) {
+    F top = S::set1(-1e30f);
+    for (uint32_t j = 0; j < kBlockPanels; ++j)
+      top = S::max(masked(S::load(state.scores[i] + j * kPanelRows), i, j, -1e30f), top);
+    tops[i] = S::fold_max(top);
   }
-  const float m = S::fold_max(top);
-  typename S::F sum = S::zero();
-  for (uint32_t j = 0; j < kBlockPanels; ++j) {
-    const uint32_t n = valid > j * 16 ? valid - j * 16 : 0;
-    const typename S::F p = S::first_lanes(exp_simd<S>(S::sub(s[j], S::set1(m))), n, S::zero());
-    S::store(scores + j * 16, p);
-    sum = S::add(sum, p);
+  float *const maxima = state.maxima + first, *const denominators = state.denominators + first;
+  const float* const q_scales = state.q_scales + first;
+  const F before = S::load(maxima);
+  const F maximum = S::max(S::mul(S::load(tops), S::load(q_scales)), before);
+  const F correction = exp2_simd<S>(S::sub(before, maximum));
+  S::store(maxima, S::first_lanes(maximum, count, before));
+  S::store(state.corrections, correction);
+  S::store(shifts, S::negate(maximum));
+  for (uint32_t i = 0; i < count; ++i) {
+    const F scale = S::set1(q_scales[i]), shift = S::set1(shifts[i]);
+    F sum = S::zero(), top = S::zero();
+    for (uint32_t j = 0; j < kBlockPanels; ++j) {
+      float* at = state.scores[i] + j * kPanelRows;
+      F p = masked(exp2_simd<S>(S::fma(S::load(at), scale, shift)), i, j, 0);
+      sum = S::add(sum, p);
+      if constexpr (type == KvType::int8) {
+        p = masked(S::mul(p, S::load(value_scales + j * kPanelRows)), i, j, 0);
+        top = S::max(p, top);
+      }
+      S::store(at, p);
+    }
+    sums[i] = S::fold(sum);
+    if constexpr (type == KvType::int8) tops[i] = S::fold_max(top);
   }
-  float corrections[16];
-  S::store(corrections, exp_simd<S>(S::set1(*maximum - m)));
-  *maximum = m;
-  *denominator = __builtin_fmaf(*denominator, corrections[0], S::fold(sum));
-  return corrections[0];
+  const F denominator = S::load(denominators);
+  S::store(denominators, S::first_lanes(S::fma(denominator, correction, S::load(sums)), count, denominator));
+  if constexpr (type == KvType::int8) {
+    const F top = S::max(S::load(tops), S::set1(kLeastWeight));
+    S::store(inverses, S::div(S::set1(kLargestWeight), top));
+    S::store(state.weight_scales, S::mul(top, S::set1(1 / kLargestWeight)));
+    for (uint32_t i = 0; i < count; ++i) {
+      typename S::I w[kBlockPanels];
+      for (uint32_t j = 0; j < kBlockPanels; ++j)
+        w[j] = S::to_int(S::mul(S::load(state.scores[i] + j * kPanelRows), S::set1(inverses[i])));
+      S::store_weights(state.weights[i], state.weights[i] + kKvBlock, w);
+    }
+  }
 }
 
-// o[row] = o[row] * correction[row] + weights[row] . values, for NR rows and NV vectors of dimensions.
-template <class S, KvType type, int NR, int NV>
-void weigh_values(const AttentionRows& rows, const uint8_t* values, uint32_t tokens, uint32_t row, const float* weights,
-                  const float* corrections, const uint8_t* ahead, uint32_t dim) {
-  const AttentionTask& a = rows.a;
-  typename S::F acc[NR][NV];
-  float* o[NR];
-  for (int i = 0; i < NR; ++i) {
-    o[i] = a.out + rows.index(row + i) * a.head_dim + dim;
-    for (int j = 0; j < NV; ++j) acc[i][j] = S::mul(S::load(o[i] + j * 16), S::set1(corrections[row + i]));
+// o[row] = o[row] * correction + weights . values for NR rows and NV vectors of dimensions, values being quads of tokens:
+// 128 * (high . v) + (low . v) is exact in int32, at most 64 * 16383 * 128.
+template <class S, int NR, int NV>
+void weigh_quads(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_t (*weights)[2 * kKvBlock], const float* scales,
+                 const float* corrections, const Prefetch& prefetch, float* const* o) {
+  typename S::I high[NR][NV], low[NR][NV];
+  for (int i = 0; i < NR; ++i)
+    for (int j = 0; j < NV; ++j) high[i][j] = low[i][j] = S::izero();
+  for (uint32_t q = 0; q < quads; ++q) {
+    typename S::W v[NV];
+    for (int j = 0; j < NV; ++j) {
+      v[j] = S::load_w(values + size_t{q} * 4 * d + j * 64);
+      prefetch.at<S>(size_t{q} * 4 * d + j * 64);
+    }
+    for (int i = 0; i < NR; ++i)
+      for (int j = 0; j < NV; ++j) {
+        high[i][j] = S::dot_weights(high[i][j], v[j], weights[i] + q * 4);
+        low[i][j] = S::dot_weights(low[i][j], v[j], weights[i] + kKvBlock + q * 4);
+      }
   }
+  for (int i = 0; i < NR; ++i)
+    for (int j = 0; j < NV; ++j) {
+      const typename S::F sum = S::to_float(S::join_weights(high[i][j], low[i][j]));
+      const typename S::F before = S::mul(S::load(o[i] + j * 16), S::set1(corrections[i]));
+      S::store(o[i] + j * 16, S::fma(sum, S::set1(scales[i]), before));
+    }
+}
+
+// The same in float32, values being rows of dimensions.
+template <class S, KvType type, int NR, int NV>
+void weigh_rows(const uint8_t* values, uint32_t d, uint32_t tokens, const float (*weights)[kKvBlock], const float* corrections,
+                float* const* o) {
+  typename S::F acc[NR][NV];
+  for (int i = 0; i < NR; ++i)
+    for (int j = 0; j < NV; ++j) acc[i][j] = S::mul(S::load(o[i] + j * 16), S::set1(corrections[i]));
   for (uint32_t t = 0; t < tokens; ++t) {
     typename S::F v[NV];
-    for (int j = 0; j < NV; ++j) v[j] = load_kv<S, type>(values + (size_t{t} * a.head_dim + dim + j * 16) * kKvWidth<type>);
-    if (ahead) S::prefetch(ahead + (size_t{t} * a.head_dim + dim) * kKvWidth<type>);
-    for (int i = 0; i < NR; ++i) {
-      const typename S::F p = S::set1(weights[size_t{row + i} * kKvBlock + t]);
-      for (int j = 0; j < NV; ++j) acc[i][j] = S::fma(v[j], p, acc[i][j]);
-    }
+    for (int j = 0; j < NV; ++j) v[j] = load_kv<S, type>(values + (size_t{t} * d + j * 16) * kKvWidth<type>);
+    for (int i = 0; i < NR; ++i)
+      for (int j = 0; j < NV; ++j) acc[i][j] = S::fma(v[j], S::set1(weights[i][t]), acc[i][j]);
   }
   for (int i = 0; i < NR; ++i)
     for (int j = 0; j < NV; ++j) S::store(o[i] + j * 16, acc[i][j]);
 }
 
+// Two accumulators a row with int8 values, one otherwise.
 template <class S, KvType type>
-void attention_of(const AttentionTask& a) {
-  const uint32_t d = a.head_dim, count = a.tokens * a.group;
-  const AttentionRows rows{a};
-  const KvBlockLayout layout = kv_block_layout(type, d);
-  float* scores = reinterpret_cast<float*>(a.scratch);  // [count][kKvBlock]
-  float* maxima = scores + size_t{kMaxGroup} * kKvBlock;
-  float *denominators = maxima + kMaxGroup, *corrections = denominators + kMaxGroup;
-  int32_t* q_sums = reinterpret_cast<int32_t*>(corrections + kMaxGroup);
-  for (uint32_t i = 0; i < count; ++i) {
-    float* o = a.out + rows.index(i) * d;
-    for (uint32_t j = 0; j < d; j += 16) S::store(o + j, S::zero());
-    maxima[i] = -1e30f;
-    denominators[i] = 0;
-    q_sums[i] = 0;
-    if constexpr (type == KvType::int8) {
-      const int8_t* q = static_cast<const int8_t*>(a.q) + rows.index(i) * d;
-      for (uint32_t k = 0; k < d; ++k) q_sums[i] += q[k];
-    }
-  }
-  const uint32_t last = a.position + a.tokens - 1;
-  for (uint32_t start = 0; start <= last; start += kKvBlock) {
-    const uint8_t* block = a.pages[start / kKvBlock] + a.offset;
-    const float* key_scales = reinterpret_cast<const float*>(block + layout.key_scales);
-    const float* value_scales = reinterpret_cast<const float*>(block + layout.value_scales);
-    const uint32_t tokens = last - start + 1 < kKvBlock ? last - start + 1 : kKvBlock;
-    // Rows whose token lies before this block are done: `begin` is the first that is not.
-    const uint32_t begin = start > a.position ? (start - a.position) * a.group : 0;
-    // Rows are many in a prefill, which computes more than it reads; in decode the next block comes while this one is scored.
-    const uint8_t* ahead = count <= S::kTileRows && start + kKvBlock <= last ? a.pages[start / kKvBlock + 1] + a.offset : nullptr;
+inline constexpr int kValueRows = type == KvType::int8 ? S::kTileRows / 2 : S::kTileRows;
+
+// One block of the cache, and how it is walked: rows in strips, each scored, turned into weights and weighed while it is in L1.
+template <class S, KvType type>
+struct AttentionBlock {
+  AttentionRows rows;
+  const KvBlockLayout& layout;
+  AttentionState& state;
+  const uint8_t* block;
+  uint32_t start, tokens;
+  const uint8_t* ahead;  // the block that is read next
+
+  // While keys are read, the block's values come into L1 and the next one's keys into L2.
+  Prefetch beside_keys(size_t offset) const { return {block + layout.values + offset, ahead + layout.keys + offset}; }
+  // Then the next one's keys into L1 and its values into L2.
+  Prefetch beside_values(size_t offset) const { return {ahead + layout.keys + offset, ahead + layout.values + offset}; }
+
+  void score(uint32_t first, uint32_t count, bool leads) const {
     const uint32_t panels = (tokens + kPanelRows - 1) / kPanelRows;
-    for (uint32_t panel = 0; panel < panels; panel += S::kTilePanels)
-      for (uint32_t row = begin; row < count; row += S::kTileRows) {
-        const int nr = count - row < S::kTileRows ? static_cast<int>(count - row) : S::kTileRows;
+    const float* scales = reinterpret_cast<const float*>(block + layout.key_scales);
+    for (uint32_t i = 0; i < count; i += S::kTileRows)
+      for (uint32_t panel = 0; panel < panels; panel += S::kTilePanels) {
+        const int nr = count - i < S::kTileRows ? static_cast<int>(count - i) : S::kTileRows;
         const int np = panels - panel < S::kTilePanels ? static_cast<int>(panels - panel) : S::kTilePanels;
-        const size_t offset = layout.keys + size_t{panel} * kPanelRows * d * kKvWidth<type>;
+        const size_t offset = size_t{panel} * kPanelRows * rows.a.head_dim * kKvWidth<type>;
+        const uint32_t at = rows.state(first + i);
         with_count<S::kTileRows>(nr, [&]<int NR>() {
           with_count<S::kTilePanels>(np, [&]<int NP>() {
-            score_panels<S, type, NR, NP>(rows, block + offset, key_scales + panel * kPanelRows, row, q_sums,
-                                          ahead ? ahead + offset : nullptr, scores + size_t{row} * kKvBlock + panel * kPanelRows);
+            score_panels<S, type, NR, NP>(rows.a, block + layout.keys + offset, scales + panel * kPanelRows, state.indices + at,
+                                          state.q_sums + at, leads && i == 0 ? beside_keys(offset) : Prefetch{},
+                                          state.scores[i] + panel * kPanelRows);
           });
         });
       }
-    for (uint32_t row = begin; row < count; ++row) {
-      float* s = scores + size_t{row} * kKvBlock;
-      const uint32_t seen = rows.position(row) - start + 1;
-      corrections[row] = softmax_block<S>(s, seen < kKvBlock ? seen : kKvBlock, maxima + row, denominators + row);
-      if constexpr (type == KvType::int8)
-        for (uint32_t t = 0; t < kKvBlock; t += 16) S::store(s + t, S::mul(S::load(s + t), S::load(value_scales + t)));
-    }
-    for (uint32_t row = begin; row < count; row += S::kTileRows) {
-      const int n = count - row < S::kTileRows ? static_cast<int>(count - row) : S::kTileRows;
-      with_count<S::kTileRows>(n, [&]<int NR>() {
-        uint32_t dim = 0;
-        for (; dim + S::kTileVectors * 16 <= d; dim += S::kTileVectors * 16)
-          weigh_values<S, type, NR, S::kTileVectors>(rows, block + layout.values, tokens, row, scores, corrections,
-                                                     ahead ? ahead + layout.values : nullptr, dim);
-        for (; dim < d; dim += 16)
-          weigh_values<S, type, NR, 1>(rows, block + layout.values, tokens, row, scores, corrections, nullptr, dim);
-      });
+  }
+
+  void weigh(uint32_t first, uint32_t count, bool leads) const {
+    const uint32_t d = rows.a.head_dim;
+    constexpr int kRows = kValueRows<S, type>;
+    for (uint32_t i = 0; i < count; i += kRows) {
+      const int nr = count - i < kRows ? static_cast<int>(count - i) : kRows;
+      float* o[kRows];
+      for (int r = 0; r < nr; ++r)
+        o[r] = rows.a.out + size_t{state.indices[rows.state(first + i) + static_cast<uint32_t>(r)]} * d;
+      for (uint32_t dim = 0; dim < d; dim += S::kTileVectors * 16) {
+        const int nv = d - dim < S::kTileVectors * 16 ? static_cast<int>(d - dim) / 16 : S::kTileVectors;
+        with_count<kRows>(nr, [&]<int NR>() {
+          with_count<S::kTileVectors>(nv, [&]<int NV>() {
+            if constexpr (type == KvType::int8) {
+              const size_t offset = size_t{dim} * 4;
+              weigh_quads<S, NR, NV>(block + layout.values + offset, d, (tokens + 3) / 4, state.weights + i,
+                                     state.weight_scales + i, state.corrections + i,
+                                     leads && i == 0 ? beside_values(offset) : Prefetch{}, o);
+            } else {
+              weigh_rows<S, type, NR, NV>(block + layout.values + size_t{dim} * kKvWidth<type>, d, tokens, state.scores + i,
+                                          state.corrections + i, o);
+            }
+          });
+        });
+        for (int r = 0; r < nr; ++r) o[r] += S::kTileVectors * 16;
+      }
     }
   }
-  for (uint32_t i = 0; i < count; ++i) {
+
+  static void fetch(const uint8_t* begin, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += 64) S::prefetch(begin + at);
+  }
+
+  void run(uint32_t begin, uint32_t end) const {
+    const float* value_scales = reinterpret_cast<const float*>(block + layout.value_scales);
+    for (uint32_t first = begin; first < end; first += kStripRows) {
+      const uint32_t count = end - first < kStripRows ? end - first : kStripRows;
+      // The first rows take the next block along line by line; a short block, the last, would not reach all of it.
+      const bool leads = type == KvType::int8 && first == begin, whole = tokens == kKvBlock;
+      if (leads) fetch(block + layout.value_scales, kKvBlock * 4);
+      score(first, count, leads && whole);
+      const uint32_t at = rows.state(first);
+      if (state.positions[at] - start + 1 >= kKvBlock)
+        softmax_strip<S, type, true>(at, count, start, value_scales, state);
+      else
+        softmax_strip<S, type, false>(at, count, start, value_scales, state);
+      if (leads && !whole) fetch(ahead, layout.values);
+      if (leads) fetch(ahead + layout.key_scales, kKvBlock * 4);
+      weigh(first, count, leads && whole);
+    }
+  }
+};
+
+template <class S, KvType type>
+void begin_rows(const AttentionRows& rows, AttentionState& state) {
+  const AttentionTask& a = rows.a;
+  for (uint32_t i = 0; i < rows.count(); ++i) {
+    const uint32_t at = rows.state(i), d = a.head_dim;
     float* o = a.out + rows.index(i) * d;
-    const typename S::F denominator = S::set1(denominators[i]);
-    for (uint32_t j = 0; j < d; j += 16) S::store(o + j, S::div(S::load(o + j), denominator));
+    for (uint32_t j = 0; j < d; j += 16) S::store(o + j, S::zero());
+    state.indices[at] = static_cast<uint32_t>(rows.index(i));
+    state.positions[at] = a.position + i / a.group;
+    state.maxima[at] = -1e30f;
+    state.denominators[at] = 0;
+    state.q_scales[at] = 1;
+    if constexpr (type == KvType::int8) {
+      const int8_t* q = static_cast<const int8_t*>(a.q) + rows.index(i) * d;
+      state.q_scales[at] = a.q_scales[rows.index(i)];
+      state.q_sums[at] = 0;
+      for (uint32_t k = 0; k < d; ++k) state.q_sums[at] += q[k];
+    }
   }
+}
+
+template <class S>
+void finish_rows(const AttentionRows& rows, const AttentionState& state) {
+  for (uint32_t i = 0; i < rows.count(); ++i) {
+    float* o = rows.a.out + rows.index(i) * rows.a.head_dim;
+    const typename S::F denominator = S::set1(state.denominators[rows.state(i)]);
+    for (uint32_t j = 0; j < rows.a.head_dim; j += 16) S::store(o + j, S::div(S::load(o + j), denominator));
+  }
+}
+
+// Block by block, in it head by head: so far as heads lie one after the other, they are read as one stream.
+template <class S, KvType type>
+void attention_of(const AttentionTask& a) {
+  const KvBlockLayout layout = kv_block_layout(type, a.head_dim);
+  const uint32_t count = a.tokens * a.group, last = a.position + a.tokens - 1;
+  AttentionState& state = *reinterpret_cast<AttentionState*>(a.scratch);
+  for (uint32_t i = a.heads * count; i < a.heads * count + kLaneRows; ++i)
+    state.maxima[i] = state.denominators[i] = state.q_scales[i] = 0;
+  for (uint32_t h = 0; h < a.heads; ++h) begin_rows<S, type>({a, h}, state);
+  for (uint32_t start = 0; start <= last; start += kKvBlock) {
+    const uint8_t* page = a.pages[start / kKvBlock] + a.offset;
+    const uint8_t* next = start + kKvBlock <= last ? a.pages[start / kKvBlock + 1] + a.offset : a.next;
+    const uint32_t tokens = last - start + 1 < kKvBlock ? last - start + 1 : kKvBlock;
+    // Rows whose token lies before this block are done: `begin` is the first that is not.
+    const uint32_t begin = start > a.position ? (start - a.position) * a.group : 0;
+    for (uint32_t h = 0; h < a.heads; ++h) {
+      const uint8_t *block = page + h * layout.bytes, *ahead = h + 1 < a.heads ? block + layout.bytes : next;
+      AttentionBlock<S, type>{{a, h}, layout, state, block, start, tokens, ahead ? ahead : block}.run(begin, count);
+    }
+  }
+  for (uint32_t h = 0; h < a.heads; ++h) finish_rows<S>({a, h}, state);
 }
 
 template <class S>

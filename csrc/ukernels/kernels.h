@@ -81,7 +81,7 @@ inline constexpr uint32_t kMaxHeadDim = 256;
 struct KvBlockLayout {
   size_t keys;          // int8 [4][d/4][16][4], or bf16 or float32 [4][d][16]
   size_t key_scales;    // float32 [64]   (int8)
-  size_t values;        // int8, bf16 or float32 [64][d]
+  size_t values;        // int8 [16][d][4], quads of tokens, or bf16 or float32 [64][d]
   size_t value_scales;  // float32 [64]   (int8)
   size_t bytes;         // a multiple of 64
 };
@@ -90,6 +90,11 @@ static inline KvBlockLayout kv_block_layout(KvType type, uint32_t head_dim) {
   const size_t width = type == KvType::int8 ? 1 : type == KvType::bf16 ? 2 : 4;
   const size_t matrix = width * kKvBlock * head_dim, scales = type == KvType::int8 ? kKvBlock * 4 : 0;
   return {0, matrix, matrix + scales, 2 * matrix + scales, 2 * matrix + 2 * scales};
+}
+
+// What scores are multiplied with: 1 / sqrt(head_dim), and log2(e) because softmax takes powers of two.
+static inline float query_scale(uint32_t head_dim) {
+  return 1.44269504088896341f / __builtin_sqrtf(static_cast<float>(head_dim));
 }
 
 // One token's projections become a query and an entry of the KV cache: bias, RMSNorm a head, rotary embedding (Su et al. 2021,
@@ -103,29 +108,36 @@ struct RopeTask {
   float eps;
   uint32_t heads, kv_heads, head_dim;
   KvType type;
-  void* q;          // [heads][head_dim]: int8, or float32 already times 1 / sqrt(head_dim)
-  float* q_scales;  // [heads], times 1 / sqrt(head_dim)  (int8)
+  void* q;          // [heads][head_dim]: int8, or float32 already times query_scale(head_dim)
+  float* q_scales;  // [heads], times query_scale(head_dim)  (int8)
   uint8_t* page;    // this layer's share of the page: kv_heads blocks
   uint32_t row;     // position % kKvBlock
 };
 using RopeFn = void (*)(const RopeTask& task);
 
-// Consecutive tokens of one sequence, the query heads of one KV head.
+// Consecutive tokens of one sequence, the query heads of some KV heads.
 struct AttentionTask {
-  const void* q;  // first token's first head of the group; see RopeTask
+  const void* q;  // first token's first query head; see RopeTask
   const float* q_scales;
   size_t q_stride;  // heads from token to token
+  uint32_t heads;   // KV heads, whose blocks lie one after the other
   uint32_t tokens, group, head_dim;
   uint32_t position;  // of the first token
   KvType type;
   const uint8_t* const* pages;  // of the sequence
-  size_t offset;                // of this layer's and head's block in a page
-  float* out;                   // [tokens][q_stride][head_dim], first token's first head of the group
+  size_t offset;                // of this layer's and the first head's block in a page
+  const uint8_t* next;          // the block that this thread reads afterwards, or null
+  float* out;                   // [tokens][q_stride][head_dim], first token's first query head
   uint8_t* scratch;             // kAttentionScratchBytes, 64-byte aligned
 };
-inline constexpr uint32_t kAttentionRows = 32;  // tokens * group at most, or one token
-inline constexpr uint32_t kMaxGroup = 64;
-inline constexpr size_t kAttentionScratchBytes = size_t{kMaxGroup} * (kKvBlock + 4) * 4;
+inline constexpr uint32_t kAttentionRows = 48;  // tokens * group at most, or one token
+inline constexpr uint32_t kMaxGroup = 64;       // and heads * tokens * group at most
+inline constexpr size_t kAttentionScratchBytes = 6656;
+
+// With int8 values, weights are integers up to kLargestWeight, relative to the largest of a row and block: w = 128 * high + low,
+// both in 0..127, so that every tier's dot product of bytes takes them exactly.
+inline constexpr float kLargestWeight = 16383.0f;
+inline constexpr float kLeastWeight = 1e-30f;  // a largest weight below it counts as this, so that its inverse is finite
 
 // softmax(q k^T) v over positions 0..position of each token, block by block with a running maximum (Milakov & Gimelshein 2018).
 using AttentionFn = void (*)(const AttentionTask& task);

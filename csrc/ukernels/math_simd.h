@@ -19,5 +19,18 @@ typename S::F exp_simd(typename S::F x) {
   return S::mul(S::add(S::fma(p, S::mul(r, r), r), S::set1(1.0f)), S::power_of_two(n));
 }
 
+template <class S>
+typename S::F exp2_simd(typename S::F x) {
+  x = S::max(x, S::set1(-80.0f));
+  const typename S::F n = S::round(x), r = S::sub(x, n);
+  typename S::F p = S::set1(1.326472731e-3f);
+  p = S::fma(p, r, S::set1(9.671512991e-3f));
+  p = S::fma(p, r, S::set1(5.550733581e-2f));
+  p = S::fma(p, r, S::set1(2.402224243e-1f));
+  p = S::fma(p, r, S::set1(6.931470037e-1f));
+  p = S::fma(p, r, S::set1(1.0f));
+  return S::times_power_of_two(p, n);
+}
+
 }  // namespace
 }  // namespace q3e

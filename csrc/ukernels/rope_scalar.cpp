@@ -45,11 +45,22 @@ void store_key(KvType type, const float* y, uint32_t d, uint8_t* keys, float* sc
     __builtin_memcpy(panel + at * kPanelRows + row % kPanelRows * unit, packed + at, unit);
 }
 
+// Likewise of its value.
+void store_value(KvType type, const float* y, uint32_t d, uint8_t* values, float* scales, uint32_t row) {
+  if (type != KvType::int8) {
+    store_row(type, y, d, values + size_t{row} * d * (type == KvType::bf16 ? 2 : 4), nullptr);
+    return;
+  }
+  uint8_t packed[kMaxHeadDim];
+  store_row(type, y, d, packed, scales + row);
+  for (size_t i = 0; i < d; ++i) values[(row / 4 * d + i) * 4 + row % 4] = packed[i];
+}
+
 }  // namespace
 
 void qk_norm_rope_scalar(const RopeTask& t) {
   const uint32_t d = t.head_dim;
-  const float root = 1.0f / std::sqrt(static_cast<float>(d));
+  const float root = query_scale(d);
   const KvBlockLayout layout = kv_block_layout(t.type, d);
   float y[kMaxHeadDim];
   for (uint32_t h = 0; h < t.heads; ++h) {
@@ -69,8 +80,7 @@ void qk_norm_rope_scalar(const RopeTask& t) {
     rotate_head(t, t.qkv + k, t.bias ? t.bias + k : nullptr, t.k_weight, y);
     store_key(t.type, y, d, block + layout.keys, key_scales, t.row);
     for (uint32_t i = 0; i < d; ++i) y[i] = t.bias ? t.qkv[v + i] + t.bias[v + i] : t.qkv[v + i];
-    const size_t width = t.type == KvType::int8 ? 1 : t.type == KvType::bf16 ? 2 : 4;
-    store_row(t.type, y, d, block + layout.values + size_t{t.row} * d * width, value_scales ? value_scales + t.row : nullptr);
+    store_value(t.type, y, d, block + layout.values, value_scales, t.row);
   }
 }
 

@@ -62,12 +62,24 @@ void store_key_simd(KvType type, const float* y, uint32_t d, uint8_t* keys, floa
     scatter_key<4>(packed, d * width, panel + row % kPanelRows * 4);
 }
 
+// Its value is a row, or the bytes `row` % 4 of quads of tokens. Bytes, because another thread may write the quad's other tokens.
+template <class S>
+void store_value_simd(KvType type, const float* y, uint32_t d, uint8_t* values, float* scale, uint32_t row) {
+  if (type != KvType::int8) {
+    store_row_simd<S>(type, y, d, values + size_t{row} * d * (type == KvType::bf16 ? 2 : 4), scale);
+    return;
+  }
+  alignas(64) uint8_t packed[kMaxHeadDim];
+  store_row_simd<S>(type, y, d, packed, scale);
+  uint8_t* at = values + size_t{row / 4} * d * 4 + row % 4;
+  for (uint32_t i = 0; i < d; ++i) at[i * 4] = packed[i];
+}
+
 template <class S>
 void qk_norm_rope_simd(const RopeTask& t) {
   const uint32_t d = t.head_dim;
-  const float root = 1.0f / __builtin_sqrtf(static_cast<float>(d));
+  const float root = query_scale(d);
   const KvBlockLayout layout = kv_block_layout(t.type, d);
-  const size_t width = t.type == KvType::int8 ? 1 : t.type == KvType::bf16 ? 2 : 4;
   alignas(64) float y[kMaxHeadDim];
   for (uint32_t h = 0; h < t.heads; ++h) {
     const size_t at = size_t{h} * d;
@@ -87,7 +99,7 @@ void qk_norm_rope_simd(const RopeTask& t) {
     rotate_head_simd<S>(t, t.qkv + k, t.bias ? t.bias + k : nullptr, t.k_weight, y);
     store_key_simd<S>(t.type, y, d, block + layout.keys, key_scales + t.row, t.row);
     add_bias_simd<S>(t.qkv + v, t.bias ? t.bias + v : nullptr, d, y);
-    store_row_simd<S>(t.type, y, d, block + layout.values + size_t{t.row} * d * width, value_scales + t.row);
+    store_value_simd<S>(t.type, y, d, block + layout.values, value_scales + t.row, t.row);
   }
 }
 

@@ -202,6 +202,31 @@ struct Avx2 {
     return {acc.lo + (__v8si)_mm256_madd_epi16(_mm256_maddubs_epi16(w.lo, v), one),
             acc.hi + (__v8si)_mm256_madd_epi16(_mm256_maddubs_epi16(w.hi, v), one)};
   }
+
+  static void prefetch_far(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
+  static F times_power_of_two(F a, F n) { return mul(a, power_of_two(n)); }
+  static void store_weights(uint8_t* high, uint8_t* low, const I* w) {
+    const auto shift = [](I v) { return I{v.lo >> 7, v.hi >> 7}; };
+    const auto mask = [](I v) { return I{v.lo & 127, v.hi & 127}; };
+    store_bytes(high, shift(w[0]), shift(w[1]));
+    store_bytes(high + 32, shift(w[2]), shift(w[3]));
+    store_bytes(low, mask(w[0]), mask(w[1]));
+    store_bytes(low + 32, mask(w[2]), mask(w[3]));
+  }
+  // Packing works in 128-bit lanes: it leaves quads of bytes whole but in another order.
+  static void store_bytes(uint8_t* p, I a, I b) {
+    const __m256i bytes =
+        _mm256_packus_epi16(_mm256_packs_epi32((__m256i)a.lo, (__m256i)a.hi), _mm256_packs_epi32((__m256i)b.lo, (__m256i)b.hi));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permutevar8x32_epi32(bytes, order));
+  }
+  // Weights in 0..127: maddubs reaches 127 * 128 * 2 only.
+  static I dot_weights(I acc, W v, const uint8_t* p) {
+    const __m256i quad = broadcast(reinterpret_cast<const int8_t*>(p)), one = _mm256_set1_epi16(1);
+    return {acc.lo + (__v8si)_mm256_madd_epi16(_mm256_maddubs_epi16(quad, v.lo), one),
+            acc.hi + (__v8si)_mm256_madd_epi16(_mm256_maddubs_epi16(quad, v.hi), one)};
+  }
+  static I join_weights(I high, I low) { return {(high.lo << 7) + low.lo, (high.hi << 7) + low.hi}; }
 };
 
 }  // namespace

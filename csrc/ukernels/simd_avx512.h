@@ -129,6 +129,29 @@ struct Avx512 {
     __builtin_memcpy(&quad, a, 4);
     return (I)_mm512_dpbusd_epi32((__m512i)acc, w, _mm512_set1_epi32(quad));
   }
+
+  static void prefetch_far(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }  // into L2
+  // a * 2^n for an integer n; the result is a normal number.
+  static F times_power_of_two(F a, F n) { return _mm512_scalef_ps(a, n); }
+  // 64 weights of 14 bits as bytes: their high and their low seven bits.
+  static void store_weights(uint8_t* high, uint8_t* low, const I* w) {
+    store_bytes(high, w[0] >> 7, w[1] >> 7, w[2] >> 7, w[3] >> 7);
+    store_bytes(low, w[0] & 127, w[1] & 127, w[2] & 127, w[3] & 127);
+  }
+  // Packing works in 128-bit lanes: it leaves quads of bytes whole but in another order.
+  static void store_bytes(uint8_t* p, I a, I b, I c, I d) {
+    const __m512i bytes =
+        _mm512_packus_epi16(_mm512_packs_epi32((__m512i)a, (__m512i)b), _mm512_packs_epi32((__m512i)c, (__m512i)d));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, bytes));
+  }
+  // acc += sum over 4 tokens of v * p, v being int8 [16][4], p four weights in 0..127.
+  static I dot_weights(I acc, W v, const uint8_t* p) {
+    int32_t quad;
+    __builtin_memcpy(&quad, p, 4);
+    return (I)_mm512_dpbusd_epi32((__m512i)acc, _mm512_set1_epi32(quad), v);
+  }
+  static I join_weights(I high, I low) { return (high << 7) + low; }
 };
 
 }  // namespace

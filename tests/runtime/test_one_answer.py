@@ -43,6 +43,8 @@ def test_chunks(file, kv, seed):
     expected = run(engine(file, kv=kv), tokens)
     for chunk in (1, 7, 64):
         assert (run(engine(file, kv=kv, chunk=chunk), tokens) == expected).all(), chunk
+    # One thread reads all KV heads of a token together.
+    assert (run(engine(file, kv=kv, chunk=1, threads=1), tokens) == expected).all()
     by_hand = engine(file, kv=kv)
     parts = [run(by_hand, tokens[i : i + 13], start=i) for i in range(0, 150, 13)]
     assert (np.concatenate(parts) == expected).all()
