@@ -38,8 +38,8 @@ def isa_tiers() -> list[str]:
 def selected_isa() -> str:
     """The tier that new engines use: the best one, or the one that QWEN3EDGE_ISA names."""
 
-def usable_cores() -> int:
-    """min(affinity mask, cgroup quota rounded up), at least 1."""
+def usable_cores(root: str = "") -> int:
+    """min(affinity mask, whole cores of the smallest cgroup quota), at least 1. root: of the file system, for tests."""
 
 def crc32(data: bytes | NDArray[np.uint8], value: int = 0) -> int:
     """CRC-32 as in zlib, continued from value."""

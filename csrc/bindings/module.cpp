@@ -577,7 +577,7 @@ PYBIND11_MODULE(_core, m) {
     return names;
   });
   m.def("selected_isa", [] { return q3e::isa_name(q3e::best_isa()); });
-  m.def("usable_cores", &q3e::usable_cores);
+  m.def("usable_cores", &q3e::usable_cores, "root"_a = "");
   m.def("peak_resident_bytes", &q3e::peak_resident_bytes);
   m.def("resident_bytes", &q3e::resident_bytes);
   m.def("read_bandwidth", &q3e::read_bandwidth, "threads"_a, "seconds"_a, GilReleased());
