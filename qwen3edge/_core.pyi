@@ -88,7 +88,8 @@ class ModelFile:
 class Bpe:
     """Byte-level BPE: the ids of words, the bytes of ids.
 
-    Raises FileFormatError for a vocabulary that contradicts itself. tokens and merges are in GPT-2's byte-level alphabet; kinds are `tokenizer.ggml.token_type`.
+    Raises FileFormatError for a vocabulary that contradicts itself. tokens and merges are
+    in GPT-2's byte-level alphabet; kinds are `tokenizer.ggml.token_type`.
     """
 
     def __init__(self, tokens: list[str], kinds: list[int], merges: list[str]) -> None: ...

@@ -12,7 +12,7 @@ namespace q3e {
 namespace {
 
 constexpr uint32_t kNone = UINT32_MAX;
-constexpr size_t kAhead = 16;  // merges whose parts are looked up together, so that their cache misses overlap
+constexpr size_t kAhead = 32;  // tokens or merges that are looked up together, so that their waits for memory overlap
 
 [[noreturn]] void fail(const std::string& text) { throw Error(Status::bad_file, "expected " + text); }
 
@@ -69,13 +69,17 @@ void Bpe::read_tokens(std::span<const std::string_view> tokens, std::span<const 
   if (stored >= UINT32_MAX) fail("tokens of less than 4 GiB");
   bytes_.reserve(stored);
   starts_.reserve(tokens.size() + 1);
+  uint64_t hashes[kAhead];
   for (uint32_t id = 0; id < tokens.size(); ++id) {
+    if (id % kAhead == 0)
+      for (size_t i = 0; i < kAhead && id + i < tokens.size(); ++i) index.prefetch_slot(hashes[i] = index.hash(tokens[id + i]));
     starts_.push_back(static_cast<uint32_t>(bytes_.size()));
     const std::string_view text = tokens[id];
     const auto kind = static_cast<TokenKind>(kinds[id]);
     if (kind == TokenKind::unused) continue;
     if (text.empty()) fail("a text for token " + std::to_string(id) + ", found none");
-    if (!index.insert(id)) fail("different tokens in tokenizer.ggml.tokens, found " + quoted(text) + " twice");
+    if (!index.insert(id, hashes[id % kAhead]))
+      fail("different tokens in tokenizer.ggml.tokens, found " + quoted(text) + " twice");
     if (kind == TokenKind::normal) {
       if (!append_token_bytes(text, bytes_)) bytes_ += text;
     } else if (kind == TokenKind::control || kind == TokenKind::user_defined) {
@@ -99,22 +103,25 @@ void Bpe::read_merges(std::span<const std::string_view> tokens, std::span<const 
   struct Parts {
     std::string_view left, right;
     uint64_t left_hash, right_hash;
-  } parts[kAhead];
+    Merge merge;
+  } batch[kAhead];
   std::string whole;
   uint32_t expected = 0;  // in vocabularies as they are trained, each merge makes the id after the one before
   for (size_t first = 0; first < merges.size(); first += kAhead) {
-    const size_t count = std::min(kAhead, merges.size() - first);
-    for (size_t i = 0; i < count; ++i) {
-      const std::string_view merge = merges[first + i];
-      const size_t space = merge.find(' ');
-      if (space == merge.npos || merge.find(' ', space + 1) != merge.npos) fail("merges of two tokens, found " + quoted(merge));
+    const std::span<Parts> parts(batch, std::min(kAhead, merges.size() - first));
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const std::string_view text = merges[first + i];
+      const size_t space = text.find(' ');
+      if (space == text.npos || text.find(' ', space + 1) != text.npos) fail("merges of two tokens, found " + quoted(text));
       Parts& p = parts[i];
-      p.left = merge.substr(0, space), p.right = merge.substr(space + 1);
+      p.left = text.substr(0, space), p.right = text.substr(space + 1);
       p.left_hash = index.hash(p.left), p.right_hash = index.hash(p.right);
-      index.prefetch(p.left_hash), index.prefetch(p.right_hash);
+      index.prefetch_slot(p.left_hash), index.prefetch_slot(p.right_hash);
     }
-    for (size_t i = 0; i < count; ++i) {
-      const Parts& p = parts[i];
+    for (const Parts& p : parts) index.prefetch_token(p.left_hash), index.prefetch_token(p.right_hash);
+    for (const Parts& p : parts) index.prefetch_text(p.left_hash), index.prefetch_text(p.right_hash);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      Parts& p = parts[i];
       const uint32_t left = index.find(p.left, p.left_hash), right = index.find(p.right, p.right_hash);
       uint32_t result = expected;
       const bool as_expected = result < tokens.size() && tokens[result].size() == p.left.size() + p.right.size() &&
@@ -126,8 +133,12 @@ void Bpe::read_merges(std::span<const std::string_view> tokens, std::span<const 
       if (!normal(left) || !normal(right) || !normal(result))
         fail("merges of tokens in the vocabulary, found " + quoted(merges[first + i]));
       expected = result + 1;
-      merges_.push_back({left, right, result});
-      slot_of(left, right) = static_cast<uint32_t>(merges_.size());
+      p.merge = {left, right, result};
+      __builtin_prefetch(&slots_[hash_pair(left, right, seed_) & mask_]);
+    }
+    for (const Parts& p : parts) {
+      merges_.push_back(p.merge);
+      slot_of(p.merge.left, p.merge.right) = static_cast<uint32_t>(merges_.size());
     }
   }
 }
