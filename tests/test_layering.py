@@ -24,7 +24,8 @@ PYTHON = {
     "qwen3edge": ({"*"}, set()),
     "kernels": (set(), {"torch", "triton"}),
 }
-LAZY = ("qwen3edge/cli/", "qwen3edge/__init__.py", "qwen3edge/generation/late.py")  # the only places where a function may import
+# The only places where a function may import.
+LAZY = ("qwen3edge/cli/", "qwen3edge/__init__.py", "qwen3edge/generation/late.py")
 
 # A folder of csrc/ includes itself and those before it.
 CXX = ["base", "ukernels", "io", "text", "core", "include", "capi", "bindings"]
