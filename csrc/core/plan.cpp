@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint32_t kChunks[] = {512, 256, 128, 64, 32, 16};
 // What a program still takes after loading: stacks, the allocator's slack, a row of logits and its copies.
-constexpr uint64_t kAllowance = 6u << 20;
+constexpr uint64_t kAllowance = 3u << 20;
 
 std::string mebibytes(uint64_t bytes) {
   char text[32];
