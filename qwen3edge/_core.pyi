@@ -38,8 +38,8 @@ def isa_tiers() -> list[str]:
 def selected_isa() -> str:
     """The tier that new engines use: the best one, or the one that QWEN3EDGE_ISA names."""
 
-def usable_cores() -> int:
-    """min(affinity mask, cgroup quota rounded up), at least 1."""
+def usable_cores(root: str = "") -> int:
+    """min(affinity mask, whole cores of the smallest cgroup quota), at least 1. root: of the file system, for tests."""
 
 def crc32(data: bytes | NDArray[np.uint8], value: int = 0) -> int:
     """CRC-32 as in zlib, continued from value."""
@@ -85,6 +85,31 @@ class ModelFile:
         """Reads every tensor. Raises CorruptFileError naming the first whose checksum differs, whose scales are not
         finite, or whose w8 leaves int8."""
 
+class Bpe:
+    """Byte-level BPE: the ids of words, the bytes of ids.
+
+    Raises FileFormatError for a vocabulary that contradicts itself. tokens and merges are
+    in GPT-2's byte-level alphabet; kinds are `tokenizer.ggml.token_type`.
+    """
+
+    def __init__(self, tokens: list[str], kinds: list[int], merges: list[str]) -> None: ...
+    @staticmethod
+    def read(file: ModelFile) -> Bpe:
+        """From the `tokenizer.ggml.*` arrays of a file; keeps nothing of the mapping."""
+
+    @property
+    def size(self) -> int:
+        """Ids up to the largest."""
+
+    def added(self) -> list[tuple[str, int, bool]]:
+        """(text, id, whether it is a control token) of what no merge makes."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """Of an unused id, or one out of range, none."""
+
+    def encode(self, words: list[str]) -> list[int]:
+        """The ids of each word in turn; no merge goes beyond a word."""
+
 def plan(
     file: ModelFile,
     *,
@@ -95,9 +120,11 @@ def plan(
     memory: int = 0,
     chunk: int = 0,
     program: int = 0,
+    later: int = 0,
 ) -> PlanResult:
     """What the settings will cost. memory=0: min(cgroup limit, MemAvailable + what the process holds now);
-    chunk=0: the largest prefill chunk up to 512 that fits; program=0: the process's resident set now plus an allowance.
+    chunk=0: the largest prefill chunk up to 512 that fits; program=0: the process's resident set now, an allowance and
+    `later`, what the program is going to load.
     Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
     """
 
@@ -115,6 +142,7 @@ class Engine:
         memory: int = 0,
         chunk: int = 0,
         program: int = 0,
+        later: int = 0,
         isa: str | None = None,
     ) -> None: ...
     @property

@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
 
 MODEL_TYPES = ("qwen3", "qwen2")
@@ -47,6 +44,7 @@ _KEYS = {
     "tied_embeddings": "qwen3edge.tie_word_embeddings",
 }
 _STOP_TOKENS = "qwen3edge.stop_token_ids"
+_HALF_SMALLEST_FLOAT32 = 2.0**-150  # what is no larger becomes 0
 
 
 class Metadata(Protocol):
@@ -88,7 +86,7 @@ class ModelConfig:
             raise UnsupportedModelError(
                 f"expected the key-value heads to divide the heads, found {self.kv_heads} and {self.heads}"
             )
-        if not (math.isfinite(self.rms_epsilon) and np.float32(self.rms_epsilon) > 0):
+        if not (math.isfinite(self.rms_epsilon) and self.rms_epsilon > _HALF_SMALLEST_FLOAT32):
             raise UnsupportedModelError(f"rms_epsilon: expected a number above 0, found {self.rms_epsilon!r}")
         if not (math.isfinite(self.rope_theta) and self.rope_theta >= 1):
             raise UnsupportedModelError(f"rope_theta: expected a number of at least 1, found {self.rope_theta!r}")
@@ -149,10 +147,10 @@ class ModelConfig:
         return cls(**fields, stop_token_ids=tuple(stop))
 
     def to_metadata(self) -> dict[str, Any]:
-        """The keys of docs/format.md: int is uint32, float is float32."""
+        """The keys of docs/format.md: int is uint32, float is float32, a tuple an array of uint32."""
         metadata: dict[str, Any] = {key: getattr(self, name) for name, key in _KEYS.items()}
         if self.stop_token_ids:
-            metadata[_STOP_TOKENS] = np.array(self.stop_token_ids, np.uint32)
+            metadata[_STOP_TOKENS] = self.stop_token_ids
         return metadata
 
     @property
@@ -165,10 +163,9 @@ class ModelConfig:
         """Width of all key heads, or value heads, together."""
         return self.kv_heads * self.head_size
 
-    def inverse_frequencies(self) -> NDArray[np.float32]:
-        """RoPE's angle per position, float32 [head_size / 2], rounded once from float64."""
-        exponents: NDArray[np.float64] = np.arange(0, self.head_size, 2, dtype=np.float64) / self.head_size
-        return np.power(self.rope_theta, -exponents).astype(np.float32)
+    def inverse_frequencies(self) -> list[float]:
+        """RoPE's angle per position, [head_size / 2], to be rounded to float32 once."""
+        return [self.rope_theta ** -(i / self.head_size) for i in range(0, self.head_size, 2)]
 
 
 def token_ids(value: object, what: str) -> tuple[int, ...]:

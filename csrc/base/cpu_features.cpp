@@ -3,13 +3,11 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstdlib>
-#include <fstream>
-#include <sstream>
 #include <string>
 
+#include "base/cgroup.h"
 #include "base/error.h"
 
 #if defined(__x86_64__)
@@ -61,20 +59,6 @@ const X86Features& x86() {
   return features;
 }
 #endif
-
-// cgroup v2, then v1; 0 when there is no quota.
-double cgroup_cores() {
-  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file) {
-    std::string quota;
-    double period = 0;
-    if (file >> quota >> period && quota != "max" && period > 0) return std::strtod(quota.c_str(), nullptr) / period;
-    return 0;
-  }
-  double quota = 0, period = 0;
-  std::ifstream q("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), p("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  if (q >> quota && p >> period && quota > 0 && period > 0) return quota / period;
-  return 0;
-}
 
 }  // namespace
 
@@ -134,11 +118,14 @@ Isa best_isa() {
   return supported_isas().back();
 }
 
-int usable_cores() {
+int usable_cores(const std::string& root) {
   cpu_set_t set;
   CPU_ZERO(&set);
   int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  if (const double quota = cgroup_cores(); quota > 0) cores = std::min(cores, static_cast<int>(std::ceil(quota)));
+  // Whole cores only. A group that has spent its quota stands still for the rest of the period (mostly 100 ms), and it runs out
+  // on one core before the other: at every barrier the threads that still run then spin away the quota of the next step. With
+  // 1.5 cores two threads would stall for a quarter of the time, in the middle of tokens; one thread never stalls.
+  if (const double quota = cgroup_cores(root); quota > 0 && quota < cores) cores = static_cast<int>(quota);
   return std::max(cores, 1);
 }
 

@@ -1,6 +1,7 @@
 // Which kernel tiers this machine can run, and how many cores it may use.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,7 +25,8 @@ std::vector<Isa> supported_isas();
 // The fastest supported tier, or the one that QWEN3EDGE_ISA names. Throws as parse_isa does.
 Isa best_isa();
 
-// min(affinity mask, cgroup CPU quota rounded up), at least 1. Visible cores are not usable cores.
-int usable_cores();
+// min(affinity mask, whole cores of the smallest CPU quota of the control groups above the process), at least 1. Visible cores
+// are not usable cores. root: where the file system begins, for tests.
+int usable_cores(const std::string& root = "");
 
 }  // namespace q3e

@@ -19,6 +19,7 @@
 #include "io/crc32.h"
 #include "io/model_config.h"
 #include "io/model_file.h"
+#include "text/bpe.h"
 #include "ukernels/pack.h"
 #include "ukernels/unpack_row.h"
 
@@ -192,6 +193,57 @@ struct OpenFile {
   q3e::ModelConfig config;
 };
 
+// The UTF-8 of a str; Python keeps it with the str.
+std::string_view utf8_of(py::handle text) {
+  Py_ssize_t nbytes = 0;
+  const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &nbytes);
+  if (!data) throw py::error_already_set();
+  return {data, static_cast<size_t>(nbytes)};
+}
+
+py::list encode_words(const q3e::Bpe& bpe, const py::list& words) {
+  std::vector<uint32_t> ids;
+  for (const py::handle word : words) bpe.encode(utf8_of(word), ids);
+  py::list out(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) PyList_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromUnsignedLong(ids[i]));
+  return out;
+}
+
+void bind_text(py::module_& m) {
+  py::class_<q3e::Bpe>(m, "Bpe")
+      .def(py::init([](const py::list& tokens, const std::vector<int32_t>& kinds, const py::list& merges) {
+             const auto views = [](const py::list& texts) {
+               std::vector<std::string_view> out;
+               for (const py::handle text : texts) out.push_back(utf8_of(text));
+               return out;
+             };
+             return std::make_unique<q3e::Bpe>(views(tokens), kinds, views(merges));
+           }),
+           "tokens"_a, "kinds"_a, "merges"_a)
+      .def_static(
+          "read",
+          [](const OpenFile& f) {
+            const py::gil_scoped_release released;
+            return std::make_unique<q3e::Bpe>(q3e::Bpe::read(f.file));
+          },
+          "file"_a)
+      .def_property_readonly("size", &q3e::Bpe::size)
+      .def("added",
+           [](const q3e::Bpe& bpe) {
+             py::list out;
+             for (const q3e::Bpe::Added& a : bpe.added()) out.append(py::make_tuple(a.text, a.id, a.control));
+             return out;
+           })
+      .def(
+          "token_bytes",
+          [](const q3e::Bpe& bpe, int64_t token) {
+            const std::string_view bytes = token < 0 ? std::string_view() : bpe.token_bytes(static_cast<uint64_t>(token));
+            return py::bytes(bytes.data(), bytes.size());
+          },
+          "token"_a)
+      .def("encode", &encode_words, "words"_a);
+}
+
 void bind_files(py::module_& m) {
   m.def(
       "crc32",
@@ -300,8 +352,8 @@ void bind_files(py::module_& m) {
 // ---- engine ----
 
 q3e::PlanRequest plan_request(uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv, uint64_t memory,
-                              uint32_t chunk, uint64_t program) {
-  return {context, sequences, threads, q3e::parse_kv(kv), memory, chunk, program};
+                              uint32_t chunk, uint64_t program, uint64_t later) {
+  return {context, sequences, threads, q3e::parse_kv(kv), memory, chunk, program, later};
 }
 
 py::dict plan_dict(const q3e::MemoryPlan& p) {
@@ -332,21 +384,21 @@ void bind_engine(py::module_& m) {
   m.def(
       "plan",
       [](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv,
-         uint64_t memory, uint32_t chunk, uint64_t program) {
+         uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later) {
         return plan_dict(q3e::make_plan(f->file, f->config, q3e::Weights(f->file, f->config),
-                                        plan_request(context, sequences, threads, kv, memory, chunk, program)));
+                                        plan_request(context, sequences, threads, kv, memory, chunk, program, later)));
       },
       "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
-      "chunk"_a = 0, "program"_a = 0);
+      "chunk"_a = 0, "program"_a = 0, "later"_a = 0);
   py::class_<q3e::Engine>(m, "Engine")
       .def(py::init([](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads,
-                       const std::string& kv, uint64_t memory, uint32_t chunk, uint64_t program,
+                       const std::string& kv, uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later,
                        const std::optional<std::string>& isa) {
              return std::make_unique<q3e::Engine>(
-                 shared_file(f), plan_request(context, sequences, threads, kv, memory, chunk, program), tier(isa));
+                 shared_file(f), plan_request(context, sequences, threads, kv, memory, chunk, program, later), tier(isa));
            }),
            "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
-           "chunk"_a = 0, "program"_a = 0, "isa"_a = py::none())
+           "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "isa"_a = py::none())
       .def_property_readonly("plan", [](const q3e::Engine& e) { return plan_dict(e.plan()); })
       .def_property_readonly("isa", [](const q3e::Engine& e) { return q3e::isa_name(e.isa()); })
       .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a)
@@ -584,7 +636,7 @@ PYBIND11_MODULE(_core, m) {
     return names;
   });
   m.def("selected_isa", [] { return q3e::isa_name(q3e::best_isa()); });
-  m.def("usable_cores", &q3e::usable_cores);
+  m.def("usable_cores", &q3e::usable_cores, "root"_a = "");
   m.def("peak_resident_bytes", &q3e::peak_resident_bytes);
   m.def("resident_bytes", &q3e::resident_bytes);
   m.def("read_bandwidth", &q3e::read_bandwidth, "threads"_a, "seconds"_a, GilReleased());
@@ -593,6 +645,7 @@ PYBIND11_MODULE(_core, m) {
       [](const std::string& isa, int threads, double seconds) { return q3e::int8_peak(q3e::parse_isa(isa), threads, seconds); },
       "isa"_a, "threads"_a, "seconds"_a, GilReleased());
   bind_files(m);
+  bind_text(m);
   bind_engine(m);
   bind_kernels(m.def_submodule("kernels", "Single kernels, for tests and benches."));
 }

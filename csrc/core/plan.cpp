@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint32_t kChunks[] = {512, 256, 128, 64, 32, 16};
 // What a program still takes after loading: stacks, the allocator's slack, a row of logits and its copies.
-constexpr uint64_t kAllowance = 6u << 20;
+constexpr uint64_t kAllowance = 3u << 20;
 
 std::string mebibytes(uint64_t bytes) {
   char text[32];
@@ -35,11 +35,12 @@ class Planner {
     require_range("sequences", request_.sequences, 1, 1024);
     require_range("threads", request_.threads, 0, 256);
     require_range("chunk", request_.chunk, 0, 8192);
+    require_range("later", request_.later, 0, uint64_t{1} << 40);
     if (request_.threads == 0) request_.threads = static_cast<uint32_t>(usable_cores());
     if (request_.memory == 0) request_.memory = default_budget();
     if (request_.program == 0) {
       const uint64_t held = resident_bytes(), mapped = resident_bytes_of(file.bytes(), file.nbytes());
-      request_.program = held - std::min(held, mapped) + kAllowance + config.vocab_size * uint64_t{8};
+      request_.program = held - std::min(held, mapped) + kAllowance + config.vocab_size * uint64_t{8} + request_.later;
     }
   }
 

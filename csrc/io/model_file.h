@@ -52,6 +52,7 @@ class ModelFile {
   bool boolean(std::string_view key) const;
   std::string_view string(std::string_view key) const;
   std::vector<uint32_t> u32_array(std::string_view key) const;
+  const MetadataEntry& array(std::string_view key, ValueType type) const { return entry(key, type, true); }
 
   const std::vector<TensorView>& tensors() const { return tensors_; }  // in the order of the file, without `checksums`
   const TensorView* find_tensor(std::string_view name) const;          // null when absent; throws as require_undamaged

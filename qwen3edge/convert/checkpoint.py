@@ -114,7 +114,7 @@ def write_model(
             )
     specs = [TensorSpec(t.name, recipe.format_of(t), t.rows, t.columns) for t in tensors]
     notes = _notes(recipe, specs, {t.name: recipe.wanted(t) for t in tensors if not t.is_vector})
-    frequencies = config.inverse_frequencies()
+    frequencies = np.array(config.inverse_frequencies(), np.float32)
     specs.append(TensorSpec(FREQUENCIES, VECTOR, 1, frequencies.size))
     total = sum(spec.nbytes for spec in specs)
     keys = {**metadata, **config.to_metadata(), "qwen3edge.recipe": recipe.to_json()}

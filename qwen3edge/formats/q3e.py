@@ -41,8 +41,8 @@ _ELEMENT_TYPES = {
     np.dtype(np.float32): gguf.GGUFValueType.FLOAT32,
 }
 
-MetadataItem = bool | int | float | str | Sequence[str] | NDArray[Any]
-"""bool, uint32, float32, string, array of string, array of the NumPy type (uint32, int32, uint64, float32)."""
+MetadataItem = bool | int | float | str | tuple[int, ...] | Sequence[str] | NDArray[Any]
+"""bool, uint32, float32, string, arrays of uint32, of string and of the NumPy type (uint32, int32, uint64, float32)."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ def _add(writer: gguf.GGUFWriter, key: str, value: MetadataItem) -> None:
     elif isinstance(value, np.ndarray):
         writer.add_key_value(key, value.tolist(), kinds.ARRAY, _ELEMENT_TYPES[value.dtype])
     else:
-        writer.add_key_value(key, list(value), kinds.ARRAY, kinds.STRING)
+        element = kinds.UINT32 if isinstance(value, tuple) and isinstance(value[0], int) else kinds.STRING
+        writer.add_key_value(key, list(value), kinds.ARRAY, element)
 
 
 def _aligned(nbytes: int) -> int:

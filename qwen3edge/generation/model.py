@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
-from qwen3edge.errors import FileFormatError, MemoryBudgetError, RequestError, UnsupportedModelError
+from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
+from qwen3edge.generation import late
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.prompt import Input, Prompter
 from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.generation.session import Session, Voice
 from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.tokenizer import BUILD_BYTES_PER_TOKEN, Tokenizer
+from qwen3edge.generation.tokenizer import Tokenizer
 from qwen3edge.runtime import plan as memory_plan
-from qwen3edge.runtime import process
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Path = str | os.PathLike[str]
 
@@ -114,7 +116,8 @@ class Model:
         if not 0 < len(ids) <= self.plan.context:
             raise RequestError(f"expected 1 to {self.plan.context} tokens (the context), found {len(ids)}")
         session = self._own_session()
-        result = np.empty((len(ids), self.config.vocab_size), np.float32)
+        numpy = late.numpy()
+        result: NDArray[np.float32] = numpy.empty((len(ids), self.config.vocab_size), numpy.float32)
         row = 0
         for rows in session.logits(ids):
             result[row : row + len(rows)] = rows
@@ -201,29 +204,16 @@ def _open(path: Path, **asked: Any) -> tuple[_Opened, memory_plan.Settings]:
     file = _core.ModelFile(os.fspath(path))
     config = ModelConfig.from_metadata(file)
     chosen = memory_plan.settings(**asked, trained_context=config.context_length)
-    if chosen["memory"]:
-        _require_room_to_read(file, config, chosen)
     opened = _Opened.read(file, config)
-    process.release_free_memory()
+    chosen["later"] = late.pending_bytes(text=opened.tokenizer is not None)
     return opened, chosen
 
 
-def _require_room_to_read(file: _core.ModelFile, config: ModelConfig, chosen: memory_plan.Settings) -> None:
-    """Refuses a budget that the tokenizer would break while it is built: that peak is over when the plan is made."""
-    need = _core.resident_bytes() + BUILD_BYTES_PER_TOKEN * config.vocab_size
-    if need <= chosen["memory"]:
-        return
-    try:
-        memory_plan.plan_file(file, chosen)
-    except MemoryBudgetError:
-        return  # the weights do not fit either: the plan that follows tells more
-    raise MemoryBudgetError(
-        f"memory: expected at most {memory_plan.format_bytes(chosen['memory'])}, found a need of "
-        f"{memory_plan.format_bytes(need)} to read the tokenizer's {config.vocab_size} tokens, before any weights"
-    )
-
-
 def _checked_token(token: object, vocabulary: int) -> int:
-    if isinstance(token, bool) or not isinstance(token, int | np.integer) or not 0 <= token < vocabulary:
+    try:
+        checked = -1 if isinstance(token, bool) else operator.index(token)  # type: ignore[arg-type]
+    except TypeError:
+        checked = -1
+    if not 0 <= checked < vocabulary:
         raise RequestError(f"expected token ids from 0 to {vocabulary - 1}, found {token!r:.60}")
-    return int(token)
+    return checked

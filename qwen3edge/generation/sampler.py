@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import secrets
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -55,7 +55,7 @@ class SamplingParameters:
     def sampler(self, vocabulary: int, seed: int | None) -> _core.Sampler:
         """A sampler with its own generator; seed None takes one from the system. Raises RequestError."""
         if seed is None:
-            seed = secrets.randbits(64)
+            seed = int.from_bytes(os.urandom(8), "little")  # the module secrets would load OpenSSL
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise RequestError(f"expected seed as an int from 0 to 2^64 - 1, found {seed!r:.60}")
         return _core.Sampler(vocabulary=vocabulary, seed=seed, **asdict(self))

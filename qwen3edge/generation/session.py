@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from qwen3edge.errors import RequestError, UnsupportedModelError
 from qwen3edge.generation.answer import Answer, Limits
@@ -18,6 +15,10 @@ from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.generation.stop import checked_stops
 from qwen3edge.generation.thinking import ThinkingSplitter
 from qwen3edge.runtime.engine import Engine
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

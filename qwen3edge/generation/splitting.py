@@ -1,8 +1,7 @@
-"""Where a text may be cut so that encoding the parts gives the ids of the whole.
+"""The words of a text, and where a text may be cut so that encoding the parts gives the ids of the whole.
 
 Qwen's pre-tokenizer finds words with a regular expression that never looks back, so a cut is exact wherever a word
-surely ends. That keeps the memory of an encode bounded by the longest word instead of the whole text: the tokenizers
-library takes up to 400 bytes for every byte of its input.
+surely ends. That keeps the memory of an encode bounded by the longest word instead of the whole text.
 """
 
 from __future__ import annotations
@@ -11,17 +10,24 @@ import re
 from collections.abc import Iterator
 
 from qwen3edge.errors import RequestError
+from qwen3edge.generation import late
 
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""The words of Qwen2, Qwen2.5 and Qwen3 (Oniguruma syntax)."""
+"""The words of Qwen2, Qwen2.5 and Qwen3 (Oniguruma syntax). Every character is in one of them."""
+
+# The same of texts whose letters and digits are ASCII's, for which Python's own engine will do.
+_ASCII_WORDS = re.compile(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\na-zA-Z0-9]?[a-zA-Z]+|[0-9]| ?[^\sa-zA-Z0-9]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    re.ASCII,
+)
 
 CHUNK_CHARACTERS = 16 * 1024
 """A chunk ends at the first cut after this many characters."""
 
 MAX_WORD_CHARACTERS = 64 * 1024
-"""More characters than this without any place to cut are refused: they would take 30 MB to encode."""
+"""More characters than this without any place to cut are refused: what they take is in no plan."""
 
 # A word ends before a space or tab (no alternative goes on from other characters into them), after the last line break
 # of a run, after every digit, and between a Chinese, Japanese or Korean letter and the punctuation behind it. All of
@@ -53,3 +59,8 @@ def chunks(text: str) -> Iterator[str]:
         start = found.end()
     if start < len(text):
         yield text[start:]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in Unicode's normal form C."""
+    return _ASCII_WORDS.findall(text) if text.isascii() else late.unicode_words(text)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from qwen3edge.generation import late
 from qwen3edge.generation import messages as chat
-from qwen3edge.generation.sandbox import BoundedSandbox
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from qwen3edge.generation.sandbox import BoundedSandbox
 
 
 class ChatTemplate:
-    """A compiled template. It runs in a sandbox with bounds: see sandbox.py."""
+    """A template, compiled when it is first rendered. It runs in a sandbox with bounds: see sandbox.py."""
 
     def __init__(self, source: str) -> None:
-        """Raises TemplateError for a source that does not compile."""
+        """Reads nothing of the source: `render` does."""
         self.source = source
-        self._environment = BoundedSandbox()
-        self._template = self._environment.compile_bounded(source)
+
+    @functools.cached_property
+    def _compiled(self) -> tuple[BoundedSandbox, jinja2.Template]:
+        environment = late.bounded_sandbox()
+        return environment, environment.compile_bounded(self.source)
 
     @property
     def switches_thinking(self) -> bool:
@@ -36,8 +45,8 @@ class ChatTemplate:
 
         thinking: passed on as `enable_thinking`, None leaves the choice to the template. generate: open the assistant's
         turn. protect: applied to every text from outside, see `Tokenizer.protect`.
-        Raises RequestError for messages of a wrong form, TemplateError if the template refuses them or leaves its
-        bounds.
+        Raises RequestError for messages of a wrong form, TemplateError if the template does not compile, refuses the
+        messages or leaves its bounds.
         """
         variables: dict[str, Any] = {
             "messages": chat.normalize(messages, protect),
@@ -46,4 +55,5 @@ class ChatTemplate:
         }
         if thinking is not None:
             variables["enable_thinking"] = thinking
-        return self._environment.render_bounded(self._template, variables)
+        environment, template = self._compiled
+        return environment.render_bounded(template, variables)

@@ -14,17 +14,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-import tokenizers
-from tokenizers import models, normalizers, pre_tokenizers
-
+from qwen3edge import _core
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
-from qwen3edge.generation import byte_alphabet, splitting
-
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
-"""`tokenizer.ggml.token_type`."""
-
-BUILD_BYTES_PER_TOKEN = 640
-"""What building takes at its peak: 92 MB for Qwen3's 151,669 tokens, of which 36 MB stay."""
+from qwen3edge.generation import splitting
 
 MAX_TEXT_CHARACTERS = 16 * 1024 * 1024
 """Longer texts are refused: no context holds them."""
@@ -53,24 +45,18 @@ def clean(text: str | bytes) -> str:
 class Tokenizer:
     """Byte-level BPE with Qwen's normalization and words, and the file's added tokens."""
 
-    def __init__(
-        self, vocabulary_size: int, bpe: tokenizers.Tokenizer, added: dict[str, int], control: set[int]
-    ) -> None:
-        """Use `Tokenizer.from_metadata`; vocabulary_size counts the ids up to the largest."""
-        self.vocabulary_size = vocabulary_size
+    def __init__(self, bpe: _core.Bpe) -> None:
+        """Use `Tokenizer.from_metadata`."""
+        self.vocabulary_size = bpe.size  # ids up to the largest
         self._bpe = bpe
-        self._added = added
-        self._added_bytes = {token: text.encode() for text, token in added.items()}
-        self._control = frozenset(control)
-        self._added_pattern = _alternatives(added)
-        self._control_pattern = _alternatives(text for text, token in added.items() if token in control)
-        pieces = bpe.get_vocab_size()
-        if not pieces or vocabulary_size < pieces:
-            raise FileFormatError(f"expected a vocabulary of at least {pieces} ids, found {vocabulary_size}")
+        self._added = {text: token for text, token, _ in bpe.added()}
+        self._control = frozenset(token for _, token, control in bpe.added() if control)
+        self._added_pattern = _alternatives(self._added)
+        self._control_pattern = _alternatives(text for text, token in self._added.items() if token in self._control)
 
     @classmethod
     def from_metadata(cls, metadata: Metadata) -> Tokenizer:
-        """Reads the `tokenizer.ggml.*` keys of docs/format.md.
+        """Reads the `tokenizer.ggml.*` keys of docs/format.md: from a file's mapping, or from lists of Python's.
 
         Raises FileFormatError for a vocabulary that contradicts itself, UnsupportedModelError for another kind of
         tokenizer.
@@ -80,32 +66,11 @@ class Tokenizer:
             raise UnsupportedModelError(
                 f"expected a tokenizer of model 'gpt2' and pre 'qwen2', found {kind!r} and {words!r}"
             )
-        tokens = _list(metadata, "tokenizer.ggml.tokens", str)
-        types = _list(metadata, "tokenizer.ggml.token_type", int)
-        if len(types) != len(tokens):
-            raise FileFormatError(
-                f"expected one tokenizer.ggml.token_type for each of {len(tokens)} tokens, found {len(types)}"
-            )
-        size = len(tokens)
-        vocabulary, added, control = _vocabulary(tokens, types)
-        del tokens, types
-        # BPE from Python's own objects holds 33 MB for 151,643 tokens; read from JSON, the same one holds 42 MB.
-        pairs = _merges(_list(metadata, "tokenizer.ggml.merges", str) if "tokenizer.ggml.merges" in metadata else [])
-        try:
-            bpe = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
-        except Exception as error:  # the library raises bare Exception
-            raise FileFormatError(f"expected merges of tokens in the vocabulary: {error}") from None
-        bpe.normalizer = normalizers.NFC()
-        bpe.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(tokenizers.Regex(splitting.PATTERN), "isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
-            ]
-        )
-        for byte, char in byte_alphabet.BYTE_TO_CHAR.items():
-            if bpe.token_to_id(char) is None:
-                raise FileFormatError(f"expected a token for every byte, found none for 0x{byte:02x}")
-        return cls(size, bpe, added, control)
+        if isinstance(metadata, _core.ModelFile):
+            return cls(_core.Bpe.read(metadata))
+        merges = _list(metadata, "tokenizer.ggml.merges", str) if "tokenizer.ggml.merges" in metadata else []
+        tokens, kinds = _list(metadata, "tokenizer.ggml.tokens", str), _list(metadata, "tokenizer.ggml.token_type", int)
+        return cls(_core.Bpe(tokens, kinds, merges))
 
     def token_id(self, content: str) -> int | None:
         """The id of an added token such as `<think>`, None if there is none of that name."""
@@ -148,7 +113,7 @@ class Tokenizer:
                 ids.append(part)
             else:
                 for chunk in splitting.chunks(part):
-                    ids += self._bpe.encode(chunk, add_special_tokens=False).ids
+                    ids += self._bpe.encode(splitting.words(chunk))
                     if limit is not None and len(ids) > limit:
                         break
             if limit is not None and len(ids) > limit:
@@ -166,16 +131,7 @@ class Tokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """The UTF-8 bytes of one token, perhaps only a part of a character; of an unused id none."""
-        added = self._added_bytes.get(token)
-        if added is not None:
-            return added
-        if not 0 <= token < self.vocabulary_size:
-            return b""
-        stored = self._bpe.id_to_token(token)
-        if stored is None:
-            return b""
-        data = byte_alphabet.to_bytes(stored)
-        return stored.encode() if data is None else data
+        return self._bpe.token_bytes(token)
 
     def decode(self, tokens: Iterable[int], *, skip_control: bool = False) -> str:
         """The text of tokens; bytes that are no UTF-8 as U+FFFD. skip_control leaves out `<|im_end|>` and its like."""
@@ -208,41 +164,6 @@ def _too_long(found: int) -> RequestError:
 def _alternatives(contents: Iterable[str]) -> re.Pattern[str] | None:
     names = sorted(contents, key=len, reverse=True)  # the longest match wins
     return re.compile("|".join(map(re.escape, names))) if names else None
-
-
-def _vocabulary(tokens: list[str], types: list[int]) -> tuple[dict[str, int], dict[str, int], set[int]]:
-    """Ids of the normal tokens, ids of the added ones, and which of these are control tokens."""
-    normal: dict[str, int] = {}
-    added: dict[str, int] = {}
-    control: set[int] = set()
-    for token, (content, kind) in enumerate(zip(tokens, types, strict=True)):
-        if kind == UNUSED:
-            continue
-        if not content:
-            raise FileFormatError(f"expected a text for token {token}, found none")
-        if content in normal or content in added:
-            raise FileFormatError(f"expected different tokens in tokenizer.ggml.tokens, found {content!r} twice")
-        if kind == NORMAL:
-            normal[content] = token
-        elif kind in (CONTROL, USER_DEFINED):
-            added[content] = token
-            if kind == CONTROL:
-                control.add(token)
-        else:
-            raise FileFormatError(f"expected token_type 1, 3, 4 or 5, found {kind} for token {token}")
-    return normal, added, control
-
-
-def _merges(merges: list[str]) -> list[tuple[str, str]]:
-    shared: dict[str, str] = {}  # the parts repeat: as separate objects they would take 20 MB
-    pairs = []
-    for merge in merges:
-        parts = merge.split(" ")
-        if len(parts) != 2:
-            raise FileFormatError(f"expected merges of two tokens, found {merge!r:.200}")
-        left, right = parts
-        pairs.append((shared.setdefault(left, left), shared.setdefault(right, right)))
-    return pairs
 
 
 def _string(metadata: Metadata, key: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from qwen3edge import _core
 from qwen3edge.errors import RequestError
 from qwen3edge.runtime.plan import MemoryPlan, Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Core(Protocol):
@@ -21,10 +22,10 @@ class Core(Protocol):
     def plan(self) -> _core.PlanResult: ...
     def forward(
         self,
-        tokens: NDArray[np.int32] | Sequence[int],
-        positions: NDArray[np.int32] | Sequence[int],
-        slots: NDArray[np.int32] | Sequence[int],
-        want_logits: NDArray[np.bool_] | Sequence[bool],
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        slots: Sequence[int],
+        want_logits: Sequence[bool],
     ) -> NDArray[np.float32]: ...
     def length(self, slot: int) -> int: ...
     def truncate(self, slot: int, length: int) -> None: ...
@@ -93,12 +94,8 @@ class Engine:
         """
         core = self.core
         start, count = core.length(slot), len(tokens)
-        return core.forward(
-            np.asarray(tokens, np.int32),
-            np.arange(start, start + count, dtype=np.int32),
-            np.full(count, slot, np.int32),
-            np.full(count, logits, np.bool_) if isinstance(logits, bool) else np.asarray(logits, np.bool_),
-        )
+        flags = [logits] * count if isinstance(logits, bool) else logits
+        return core.forward(tokens, range(start, start + count), [slot] * count, flags)
 
     def close(self) -> None:
         """Frees weights, caches and threads."""

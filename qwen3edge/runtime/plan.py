@@ -35,6 +35,7 @@ class Settings(TypedDict):
     kv: str
     memory: int
     chunk: int
+    later: int
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,10 @@ def settings(
     kv: str = "int8",
     chunk: int | None = None,
     trained_context: int,
+    later: int = 0,
 ) -> Settings:
-    """Checks what callers ask for; trained_context is the most positions that the model knows.
+    """Checks what callers ask for; trained_context is the most positions that the model knows, later the bytes of what
+    the program has not loaded yet.
 
     None: memory and threads as the system allows, a context of DEFAULT_CONTEXT, the largest prefill chunk that fits.
     """
@@ -127,6 +130,7 @@ def settings(
         "kv": kv,
         "memory": 0 if memory is None else parse_bytes(memory),
         "chunk": 0 if chunk is None else _count("chunk", chunk, MAX_CHUNK),
+        "later": later,
     }
 
 

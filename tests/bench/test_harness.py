@@ -15,6 +15,7 @@ from qwen3edge import _core
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
 
+import bench_start  # noqa: E402
 import harness  # noqa: E402
 import peers  # noqa: E402
 import report as bench_report  # noqa: E402
@@ -194,3 +195,22 @@ def test_the_page_names_the_machine_and_hides_where_it_was_made() -> None:
         assert expected in text
     assert "/made" not in text and "busy" not in text
     assert "busy" in bench_report.page(machine | {"load_average": 3.0}, [limits], [])
+
+
+def test_the_peer_of_a_start(tmp_path, monkeypatch):
+    for name in ("QWEN3EDGE_LLAMA_COMPLETION", "QWEN3EDGE_LLAMA_SIMPLE", "QWEN3EDGE_LLAMA_BENCH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    model = Path("x.gguf")
+    assert bench_start.peer_command("hi", model, 2) is None
+    (tmp_path / "llama-bench").touch()
+    (tmp_path / "llama-simple").touch()
+    monkeypatch.setenv("QWEN3EDGE_LLAMA_BENCH", str(tmp_path / "llama-bench"))
+    assert bench_start.peer_command("hi", model, 2) == (
+        "llama-simple",
+        [tmp_path / "llama-simple", "-m", model, "-n", "1", "hi"],
+    )
+    (tmp_path / "llama-completion").touch()
+    name, command = bench_start.peer_command("hi", model, 2)
+    assert (name, command[0]) == ("llama-completion", tmp_path / "llama-completion")
+    assert command[command.index("-t") + 1] == "2"

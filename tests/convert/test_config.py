@@ -86,7 +86,7 @@ def test_metadata_round_trip(tiny_q3e, tiny_model_path):
     }
     assert config.rms_epsilon == np.float32(from_hf.rms_epsilon)
     frequencies = file.dequantize("rope.inverse_frequencies")[0]
-    np.testing.assert_array_equal(frequencies, config.inverse_frequencies())
+    np.testing.assert_array_equal(frequencies, np.float32(config.inverse_frequencies()))
     exact = [1 / config.rope_theta ** (2 * i / config.head_size) for i in range(config.head_size // 2)]
     np.testing.assert_array_equal(frequencies, np.array(exact, np.float32))
 

@@ -57,6 +57,7 @@ class FakeCore:
         }  # fmt: skip
 
     def forward(self, tokens, positions, slots, want_logits):
+        tokens, positions, slots, want_logits = map(np.asarray, (tokens, positions, slots, want_logits))
         slot = int(slots[0])
         cache = self.caches[slot]
         assert (slots == slot).all()

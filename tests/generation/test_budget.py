@@ -1,4 +1,4 @@
-"""The promise of `memory=` with the real vocabulary: reading the tokenizer must not break it unseen."""
+"""The promise of `memory=` with the real vocabulary: what reading it takes for a moment must not break it unseen."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_budget_that_the_tokenizer_would_break(path):
 
 
 def test_peak_stays_in_the_smallest_budget_that_loads(path):
-    budget = 110
+    budget = 60
     while True:
         command = [sys.executable, "-c", PROGRAM, str(path), f"{budget}MiB"]
         result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -38,6 +38,6 @@ def test_peak_stays_in_the_smallest_budget_that_loads(path):
             break
         assert "MemoryBudgetError" in result.stderr, result.stderr
         budget += 4
-        assert budget < 200
+        assert budget < 120
     peak, _ = map(int, result.stdout.split())
     assert peak <= budget << 20

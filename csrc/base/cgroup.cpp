@@ -1,0 +1,93 @@
+#include "base/cgroup.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string_view>
+#include <vector>
+
+namespace q3e {
+namespace {
+
+// One hierarchy of groups as this process sees it.
+struct Hierarchy {
+  bool unified;       // version 2
+  std::string group;  // the process's, from the root of the hierarchy
+  std::string mount;  // where the hierarchy is mounted ...
+  std::string top;    // ... from this group downwards: a container may see only its own part
+};
+
+bool lists(const std::string& words, std::string_view wanted) {
+  std::istringstream in(words);
+  for (std::string word; std::getline(in, word, ',');)
+    if (word == wanted) return true;
+  return false;
+}
+
+// Lines of /proc/self/cgroup: "0::/group" for version 2, "4:cpu,cpuacct:/group" for version 1.
+std::vector<Hierarchy> hierarchies(const std::string& root) {
+  std::vector<Hierarchy> found;
+  std::ifstream file(root + "/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == line.npos || second == line.npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    if (controllers.empty())
+      found.push_back({true, line.substr(second + 1), "/sys/fs/cgroup", "/"});
+    else if (lists(controllers, "cpu"))
+      found.push_back({false, line.substr(second + 1), "/sys/fs/cgroup/cpu", "/"});
+  }
+  return found;
+}
+
+// Lines of /proc/self/mountinfo: "30 24 0:26 /top /mount rw,... shared:4 - cgroup2 cgroup2 rw,..."; the last word of version 1
+// lists its controllers.
+void find_mounts(const std::string& root, std::vector<Hierarchy>& found) {
+  std::ifstream file(root + "/proc/self/mountinfo");
+  for (std::string line; std::getline(file, line);) {
+    const size_t dash = line.find(" - ");
+    if (dash == line.npos) continue;
+    std::istringstream before(line.substr(0, dash)), after(line.substr(dash + 3));
+    std::string skipped, top, mount, type, source, options;
+    before >> skipped >> skipped >> skipped >> top >> mount;
+    after >> type >> source >> options;
+    for (Hierarchy& h : found)
+      if (h.unified ? type == "cgroup2" : type == "cgroup" && lists(options, "cpu")) h.mount = mount, h.top = top;
+  }
+}
+
+// Of one group; 0 when it has none.
+double quota_of(const std::string& folder, bool unified) {
+  double quota = 0, period = 0;
+  if (unified) {
+    std::string first;  // "max" or microseconds
+    std::ifstream file(folder + "/cpu.max");
+    if (file >> first >> period) quota = std::strtod(first.c_str(), nullptr);
+  } else {
+    std::ifstream(folder + "/cpu.cfs_quota_us") >> quota;  // -1: none
+    std::ifstream(folder + "/cpu.cfs_period_us") >> period;
+  }
+  return quota > 0 && period > 0 ? quota / period : 0;
+}
+
+}  // namespace
+
+double cgroup_cores(const std::string& root) {
+  std::vector<Hierarchy> found = hierarchies(root);
+  find_mounts(root, found);
+  double least = 0;
+  for (const Hierarchy& h : found) {
+    // From the mount down to the group. A group outside of what is mounted ("/../x") leaves the mount's own quota.
+    std::string below = h.group;
+    if (h.top != "/") below = (below + "/").starts_with(h.top + "/") ? below.substr(h.top.size()) : "";
+    if (below == "/" || below.find("/..") != below.npos) below.clear();
+    for (;; below.resize(below.rfind('/'))) {
+      const double cores = quota_of(root + h.mount + below, h.unified);
+      if (cores > 0 && (least == 0 || cores < least)) least = cores;
+      if (below.find('/') == below.npos) break;
+    }
+  }
+  return least;
+}
+
+}  // namespace q3e

@@ -1,0 +1,63 @@
+"""What a start imports, and when."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import qwen3edge
+from qwen3edge.errors import TemplateError
+from qwen3edge.generation import late
+from qwen3edge.generation.template import ChatTemplate
+from tests.generation.fakes import FakeCore, make_session
+
+PROGRAM = """
+import json, sys
+import qwen3edge
+seen = []
+def look():
+    seen.append([name for name in ("numpy", "tokenizers", "jinja2", "ssl") if name in sys.modules])
+model = qwen3edge.load(sys.argv[1], context=128, threads=1)
+look()
+model.tokenizer.encode("Plain text, and <|im_end|>.")
+look()
+model.generate([1, 2, 3], max_tokens=2).read()
+look()
+model.generate("hi", max_tokens=2).read()
+look()
+model.tokenizer.encode("Größe")
+look()
+print(json.dumps(seen))
+"""
+
+
+def test_a_library_is_imported_when_it_is_needed(tiny_int4):
+    result = subprocess.run([sys.executable, "-c", PROGRAM, tiny_int4], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    stages = [set(names) - {"ssl"} for names in json.loads(result.stdout)]
+    assert stages == [set(), set(), {"numpy"}, {"numpy", "jinja2"}, {"numpy", "jinja2", "tokenizers"}]
+
+
+def test_the_plan_counts_what_is_not_loaded_yet(monkeypatch, tiny_int4):
+    for name in late.PENDING:
+        monkeypatch.setitem(sys.modules, name, sys)
+    assert late.pending_bytes(text=True) == 0
+    loaded = qwen3edge.plan(tiny_int4, context=128).program
+    monkeypatch.delitem(sys.modules, "jinja2")
+    assert late.pending_bytes(text=True) == late.PENDING["jinja2"]
+    assert late.pending_bytes(text=False) == 0
+    more = qwen3edge.plan(tiny_int4, context=128).program - loaded
+    assert abs(more - late.PENDING["jinja2"]) < 2 << 20  # what the process holds varies a little
+
+
+@pytest.mark.parametrize("source", ["{% if %}", "{{ x", "{% for %}", "x" * (2 << 20)])
+def test_a_template_that_does_not_compile(source):
+    template = ChatTemplate(source)
+    for _ in range(2):
+        with pytest.raises(TemplateError):
+            template.render([{"role": "user", "content": "hi"}])
+    session = make_session(FakeCore([]), source)
+    with pytest.raises(TemplateError):
+        session.generate("hi")
+    session.generate([1, 2, 3]).read()  # token ids need no template
