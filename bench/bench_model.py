@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from engines import Work, llama_engines, openvino_engines, own_engine, take_turns
-from harness import BenchError, Report, core, describe_machine, main, measure_limits
+from harness import BenchError, Report, core, describe_machine, main, measure_limits, turn
 from peers import IK_LLAMA, LLAMA, LLAMA_AVX2, LLAMA_AVX512
 from targets import SCENES, Files, Setting, absent_peers, run_scenes
 
@@ -59,7 +59,8 @@ def check_in_child(model: Path, threads: int) -> str | None:
 
 def checked_report(title: str, models: list[Path], threads: int) -> Report:
     """The machine's limits, and every model's logits compared."""
-    limits = measure_limits(threads=threads, isas=[core().selected_isa()])
+    with turn():
+        limits = measure_limits(threads=threads, isas=[core().selected_isa()])
     report = Report(title, describe_machine(), limits)
     for model in models:
         wrong = check_in_child(model, threads)
@@ -115,9 +116,7 @@ def table(arguments: argparse.Namespace) -> Report:
     timed = {"int8": files.int8, "large": files.large}  # all other scenes time the int4 file
     own = [files.int4, *(path for name, path in timed.items() if path is not None and name in scenes)]
     report = checked_report(f"Targets, {arguments.threads} threads", own, arguments.threads)
-    assert report.limits is not None
-    setting = Setting(files, arguments.threads, arguments.rounds, report.limits)
-    outcome = run_scenes(scenes, setting)
+    outcome = run_scenes(scenes, Setting(files, arguments.threads, arguments.rounds))
     for claim in outcome.claims:
         report.add("logits", **claim.cells())
     report.details = outcome.details

@@ -94,24 +94,31 @@ def take_turns(runs: Mapping[str, tuple[Engine, Work]], rounds: int) -> dict[str
     return samples
 
 
-def own_engine(model: Path, isa: str = "", cores: Sequence[int] = (), kv: str = "int8") -> Engine:
-    """isa: another tier than the best; cores: those that the process may use, none for all."""
+def own_engine(
+    model: Path, isa: str = "", cores: Sequence[int] = (), kv: str = "int8", prefix: Sequence[str] = ()
+) -> Engine:
+    """isa: another tier than the best; cores: those that the process may use, none for all; prefix: words before the
+    command."""
     name = " ".join(word for word in ("qwen3edge", model.name, isa, f"cores {list(cores)}" if cores else "") if word)
     environment = {"QWEN3EDGE_ISA": isa} if isa else {}
-    return Engine(name, model, functools.partial(_own, model, environment, tuple(cores), kv))
+    return Engine(name, model, functools.partial(_own, model, environment, tuple(cores), kv, tuple(prefix)))
 
 
-def _own(model: Path, environment: dict[str, str], cores: tuple[int, ...], kv: str, work: Work) -> Sample:
+def _own(
+    model: Path, environment: dict[str, str], cores: tuple[int, ...], kv: str, prefix: tuple[str, ...], work: Work
+) -> Sample:
     """The peak is the process's own word: `qwen3edge bench` takes it before its buffer for the read bandwidth."""
     words = ["--prompt", str(work.prompt), "--generate", str(work.generate), "--threads", str(work.threads)]
     if work.sequences > 1:
-        command = [sys.executable, BENCH / "own_batch.py", model, *words, "--sequences", str(work.sequences)]
+        command = [*prefix, sys.executable, BENCH / "own_batch.py", model, *words, "--sequences", str(work.sequences)]
         result = _json(run(command, environment=environment, cores=cores), "own_batch.py")
         return Sample(result["prefill"], result["decode"], result["peak_memory_bytes"])
     # The first run of a process meets every page of the file; peers did that when they loaded. A long prompt hides it.
     repeat = 3 if work.prompt <= SHORT_PROMPT else 1
     words += ["--context", str(work.prompt + work.generate), "--repeat", str(repeat), "--kv", kv, "--json"]
-    result = _json(run(own_command("bench", model, *words), environment=environment, cores=cores), "qwen3edge bench")
+    result = _json(
+        run([*prefix, *own_command("bench", model, *words)], environment=environment, cores=cores), "qwen3edge bench"
+    )
     return Sample(
         result["prefill_tokens_per_second"],
         result["decode_tokens_per_second"],

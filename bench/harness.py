@@ -143,18 +143,17 @@ def measure_limits(seconds: float = 0.5, threads: int | None = None, isas: Seque
     """Read bandwidth with 1 .. `threads` threads, and the int8 peak of each tier; `seconds` for each figure."""
     native = core()
     count, tiers = threads or native.usable_cores(), native.isa_tiers() if isas is None else isas
-    with turn():
-        return Limits(
-            read_bytes_per_second={n: native.read_bandwidth(n, seconds) for n in range(1, count + 1)},
-            int8_operations_per_second={isa: native.int8_peak(isa, count, seconds) for isa in tiers},
-            threads=count,
-        )
+    return Limits(
+        read_bytes_per_second={n: native.read_bandwidth(n, seconds) for n in range(1, count + 1)},
+        int8_operations_per_second={isa: native.int8_peak(isa, count, seconds) for isa in tiers},
+        threads=count,
+    )
 
 
 @contextlib.contextmanager
 def turn(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
-    """Held while something is timed. QWEN3EDGE_BENCH_LOCK may name a file that is locked meanwhile (flock): whatever
-    else keeps the machine busy can then wait, sample by sample."""
+    """Held while whole models are timed. QWEN3EDGE_BENCH_LOCK may name a file that is locked meanwhile (flock):
+    whatever else would keep the machine busy for minutes can then wait, turn by turn."""
     name = environment.get("QWEN3EDGE_BENCH_LOCK")
     if not name:
         yield
@@ -184,8 +183,7 @@ def interleave(
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     for index in range(rounds):
         for name, sample in candidates.items():
-            with turn():
-                samples[name].append(sample())
+            samples[name].append(sample())
         if on_round:
             on_round(index)
     return {name: Measured(name, unit, tuple(values)) for name, values in samples.items()}

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engines import Engine, Samples, Work, best_llama_tool, llama_engines, openvino_engines, own_engine, take_turns
-from harness import BenchError, Cell, Limits, Measured, core, interleave, timer
+from harness import BenchError, Cell, Measured, core, interleave, timer, turn
 from peers import IK_LLAMA, LLAMA, LLAMA_AVX2, OPENVINO
+from quota import one_core_quota
 from shapes import SIZES
+
+from qwen3edge.convert.recipe import RECIPES
 
 LONG = 4096
 SHORT = 512
@@ -85,7 +88,6 @@ class Setting:
     files: Files
     threads: int
     rounds: int
-    limits: Limits
 
 
 def best(peers: Sequence[Samples], what: str) -> Samples | None:
@@ -237,39 +239,48 @@ def batch_scene(setting: Setting, outcome: Outcome) -> None:
 
 
 def threads_scene(setting: Setting, outcome: Outcome) -> None:
-    """Held to one core: as many threads as cores are there, against one thread."""
-    row, target = "threads", "on one core, 2 threads no worse than one"
-    if not hasattr(os, "sched_getaffinity"):
-        outcome.claims.append(Claim(row, target, None, reason="this system has no affinity masks"))
-        return
-    engine = own_engine(setting.files.int4, cores=[min(os.sched_getaffinity(0))])
-    runs = {f"{n} threads": (engine, Work(SHORT // 4, DECODED_LATE, n)) for n in (1, 2)}
-    one, two = take_turns(runs, setting.rounds).values()
-    outcome.record("one core, 1 thread", [one])
-    outcome.record("one core, 2 threads", [two])
+    """Held to one core, by affinity and by a quota: two threads against one."""
+    if hasattr(os, "sched_getaffinity"):
+        engine = own_engine(setting.files.int4, cores=[min(os.sched_getaffinity(0))])
+        two_threads_claims("affinity", engine, setting, outcome)
+    with one_core_quota() as prefix:
+        if prefix is None:
+            reason = "this process may not make a cgroup"
+            outcome.claims.append(Claim("threads", "quota of one core", None, reason=reason))
+        else:
+            two_threads_claims("quota", own_engine(setting.files.int4, prefix=prefix), setting, outcome)
+
+
+def two_threads_claims(how: str, engine: Engine, setting: Setting, outcome: Outcome) -> None:
+    works = {f"{how}, {n} threads": Work(SHORT // 4, DECODED_LATE, n) for n in (1, 2)}
+    taken = take_turns({name: (engine, work) for name, work in works.items()}, setting.rounds)
+    for name, samples in taken.items():
+        outcome.record(name, [samples])
+    one, two = taken.values()
     for what in ("prefill", "decode"):
+        target = f"{how} of one core: 2 threads no worse than one, {what}"
         ratio = two.measured(what, "").ratio_to(one.measured(what, ""))
-        claim = Claim(row, f"{target} ({what})", Measured("", "x", ratio.samples), NO_WORSE)
-        outcome.claims.append(claim)
+        outcome.claims.append(Claim("threads", target, Measured("", "x", ratio.samples), NO_WORSE))
 
 
 def gemm_scene(setting: Setting, outcome: Outcome) -> None:
     """The default int4 format on 4B's shapes: all matrices of a layer together, as share of the int8 peak."""
-    isa, count = core().selected_isa(), setting.threads
-    peak = setting.limits.int8_operations_per_second[isa]
+    isa, count, weights = core().selected_isa(), setting.threads, RECIPES["int4"].rules[-1].format
     shapes = [shape for name, shape in SIZES["4B"].matrices().items() if name != "head"]
     for tokens in (512, 32):
 
         def layer(tokens: int = tokens) -> float:
             seconds = (
-                timer("time_matmul")(isa, "q4z32", *shape, tokens, count, GEMM_SECONDS, GEMM_BYTES) for shape in shapes
+                timer("time_matmul")(isa, weights, *shape, tokens, count, GEMM_SECONDS, GEMM_BYTES) for shape in shapes
             )
             return sum(seconds)
 
-        measured = interleave({"layer": layer}, setting.rounds, "s")["layer"]
+        with turn():
+            peak = core().int8_peak(isa, count, GEMM_SECONDS)
+            measured = interleave({"layer": layer}, setting.rounds, "s")["layer"]
         operations = sum(2 * rows * columns * tokens for rows, columns in shapes)
         shares = tuple(operations / seconds / peak for seconds in measured.samples)
-        note = f"{operations / measured.median / 1e12:.2f} of {peak / 1e12:.2f} TOPS, {isa}"
+        note = f"{operations / measured.median / 1e12:.2f} of {peak / 1e12:.2f} TOPS, {isa}, {weights}"
         row = f"GEMM alone, 4B shapes, {tokens} tokens"
         share = Measured("", "of the int8 peak", shares)
         outcome.claims.append(Claim(row, "share of the int8 peak", share, reason=note))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-from qwen3edge import _core
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
 
 import engines  # noqa: E402
-import harness  # noqa: E402
 import peers  # noqa: E402
+import quota  # noqa: E402
 import targets  # noqa: E402
 from engines import Engine, Sample, Work  # noqa: E402
 from harness import BenchError, Measured  # noqa: E402
@@ -27,7 +26,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> targets.Files:
     for name in ("own.q3e", "own8.q3e", "large.q3e", "peer.gguf", "peer8.gguf", "folder"):
         (tmp_path / name).write_bytes(b"x" * 10)
 
-    def own(model: Path, isa: str = "", cores: tuple[int, ...] = (), kv: str = "int8") -> Engine:
+    def own(model: Path, isa: str = "", cores: tuple[int, ...] = (), kv: str = "int8", **_: Any) -> Engine:
         return Engine(f"qwen3edge {model.name} {isa}", model, lambda work: sample(100.0, work))
 
     def sample(rate: float, work: Work) -> Sample:
@@ -50,8 +49,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> targets.Files:
 
 
 def run(files: targets.Files) -> targets.Outcome:
-    limits = harness.Limits({1: 1e10}, {_core.selected_isa(): 1e12}, 1)
-    return targets.run_scenes(list(targets.SCENES), targets.Setting(files, 1, 2, limits))
+    return targets.run_scenes(list(targets.SCENES), targets.Setting(files, threads=1, rounds=2))
 
 
 def test_every_row_of_the_targets_is_there(files: targets.Files) -> None:
@@ -89,6 +87,20 @@ def test_a_scene_that_fails_leaves_the_others(files: targets.Files, monkeypatch:
     claims = run(files).claims
     assert [c.verdict for c in claims if c.row == "int8"] == ["failed: no engine"]
     assert any(claim.row == "threads" for claim in claims)
+
+
+def test_a_quota_is_a_group_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    with quota.one_core_quota(tmp_path) as prefix:
+        assert prefix is not None
+        group = Path(prefix[-1])
+        assert group.parent == tmp_path / "cpu" and (group / "cpu.cfs_quota_us").read_text() == "100000"
+        assert peers.run([*prefix, "sh", "-c", "echo $1", "sh", "word"]).stdout == "word\n"
+        for file in group.iterdir():  # a real group's files go with it
+            file.unlink()
+    assert not group.exists()
+    with quota.one_core_quota(tmp_path / "absent") as prefix:
+        assert prefix is None
 
 
 def test_verdicts() -> None:
