@@ -27,7 +27,6 @@ ORACLE_TOLERANCE = 1e-6  # float32 sums of a block's exact products against floa
 HEAD_TOKENS = 8  # logits are wanted for few tokens
 MEMORY_BYTES, GEMM_BYTES = 256 << 20, 64 << 20  # of all matrices of a run: a GEMM's time is arithmetic
 GEMM_TOKENS = 16
-SWEEP_FORMATS = ("q4z32", "q4z64", "q4g32", "q4g64", "q4g128", "q4a32", "q4a64", "q4a128", "q8", "q8g32")
 SWEEP_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -65,16 +64,17 @@ def bench(arguments: argparse.Namespace) -> Report:
     assert report.limits is not None
     read = report.limits.read_bytes_per_second[threads]
     sizes, formats, counts = ["0.6B"], ["q4z32", "q8"], [1, 8, 32, 512]
+    groups = {each["name"]: each["group"] for each in native.block_formats()}
     if arguments.sweep:
-        sizes, formats, counts = list(SIZES), list(SWEEP_FORMATS), list(SWEEP_TOKENS)
+        quantized = [name for name in groups if name.startswith("q")]
+        sizes, formats, counts = list(SIZES), quantized, list(SWEEP_TOKENS)
     for size, name in itertools.product(arguments.size or sizes, arguments.format or formats):
-        group = next((each["group"] for each in native.block_formats() if each["name"] == name), None)
-        if group is None:
-            raise BenchError(f"--format: expected a block format, found {name!r}")
+        if name not in groups:
+            raise BenchError(f"--format: expected one of {', '.join(groups)}, found {name!r}")
         for (matrix, (rows, columns)), tokens in itertools.product(
             SIZES[size].matrices().items(), arguments.tokens or counts
         ):
-            fits = name.startswith("q8") or columns % max(group, 1) == 0
+            fits = name.startswith("q8") or columns % max(groups[name], 1) == 0
             if not fits or (matrix == "head" and tokens > HEAD_TOKENS):
                 continue
             cases = {isa: check(report, name, columns, isa) for isa in isas}

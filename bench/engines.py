@@ -111,12 +111,12 @@ def _own(
     words = ["--prompt", str(work.prompt), "--generate", str(work.generate), "--threads", str(work.threads)]
     if work.sequences > 1:
         command = [*prefix, sys.executable, BENCH / "own_batch.py", model, *words, "--sequences", str(work.sequences)]
-        result = _json(run(command, environment=environment, cores=cores), "own_batch.py")
+        result = json_of(run(command, environment=environment, cores=cores), "own_batch.py")
         return Sample(result["prefill"], result["decode"], result["peak_memory_bytes"])
     # The first run of a process meets every page of the file; peers did that when they loaded. A long prompt hides it.
     repeat = 3 if work.prompt <= SHORT_PROMPT else 1
     words += ["--context", str(work.prompt + work.generate), "--repeat", str(repeat), "--kv", kv, "--json"]
-    result = _json(
+    result = json_of(
         run([*prefix, *own_command("bench", model, *words)], environment=environment, cores=cores), "qwen3edge bench"
     )
     return Sample(
@@ -149,11 +149,12 @@ def _openvino(python: Path, folder: Path, work: Work) -> Sample:
         raise BenchError("OpenVINO GenAI is measured with one sequence only")
     words = ["--prompt", str(work.prompt), "--generate", str(work.generate), "--threads", str(work.threads)]
     finished = run([python, BENCH / "openvino_sample.py", folder, *words])
-    result = _json(finished, "openvino_sample.py")
+    result = json_of(finished, "openvino_sample.py")
     return Sample(result["prefill"], result["decode"], finished.peak_bytes)
 
 
-def _json(finished: Finished, what: str) -> dict[str, Any]:
+def json_of(finished: Finished, what: str) -> dict[str, Any]:
+    """The one JSON object that a bench's child prints."""
     try:
         result: dict[str, Any] = json.loads(finished.stdout)
     except ValueError as error:

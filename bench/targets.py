@@ -7,13 +7,25 @@ read bandwidth or of the int8 peak that the same process, or the same run, measu
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engines import Engine, Samples, Work, best_llama_tool, llama_engines, openvino_engines, own_engine, take_turns
+from engines import (
+    BENCH,
+    Engine,
+    Samples,
+    Work,
+    best_llama_tool,
+    json_of,
+    llama_engines,
+    openvino_engines,
+    own_engine,
+    take_turns,
+)
 from harness import BenchError, Cell, Measured, core, interleave, timer, turn
-from peers import IK_LLAMA, LLAMA, LLAMA_AVX2, OPENVINO
+from peers import IK_LLAMA, LLAMA, LLAMA_AVX2, OPENVINO, run
 from quota import one_core_quota
 from shapes import SIZES
 
@@ -286,8 +298,19 @@ def gemm_scene(setting: Setting, outcome: Outcome) -> None:
         outcome.claims.append(Claim(row, "share of the int8 peak", share, reason=note))
 
 
-def start_scene(_: Setting, outcome: Outcome) -> None:
-    outcome.claims.append(Claim("second start", "first token", None, reason="see bench_start.py"))
+def start_scene(setting: Setting, outcome: Outcome) -> None:
+    """Process start to first token has a bench of its own; its rows stand among the details."""
+    script = BENCH / "bench_start.py"
+    if not script.is_file():
+        outcome.claims.append(Claim("second start to first token", "-", None, reason=f"{script.name}: absent"))
+        return
+    words = ["--model", setting.files.int4, "--rounds", str(setting.rounds), "--json"]
+    if setting.files.peer_int4 is not None:
+        words += ["--peer-model", setting.files.peer_int4]
+    with turn():
+        result = json_of(run([sys.executable, script, *words]), script.name)
+    outcome.details += [{"scene": "start", **row} for row in result["rows"]]
+    outcome.claims.append(Claim("second start to first token", "-", None, reason="in the details"))
 
 
 SCENES: dict[str, Callable[[Setting, Outcome], None]] = {
