@@ -7,12 +7,17 @@
 | QWEN3EDGE_LLAMA_AVX2 | the same, built for AVX2 |
 | QWEN3EDGE_IK_LLAMA | ik_llama.cpp's llama-batched-bench |
 | QWEN3EDGE_OPENVINO_PYTHON | an interpreter that has openvino-genai |
+| QWEN3EDGE_OPENVINO_MODEL | for `make bench`: the checkpoint as OpenVINO's int4, exported as below |
 | QWEN3EDGE_LLAMA_QUANTIZE | llama.cpp's llama-quantize |
 | QWEN3EDGE_LLAMA_CONVERT | llama.cpp's convert_hf_to_gguf.py |
 | QWEN3EDGE_LLAMA_PYTHON | the interpreter that has what the script imports; this one by default |
 
 llama-batched-bench gives prefill, decoding after that prompt and several sequences at once by one process each, where
-llama-bench would prefill a second time to decode at a depth.
+llama-bench would prefill a second time to decode at a depth. For AVX2: cmake -DGGML_NATIVE=OFF -DGGML_AVX2=ON
+-DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON, and for AVX-512: -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON besides.
+
+    optimum-cli export openvino -m FOLDER --task text-generation-with-past --weight-format int4 --sym \\
+        --group-size 64 --ratio 1.0 OUT
 """
 
 from __future__ import annotations

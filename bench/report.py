@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +163,13 @@ def main() -> int:
     parser.add_argument("--source", type=Path, help="a Hugging Face folder (default: random weights, 0.6B)")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench", help="for models (default: build/bench)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "bench.md")
-    parser.add_argument("--openvino", type=Path, help="a folder that optimum-cli exported from the same checkpoint")
+    exported = os.environ.get("QWEN3EDGE_OPENVINO_MODEL")
+    parser.add_argument(
+        "--openvino",
+        type=Path,
+        default=Path(exported) if exported else None,
+        help="a folder that optimum-cli exported from the same checkpoint (default: QWEN3EDGE_OPENVINO_MODEL)",
+    )
     parser.add_argument("--quick", action="store_true", help="one short round of each, to see that they run")
     arguments = parser.parse_args()
     for folder in (arguments.work, arguments.out.parent):
