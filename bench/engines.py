@@ -110,7 +110,15 @@ def _own(
     """The peak is the process's own word: `qwen3edge bench` takes it before its buffer for the read bandwidth."""
     words = ["--prompt", str(work.prompt), "--generate", str(work.generate), "--threads", str(work.threads)]
     if work.sequences > 1:
-        command = [*prefix, sys.executable, BENCH / "own_batch.py", model, *words, "--sequences", str(work.sequences)]
+        command: list[str | Path] = [
+            *prefix,
+            sys.executable,
+            BENCH / "own_batch.py",
+            model,
+            *words,
+            "--sequences",
+            str(work.sequences),
+        ]
         result = json_of(run(command, environment=environment, cores=cores), "own_batch.py")
         return Sample(result["prefill"], result["decode"], result["peak_memory_bytes"])
     # The first run of a process meets every page of the file; peers did that when they loaded. A long prompt hides it.
