@@ -13,6 +13,8 @@ import time
 import numpy as np
 from harness import core
 
+CHECK_TOKENS = 3
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -37,15 +39,29 @@ def main() -> int:
             next_tokens.append(int(engine.forward(tokens[slot], positions, slots, last)[0].argmax()))
         return next_tokens
 
-    prefill()  # the weights' pages and the cache's are there from now on
+    def decode(current: list[int], slots: list[int], count: int) -> list[list[int]]:
+        """The tokens that follow in those slots, [count][slots]; greedy, all slots at once."""
+        taken = []
+        for position in range(prompt, prompt + count):
+            logits = engine.forward(current, [position] * len(slots), slots, [True] * len(slots))
+            current = logits.argmax(axis=1).tolist()
+            taken.append(current)
+        return taken
+
+    # Together they say what each says alone. The weights' pages and the cache's are there from now on.
+    every, count = list(range(sequences)), min(CHECK_TOKENS, arguments.generate)
+    together = decode(prefill(), every, count)
+    first = prefill()
+    alone = [decode([first[slot]], [slot], count) for slot in every]
+    if together != [[alone[slot][step][0] for slot in every] for step in range(count)]:
+        print("own_batch.py: sequences that decode together and alone differ", file=sys.stderr)
+        return 1
+
     started = time.perf_counter()
-    current = prefill()
+    first = prefill()
     prefill_seconds = time.perf_counter() - started
-    slots, flags = np.arange(sequences, dtype=np.int32), np.ones(sequences, np.bool_)
     started = time.perf_counter()
-    for position in range(prompt, prompt + arguments.generate):
-        logits = engine.forward(current, np.full(sequences, position, np.int32), slots, flags)
-        current = logits.argmax(axis=1).astype(np.int32)
+    decode(first, every, arguments.generate)
     decode_seconds = time.perf_counter() - started
     rates = {
         "prefill": sequences * prompt / prefill_seconds,
