@@ -63,7 +63,8 @@ def checked_report(title: str, models: list[Path], threads: int) -> Report:
         limits = measure_limits(threads=threads, isas=[core().selected_isa()])
     report = Report(title, describe_machine(), limits)
     for model in models:
-        wrong = check_in_child(model, threads)
+        with turn():
+            wrong = check_in_child(model, threads)
         report.accept("logits", wrong is None, f"{model.name}: {wrong}")
     return report
 

@@ -122,7 +122,8 @@ def model_steps(source: Path, work: Path, openvino: Path | None, quick: bool) ->
 
 def section(step: Step, result: dict[str, Any], work: Path) -> str:
     report = Report(result["title"], rows=result["rows"], notes=result["notes"], details=result.get("details", []))
-    command = step.command().replace(str(work), "build/bench")
+    words = step.command().replace(str(work), "build/bench").split(" ")
+    command = " ".join(Path(word).name if Path(word).is_absolute() else word for word in words)
     return "\n".join([report.markdown(), "", f"`{command}`"])
 
 

@@ -195,10 +195,16 @@ def test_cpu_model() -> None:
 def test_the_page_names_the_machine_and_hides_where_it_was_made() -> None:
     machine = vars(harness.Machine("AMD EPYC", 2, ["scalar", "avx2"], 24 << 30, "Linux", load_average=0.1))
     limits = {"read_bytes_per_second": {"1": 3e10}, "int8_operations_per_second": {"avx2": 1e12}, "threads": 1}
-    step = bench_report.Step("bench_model.py", ("--model", "/made/here/x.q3e"))
+    step = bench_report.Step("bench_model.py", ("--model", "/made/here/x.q3e", "--openvino", "/made/elsewhere/folder"))
     result = {"title": "Decode", "rows": [{"engine": "ours", "decode": 12.345}], "notes": ["llama.cpp: absent"]}
     text = bench_report.page(machine, [limits], [bench_report.section(step, result, Path("/made/here"))])
-    for expected in ("AMD EPYC, 2 cores", "30.0 GB/s with 1", "| ours | 12.3 |", "absent", "--model build/bench/x.q3e"):
+    for expected in (
+        "AMD EPYC, 2 cores",
+        "30.0 GB/s with 1",
+        "| ours | 12.3 |",
+        "absent",
+        "--model build/bench/x.q3e --openvino folder",
+    ):
         assert expected in text
     assert "/made" not in text and "busy" not in text
     assert "busy" in bench_report.page(machine | {"load_average": 3.0}, [limits], [])
