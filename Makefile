@@ -47,7 +47,11 @@ format: $(VENV)/.lint
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
-bench: $(VENV)/.tests
+$(VENV)/.bench: $(VENV)/.installed constraints.txt
+	$(BIN)/pip install --quiet --group bench -c constraints.txt
+	touch $@
+
+bench: $(VENV)/.tests $(VENV)/.bench
 	$(BIN)/python bench/report.py
 
 clean:

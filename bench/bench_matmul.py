@@ -2,6 +2,8 @@
 
 python bench/bench_matmul.py --size 0.6B --format q4z32 --format q8 --tokens 1 --tokens 512
 
+python bench/bench_matmul.py --sweep --rounds 1      every shape, format and group, 1 to 512 tokens: half an hour
+
 GB/s counts the packed matrix once; GOPS counts two operations a weight and token. The matrices of a run take turns and
 exceed the caches together, unless --cached is given. Shares are of this machine's read bandwidth and int8 peak,
 measured before.
@@ -16,7 +18,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from harness import Report, begin, core, interleave, main, operation_parser, timer
+from harness import BenchError, Report, begin, core, interleave, main, operation_parser, timer
 from shapes import SIZES
 
 CHECK_ROWS = 40  # two panels and a half
@@ -25,6 +27,7 @@ ORACLE_TOLERANCE = 1e-6  # float32 sums of a block's exact products against floa
 HEAD_TOKENS = 8  # logits are wanted for few tokens
 MEMORY_BYTES, GEMM_BYTES = 256 << 20, 64 << 20  # of all matrices of a run: a GEMM's time is arithmetic
 GEMM_TOKENS = 16
+SWEEP_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 def oracle(native: Any, name: str, packed: Any, shape: tuple[int, int], x: Any) -> Any:
@@ -60,11 +63,19 @@ def bench(arguments: argparse.Namespace) -> Report:
     report, isas = begin(f"Matrix products, {threads} threads", arguments, threads)
     assert report.limits is not None
     read = report.limits.read_bytes_per_second[threads]
-    for size, name in itertools.product(arguments.size or ["0.6B"], arguments.format or ["q4z32", "q6z32", "q8"]):
+    sizes, formats, counts = ["0.6B"], ["q4z32", "q6z32", "q8"], [1, 8, 32, 512]
+    groups = {each["name"]: each["group"] for each in native.block_formats()}
+    if arguments.sweep:
+        quantized = [name for name in groups if name.startswith("q")]
+        sizes, formats, counts = list(SIZES), quantized, list(SWEEP_TOKENS)
+    for size, name in itertools.product(arguments.size or sizes, arguments.format or formats):
+        if name not in groups:
+            raise BenchError(f"--format: expected one of {', '.join(groups)}, found {name!r}")
         for (matrix, (rows, columns)), tokens in itertools.product(
-            SIZES[size].matrices().items(), arguments.tokens or [1, 8, 32, 512]
+            SIZES[size].matrices().items(), arguments.tokens or counts
         ):
-            if matrix == "head" and tokens > HEAD_TOKENS:
+            fits = name.startswith("q8") or columns % max(groups[name], 1) == 0
+            if not fits or (matrix == "head" and tokens > HEAD_TOKENS):
                 continue
             cases = {isa: check(report, name, columns, isa) for isa in isas}
             nbytes = native.packed_nbytes(name, rows, columns)
@@ -102,5 +113,6 @@ if __name__ == "__main__":
     options.add_argument("--format", action="append", help="default: q4z32, q6z32 and q8; may be repeated")
     options.add_argument("--tokens", action="append", type=int, help="default: 1, 8, 32, 512; may be repeated")
     options.add_argument("--threads", type=int, default=0, help="default: as many as this process may use")
+    options.add_argument("--sweep", action="store_true", help="all, for what is not given")
     options.add_argument("--cached", action="store_true", help="one matrix again and again")
     sys.exit(main(bench, options))

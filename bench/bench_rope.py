@@ -1,6 +1,7 @@
 """QK-norm, RoPE and KV write of one token in one layer; one thread, everything in cache.
 
-GB/s counts the float32 projections read, the query and the cache's entry written. The result is compared on its way
+GB/s counts the float32 projections read, the query and the cache's entry written; of_read is its
+share of one thread's bandwidth from memory, above 1 from cache. The result is compared on its way
 through attention, as bench_attention.py does.
 """
 
@@ -17,6 +18,8 @@ from shapes import SIZES
 
 def bench(arguments: argparse.Namespace) -> Report:
     report, isas = begin("QK-norm, RoPE and KV write, 1 thread", arguments)
+    assert report.limits is not None
+    bandwidth = report.limits.read_bytes_per_second[1]
     for size in arguments.size or ["0.6B", "4B"]:
         shape = SIZES[size]
         for kv in arguments.kv or list(KV_WIDTH):
@@ -38,6 +41,7 @@ def bench(arguments: argparse.Namespace) -> Report:
                     us_token=measured.median * 1e6,
                     spread=measured.spread,
                     GB_s=(read + written) / measured.median / 1e9,
+                    of_read=(read + written) / measured.median / bandwidth,
                 )
     return report
 

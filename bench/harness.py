@@ -7,6 +7,8 @@ compared, so a bench that skips the comparison prints nothing.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -14,7 +16,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,12 +142,25 @@ def describe_machine() -> Machine:
 def measure_limits(seconds: float = 0.5, threads: int | None = None, isas: Sequence[str] | None = None) -> Limits:
     """Read bandwidth with 1 .. `threads` threads, and the int8 peak of each tier; `seconds` for each figure."""
     native = core()
-    count = threads or native.usable_cores()
+    count, tiers = threads or native.usable_cores(), native.isa_tiers() if isas is None else isas
     return Limits(
         read_bytes_per_second={n: native.read_bandwidth(n, seconds) for n in range(1, count + 1)},
-        int8_operations_per_second={isa: native.int8_peak(isa, count, seconds) for isa in isas or native.isa_tiers()},
+        int8_operations_per_second={isa: native.int8_peak(isa, count, seconds) for isa in tiers},
         threads=count,
     )
+
+
+@contextlib.contextmanager
+def turn(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """Held while whole models are timed. QWEN3EDGE_BENCH_LOCK may name a file that is locked meanwhile (flock):
+    whatever else would keep the machine busy for minutes can then wait, turn by turn."""
+    name = environment.get("QWEN3EDGE_BENCH_LOCK")
+    if not name:
+        yield
+        return
+    with open(name, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def seconds_per_call(call: Callable[[], object], seconds: float = 0.05) -> float:
@@ -184,6 +199,7 @@ class Report:
     rows: list[dict[str, Cell]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     checked: set[str] = field(default_factory=set)
+    details: list[dict[str, Cell]] = field(default_factory=list)  # a second table: what the rows rest on
 
     def check(self, case: str, got: Any, expected: Any, tolerance: float = 0.0) -> None:
         """Compares arrays: equal values for tolerance 0, else rms(got - expected) <= tolerance * rms(expected)."""
@@ -216,10 +232,14 @@ class Report:
 
     def text(self) -> str:
         lines = [self.title, *self._head(), "", *table(self.rows), *self.notes]
+        if self.details:
+            lines += ["", *table(self.details)]
         return "\n".join(lines)
 
     def markdown(self) -> str:
         lines = [f"## {self.title}", "", *markdown_table(self.rows), *(f"\n{note}" for note in self.notes)]
+        if self.details:
+            lines += ["", *markdown_table(self.details)]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -229,10 +249,15 @@ class Report:
             "limits": None if self.limits is None else vars(self.limits),
             "rows": self.rows,
             "notes": self.notes,
+            "details": self.details,
         }
 
-    def print(self, as_json: bool) -> None:
-        print(json.dumps(self.to_dict(), indent=1) if as_json else self.text())
+    def print(self, form: str) -> None:
+        """form: text, json or markdown."""
+        if form == "json":
+            print(json.dumps(self.to_dict(), indent=1))
+        else:
+            print(self.markdown() if form == "markdown" else self.text())
 
     def _head(self) -> list[str]:
         return ([self.machine.line()] if self.machine else []) + (self.limits.lines() if self.limits else [])
@@ -310,10 +335,11 @@ def time_tiers(
 
 def main(run: Callable[[argparse.Namespace], Report], parser: argparse.ArgumentParser) -> int:
     """Parses, runs, prints; an expected failure is one line on stderr and status 1."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", dest="form", action="store_const", const="json", help="print one JSON object")
+    parser.add_argument("--markdown", dest="form", action="store_const", const="markdown", help="print Markdown")
     arguments = parser.parse_args()
     try:
-        run(arguments).print(arguments.json)
+        run(arguments).print(arguments.form or "text")
     except BenchError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         return 1

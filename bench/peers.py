@@ -2,16 +2,26 @@
 
 | variable | what it names |
 | --- | --- |
-| QWEN3EDGE_LLAMA_BENCH | llama.cpp's llama-bench |
-| QWEN3EDGE_IK_LLAMA_BENCH | ik_llama.cpp's llama-bench |
+| QWEN3EDGE_LLAMA | llama.cpp's llama-batched-bench, built for this CPU |
+| QWEN3EDGE_LLAMA_AVX512 | the same for AVX-512 VNNI without AMX; the first one stands for it on a CPU without AMX |
+| QWEN3EDGE_LLAMA_AVX2 | the same, built for AVX2 |
+| QWEN3EDGE_IK_LLAMA | ik_llama.cpp's llama-batched-bench |
+| QWEN3EDGE_OPENVINO_PYTHON | an interpreter that has openvino-genai |
+| QWEN3EDGE_OPENVINO_MODEL | for `make bench`: the checkpoint as OpenVINO's int4, exported as below |
 | QWEN3EDGE_LLAMA_QUANTIZE | llama.cpp's llama-quantize |
 | QWEN3EDGE_LLAMA_CONVERT | llama.cpp's convert_hf_to_gguf.py |
 | QWEN3EDGE_LLAMA_PYTHON | the interpreter that has what the script imports; this one by default |
+
+llama-batched-bench gives prefill, decoding after that prompt and several sequences at once by one process each, where
+llama-bench would prefill a second time to decode at a depth. For AVX2: cmake -DGGML_NATIVE=OFF -DGGML_AVX2=ON
+-DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON, and for AVX-512: -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON besides.
+
+    optimum-cli export openvino -m FOLDER --task text-generation-with-past --weight-format int4 --sym \\
+        --group-size 64 --ratio 1.0 OUT
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -19,10 +29,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness import BenchError
 
@@ -51,11 +60,14 @@ class Tool:
         return f"{self.peer}: absent ({self.program} is not on PATH and {self.variable} is not set)"
 
 
-LLAMA_BENCH = Tool("llama.cpp", "llama-bench", "QWEN3EDGE_LLAMA_BENCH")
-IK_LLAMA_BENCH = Tool("ik_llama.cpp", "llama-bench", "QWEN3EDGE_IK_LLAMA_BENCH", on_path=False)
+LLAMA = Tool("llama.cpp", "llama-batched-bench", "QWEN3EDGE_LLAMA")
+LLAMA_AVX512 = Tool("llama.cpp for AVX-512", "llama-batched-bench", "QWEN3EDGE_LLAMA_AVX512", on_path=False)
+LLAMA_AVX2 = Tool("llama.cpp for AVX2", "llama-batched-bench", "QWEN3EDGE_LLAMA_AVX2", on_path=False)
+IK_LLAMA = Tool("ik_llama.cpp", "llama-batched-bench", "QWEN3EDGE_IK_LLAMA", on_path=False)
+OPENVINO = Tool("OpenVINO GenAI", "python", "QWEN3EDGE_OPENVINO_PYTHON", on_path=False)
 LLAMA_QUANTIZE = Tool("llama.cpp", "llama-quantize", "QWEN3EDGE_LLAMA_QUANTIZE")
 LLAMA_CONVERT = Tool("llama.cpp", "convert_hf_to_gguf.py", "QWEN3EDGE_LLAMA_CONVERT")
-MODEL_BENCHES = (LLAMA_BENCH, IK_LLAMA_BENCH)
+TOOLS = (LLAMA, LLAMA_AVX512, LLAMA_AVX2, IK_LLAMA, OPENVINO, LLAMA_QUANTIZE, LLAMA_CONVERT)
 
 
 @dataclass(frozen=True)
@@ -63,20 +75,36 @@ class Finished:
     """A child process that ended with status 0."""
 
     stdout: str
+    stderr: str
     seconds: float
     peak_bytes: int  # largest resident set, mapped pages included
 
 
-def run(command: Sequence[str | Path], timeout: float = 3600.0) -> Finished:
-    """Runs a child to its end; raises BenchError with its last words when it fails, or after `timeout` seconds."""
+def run(
+    command: Sequence[str | Path],
+    timeout: float = 3600.0,
+    environment: Mapping[str, str] | None = None,
+    cores: Collection[int] = (),
+) -> Finished:
+    """Runs a child to its end; raises BenchError with its last words when it fails, or after `timeout` seconds.
+
+    environment: what it has besides this process's; cores: those that it may use, none for all.
+    """
     words = [str(word) for word in command]
+    variables = {**os.environ, **(environment or {})}
+    usable = _usable_cores()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
         _forget_own_peak()
         start = time.perf_counter()
         try:
-            child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            if cores:  # a child inherits the mask
+                os.sched_setaffinity(0, cores)
+            child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=variables)
         except OSError as error:
             raise BenchError(f"cannot run {words[0]}: {error.strerror}") from error
+        finally:
+            if cores:
+                os.sched_setaffinity(0, usable)
         status, peak = _wait(child.pid, timeout)
         seconds = time.perf_counter() - start
         child.returncode = status
@@ -88,7 +116,12 @@ def run(command: Sequence[str | Path], timeout: float = 3600.0) -> Finished:
             how = f"signal {-status}" if status < 0 else f"status {status}"
             raise BenchError(f"{Path(words[0]).name} ended with {how}: {last[0].strip()}")
         out.seek(0)
-        return Finished(out.read(), seconds, peak)
+        err.seek(0)
+        return Finished(out.read(), err.read(), seconds, peak)
+
+
+def _usable_cores() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def _forget_own_peak() -> None:
@@ -117,55 +150,39 @@ def _wait(pid: int, timeout: float) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class LlamaTest:
-    """One test of llama-bench."""
+class BatchedTest:
+    """One line of llama-batched-bench."""
 
-    prompt: int  # tokens prefilled and timed
-    generate: int  # tokens decoded and timed
-    depth: int  # tokens in the cache before either
-    flash_attention: bool
-    threads: int
-    tokens_per_second: float
-    model_bytes: int  # tensors only
-    build: str
+    prompt: int  # tokens of each sequence that were prefilled
+    generate: int  # tokens of each sequence that were decoded after them
+    sequences: int
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float  # of all sequences together
 
 
-def parse_llama_bench(text: str) -> list[LlamaTest]:
-    """The tests in the output of `llama-bench -o json`; raises BenchError for anything else."""
+BATCHED_COLUMNS = ("PP", "TG", "B", "N_KV", "T_PP s", "S_PP t/s", "T_TG s", "S_TG t/s", "T s", "S t/s")
+
+
+def parse_batched_bench(text: str) -> list[BatchedTest]:
+    """The lines of the table that llama-batched-bench prints, ik_llama.cpp's too; BenchError for anything else."""
+    rows = [tuple(cell.strip() for cell in line.strip().strip("|").split("|")) for line in text.splitlines()]
+    if BATCHED_COLUMNS not in rows:
+        raise BenchError(f"llama-batched-bench printed no table with the columns {', '.join(BATCHED_COLUMNS)}")
+    numbers = [row for row in rows if len(row) == len(BATCHED_COLUMNS) and row[0].isdecimal()]
     try:
-        entries = json.loads(text)
-        return [_test(entry) for entry in entries]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BenchError(f"llama-bench printed no result that can be read ({type(error).__name__}: {error})") from error
+        return [BatchedTest(int(r[0]), int(r[1]), int(r[2]), float(r[5]), float(r[7])) for r in numbers]
+    except ValueError as error:
+        raise BenchError(f"llama-batched-bench printed a line that cannot be read ({error})") from error
 
 
-def _test(entry: dict[str, Any]) -> LlamaTest:
-    return LlamaTest(
-        prompt=int(entry["n_prompt"]),
-        generate=int(entry["n_gen"]),
-        depth=int(entry.get("n_depth", 0)),
-        flash_attention=int(entry.get("flash_attn", 0)) == 1,
-        threads=int(entry["n_threads"]),
-        tokens_per_second=float(entry["avg_ts"]),
-        model_bytes=int(entry["model_size"]),
-        build=f"{entry.get('build_commit', 'unknown')} ({entry.get('build_number', 0)})",
-    )
-
-
-def run_llama_bench(
-    program: Path, model: Path, *, prompt: int, generate: int, depth: int, threads: int, flash_attention: bool
-) -> tuple[LlamaTest, Finished]:
-    """One process, one test, one repetition after llama-bench's own warm-up. Set either `prompt` or `generate` to 0."""
-    command: list[str | Path] = [program, "-m", model, "-p", str(prompt), "-n", str(generate), "-t", str(threads)]
-    command += ["-r", "1", "-fa", str(int(flash_attention)), "-o", "json"]
-    if depth:
-        command += ["-d", str(depth)]
-    finished = run(command)
-    tests = parse_llama_bench(finished.stdout)
-    if len(tests) != 1 or (tests[0].prompt, tests[0].generate, tests[0].depth) != (prompt, generate, depth):
-        asked = f"prompt {prompt}, generate {generate}, depth {depth}"
-        raise BenchError(f"llama-bench was asked for {asked}; found {tests}")
-    return tests[0], finished
+def batched_bench_command(
+    program: Path, model: Path, *, prompt: int, generate: int, sequences: int, threads: int, flash_attention: bool
+) -> list[str | Path]:
+    """One process, one test."""
+    context = sequences * (prompt + generate)
+    words: list[str | Path] = [program, "-m", model, "-c", str(context), "-b", "2048", "-ub", "512"]
+    words += ["-npp", str(prompt), "-ntg", str(generate), "-npl", str(sequences), "-t", str(threads)]
+    return [*words, "-fa", "on" if flash_attention else "off"]
 
 
 def llama_convert_command(source: Path, target: Path) -> list[str | Path]:

@@ -1,15 +1,17 @@
-"""Runs the benches one after the other and writes docs/bench.md: what `make bench` does.
+"""Runs the benches one after the other, writes docs/bench.md and draws docs/roofline.png: what `make bench` does.
 
-python bench/report.py [--source FOLDER] [--work build/bench] [--quick]
+python bench/report.py [--source FOLDER] [--work build/bench] [--openvino FOLDER] [--quick]
 
-Without --source it makes a checkpoint of Qwen3-0.6B's shape with random weights. Peers that bench/peers.py finds are
-given the same checkpoint; absent ones are named in the tables. Figures of a busy machine are marked as such.
+Without --source it makes a checkpoint of Qwen3-0.6B's shape with random weights, and always a file of 4B's shape; they
+are kept in --work. llama.cpp, when bench/peers.py finds its tools, is given the same checkpoint; absent peers are named
+in the tables. Figures of a busy machine are marked as such. About a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,6 @@ from typing import Any
 
 from harness import BenchError, Limits, Machine, Report
 from peers import (
-    LLAMA_BENCH,
     LLAMA_CONVERT,
     LLAMA_QUANTIZE,
     llama_convert_command,
@@ -46,16 +47,21 @@ class Step:
 
 
 SMALL, LARGE = ("--size", "0.6B"), ("--size", "4B")
+ONE, MANY = ("--tokens", "1"), ("--tokens", "8", "--tokens", "32", "--tokens", "512")
+GROUPS = tuple(word for name in ("q4z64", "q4g32", "q4g64", "q4g128", "q8g32") for word in ("--format", name))
 KERNELS = (
-    Step("bench_matmul.py", (*SMALL, *LARGE, "--tokens", "1")),
-    Step("bench_matmul.py", (*LARGE, "--format", "q4z32", "--tokens", "8", "--tokens", "32", "--tokens", "512")),
+    Step("bench_matmul.py", (*SMALL, *LARGE, *ONE)),
+    Step("bench_matmul.py", (*LARGE, *MANY)),
+    Step("bench_matmul.py", (*LARGE, *GROUPS, *ONE, "--tokens", "512", "--rounds", "1")),
     Step("bench_norm.py"),
     Step("bench_rope.py"),
     Step("bench_attention.py"),
     Step("bench_silu.py"),
     Step("bench_sample.py"),
+    Step("bench_barrier.py"),
 )
 QUICK = ("--rounds", "1", "--seconds", "0.02")
+QUICK_SCENES = ("--scene", "short", "--scene", "gemm", "--scene", "threads")
 
 
 def make_checkpoint(work: Path) -> Path:
@@ -69,42 +75,63 @@ def make_checkpoint(work: Path) -> Path:
     return folder
 
 
-def make_models(source: Path, work: Path, quant: str) -> tuple[Path, list[Path]]:
-    """Our file, and llama.cpp's when its tools are here."""
+def make_own(source: Path, work: Path, quant: str) -> Path:
     own = work / f"{source.name}-{quant}.q3e"
     run(own_command("convert", source, own, "--quant", quant, "--quiet"))
-    if not all(tool.find() for tool in (LLAMA_BENCH, LLAMA_CONVERT, LLAMA_QUANTIZE)):
-        return own, []
+    return own
+
+
+def make_large(work: Path) -> Path:
+    """4B's shape in int4, random; some minutes, so it is kept."""
+    large = work / "4b-random-int4.q3e"
+    if not large.is_file():
+        words: list[str | Path] = ["--shape", "4B", "--to", "q3e", large, "--quant", "int4", "--tokenizer", "none"]
+        run([sys.executable, ROOT / "scripts" / "make_random.py", *words])
+    return large
+
+
+def make_peer(source: Path, work: Path, quant: str) -> Path | None:
+    """llama.cpp's file of the same checkpoint, when its tools are here."""
+    if not all(tool.find() for tool in (LLAMA_CONVERT, LLAMA_QUANTIZE)):
+        return None
     half, peer = work / f"{source.name}-bf16.gguf", work / f"{source.name}-{PEER_KIND[quant]}.gguf"
     if not peer.is_file():
         run(llama_convert_command(source, half))
         run(llama_quantize_command(half, peer, PEER_KIND[quant], threads=2))
         half.unlink()
-    return own, [peer]
+    return peer
 
 
-def model_steps(source: Path, work: Path, quick: bool) -> list[Step]:
-    rounds = ("--rounds", "1" if quick else "5")
-    steps = [
-        Step("bench_convert.py", ("--source", str(source), "--work", str(work), "--rounds", "1" if quick else "3"))
+def model_steps(source: Path, work: Path, openvino: Path | None, quick: bool) -> list[Step]:
+    """The converter, the table of targets, and whatever other bench of whole models is there."""
+    rounds = ("--rounds", "1" if quick else "3")
+    given = {
+        "--model": make_own(source, work, "int4"),
+        "--int8": make_own(source, work, "int8"),
+        "--large": None if quick else make_large(work),
+        "--peer-model": make_peer(source, work, "int4"),
+        "--peer-int8": make_peer(source, work, "int8"),
+        "--openvino": openvino,
+    }
+    words = [word for option, path in given.items() if path is not None for word in (option, str(path))]
+    return [
+        Step("bench_convert.py", ("--source", str(source), "--work", str(work), *rounds)),
+        Step("bench_model.py", ("--table", *words, *rounds, *(QUICK_SCENES if quick else ()))),
     ]
-    for quant in PEER_KIND:
-        own, peers = make_models(source, work, quant)
-        words = ["--model", str(own), *(word for peer in peers for word in ("--peer-model", str(peer)))]
-        steps.append(Step("bench_model.py", (*words, "--prompt", "512", "--generate", "64", *rounds)))
-        if quant == "int4" and not quick:
-            steps.append(Step("bench_model.py", (*words, "--prompt", "4096", "--generate", "64", "--rounds", "3")))
-    return steps
 
 
 def section(step: Step, result: dict[str, Any], work: Path) -> str:
-    report = Report(result["title"], rows=result["rows"], notes=result["notes"])
-    command = step.command().replace(str(work), "build/bench")
+    report = Report(result["title"], rows=result["rows"], notes=result["notes"], details=result.get("details", []))
+    words = step.command().replace(str(work), "build/bench").split(" ")
+    command = " ".join(Path(word).name if Path(word).is_absolute() else word for word in words)
     return "\n".join([report.markdown(), "", f"`{command}`"])
 
 
-def page(machine: dict[str, Any], limits: list[dict[str, Any]], sections: list[str]) -> str:
-    """The whole of docs/bench.md. Limits are those of the first bench that measured with most threads."""
+def page(machine: dict[str, Any], limits: list[dict[str, Any]], sections: list[str], plot: str = "") -> str:
+    """The whole of docs/bench.md. Limits are those of the first bench that measured with most threads.
+
+    plot: the picture's name, beside the page.
+    """
     described = Machine(**machine)
     widest = max(limits, key=lambda limit: int(limit["threads"]))
     measured = Limits(widest["read_bytes_per_second"], widest["int8_operations_per_second"], widest["threads"])
@@ -119,7 +146,17 @@ def page(machine: dict[str, Any], limits: list[dict[str, Any]], sections: list[s
         *(f"- {line}" for line in measured.lines()),
     ]
     note = busy if described.load_average > BUSY else ""
-    return "\n".join(head) + note + "\n\n" + "\n\n".join(sections) + "\n"
+    picture = f"\n\n![Roofline]({plot})" if plot else ""
+    return "\n".join(head) + note + picture + "\n\n" + "\n\n".join(sections) + "\n"
+
+
+def plot_roofline(results: Path, target: Path) -> str:
+    """Draws it; returns "", or why there is no picture. In a child: the rest of bench/ needs no matplotlib."""
+    try:
+        run([sys.executable, BENCH / "plot_roofline.py", results, target])
+    except BenchError as error:
+        return f"no {target.name}: {error}"
+    return ""
 
 
 def main() -> int:
@@ -127,13 +164,22 @@ def main() -> int:
     parser.add_argument("--source", type=Path, help="a Hugging Face folder (default: random weights, 0.6B)")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench", help="for models (default: build/bench)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "bench.md")
+    exported = os.environ.get("QWEN3EDGE_OPENVINO_MODEL")
+    parser.add_argument(
+        "--openvino",
+        type=Path,
+        default=Path(exported) if exported else None,
+        help="a folder that optimum-cli exported from the same checkpoint (default: QWEN3EDGE_OPENVINO_MODEL)",
+    )
     parser.add_argument("--quick", action="store_true", help="one short round of each, to see that they run")
     arguments = parser.parse_args()
     for folder in (arguments.work, arguments.out.parent):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         steps = [Step(s.script, (*s.options, *(QUICK if arguments.quick else ()))) for s in KERNELS]
-        steps += model_steps(arguments.source or make_checkpoint(arguments.work), arguments.work, arguments.quick)
+        source = arguments.source or make_checkpoint(arguments.work)
+        # The targets come first on the page.
+        steps = [*reversed(model_steps(source, arguments.work, arguments.openvino, arguments.quick)), *steps]
     except BenchError as error:
         print(f"report.py: {error}", file=sys.stderr)
         return 1
@@ -153,9 +199,14 @@ def main() -> int:
     if not results:
         return 1
     limits = [result["limits"] for result in results if result["limits"]]
-    arguments.out.write_text(page(results[0]["machine"], limits, sections))
+    plot = arguments.out.parent / "roofline.png"
+    missing = plot_roofline(arguments.work / "results.json", plot)
+    if missing:
+        print(f"report.py: {missing}", file=sys.stderr)
+    text = page(results[0]["machine"], limits, sections, "" if missing else plot.name)
+    arguments.out.write_text(text)
     print(f"wrote {arguments.out}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed or missing else 0
 
 
 if __name__ == "__main__":

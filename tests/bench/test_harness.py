@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,61 +23,48 @@ import peers  # noqa: E402
 import report as bench_report  # noqa: E402
 from harness import BenchError, Measured, Report  # noqa: E402
 
-# One entry of `llama-bench -o json`, two versions of the fields that changed.
-LLAMA_ENTRY = {
-    "build_commit": "0c1e5709",
-    "build_number": 6700,
-    "model_filename": "qwen3-0.6b-q4_0.gguf",
-    "model_type": "qwen3 0.6B Q4_0",
-    "model_size": 375614464,
-    "model_n_params": 596049920,
-    "n_threads": 2,
-    "flash_attn": 1,
-    "n_prompt": 512,
-    "n_gen": 0,
-    "n_depth": 0,
-    "avg_ns": 1228019408,
-    "avg_ts": 416.931521,
-    "samples_ts": [416.932],
-}
+# What llama-batched-bench prints: llama.cpp to stdout, ik_llama.cpp to stderr among other lines.
+BATCHED = """
+main: n_kv_max = 768, n_batch = 2048, flash_attn = 0
+
+|    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |
+|-------|--------|------|--------|----------|----------|----------|----------|----------|----------|
+|   512 |     64 |    1 |    576 |    1.248 |   410.16 |    1.136 |    56.32 |    2.385 |   241.54 |
+|    64 |     32 |    8 |    768 |    1.200 |   426.00 |    1.300 |   196.90 |    2.500 |   307.20 |
+
+print_timings: eval time = 1136 ms | 64 runs
+"""
 
 
-def test_llama_bench_output_is_parsed() -> None:
-    old = {key: value for key, value in LLAMA_ENTRY.items() if key not in ("n_depth", "build_commit")}
-    old |= {"flash_attn": False, "n_prompt": 0, "n_gen": 64, "avg_ts": 77.5}
-    prefill, decode = peers.parse_llama_bench(json.dumps([LLAMA_ENTRY, old]))
-    assert (prefill.prompt, prefill.generate, prefill.depth, prefill.threads) == (512, 0, 0, 2)
-    assert prefill.flash_attention and prefill.tokens_per_second == pytest.approx(416.931521)
-    assert prefill.model_bytes == 375614464 and prefill.build == "0c1e5709 (6700)"
-    assert (decode.generate, decode.flash_attention, decode.tokens_per_second) == (64, False, 77.5)
-    assert decode.build.startswith("unknown")
+def test_batched_bench_output_is_parsed() -> None:
+    one, eight = peers.parse_batched_bench(BATCHED)
+    assert (one.prompt, one.generate, one.sequences) == (512, 64, 1)
+    assert (one.prefill_tokens_per_second, one.decode_tokens_per_second) == (410.16, 56.32)
+    assert (eight.sequences, eight.decode_tokens_per_second) == (8, 196.9)
 
 
-def test_automatic_flash_attention_is_not_taken_for_on() -> None:
-    assert not peers.parse_llama_bench(json.dumps([LLAMA_ENTRY | {"flash_attn": -1}]))[0].flash_attention
-
-
-@pytest.mark.parametrize("text", ["", "error: no model", "{}x", "[1]", '[{"n_prompt": 1}]', "3"])
+@pytest.mark.parametrize("text", ["", "error: no model", "|  PP | TG |", BATCHED.replace("410.16", "fast")])
 def test_other_output_is_a_bench_error(text: str) -> None:
-    with pytest.raises(BenchError, match="no result"):
-        peers.parse_llama_bench(text)
+    with pytest.raises(BenchError, match="llama-batched-bench printed"):
+        peers.parse_batched_bench(text)
 
 
 def test_absent_peers_are_named(tmp_path: Path) -> None:
-    for tool in (*peers.MODEL_BENCHES, peers.LLAMA_QUANTIZE, peers.LLAMA_CONVERT):
+    for tool in peers.TOOLS:
         assert tool.find({"PATH": str(tmp_path)}) is None
         assert tool.peer in tool.absent() and tool.variable in tool.absent()
 
 
 def test_peers_are_found_by_variable_and_on_path(tmp_path: Path) -> None:
-    program = tmp_path / "llama-bench"
+    program = tmp_path / "llama-batched-bench"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    assert peers.LLAMA_BENCH.find({"PATH": str(tmp_path)}) == program
-    assert peers.IK_LLAMA_BENCH.find({"PATH": str(tmp_path)}) is None  # the name belongs to llama.cpp
-    assert peers.IK_LLAMA_BENCH.find({"QWEN3EDGE_IK_LLAMA_BENCH": str(program)}) == program
-    with pytest.raises(BenchError, match="QWEN3EDGE_LLAMA_BENCH"):
-        peers.LLAMA_BENCH.find({"QWEN3EDGE_LLAMA_BENCH": str(tmp_path / "absent")})
+    assert peers.LLAMA.find({"PATH": str(tmp_path)}) == program
+    for tool in (peers.IK_LLAMA, peers.LLAMA_AVX2, peers.LLAMA_AVX512):  # the name belongs to llama.cpp's own build
+        assert tool.find({"PATH": str(tmp_path)}) is None
+        assert tool.find({tool.variable: str(program)}) == program
+    with pytest.raises(BenchError, match="QWEN3EDGE_LLAMA"):
+        peers.LLAMA.find({"QWEN3EDGE_LLAMA": str(tmp_path / "absent")})
 
 
 def test_scripts_run_with_the_named_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +88,25 @@ def test_a_child_is_not_charged_for_memory_that_this_process_gave_back() -> None
     block = np.ones(50_000_000)  # 400 MB
     del block
     assert peers.run(["/bin/true"]).peak_bytes < held + 200_000_000
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="affinity masks are Linux's")
+def test_run_passes_environment_and_cores() -> None:
+    mine = os.sched_getaffinity(0)
+    one = min(mine)
+    code = "import os; print(os.environ['WORD'], sorted(os.sched_getaffinity(0)))"
+    assert peers.run([sys.executable, "-c", code], environment={"WORD": "x"}, cores=[one]).stdout == f"x [{one}]\n"
+    assert os.sched_getaffinity(0) == mine
+
+
+def test_timing_takes_the_lock_that_is_named(tmp_path: Path) -> None:
+    name = tmp_path / "lock"
+    with harness.turn({"QWEN3EDGE_BENCH_LOCK": str(name)}), name.open("a") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with name.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with harness.turn({}):
+        pass
 
 
 def test_run_names_what_failed() -> None:
@@ -188,10 +196,16 @@ def test_cpu_model() -> None:
 def test_the_page_names_the_machine_and_hides_where_it_was_made() -> None:
     machine = vars(harness.Machine("AMD EPYC", 2, ["scalar", "avx2"], 24 << 30, "Linux", load_average=0.1))
     limits = {"read_bytes_per_second": {"1": 3e10}, "int8_operations_per_second": {"avx2": 1e12}, "threads": 1}
-    step = bench_report.Step("bench_model.py", ("--model", "/made/here/x.q3e"))
+    step = bench_report.Step("bench_model.py", ("--model", "/made/here/x.q3e", "--openvino", "/made/elsewhere/folder"))
     result = {"title": "Decode", "rows": [{"engine": "ours", "decode": 12.345}], "notes": ["llama.cpp: absent"]}
     text = bench_report.page(machine, [limits], [bench_report.section(step, result, Path("/made/here"))])
-    for expected in ("AMD EPYC, 2 cores", "30.0 GB/s with 1", "| ours | 12.3 |", "absent", "--model build/bench/x.q3e"):
+    for expected in (
+        "AMD EPYC, 2 cores",
+        "30.0 GB/s with 1",
+        "| ours | 12.3 |",
+        "absent",
+        "--model build/bench/x.q3e --openvino folder",
+    ):
         assert expected in text
     assert "/made" not in text and "busy" not in text
     assert "busy" in bench_report.page(machine | {"load_average": 3.0}, [limits], [])

@@ -1,0 +1,46 @@
+"""Every bench of a kernel runs with tiny settings and prints the rows that bench/report.py reads. Nothing is timed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from qwen3edge import _core
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+sys.path.insert(0, str(BENCH))
+
+import peers  # noqa: E402
+import report as bench_report  # noqa: E402
+
+TINY = ("--rounds", "1", "--seconds", "0.001")
+FASTEST = ("--isa", _core.selected_isa())
+CASES = {
+    "bench_matmul.py": ("--size", "0.6B", "--format", "q4z32", "--tokens", "1", "--cached", *FASTEST),
+    "bench_norm.py": FASTEST,
+    "bench_rope.py": ("--size", "0.6B", "--kv", "int8", *FASTEST),
+    "bench_silu.py": FASTEST,
+    "bench_sample.py": (),
+    "bench_barrier.py": ("--threads", "1"),
+}
+
+
+@pytest.mark.parametrize("script", CASES)
+def test_a_bench_runs_and_says_its_share(script: str) -> None:
+    result = json.loads(peers.run([sys.executable, BENCH / script, *TINY, *CASES[script], "--json"]).stdout)
+    assert result["rows"]
+    for row in result["rows"]:
+        assert "GB_s" not in row or row["of_read"] > 0
+        assert "GOPS" not in row or row["of_peak"] > 0
+    section = bench_report.section(bench_report.Step(script, TINY), result, Path("/nowhere"))
+    assert section.startswith(f"## {result['title']}") and f"bench/{script}" in section
+
+
+def test_the_report_has_a_step_for_every_bench() -> None:
+    there = {path.name for path in BENCH.glob("bench_*.py")}
+    stepped = {step.script for step in bench_report.KERNELS} | {"bench_convert.py", "bench_model.py"}
+    assert there - stepped <= {"bench_start.py"}  # has models of its own
+    assert {step.script for step in bench_report.KERNELS} <= there
