@@ -549,7 +549,7 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
     kernels.qk_norm_rope({qkv.data(t, 0, 0), bias ? bias->data() : nullptr, q_weight ? q_weight->data() : nullptr,
                           k_weight ? k_weight->data() : nullptr, cos_sin.data(), eps, heads, kv_heads, d, type,
                           q.data() + size_t{t} * heads * d * q_width, q_scales.data() + size_t{t} * heads, cache.page(0, t),
-                          t % q3e::kKvBlock});
+                          t % q3e::kKvBlock, 0, kv_heads});
   }
   py::array_t<float> out({qkv.shape(0), static_cast<py::ssize_t>(heads), qkv.shape(2)});
   const auto scratch = std::make_unique<q3e::WorkerScratch>();

@@ -12,6 +12,10 @@
 
 namespace q3e {
 
+namespace {
+constexpr size_t kExpectedBytes = size_t{256} << 10;  // that a waiting thread asks for at most: a part of any L2
+}
+
 struct Engine::Run {
   uint32_t slot, first, count, position;  // first: index in the batch; position: of that token
 };
@@ -154,6 +158,7 @@ void Engine::prepare(const Batch& chunk) {
 void Engine::run_chunk(const Batch& chunk, float* logits) {
   prepare(chunk);
   threads_.run([&](Worker& w) {
+    expect_layer(w, 0);
     embed(w);
     for (uint32_t layer = 0; layer < config_.layers; ++layer) {
       attention_block(w, layer);
@@ -181,14 +186,15 @@ void Engine::attention_block(Worker& w, uint32_t layer) {
   float *x = at<float>(layout_.x), *qkv = at<float>(layout_.qkv), *attention = at<float>(layout_.attention);
   const size_t stride = config_.query_size() + 2 * config_.kv_size();
   norm(w, x, l.attn_norm, tokens, {&l.q, &l.k, &l.v});
+  expect(w, {&l.attn_output});
   project(w,
           {{&l.q, qkv, stride},
            {&l.k, qkv + config_.query_size(), stride},
            {&l.v, qkv + config_.query_size() + config_.kv_size(), stride}},
           tokens, at<float>(layout_.normed), Epilogue::store);
-  rotate_and_store(w, layer);
   attend(w, layer);
   round(w, attention, config_.query_size(), tokens, l.attn_output);
+  expect_together(w, l.gate, l.up);
   project(w, {{&l.attn_output, x, config_.hidden_size}}, tokens, attention, Epilogue::add);
 }
 
@@ -198,8 +204,10 @@ void Engine::feed_forward(Worker& w, uint32_t layer) {
   const auto tokens = static_cast<uint32_t>(chunk_.count);
   float *x = at<float>(layout_.x), *ffn = at<float>(layout_.ffn);
   norm(w, x, l.ffn_norm, tokens, {&l.gate, &l.up});
+  expect(w, {&l.down});
   gate_and_up(w, l);
   round(w, ffn, config_.ffn_size, tokens, l.down);
+  expect_layer(w, layer + 1);
   project(w, {{&l.down, x, config_.hidden_size}}, tokens, ffn, Epilogue::add);
 }
 
@@ -218,6 +226,7 @@ void Engine::head(Worker& w, float* logits) {
     else
       kernels_.rmsnorm(x, weights_.output_norm, config_.hidden_size, config_.rms_epsilon, b.values);
   });
+  expect_layer(w, 0);
   if (wanted == 0) return;
   WorkerScratch& scratch = own(w);
   w.for_each((head.panels() + step - 1) / step, [&](uint32_t item) {
@@ -307,28 +316,29 @@ void Engine::gate_and_up(Worker& w, const LayerWeights& l) {
   });
 }
 
-void Engine::rotate_and_store(Worker& w, uint32_t layer) {
+// Query, key and value of one token, for some KV heads and the query heads that share them.
+void Engine::rotate_and_store(uint32_t layer, uint32_t token, uint32_t first_kv_head, uint32_t kv_heads) const {
   const LayerWeights& l = weights_.layers[layer];
   const KvShape& kv = cache_.shape();
   const size_t q_size = config_.query_size(), q_width = kv.type == KvType::int8 ? 1 : 4;
-  w.for_each(static_cast<uint32_t>(chunk_.count), [&](uint32_t t) {
-    RopeTask task{};
-    task.qkv = at<float>(layout_.qkv) + t * (q_size + 2 * config_.kv_size());
-    task.bias = l.qkv_bias.empty() ? nullptr : l.qkv_bias.data();
-    task.q_weight = l.q_norm;
-    task.k_weight = l.k_norm;
-    task.cos_sin = at<float>(layout_.cos_sin) + size_t{t} * config_.head_size;
-    task.eps = config_.rms_epsilon;
-    task.heads = config_.heads;
-    task.kv_heads = config_.kv_heads;
-    task.head_dim = config_.head_size;
-    task.type = kv.type;
-    task.q = at<uint8_t>(layout_.q) + t * q_size * q_width;
-    task.q_scales = at<float>(layout_.q_scales) + size_t{t} * config_.heads;
-    task.page = token_pages_[t] + layer * kv.layer_bytes();
-    task.row = static_cast<uint32_t>(chunk_.positions[t]) % kKvBlock;
-    kernels_.qk_norm_rope(task);
-  });
+  RopeTask task{};
+  task.qkv = at<float>(layout_.qkv) + token * (q_size + 2 * config_.kv_size());
+  task.bias = l.qkv_bias.empty() ? nullptr : l.qkv_bias.data();
+  task.q_weight = l.q_norm;
+  task.k_weight = l.k_norm;
+  task.cos_sin = at<float>(layout_.cos_sin) + size_t{token} * config_.head_size;
+  task.eps = config_.rms_epsilon;
+  task.heads = config_.heads;
+  task.kv_heads = config_.kv_heads;
+  task.head_dim = config_.head_size;
+  task.type = kv.type;
+  task.q = at<uint8_t>(layout_.q) + token * q_size * q_width;
+  task.q_scales = at<float>(layout_.q_scales) + size_t{token} * config_.heads;
+  task.page = token_pages_[token] + layer * kv.layer_bytes();
+  task.row = static_cast<uint32_t>(chunk_.positions[token]) % kKvBlock;
+  task.first = first_kv_head;
+  task.count = kv_heads;
+  kernels_.qk_norm_rope(task);
 }
 
 void Engine::attend(Worker& w, uint32_t layer) {
@@ -338,15 +348,20 @@ void Engine::attend(Worker& w, uint32_t layer) {
   const uint32_t parts = (config_.kv_heads + heads_per_item_ - 1) / heads_per_item_;
   const uint32_t items = static_cast<uint32_t>(tiles_.size()) * parts;
   const auto first_block = [&](uint32_t item) { return layer * kv.layer_bytes() + item % parts * heads_per_item_ * head_bytes; };
+  // The tokens of a run read each other's keys, so that all are written first; a token alone needs its own only.
+  const bool alone = tiles_.size() == chunk_.count;
+  if (!alone)
+    w.for_each(static_cast<uint32_t>(chunk_.count), [&](uint32_t t) { rotate_and_store(layer, t, 0, config_.kv_heads); });
   w.for_each(items, [&](uint32_t item) {
     const AttentionTile& tile = tiles_[item / parts];
-    const uint32_t kv_head = item % parts * heads_per_item_;
+    const uint32_t kv_head = item % parts * heads_per_item_, heads = std::min(heads_per_item_, config_.kv_heads - kv_head);
+    if (alone) rotate_and_store(layer, tile.first, kv_head, heads);
     const size_t first_head = size_t{tile.first} * config_.heads + size_t{kv_head} * group;
     AttentionTask task{};
     task.q = at<uint8_t>(layout_.q) + first_head * d * q_width;
     task.q_scales = at<float>(layout_.q_scales) + first_head;
     task.q_stride = config_.heads;
-    task.heads = std::min(heads_per_item_, config_.kv_heads - kv_head);
+    task.heads = heads;
     task.tokens = tile.count;
     task.group = group;
     task.head_dim = d;
@@ -359,6 +374,41 @@ void Engine::attend(Worker& w, uint32_t layer) {
     task.scratch = own(w).attention;
     kernels_.attention(task);
   });
+}
+
+// ---- what a thread reads next ----
+
+// The first bytes of a worker's share of matrices whose rows are handed out one after the other, as `project` does.
+Stream Engine::share(const Worker& w, std::initializer_list<const MatrixView*> matrices, size_t bytes) const {
+  const auto tokens = static_cast<uint32_t>(chunk_.count);
+  if (tokens > kStreamTokens) return {};  // bound by arithmetic
+  const uint32_t step = panels_per_item(tokens);
+  uint32_t items = 0;
+  for (const MatrixView* m : matrices) items += (m->panels() + step - 1) / step;
+  uint32_t item = w.first_of(items);
+  for (const MatrixView* m : matrices) {
+    const uint32_t own = (m->panels() + step - 1) / step;
+    if (item < own) {
+      const uint8_t* begin = m->data + size_t{item} * step * m->layout.bytes;
+      return {begin, std::min(begin + bytes, m->data + m->panels() * m->layout.bytes)};
+    }
+    item -= own;
+  }
+  return {};
+}
+
+void Engine::expect(Worker& w, std::initializer_list<const MatrixView*> one_after_the_other) const {
+  w.expect(share(w, one_after_the_other, kExpectedBytes));
+}
+
+void Engine::expect_together(Worker& w, const MatrixView& a, const MatrixView& b) const {
+  w.expect(share(w, {&a}, kExpectedBytes / 2), share(w, {&b}, kExpectedBytes / 2));
+}
+
+void Engine::expect_layer(Worker& w, uint32_t layer) const {
+  if (layer == config_.layers) return expect(w, {&weights_.head});
+  const LayerWeights& l = weights_.layers[layer];
+  expect(w, {&l.q, &l.k, &l.v});
 }
 
 // ---- buffers ----

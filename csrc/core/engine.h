@@ -65,10 +65,14 @@ class Engine {
   void round(Worker& w, const float* x, uint32_t columns, uint32_t tokens, const MatrixView& reader);
   void project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input,
                Epilogue epilogue);
-  void rotate_and_store(Worker& w, uint32_t layer);
+  void rotate_and_store(uint32_t layer, uint32_t token, uint32_t first_kv_head, uint32_t kv_heads) const;
   void attend(Worker& w, uint32_t layer);
   void gate_and_up(Worker& w, const LayerWeights& l);
 
+  void expect(Worker& w, std::initializer_list<const MatrixView*> one_after_the_other) const;
+  void expect_together(Worker& w, const MatrixView& a, const MatrixView& b) const;
+  void expect_layer(Worker& w, uint32_t layer) const;
+  Stream share(const Worker& w, std::initializer_list<const MatrixView*> matrices, size_t bytes) const;
   uint32_t panels_per_item(uint32_t tokens) const;
   Activations activations(const MatrixView& reader, const float* float_input, uint32_t first, uint32_t tokens) const;
   ActivationBuffers buffers(uint32_t block, uint32_t columns, uint32_t token) const;

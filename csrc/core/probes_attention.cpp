@@ -73,7 +73,7 @@ double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, doub
   do {
     for (uint32_t row = 0; row < kKvBlock; ++row, ++tokens)
       kernels.qk_norm_rope({qkv.data(), nullptr, weight.data(), weight.data(), cos_sin.data(), 1e-6f, shape.heads, shape.kv_heads,
-                            d, type, q.data(), q_scales.data(), cache.page(0, row), row});
+                            d, type, q.data(), q_scales.data(), cache.page(0, row), row, 0, shape.kv_heads});
   } while (since(begin) < seconds);
   return since(begin) / static_cast<double>(tokens);
 }

@@ -3,6 +3,8 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <string>
 #include <system_error>
 
@@ -23,8 +25,8 @@ void relax() {
 #endif
 }
 
-// Long enough for the other threads of a step to arrive, short enough not to starve them when cores are shared.
-constexpr int kSpins = 4096;
+// The next token usually comes within some hundred microseconds, of which waking a sleeper would cost a good part.
+constexpr auto kAwake = std::chrono::microseconds(400);
 
 }  // namespace
 
@@ -41,10 +43,34 @@ void Worker::barrier() {
     p.passed_.store(passed + 1, std::memory_order_release);
     return;
   }
-  for (int spins = 0; p.passed_.load(std::memory_order_acquire) == passed; ++spins) {
-    relax();
-    if (spins >= kSpins) sched_yield();
+  const auto ready = [&] { return p.passed_.load(std::memory_order_acquire) != passed; };
+  while (!spin(ready)) sched_yield();
+}
+
+// Threads that have a core each arrive within a short spin. When they have not, spinning only keeps the others from arriving:
+// then the patience shrinks with every wait in vain, and grows again with every one that was not.
+template <class Ready>
+bool Worker::spin(Ready&& ready) {
+  for (int spins = 0; spins < patience_; ++spins) {
+    if (ready()) {
+      patience_ = std::min(2 * patience_, kMostPatience);
+      return true;
+    }
+    if (!prefetch_expected()) relax();
   }
+  patience_ = std::max(patience_ / 2, kLeastPatience);
+  return ready();
+}
+
+bool Worker::prefetch_expected() {
+  if (expected_[0].next >= expected_[0].end) {
+    std::swap(expected_[0], expected_[1]);
+    if (expected_[0].next >= expected_[0].end) return false;
+  }
+  for (int i = 0; i < 4; ++i) __builtin_prefetch(expected_[0].next + i * 64, 0, 2);
+  expected_[0].next += 256;
+  if (expected_[1].next < expected_[1].end) std::swap(expected_[0], expected_[1]);
+  return true;
 }
 
 ThreadPool::ThreadPool(int threads) : size_(threads), owner_(getpid()), shares_(static_cast<size_t>(threads)) {
@@ -99,11 +125,12 @@ void ThreadPool::serve(int index) {
   self.index = index;
   self.pool_ = this;
   for (uint32_t seen = 0;;) {
-    // The next token usually comes within microseconds: spin a little before sleeping.
-    for (int spins = 0; spins < kSpins && epoch_.load(std::memory_order_acquire) == seen; ++spins) relax();
-    if (epoch_.load(std::memory_order_acquire) == seen) {
+    const auto called = [&] { return epoch_.load(std::memory_order_acquire) != seen; };
+    for (const auto begin = std::chrono::steady_clock::now(); std::chrono::steady_clock::now() - begin < kAwake;)
+      if (self.spin(called)) break;
+    if (!called()) {
       std::unique_lock lock(mutex_);
-      woken_.wait(lock, [&] { return epoch_.load(std::memory_order_acquire) != seen; });
+      woken_.wait(lock, called);
     }
     ++seen;
     if (stopping_.load()) return;

@@ -14,10 +14,23 @@ namespace q3e {
 
 class ThreadPool;
 
+// Bytes that lie one after the other.
+struct Stream {
+  const uint8_t* next = nullptr;
+  const uint8_t* end = nullptr;
+};
+
 // One thread's view of the team while a function runs.
 class Worker {
  public:
   int index = 0;
+
+  // What this thread will read next: while it waits for the others it asks for it, so that memory is never idle. Two streams at
+  // most, read in turns.
+  void expect(Stream a, Stream b = {}) {
+    expected_[0] = a;
+    expected_[1] = b;
+  }
 
   // Runs f(i) for each i in [0, count), then waits for all. Each thread walks through a share of its own, in order, so that what
   // it reads is one stream; whoever is done takes what is left of the others' shares.
@@ -25,19 +38,31 @@ class Worker {
   void for_each(uint32_t count, F&& f) {
     const uint32_t team = team_size();
     for (uint32_t k = 0, share = static_cast<uint32_t>(index); k < team; ++k, share = share + 1 == team ? 0 : share + 1) {
-      const auto begin = static_cast<uint32_t>(uint64_t{count} * share / team);
-      const auto end = static_cast<uint32_t>(uint64_t{count} * (share + 1) / team);
+      const uint32_t begin = first_of(count, share);
+      const uint32_t end = first_of(count, share + 1);
       for (uint32_t i = begin + claim(share); i < end; i = begin + claim(share)) f(i);
     }
     barrier();
   }
 
+  // The first of `count` items that for_each gives this thread.
+  uint32_t first_of(uint32_t count) const { return first_of(count, static_cast<uint32_t>(index)); }
+
  private:
+  uint32_t first_of(uint32_t count, uint32_t share) const { return static_cast<uint32_t>(uint64_t{count} * share / team_size()); }
   friend class ThreadPool;
   uint32_t team_size() const;
   uint32_t claim(uint32_t share);
   void barrier();
+  // Waits while `ready` is false, spinning before it gives the core away; false once the spins are used up.
+  template <class Ready>
+  bool spin(Ready&& ready);
+  bool prefetch_expected();
   ThreadPool* pool_ = nullptr;
+  Stream expected_[2];
+  int patience_ = kMostPatience;
+
+  static constexpr int kMostPatience = 4096, kLeastPatience = 16;
 };
 
 class ThreadPool {

@@ -112,6 +112,7 @@ struct RopeTask {
   float* q_scales;  // [heads], times query_scale(head_dim)  (int8)
   uint8_t* page;    // this layer's share of the page: kv_heads blocks
   uint32_t row;     // position % kKvBlock
+  uint32_t first, count;  // the KV heads that are wanted, with their query heads
 };
 using RopeFn = void (*)(const RopeTask& task);
 

@@ -274,7 +274,7 @@ void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const 
                                        out_stride);
         p += NP;
       };
-      if constexpr (S::kTwoPanels && (NT < 3 || NT > 4))
+      if constexpr (S::kTwoPanels && NT > 4)
         while (p + 2 <= last) step.template operator()<2>();
       while (p < last) step.template operator()<1>();
     });

@@ -63,7 +63,8 @@ void qk_norm_rope_scalar(const RopeTask& t) {
   const float root = query_scale(d);
   const KvBlockLayout layout = kv_block_layout(t.type, d);
   float y[kMaxHeadDim];
-  for (uint32_t h = 0; h < t.heads; ++h) {
+  const uint32_t group = t.heads / t.kv_heads, last = t.first + t.count;
+  for (uint32_t h = t.first * group; h < last * group; ++h) {
     rotate_head(t, t.qkv + size_t{h} * d, t.bias ? t.bias + size_t{h} * d : nullptr, t.q_weight, y);
     if (t.type == KvType::int8) {
       store_row(t.type, y, d, static_cast<uint8_t*>(t.q) + size_t{h} * d, t.q_scales + h);
@@ -72,7 +73,7 @@ void qk_norm_rope_scalar(const RopeTask& t) {
       for (uint32_t i = 0; i < d; ++i) static_cast<float*>(t.q)[size_t{h} * d + i] = y[i] * root;
     }
   }
-  for (uint32_t h = 0; h < t.kv_heads; ++h) {
+  for (uint32_t h = t.first; h < last; ++h) {
     uint8_t* block = t.page + h * layout.bytes;
     const size_t k = size_t{t.heads + h} * d, v = size_t{t.heads + t.kv_heads + h} * d;
     float* key_scales = t.type == KvType::int8 ? reinterpret_cast<float*>(block + layout.key_scales) : nullptr;

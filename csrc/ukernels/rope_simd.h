@@ -81,7 +81,8 @@ void qk_norm_rope_simd(const RopeTask& t) {
   const float root = query_scale(d);
   const KvBlockLayout layout = kv_block_layout(t.type, d);
   alignas(64) float y[kMaxHeadDim];
-  for (uint32_t h = 0; h < t.heads; ++h) {
+  const uint32_t group = t.heads / t.kv_heads, last = t.first + t.count;
+  for (uint32_t h = t.first * group; h < last * group; ++h) {
     const size_t at = size_t{h} * d;
     rotate_head_simd<S>(t, t.qkv + at, t.bias ? t.bias + at : nullptr, t.q_weight, y);
     if (t.type == KvType::int8) {
@@ -91,7 +92,7 @@ void qk_norm_rope_simd(const RopeTask& t) {
       for (uint32_t i = 0; i < d; i += 16) S::store(static_cast<float*>(t.q) + at + i, S::mul(S::load(y + i), S::set1(root)));
     }
   }
-  for (uint32_t h = 0; h < t.kv_heads; ++h) {
+  for (uint32_t h = t.first; h < last; ++h) {
     uint8_t* block = t.page + h * layout.bytes;
     const size_t k = size_t{t.heads + h} * d, v = size_t{t.heads + t.kv_heads + h} * d;
     float* key_scales = reinterpret_cast<float*>(block + layout.key_scales);
