@@ -186,6 +186,7 @@ void Engine::attention_block(Worker& w, uint32_t layer) {
   float *x = at<float>(layout_.x), *qkv = at<float>(layout_.qkv), *attention = at<float>(layout_.attention);
   const size_t stride = config_.query_size() + 2 * config_.kv_size();
   norm(w, x, l.attn_norm, tokens, {&l.q, &l.k, &l.v});
+  fetch_cache(w, layer);
   expect(w, {&l.attn_output});
   project(w,
           {{&l.q, qkv, stride},
@@ -395,6 +396,19 @@ Stream Engine::share(const Worker& w, std::initializer_list<const MatrixView*> m
     item -= own;
   }
   return {};
+}
+
+// Asks for the first page that this worker's attention will read, which would otherwise begin with a wait for memory.
+void Engine::fetch_cache(const Worker& w, uint32_t layer) const {
+  const KvShape& kv = cache_.shape();
+  if (tiles_.size() != chunk_.count || chunk_.count > kStreamTokens) return;  // a prefill reads its cache many times
+  const uint32_t parts = (config_.kv_heads + heads_per_item_ - 1) / heads_per_item_;
+  const uint32_t item = w.first_of(static_cast<uint32_t>(tiles_.size()) * parts);
+  const AttentionTile& tile = tiles_[std::min<size_t>(item / parts, tiles_.size() - 1)];
+  if (tile.position < kKvBlock) return;  // the first page is the last, and short
+  const size_t head_bytes = kv_block_layout(kv.type, config_.head_size).bytes;
+  const uint8_t* page = cache_.pages(tile.slot)[0] + layer * kv.layer_bytes() + item % parts * heads_per_item_ * head_bytes;
+  fetch_far({page, page + std::min<size_t>(heads_per_item_ * head_bytes, kExpectedBytes)});
 }
 
 void Engine::expect(Worker& w, std::initializer_list<const MatrixView*> one_after_the_other) const {

@@ -67,6 +67,7 @@ class Engine {
                Epilogue epilogue);
   void rotate_and_store(uint32_t layer, uint32_t token, uint32_t first_kv_head, uint32_t kv_heads) const;
   void attend(Worker& w, uint32_t layer);
+  void fetch_cache(const Worker& w, uint32_t layer) const;
   void gate_and_up(Worker& w, const LayerWeights& l);
 
   void expect(Worker& w, std::initializer_list<const MatrixView*> one_after_the_other) const;

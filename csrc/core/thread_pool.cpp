@@ -67,8 +67,9 @@ bool Worker::prefetch_expected() {
     std::swap(expected_[0], expected_[1]);
     if (expected_[0].next >= expected_[0].end) return false;
   }
-  for (int i = 0; i < 4; ++i) __builtin_prefetch(expected_[0].next + i * 64, 0, 2);
-  expected_[0].next += 256;
+  constexpr size_t kStep = 256;  // little enough that a thread soon sees that the others have come
+  fetch_far({expected_[0].next, expected_[0].next + kStep});
+  expected_[0].next += kStep;
   if (expected_[1].next < expected_[1].end) std::swap(expected_[0], expected_[1]);
   return true;
 }

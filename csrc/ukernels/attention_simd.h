@@ -217,7 +217,8 @@ struct AttentionBlock {
   AttentionState& state;
   const uint8_t* block;
   uint32_t start, tokens;
-  const uint8_t* ahead;  // the block that is read next
+  const uint8_t* ahead;   // the block that is read next,
+  uint32_t ahead_tokens;  // and how much of it
 
   // While keys are read, the block's values come into L1 and the next one's keys into L2.
   Prefetch beside_keys(size_t offset) const { return {block + layout.values + offset, ahead + layout.keys + offset}; }
@@ -279,16 +280,18 @@ struct AttentionBlock {
     const float* value_scales = reinterpret_cast<const float*>(block + layout.value_scales);
     for (uint32_t first = begin; first < end; first += kStripRows) {
       const uint32_t count = end - first < kStripRows ? end - first : kStripRows;
-      // The first rows take the next block along line by line; a short block, the last, would not reach all of it.
+      // The first rows take the next block along line by line; a short block, the last, is asked for at once, and no more of it
+      // than is read.
       const bool leads = type == KvType::int8 && first == begin, whole = tokens == kKvBlock;
       if (leads) fetch(block + layout.value_scales, kKvBlock * 4);
+      if (leads && !whole) fetch(block + layout.values, size_t{(tokens + 3) / 4} * 4 * rows.a.head_dim);
       score(first, count, leads && whole);
       const uint32_t at = rows.state(first);
       if (state.positions[at] - start + 1 >= kKvBlock)
         softmax_strip<S, type, true>(at, count, start, value_scales, state);
       else
         softmax_strip<S, type, false>(at, count, start, value_scales, state);
-      if (leads && !whole) fetch(ahead, layout.values);
+      if (leads && !whole) fetch(ahead, size_t{(ahead_tokens + kPanelRows - 1) / kPanelRows} * kPanelRows * rows.a.head_dim);
       if (leads) fetch(ahead + layout.key_scales, kKvBlock * 4);
       weigh(first, count, leads && whole);
     }
@@ -341,8 +344,9 @@ void attention_of(const AttentionTask& a) {
     // Rows whose token lies before this block are done: `begin` is the first that is not.
     const uint32_t begin = start > a.position ? (start - a.position) * a.group : 0;
     for (uint32_t h = 0; h < a.heads; ++h) {
-      const uint8_t *block = page + h * layout.bytes, *ahead = h + 1 < a.heads ? block + layout.bytes : next;
-      AttentionBlock<S, type>{{a, h}, layout, state, block, start, tokens, ahead ? ahead : block}.run(begin, count);
+      const bool beside = h + 1 < a.heads;  // the next one lies beside this one, and is as long
+      const uint8_t *block = page + h * layout.bytes, *ahead = beside ? block + layout.bytes : next ? next : block;
+      AttentionBlock<S, type>{{a, h}, layout, state, block, start, tokens, ahead, beside ? tokens : kKvBlock}.run(begin, count);
     }
   }
   for (uint32_t h = 0; h < a.heads; ++h) finish_rows<S>({a, h}, state);

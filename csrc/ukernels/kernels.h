@@ -108,10 +108,10 @@ struct RopeTask {
   float eps;
   uint32_t heads, kv_heads, head_dim;
   KvType type;
-  void* q;          // [heads][head_dim]: int8, or float32 already times query_scale(head_dim)
-  float* q_scales;  // [heads], times query_scale(head_dim)  (int8)
-  uint8_t* page;    // this layer's share of the page: kv_heads blocks
-  uint32_t row;     // position % kKvBlock
+  void* q;                // [heads][head_dim]: int8, or float32 already times query_scale(head_dim)
+  float* q_scales;        // [heads], times query_scale(head_dim)  (int8)
+  uint8_t* page;          // this layer's share of the page: kv_heads blocks
+  uint32_t row;           // position % kKvBlock
   uint32_t first, count;  // the KV heads that are wanted, with their query heads
 };
 using RopeFn = void (*)(const RopeTask& task);

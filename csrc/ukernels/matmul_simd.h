@@ -15,7 +15,7 @@ namespace q3e {
 namespace {
 
 inline constexpr size_t kPrefetchBytes =
-    12288;  // ahead in the stream of panels, whose end the hardware's prefetcher does not see coming
+    8192;  // ahead in the stream of panels, whose end the hardware's prefetcher does not see coming
 
 // Unpack<S, kind>: one run of 32 columns of a panel, eight weight vectors (quads of k) in four pairs, and which dot product they
 // take.
@@ -125,12 +125,14 @@ typename S::F load_minimum(const MatrixView& w, const uint8_t* panel, uint32_t b
   return S::zero();
 }
 
-// Asks for the part of the stream of panels that lies kPrefetchBytes after the run of columns at k.
+// Asks for the part of the stream of panels that lies kPrefetchBytes after the run of columns at k. Panels that are read
+// `together` have their share of the distance each, and the next ones lie behind all of them.
 template <class S>
-void prefetch_ahead(const MatrixView& w, const uint8_t* panel, uint32_t k) {
+void prefetch_ahead(const MatrixView& w, const uint8_t* panel, uint32_t k, uint32_t together = 1) {
   const size_t run = w.layout.bytes * kColumnUnit / w.columns;  // bytes of all planes together
-  const uint8_t* ahead = panel + k / kColumnUnit * run + kPrefetchBytes;
-  for (size_t i = 0; i < run; i += 64) S::prefetch(ahead + i);
+  size_t at = k / kColumnUnit * run + kPrefetchBytes / together;
+  if (at >= w.layout.bytes) at += (together - 1) * w.layout.bytes;
+  for (size_t i = 0; i < run; i += 64) S::prefetch(panel + at + i);
 }
 
 // Up to S::kDirectTokens tokens and kDirectPanels panels. Two panels at once when tokens are many: then a token's quad is loaded
@@ -152,7 +154,7 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
     for (int p = 0; p < NP; ++p)
       for (int t = 0; t < NT; ++t) even[p][t] = odd[p][t] = S::izero();
     for (uint32_t k = b * block; k < end; k += kColumnUnit) {
-      for (int p = 0; p < NP; ++p) prefetch_ahead<S>(w, panels[p], k);
+      for (int p = 0; p < NP; ++p) prefetch_ahead<S>(w, panels[p], k, NP);
       const auto runs = [&]<size_t... p>(std::index_sequence<p...>) {
         return std::array<U, NP>{U(w, panels[p], k)...};
       }(std::make_index_sequence<NP>());
