@@ -7,7 +7,8 @@
 
 namespace q3e {
 
-// Bytes per second that `threads` threads read together from memory (a buffer far larger than the caches).
+// Bytes per second that `threads` threads read together from memory (a buffer far larger than the caches): the median of passes
+// of about `seconds` together, with or without prefetching, whichever is more.
 double read_bandwidth(int threads, double seconds);
 
 // Operations per second (two for a multiply-add) of the tier's int8 dot product on registers, all threads together.

@@ -22,7 +22,8 @@ namespace q3e {
                               float* scales, int32_t* sums);                                                              \
   void quantize_##isa(const float* x, uint32_t n, uint32_t block, int8_t* quants, float* scales, int32_t* sums);          \
   void silu_mul_##isa(const float* gate, const float* up, uint32_t n, float* out);                                        \
-  void qk_norm_rope_##isa(const RopeTask&);
+  void qk_norm_rope_##isa(const RopeTask&);                                                                               \
+  int32_t stream_##isa(const uint8_t* data, size_t bytes, size_t ahead);
 
 Q3E_DECLARE_TIER(scalar)
 Q3E_DECLARE_TIER(avx2)
