@@ -1,6 +1,5 @@
 #include "core/thread_pool.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,15 +35,16 @@ uint32_t Worker::claim(uint32_t share) { return pool_->shares_[share].taken.fetc
 
 void Worker::barrier() {
   ThreadPool& p = *pool_;
-  const uint32_t passed = p.passed_.load(std::memory_order_relaxed);
+  const int passed = p.passed_.load(std::memory_order_relaxed);
   if (p.missing_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     for (ThreadPool::Share& share : p.shares_) share.taken.store(0, std::memory_order_relaxed);
     p.missing_.store(p.team_, std::memory_order_relaxed);
-    p.passed_.store(passed + 1, std::memory_order_release);
+    p.passed_.store(static_cast<int>(static_cast<uint32_t>(passed) + 1), std::memory_order_release);
+    p.passed_.notify_all();
     return;
   }
   const auto ready = [&] { return p.passed_.load(std::memory_order_acquire) != passed; };
-  while (!spin(ready)) sched_yield();
+  if (!spin(ready)) p.passed_.wait(passed, std::memory_order_acquire);
 }
 
 // Threads that have a core each arrive within a short spin. When they have not, spinning only keeps the others from arriving:

@@ -67,7 +67,7 @@ class Worker {
   Stream expected_[2];
   int patience_ = kMostPatience;
 
-  static constexpr int kMostPatience = 4096, kLeastPatience = 16;
+  static constexpr int kMostPatience = 4096, kLeastPatience = 32;
 };
 
 class ThreadPool {
@@ -108,7 +108,7 @@ class ThreadPool {
   };
   std::vector<Share> shares_;                    // [size_]
   alignas(64) std::atomic<int> missing_{0};      // threads that the current barrier waits for
-  alignas(64) std::atomic<uint32_t> passed_{0};  // counts barriers
+  alignas(64) std::atomic<int> passed_{0};  // counts barriers; what the kernel can wait on is an int
   int team_ = 1;                                 // threads in this run
 };
 
