@@ -31,7 +31,14 @@ constexpr auto kAwake = std::chrono::microseconds(400);
 
 uint32_t Worker::team_size() const { return static_cast<uint32_t>(pool_->team_); }
 
-uint32_t Worker::claim(uint32_t share) { return pool_->shares_[share].taken.fetch_add(1, std::memory_order_relaxed); }
+Worker::Items Worker::claim(uint32_t share, uint32_t size) {
+  std::atomic<uint32_t>& taken = pool_->shares_[share].taken;
+  for (uint32_t first = taken.load(std::memory_order_relaxed); first < size;) {
+    const uint32_t last = first + std::max(1u, (size - first) / 4);
+    if (taken.compare_exchange_weak(first, last, std::memory_order_relaxed)) return {first, last};
+  }
+  return {size, size};
+}
 
 void Worker::barrier() {
   ThreadPool& p = *pool_;

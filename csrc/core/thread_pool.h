@@ -44,8 +44,9 @@ class Worker {
     const uint32_t team = team_size();
     for (uint32_t k = 0, share = static_cast<uint32_t>(index); k < team; ++k, share = share + 1 == team ? 0 : share + 1) {
       const uint32_t begin = first_of(count, share);
-      const uint32_t end = first_of(count, share + 1);
-      for (uint32_t i = begin + claim(share); i < end; i = begin + claim(share)) f(i);
+      const uint32_t size = first_of(count, share + 1) - begin;
+      for (Items items = claim(share, size); items.first < items.last; items = claim(share, size))
+        for (uint32_t i = items.first; i < items.last; ++i) f(begin + i);
     }
     barrier();
   }
@@ -57,7 +58,12 @@ class Worker {
   uint32_t first_of(uint32_t count, uint32_t share) const { return static_cast<uint32_t>(uint64_t{count} * share / team_size()); }
   friend class ThreadPool;
   uint32_t team_size() const;
-  uint32_t claim(uint32_t share);
+  struct Items {
+    uint32_t first, last;
+  };
+  // The next items of a share of `size`: a quarter of what is left, so that the long first ones are one stream and the short last
+  // ones keep the threads level. A locked instruction for each item would let the reads in flight run dry every time.
+  Items claim(uint32_t share, uint32_t size);
   void barrier();
   // Waits while `ready` is false, spinning before it gives the core away; false once the spins are used up.
   template <class Ready>
