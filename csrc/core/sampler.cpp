@@ -20,6 +20,13 @@ void require(const char* name, float value, float low, float high) {
                                           ", found " + std::to_string(value));
 }
 
+// Whether one of the first `count` passes the floor: a loop that compilers turn into vector compares.
+bool any_above(const float* logits, size_t count, float floor) {
+  uint32_t above = 0;
+  for (size_t i = 0; i < count; ++i) above |= logits[i] > floor;
+  return above != 0;
+}
+
 }  // namespace
 
 Sampler::Sampler(uint32_t vocabulary, const SamplingParameters& p) : parameters_(p), state_(p.seed), seen_(vocabulary) {
@@ -57,7 +64,11 @@ void Sampler::collect(const float* logits, size_t keep) {
   const bool all = keep == seen_.size();
   float floor = kNever;  // what a logit must pass: that of the worst of the best so far, who stands on top of a heap
   candidates_.clear();
+  // Penalties that can only lower a logit leave what is below the floor there: most of a vocabulary is passed over in runs.
+  const bool only_lower = parameters_.repetition_penalty >= 1 && parameters_.presence_penalty >= 0;
+  constexpr size_t kRun = 64;
   for (size_t i = 0; i < seen_.size(); ++i) {
+    while (only_lower && i % kRun == 0 && i + kRun < seen_.size() && !any_above(logits + i, kRun, floor)) i += kRun;
     const auto token = static_cast<int32_t>(i);
     const float v = penalties && seen_[i] && logits[i] > kNever ? penalized(logits[i], token) : logits[i];
     if (!(v > floor)) continue;
