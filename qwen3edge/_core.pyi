@@ -200,7 +200,7 @@ def resident_bytes() -> int:
     """VmRSS of this process."""
 
 def read_bandwidth(threads: int, seconds: float) -> float:
-    """Bytes per second that so many threads read from memory together, the median of passes (takes 512 MiB meanwhile)."""
+    """Bytes per second that so many threads read from memory together: the median of passes over 512 MiB."""
 
 def int8_peak(isa: str, threads: int, seconds: float) -> float:
     """Operations per second, two for a multiply-add, of the tier's int8 dot product on registers."""

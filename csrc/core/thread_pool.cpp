@@ -134,8 +134,9 @@ void ThreadPool::serve(int index) {
   self.pool_ = this;
   for (uint32_t seen = 0;;) {
     const auto called = [&] { return epoch_.load(std::memory_order_acquire) != seen; };
-    for (const auto begin = std::chrono::steady_clock::now(); std::chrono::steady_clock::now() - begin < kAwake;)
-      if (self.spin(called)) break;
+    if (self.patience_ > Worker::kLeastPatience)  // else this thread would keep another from its core
+      for (const auto begin = std::chrono::steady_clock::now(); !called() && std::chrono::steady_clock::now() - begin < kAwake;)
+        if (!self.prefetch_expected()) relax();
     if (!called()) {
       std::unique_lock lock(mutex_);
       woken_.wait(lock, called);

@@ -112,10 +112,10 @@ class ThreadPool {
   struct alignas(64) Share {
     std::atomic<uint32_t> taken{0};
   };
-  std::vector<Share> shares_;                    // [size_]
-  alignas(64) std::atomic<int> missing_{0};      // threads that the current barrier waits for
-  alignas(64) std::atomic<int> passed_{0};  // counts barriers; what the kernel can wait on is an int
-  int team_ = 1;                                 // threads in this run
+  std::vector<Share> shares_;                // [size_]
+  alignas(64) std::atomic<int> missing_{0};  // threads that the current barrier waits for
+  alignas(64) std::atomic<int> passed_{0};   // counts barriers; what the kernel can wait on is an int
+  int team_ = 1;                             // threads in this run
 };
 
 }  // namespace q3e
