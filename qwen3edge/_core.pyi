@@ -81,6 +81,8 @@ class ModelFile:
         """The packed bytes as a read-only view of the mapping."""
 
     def dequantize(self, name: str) -> NDArray[np.float32]: ...
+    def release_header(self) -> None:
+        """Takes the header's pages out of this process; they come back when they are read."""
     def verify(self) -> None:
         """Reads every tensor. Raises CorruptFileError naming the first whose checksum differs, whose scales are not
         finite, or whose w8 leaves int8."""

@@ -346,6 +346,7 @@ void bind_files(py::module_& m) {
             return out;
           },
           py::arg("name"))
+      .def("release_header", [](const OpenFile& f) { f.file.release_header(); })
       .def("verify", [](const OpenFile& f) { f.file.verify(); }, py::call_guard<py::gil_scoped_release>());
 }
 

@@ -11,7 +11,7 @@
 namespace q3e {
 namespace {
 
-constexpr uint32_t kChunks[] = {512, 256, 128, 64, 32, 16};
+constexpr uint32_t kChunks[] = {256, 128, 64, 32, 16};  // 512 is no faster (docs/memory.md)
 // What a program still takes after loading: stacks, the allocator's slack, a row of logits and its copies.
 constexpr uint64_t kAllowance = 3u << 20;
 

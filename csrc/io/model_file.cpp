@@ -235,6 +235,11 @@ const TensorView& ModelFile::tensor(std::string_view name) const {
   return *t;
 }
 
+void ModelFile::release_header() const {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  madvise(const_cast<uint8_t*>(bytes_), header_.header_bytes / page * page, MADV_DONTNEED);  // a file's: nothing is lost
+}
+
 void ModelFile::require_undamaged() const {
   if (damaged()) fail(Status::truncated_file, "the file shrank or could not be read while it was in use");
 }

@@ -61,6 +61,8 @@ class ModelFile {
   // Reads every byte. Throws Error(corrupt_file) naming the first tensor whose checksum differs, whose scales or values are not
   // finite, or whose w8 leaves int8; truncated_file when the file shrank.
   void verify() const;
+  // Takes the header's pages (metadata, 6 MB of vocabulary) out of this process; they come back when they are read.
+  void release_header() const;
 
   // The file shrank or could not be read while it was mapped: what was read since then may be zeros.
   bool damaged() const { return guard_ && guard_->damaged(); }

@@ -168,8 +168,8 @@ def load(
     """Loads a `.q3e` file.
 
     memory: what the process may take at its peak, such as "600MiB"; by default what the system has. context: tokens
-    that a sequence can hold, by default 4096 or all that the model knows. threads: by default as many as the process
-    may use. kv: "int8", "bf16" or "f32". sequences: conversations at a time. chunk: tokens of a prompt that are
+    that a sequence can hold, by default 4096 or all that the model knows. threads: at most, by default as many as
+    the process has cores. kv: "int8", "bf16" or "f32". sequences: conversations at a time. chunk: tokens of a prompt that are
     computed together, by default the most that fit. seed: of every answer that is not given one, by default a new one
     each time. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds, RequestError,
     OSError.
@@ -179,7 +179,9 @@ def load(
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk
     )
-    return Model(opened, Engine.open(opened.file, chosen), seed)
+    model = Model(opened, Engine.open(opened.file, chosen), seed)
+    opened.file.release_header()
+    return model
 
 
 def plan(

@@ -126,7 +126,8 @@ def settings(
         if context is None
         else _count("context", context, trained_context),
         "sequences": _count("sequences", sequences, MAX_SEQUENCES),
-        "threads": 0 if threads is None else _count("threads", threads, MAX_THREADS),
+        # More threads than cores would take turns at every step.
+        "threads": 0 if threads is None else min(_count("threads", threads, MAX_THREADS), _core.usable_cores()),
         "kv": kv,
         "memory": 0 if memory is None else parse_bytes(memory),
         "chunk": 0 if chunk is None else _count("chunk", chunk, MAX_CHUNK),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qwen3edge import _core
 from qwen3edge.errors import RequestError
 from qwen3edge.runtime.plan import MemoryPlan, format_bytes, parse_bytes, settings
 
@@ -79,3 +80,9 @@ def test_table_has_every_number():
         "weights", "KV cache", "scratch", "program", "peak", "budget"
     ]  # fmt: skip
     assert all(f"{size}.0 MiB" in line for size, line in zip(sizes.values(), lines, strict=True))
+
+
+def test_no_more_threads_than_cores():
+    cores = _core.usable_cores()
+    assert settings(threads=cores + 7, trained_context=4096)["threads"] == cores
+    assert settings(threads=1, trained_context=4096)["threads"] == 1
