@@ -169,9 +169,9 @@ def load(
 
     memory: what the process may take at its peak, such as "600MiB"; by default what the system has. context: tokens
     that a sequence can hold, by default 4096 or all that the model knows. threads: at most, by default as many as
-    the process has cores. kv: "int8", "bf16" or "f32". sequences: conversations at a time. chunk: tokens of a prompt that are
-    computed together, by default the most that fit. seed: of every answer that is not given one, by default a new one
-    each time. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds, RequestError,
+    the process has cores. kv: "int8", "bf16" or "f32". sequences: conversations at a time. chunk: tokens of a prompt
+    that are computed together, by default the most that fit. seed: of every answer that is not given one, by default a
+    new one each time. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds, RequestError,
     OSError.
     """
     if device != "cpu":
