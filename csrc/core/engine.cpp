@@ -138,7 +138,9 @@ void Engine::prepare(const Batch& chunk) {
   tiles_.clear();
   wanted_.clear();
   const uint32_t group = config_.heads / config_.kv_heads, tile = std::max(1u, kAttentionRows / group);
-  for (const Run& run : find_runs(chunk)) {
+  const std::vector<Run> runs = find_runs(chunk);
+  alone_ = runs.size() == chunk.count;
+  for (const Run& run : runs) {
     cache_.grow(run.slot, run.position + run.count);
     for (uint32_t i = 0; i < run.count; ++i) token_pages_[run.first + i] = cache_.page(run.slot, run.position + i);
     for (uint32_t i = 0; i < run.count; i += tile)
@@ -350,13 +352,12 @@ void Engine::attend(Worker& w, uint32_t layer) {
   const uint32_t items = static_cast<uint32_t>(tiles_.size()) * parts;
   const auto first_block = [&](uint32_t item) { return layer * kv.layer_bytes() + item % parts * heads_per_item_ * head_bytes; };
   // The tokens of a run read each other's keys, so that all are written first; a token alone needs its own only.
-  const bool alone = tiles_.size() == chunk_.count;
-  if (!alone)
+  if (!alone_)
     w.for_each(static_cast<uint32_t>(chunk_.count), [&](uint32_t t) { rotate_and_store(layer, t, 0, config_.kv_heads); });
   w.for_each(items, [&](uint32_t item) {
     const AttentionTile& tile = tiles_[item / parts];
     const uint32_t kv_head = item % parts * heads_per_item_, heads = std::min(heads_per_item_, config_.kv_heads - kv_head);
-    if (alone) rotate_and_store(layer, tile.first, kv_head, heads);
+    if (alone_) rotate_and_store(layer, tile.first, kv_head, heads);
     const size_t first_head = size_t{tile.first} * config_.heads + size_t{kv_head} * group;
     AttentionTask task{};
     task.q = at<uint8_t>(layout_.q) + first_head * d * q_width;
@@ -401,7 +402,7 @@ Stream Engine::share(const Worker& w, std::initializer_list<const MatrixView*> m
 // Asks for the first page that this worker's attention will read, which would otherwise begin with a wait for memory.
 void Engine::fetch_cache(const Worker& w, uint32_t layer) const {
   const KvShape& kv = cache_.shape();
-  if (tiles_.size() != chunk_.count || chunk_.count > kStreamTokens) return;  // a prefill reads its cache many times
+  if (!alone_ || chunk_.count > kStreamTokens) return;  // a prefill reads its cache many times
   const uint32_t parts = (config_.kv_heads + heads_per_item_ - 1) / heads_per_item_;
   const uint32_t item = w.first_of(static_cast<uint32_t>(tiles_.size()) * parts);
   const AttentionTile& tile = tiles_[std::min<size_t>(item / parts, tiles_.size() - 1)];

@@ -98,6 +98,7 @@ class Engine {
   Batch chunk_{};
   std::vector<uint8_t*> token_pages_;  // [tokens] the page that holds the token's own position
   std::vector<AttentionTile> tiles_;
+  bool alone_ = false;            // every run is one token
   uint32_t heads_per_item_ = 1;   // KV heads of an item of attention
   std::vector<uint32_t> wanted_;  // tokens whose logits are wanted
 };

@@ -135,7 +135,7 @@ void prefetch_ahead(const MatrixView& w, const uint8_t* panel, uint32_t k, uint3
   for (size_t i = 0; i < run; i += 64) S::prefetch(panel + at + i);
 }
 
-// Up to S::kDirectTokens tokens and kDirectPanels panels. Two panels at once when tokens are many: then a token's quad is loaded
+// NT tokens, up to S::kDirectTokens, and NP panels. Two panels at once when tokens are many: then a token's quad is loaded
 // once for both, and loads no longer bound the loop.
 template <class S, FormatKind kind, int NT, int NP>
 void direct_panels(const MatrixView& w, const uint8_t* first, const Activations& a, float* out, size_t out_stride) {
