@@ -30,11 +30,11 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tests
 	$(BIN)/python tests/fetch_tokenizer.py
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python tests/run.py -m 'not slow'
 
 test-all: $(VENV)/.tests
 	$(BIN)/python tests/fetch_tokenizer.py
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/run.py
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

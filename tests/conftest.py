@@ -10,6 +10,9 @@ from qwen3edge.convert import convert
 
 TINY = Path(__file__).parent / "data" / "tiny-qwen3"
 
+# Processes of their own (tests/run.py); collected where they are named.
+collect_ignore = ["kernels", "kernels_compiled"]
+
 
 @pytest.fixture
 def seed() -> int:

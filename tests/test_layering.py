@@ -16,13 +16,14 @@ PYTHON = {
     "qwen3edge.formats": ({"errors", "config", "_core", "formats"}, {"numpy", "gguf", "safetensors"}),
     "qwen3edge.convert": ({"errors", "config", "_core", "formats", "convert"}, {"numpy"}),
     "qwen3edge.runtime": ({"errors", "config", "_core", "runtime"}, {"numpy"}),
+    "qwen3edge.runtime.torch_backend": ({"errors", "config", "_core", "runtime", "kernels"}, {"numpy", "torch"}),
     "qwen3edge.generation": (
         {"errors", "config", "_core", "runtime", "generation"},
         {"numpy", "tokenizers", "jinja2", "markupsafe"},
     ),
     "qwen3edge.cli": ({"*"}, {"numpy", "rich"}),
     "qwen3edge": ({"*"}, set()),
-    "kernels": (set(), {"torch", "triton"}),
+    "kernels": ({"kernels"}, {"torch", "triton"}),
 }
 # The only places where a function may import.
 LAZY = ("qwen3edge/cli/", "qwen3edge/__init__.py", "qwen3edge/generation/late.py")

@@ -1,0 +1,30 @@
+"""Kernels in Triton's interpreter: a pytest process of its own, in which nothing can be compiled."""
+
+import os
+from importlib.util import find_spec
+
+import pytest
+
+MISSING = find_spec("torch") is None or find_spec("triton") is None
+
+
+def pytest_configure():
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        raise pytest.UsageError(
+            "tests/kernels needs the interpreter: TRITON_INTERPRET=1 python -m pytest tests/kernels"
+        )
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    if MISSING:
+        pytest.skip("torch and triton are not installed (there are no wheels of triton for this platform)")
+
+
+if os.environ.get("TRITON_INTERPRET") == "1" and not MISSING:
+    import torch
+
+    from tests.kernels import bfloat16
+
+    bfloat16.install()
+    # The interpreter is single-threaded NumPy; two workers share the cores.
+    torch.set_num_threads(1)
