@@ -1,6 +1,6 @@
 """What the packed bytes of each block format mean (docs/format.md), in NumPy: the oracle of the C++ core.
 
-`quantize` is csrc/ukernels/pack_impl.h over again, float32 operation by operation, and gives the same bytes;
+`quantize` is csrc/ukernels/pack_*.h over again, float32 operation by operation, and gives the same bytes;
 `dequantize` is what the engine computes with. Both are slow: the converter uses the core.
 """
 
