@@ -1,0 +1,53 @@
+// What the files of the Python extension share. Its interface is documented in qwen3edge/_core.pyi.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+
+#include "base/cpu_features.h"
+#include "base/error.h"
+#include "io/model_config.h"
+#include "io/model_file.h"
+
+namespace q3e::bindings {
+
+namespace py = pybind11;
+using namespace py::literals;
+
+using Bytes = py::array_t<uint8_t, py::array::c_style>;
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using Ints = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+using Flags = py::array_t<bool, py::array::c_style | py::array::forcecast>;
+using GilReleased = py::call_guard<py::gil_scoped_release>;
+
+[[noreturn]] inline void fail(const std::string& text) { throw Error(Status::bad_argument, text); }
+
+inline void require(bool condition, const char* text) {
+  if (!condition) fail(text);
+}
+
+inline Isa tier(const std::optional<std::string>& isa) { return isa ? parse_isa(*isa) : best_isa(); }
+
+// Throws Error(bad_argument) with the names that exist.
+const BlockFormat& block_format(const std::string& name);
+// Throws Error(bad_argument) for a shape that the format does not hold.
+uint64_t checked_packed_nbytes(const BlockFormat& format, uint64_t rows, uint64_t columns);
+
+// The file and the config that its tensors were held against.
+struct OpenFile {
+  explicit OpenFile(const std::string& path) : file(path), config(read_model_config(file)) {}
+  ModelFile file;
+  ModelConfig config;
+};
+
+void bind_formats(py::module_& m);
+void bind_files(py::module_& m);
+void bind_text(py::module_& m);
+void bind_engine(py::module_& m);
+void bind_kernels(py::module_ m);
+
+}  // namespace q3e::bindings

@@ -1,0 +1,91 @@
+// The engine, its plan and the sampler.
+#include "core/engine.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "bindings/bindings.h"
+#include "core/sampler.h"
+
+namespace q3e::bindings {
+
+namespace {
+
+PlanRequest plan_request(uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv, uint64_t memory,
+                         uint32_t chunk, uint64_t program, uint64_t later) {
+  return {context, sequences, threads, parse_kv(kv), memory, chunk, program, later};
+}
+
+py::dict plan_dict(const MemoryPlan& p) {
+  const PlanRequest& s = p.settings;
+  return py::dict("weights"_a = p.weights, "kv_cache"_a = p.kv_cache, "scratch"_a = p.scratch, "program"_a = p.program,
+                  "peak"_a = p.peak, "budget"_a = p.budget, "context"_a = s.context, "sequences"_a = s.sequences,
+                  "chunk"_a = s.chunk, "threads"_a = s.threads, "kv"_a = kv_name(s.kv));
+}
+
+// Keeps the mapping alive as long as the engine reads it.
+std::shared_ptr<const ModelFile> shared_file(const std::shared_ptr<OpenFile>& f) { return {f, &f->file}; }
+
+py::array_t<float> forward(Engine& engine, const Ints& tokens, const Ints& positions, const Ints& slots, const Flags& want) {
+  const auto n = static_cast<size_t>(tokens.size());
+  for (const py::array* a : std::initializer_list<const py::array*>{&tokens, &positions, &slots, &want})
+    if (a->ndim() != 1 || static_cast<size_t>(a->size()) != n)
+      fail("batch: expected arrays of one dimension and " + std::to_string(n) + " entries, found " + std::to_string(a->size()));
+  std::vector<uint8_t> flags(want.data(), want.data() + n);
+  const auto rows = std::count(flags.begin(), flags.end(), 1);
+  py::array_t<float> logits({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(engine.config().vocab_size)});
+  float* out = logits.mutable_data();
+  const py::gil_scoped_release released;
+  engine.forward({tokens.data(), positions.data(), slots.data(), flags.data(), n}, out);
+  return logits;
+}
+
+}  // namespace
+
+void bind_engine(py::module_& m) {
+  m.def(
+      "plan",
+      [](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv,
+         uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later) {
+        return plan_dict(make_plan(f->file, f->config, Weights(f->file, f->config),
+                                   plan_request(context, sequences, threads, kv, memory, chunk, program, later)));
+      },
+      "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
+      "chunk"_a = 0, "program"_a = 0, "later"_a = 0);
+  py::class_<Engine>(m, "Engine")
+      .def(py::init([](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads,
+                       const std::string& kv, uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later,
+                       const std::optional<std::string>& isa) {
+             return std::make_unique<Engine>(
+                 shared_file(f), plan_request(context, sequences, threads, kv, memory, chunk, program, later), tier(isa));
+           }),
+           "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
+           "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "isa"_a = py::none())
+      .def_property_readonly("plan", [](const Engine& e) { return plan_dict(e.plan()); })
+      .def_property_readonly("isa", [](const Engine& e) { return isa_name(e.isa()); })
+      .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a)
+      .def("length", &Engine::length, "slot"_a, GilReleased())
+      .def("truncate", &Engine::truncate, "slot"_a, "length"_a, GilReleased());
+  py::class_<Sampler>(m, "Sampler")
+      .def(py::init([](uint32_t vocabulary, float temperature, uint32_t top_k, float top_p, float min_p, float presence_penalty,
+                       float repetition_penalty, uint64_t seed) {
+             return std::make_unique<Sampler>(
+                 vocabulary, SamplingParameters{repetition_penalty, presence_penalty, temperature, top_k, top_p, min_p, seed});
+           }),
+           py::kw_only(), "vocabulary"_a, "temperature"_a = 0.7f, "top_k"_a = 20, "top_p"_a = 0.8f, "min_p"_a = 0.0f,
+           "presence_penalty"_a = 0.0f, "repetition_penalty"_a = 1.0f, "seed"_a = 0)
+      .def("accept", &Sampler::accept, "token"_a, "generated"_a = true)
+      .def(
+          "sample",
+          [](Sampler& s, const Floats& logits) {
+            require(static_cast<size_t>(logits.size()) == s.vocabulary(),
+                    "logits: expected one for each token of the vocabulary");
+            const float* values = logits.data();
+            const py::gil_scoped_release released;
+            return s.sample(values);
+          },
+          "logits"_a);
+}
+
+}  // namespace q3e::bindings

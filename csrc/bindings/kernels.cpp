@@ -1,0 +1,218 @@
+// Single kernels, for tests and benches.
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "bindings/bindings.h"
+#include "core/kv_cache.h"
+#include "core/plan.h"
+#include "core/probes.h"
+#include "core/rotary.h"
+#include "core/scratch.h"
+#include "ukernels/unpack_row.h"
+
+namespace q3e::bindings {
+
+namespace {
+
+struct Quantized {
+  py::array_t<int8_t> quants;
+  py::array_t<float> scales;
+  py::array_t<int32_t> sums;
+};
+
+Quantized quantized_arrays(py::ssize_t tokens, py::ssize_t columns, uint32_t block) {
+  require(block >= 32 && block <= kSuperBlock, "block: expected 32 to 256");
+  require(columns % 32 == 0, "columns: expected a multiple of 32");
+  const py::ssize_t blocks = (columns + block - 1) / block;
+  return {py::array_t<int8_t>({tokens, columns}), py::array_t<float>({tokens, blocks}), py::array_t<int32_t>({tokens, blocks})};
+}
+
+py::tuple kernel_quantize(const std::string& isa, const Floats& x, uint32_t block) {
+  require(x.ndim() == 2, "x: expected [tokens, columns]");
+  Quantized q = quantized_arrays(x.shape(0), x.shape(1), block);
+  for (py::ssize_t t = 0; t < x.shape(0); ++t)
+    kernel_table(parse_isa(isa))
+        .quantize(x.data(t, 0), static_cast<uint32_t>(x.shape(1)), block, q.quants.mutable_data(t, 0),
+                  q.scales.mutable_data(t, 0), q.sums.mutable_data(t, 0));
+  return py::make_tuple(q.quants, q.scales, q.sums);
+}
+
+py::tuple kernel_rmsnorm_quantize(const std::string& isa, const Floats& x, const Floats& weight, float eps, uint32_t block) {
+  require(x.ndim() == 2 && weight.size() == x.shape(1), "x: expected [tokens, columns], weight: [columns]");
+  Quantized q = quantized_arrays(x.shape(0), x.shape(1), block);
+  for (py::ssize_t t = 0; t < x.shape(0); ++t)
+    kernel_table(parse_isa(isa))
+        .rmsnorm_quantize(x.data(t, 0), weight.data(), static_cast<uint32_t>(x.shape(1)), eps, block, q.quants.mutable_data(t, 0),
+                          q.scales.mutable_data(t, 0), q.sums.mutable_data(t, 0));
+  return py::make_tuple(q.quants, q.scales, q.sums);
+}
+
+py::array_t<float> kernel_rmsnorm(const std::string& isa, const Floats& x, const Floats& weight, float eps) {
+  require(x.ndim() == 2 && weight.size() == x.shape(1) && x.shape(1) % 16 == 0,
+          "x: expected [tokens, columns], weight: [columns]");
+  py::array_t<float> out({x.shape(0), x.shape(1)});
+  for (py::ssize_t t = 0; t < x.shape(0); ++t)
+    kernel_table(parse_isa(isa))
+        .rmsnorm(x.data(t, 0), weight.data(), static_cast<uint32_t>(x.shape(1)), eps, out.mutable_data(t, 0));
+  return out;
+}
+
+py::array_t<float> kernel_silu_mul(const std::string& isa, const Floats& gate, const Floats& up) {
+  require(gate.ndim() == 1 && up.size() == gate.size() && gate.size() % 16 == 0,
+          "gate, up: expected two vectors of a multiple of 16");
+  py::array_t<float> out(gate.size());
+  kernel_table(parse_isa(isa)).silu_mul(gate.data(), up.data(), static_cast<uint32_t>(gate.size()), out.mutable_data());
+  return out;
+}
+
+// Products of quantized weights with activations rounded by the same tier. x: [tokens, columns]; the result [tokens, rows].
+py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name, const Bytes& packed, uint32_t rows,
+                                 uint32_t columns, const Floats& x) {
+  const BlockFormat& format = block_format(name);
+  require(format.kind != FormatKind::vector, "format: expected a matrix format");
+  require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns),
+          "packed: expected the bytes of rows x columns");
+  require(x.ndim() == 2 && x.shape(1) == columns, "x: expected [tokens, columns]");
+  const bool emulated = isa == "amx_emulated";
+  const KernelTable& kernels = kernel_table(parse_isa(emulated ? "scalar" : isa));
+  const MatmulFn matmul = emulated ? emulated_amx_matmul() : kernels.matmul;
+  require(matmul, "isa: expected a machine with AVX-512 for amx_emulated");
+  const auto tokens = static_cast<uint32_t>(x.shape(0));
+  const uint32_t block = format.block, blocks = block ? (columns + block - 1) / block : 0;
+  const uint32_t stride = activation_stride(columns);
+  std::vector<int8_t> quants(size_t{tokens} * stride, int8_t{99});  // what lies between the rows must not matter
+  std::vector<float> scales(size_t{tokens} * blocks);
+  std::vector<int32_t> sums(size_t{tokens} * blocks);
+  for (uint32_t t = 0; t < tokens && block; ++t)
+    kernels.quantize(x.data(t, 0), columns, block, quants.data() + size_t{t} * stride, scales.data() + size_t{t} * blocks,
+                     sums.data() + size_t{t} * blocks);
+  const MatrixView w{packed.data(), &format, rows, columns, panel_layout(format, columns)};
+  py::array_t<float> out({static_cast<py::ssize_t>(tokens), static_cast<py::ssize_t>(rows)});
+  const auto scratch = std::make_unique<WorkerScratch>();
+  std::fill(std::begin(scratch->matmul), std::end(scratch->matmul), uint8_t{99});  // nor what was in scratch before
+  for (uint32_t first = 0; first < w.panels(); first += kGemmPanels)
+    for (uint32_t t = 0; t < tokens; t += kGemmTokens) {
+      const uint32_t last = std::min(first + kGemmPanels, w.panels()), n = std::min(kGemmTokens, tokens - t);
+      const uint32_t width = (last - first) * kPanelRows;
+      const Activations a{n,
+                          columns,
+                          stride,
+                          block,
+                          x.data(t, 0),
+                          quants.data() + size_t{t} * stride,
+                          scales.data() + size_t{t} * blocks,
+                          sums.data() + size_t{t} * blocks};
+      matmul(w, first, last, a, scratch->tile, width, scratch->matmul);
+      for (uint32_t i = 0; i < n; ++i)
+        for (uint32_t r = 0; r < width && first * kPanelRows + r < rows; ++r)
+          *out.mutable_data(t + i, first * kPanelRows + r) = scratch->tile[size_t{i} * width + r];
+    }
+  return out;
+}
+
+// A sequence through QK-norm, RoPE, KV write and attention. qkv: [tokens, heads + 2 kv_heads, head_dim]; the result [tokens,
+// heads, head_dim].
+py::array_t<float> kernel_attention(const std::string& isa, const std::string& kv, const Floats& qkv, uint32_t heads,
+                                    uint32_t kv_heads, const Floats& frequencies, const std::optional<Floats>& q_weight,
+                                    const std::optional<Floats>& k_weight, const std::optional<Floats>& bias, float eps,
+                                    uint32_t tile) {
+  const KernelTable& kernels = kernel_table(parse_isa(isa));
+  const KvType type = parse_kv(kv);
+  require(qkv.ndim() == 3 && qkv.shape(1) == heads + 2 * kv_heads && heads % kv_heads == 0,
+          "qkv: expected [tokens, heads + 2 kv_heads, head_dim]");
+  const auto tokens = static_cast<uint32_t>(qkv.shape(0)), d = static_cast<uint32_t>(qkv.shape(2)), group = heads / kv_heads;
+  require(d % 32 == 0 && d <= kMaxHeadDim && frequencies.size() == d / 2,
+          "head_dim: expected a multiple of 32 with half as many frequencies");
+  static_assert(kAttentionRows == 48);
+  require(tile >= 1 && (tile == 1 || tile * group <= kAttentionRows) && group <= kMaxGroup,
+          "tile: expected tile * group of at most 48");
+  KvCache cache({type, 1, kv_heads, d}, 1, std::max(tokens, 1u));
+  cache.grow(0, tokens);
+  std::vector<uint8_t> q(size_t{tokens} * heads * d * 4);
+  std::vector<float> q_scales(size_t{tokens} * heads), cos_sin(d);
+  const size_t q_width = type == KvType::int8 ? 1 : 4;
+  for (uint32_t t = 0; t < tokens; ++t) {
+    fill_cos_sin(t, frequencies.data(), d / 2, cos_sin.data());
+    kernels.qk_norm_rope({qkv.data(t, 0, 0), bias ? bias->data() : nullptr, q_weight ? q_weight->data() : nullptr,
+                          k_weight ? k_weight->data() : nullptr, cos_sin.data(), eps, heads, kv_heads, d, type,
+                          q.data() + size_t{t} * heads * d * q_width, q_scales.data() + size_t{t} * heads, cache.page(0, t),
+                          t % kKvBlock, 0, kv_heads});
+  }
+  py::array_t<float> out({qkv.shape(0), static_cast<py::ssize_t>(heads), qkv.shape(2)});
+  const auto scratch = std::make_unique<WorkerScratch>();
+  for (uint32_t t = 0; t < tokens; t += tile)
+    for (uint32_t h = 0; h < kv_heads; ++h) {
+      const size_t first = size_t{t} * heads + size_t{h} * group;
+      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, 1, std::min(tile, tokens - t), group, d,
+                         t, type, cache.pages(0), h * kv_block_layout(type, d).bytes, nullptr, out.mutable_data() + first * d,
+                         scratch->attention});
+    }
+  return out;
+}
+
+py::array_t<float> kernel_embed(const std::string& name, const Bytes& packed, uint32_t rows, uint32_t columns, uint32_t row) {
+  const BlockFormat& format = block_format(name);
+  require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns) && row < rows,
+          "packed: expected rows x columns");
+  py::array_t<float> out(columns);
+  unpack_row({packed.data(), &format, rows, columns, panel_layout(format, columns)}, row, out.mutable_data());
+  return out;
+}
+
+py::array_t<float> kernel_cos_sin(uint32_t position, const Floats& frequencies) {
+  py::array_t<float> out(frequencies.size() * 2);
+  fill_cos_sin(position, frequencies.data(), static_cast<uint32_t>(frequencies.size()), out.mutable_data());
+  return out;
+}
+
+AttentionShape attention_shape(uint32_t heads, uint32_t kv_heads, uint32_t head_dim) {
+  require(kv_heads >= 1 && heads % kv_heads == 0 && heads / kv_heads <= kMaxGroup,
+          "heads: expected a multiple of kv_heads, at most 64 times");
+  require(head_dim >= 32 && head_dim % 32 == 0 && head_dim <= kMaxHeadDim, "head_dim: expected a multiple of 32 up to 256");
+  return {heads, kv_heads, head_dim};
+}
+
+}  // namespace
+
+void bind_kernels(py::module_ m) {
+  m.def("quantize_activations", &kernel_quantize, "isa"_a, "x"_a, "block"_a);
+  m.def("rmsnorm", &kernel_rmsnorm, "isa"_a, "x"_a, "weight"_a, "eps"_a);
+  m.def("rmsnorm_quantize", &kernel_rmsnorm_quantize, "isa"_a, "x"_a, "weight"_a, "eps"_a, "block"_a);
+  m.def("silu_mul", &kernel_silu_mul, "isa"_a, "gate"_a, "up"_a);
+  m.def("matmul", &kernel_matmul, "isa"_a, "format"_a, "packed"_a, "rows"_a, "columns"_a, "x"_a);
+  m.def("attention", &kernel_attention, "isa"_a, "kv"_a, "qkv"_a, "heads"_a, "kv_heads"_a, "frequencies"_a,
+        "q_weight"_a = py::none(), "k_weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-6f, "tile"_a = 1);
+  m.def("embed", &kernel_embed, "format"_a, "packed"_a, "rows"_a, "columns"_a, "row"_a);
+  m.def("cos_sin", &kernel_cos_sin, "position"_a, "frequencies"_a);
+  m.def(
+      "time_matmul",
+      [](const std::string& isa, const std::string& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads,
+         double seconds, uint64_t bytes) {
+        checked_packed_nbytes(block_format(format), rows, columns);
+        require(threads >= 1 && threads <= 256 && tokens >= 1, "threads: expected 1 to 256, tokens: at least 1");
+        return time_matmul(parse_isa(isa), block_format(format), rows, columns, tokens, threads, seconds, bytes);
+      },
+      "isa"_a, "format"_a, "rows"_a, "columns"_a, "tokens"_a, "threads"_a, "seconds"_a = 0.5, "bytes"_a = uint64_t{256} << 20,
+      GilReleased());
+  m.def(
+      "time_attention",
+      [](const std::string& isa, const std::string& kv, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, uint32_t context,
+         uint32_t layers, int threads, double seconds, uint32_t tokens) {
+        require(threads >= 1 && threads <= 256 && tokens >= 1 && context >= tokens && layers >= 1,
+                "threads: expected 1 to 256, tokens: 1 to context, layers: at least 1");
+        const AttentionShape shape = attention_shape(heads, kv_heads, head_dim);
+        return time_attention(parse_isa(isa), parse_kv(kv), shape, context, tokens, layers, threads, seconds);
+      },
+      "isa"_a, "kv"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "context"_a, "layers"_a, "threads"_a, "seconds"_a = 0.5,
+      "tokens"_a = 1, GilReleased());
+  m.def(
+      "time_qk_norm_rope",
+      [](const std::string& isa, const std::string& kv, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, double seconds) {
+        return time_qk_norm_rope(parse_isa(isa), parse_kv(kv), attention_shape(heads, kv_heads, head_dim), seconds);
+      },
+      "isa"_a, "kv"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "seconds"_a = 0.1, GilReleased());
+  m.def("time_barrier", &time_barrier, "threads"_a, "seconds"_a = 0.2, GilReleased());
+}
+
+}  // namespace q3e::bindings
