@@ -1,0 +1,1 @@
+"""What each kernel must compute, in torch: what tests and benches compare with."""
