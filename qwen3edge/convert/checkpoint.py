@@ -19,7 +19,8 @@ from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
 from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.tokenizer import TextFiles
 from qwen3edge.errors import CheckpointError, RequestError
-from qwen3edge.formats.q3e import MetadataItem, Q3eWriter, TensorSpec
+from qwen3edge.formats.gguf_header import MetadataItem
+from qwen3edge.formats.q3e import Q3eWriter, TensorSpec
 from qwen3edge.formats.safetensors import SafetensorsFolder, read_json
 
 _MAX_CONFIG_BYTES = 1 << 20

@@ -11,7 +11,7 @@ import numpy as np
 
 from qwen3edge.config import token_ids
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
-from qwen3edge.formats.q3e import MetadataItem
+from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.formats.safetensors import read_json
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5

@@ -136,7 +136,7 @@ def dequantize(name: str, packed: Bytes, rows: int, columns: int) -> Floats:
         return packed.view("<f4").astype(np.float32)[None]
     planes, size = panel_planes(fmt, columns)
     panels = packed.reshape(-1, size)
-    stored = {p.name: _plane(panels, p) for p in planes}
+    stored = {p.name: read_plane(panels, p) for p in planes}
     if "w" in stored:
         values = stored["w"] if fmt.kind == "f32" else (stored["w"].astype(np.uint32) << 16).view(np.float32)
         return np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(-1, columns)[:rows]
@@ -185,7 +185,8 @@ def _codes_of_q6z(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> NDArray[
     return codes
 
 
-def _plane(panels: Bytes, plane: Plane) -> NDArray[Any]:
+def read_plane(panels: Bytes, plane: Plane) -> NDArray[Any]:
+    """One plane of whole panels [panels, bytes]: [panels, *plane.shape]."""
     data = np.ascontiguousarray(panels[:, plane.offset : plane.offset + plane.nbytes])
     return data.view(plane.dtype).reshape(len(panels), *plane.shape)
 
@@ -206,9 +207,7 @@ def quantize(name: str, weights: Floats) -> Bytes:
     fmt = block_format(name)
     if fmt.kind == "vector":
         return np.ascontiguousarray(weights[0], "<f4").view(np.uint8)
-    planes, size = panel_planes(fmt, columns)
     count = -(-rows // PANEL_ROWS)
-    panels = np.zeros((count, size), np.uint8)
     padded = np.zeros((count * PANEL_ROWS, columns), np.float32)
     padded[:rows] = weights
     w = np.ascontiguousarray(padded.T)  # [columns, lanes]: every row is a lane
@@ -220,9 +219,16 @@ def quantize(name: str, weights: Floats) -> Bytes:
     else:
         with np.errstate(over="ignore", invalid="ignore"):  # subnormal weights have no inverse; their scale becomes 0
             stored = _pack_blocks(fmt, w)
+    return assemble(fmt, columns, stored)
+
+
+def assemble(fmt: BlockFormat, columns: int, stored: dict[str, NDArray[Any]]) -> Bytes:
+    """The packed bytes of planes given as [.., lanes]: a lane is a row, and there are whole panels of them."""
+    planes, size = panel_planes(fmt, columns)
+    count = stored[planes[0].name].shape[-1] // PANEL_ROWS
+    panels = np.zeros((count, size), np.uint8)
     for plane in planes:
-        data = _into_panels(plane, stored[plane.name], count)
-        panels[:, plane.offset : plane.offset + plane.nbytes] = data
+        panels[:, plane.offset : plane.offset + plane.nbytes] = _into_panels(plane, stored[plane.name], count)
     return panels.reshape(-1)
 
 

@@ -1,0 +1,116 @@
+"""A file that appears under its name when it is complete; what a killed writer left, the next one to that name removes.
+
+While it is written, the file has a name that readers refuse (csrc/io/model_file.cpp, formats/gguf.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from numpy.typing import NDArray
+
+from qwen3edge.errors import CheckpointError
+
+SUFFIX = ".part"
+_TOKEN_DIGITS = 16
+
+
+class AtomicFile:
+    """Use it in a `with` statement: leaving it without `commit` removes what was written."""
+
+    _temporary: Path | None
+    _file: BinaryIO
+
+    def __init__(self, target: str | os.PathLike[str], nbytes: int):
+        """nbytes: that will be written. Raises CheckpointError for a target that cannot be a file and a full disk."""
+        self.target = Path(os.path.realpath(target))
+        if self.target.is_dir():
+            raise CheckpointError(f"{target}: expected the name of a file to write, found a directory")
+        if not self.target.parent.is_dir():
+            raise CheckpointError(f"{self.target.parent}: expected a directory to write into, found none")
+        _remove_stale(self.target)
+        _require_space(self.target.parent, nbytes)
+        self._temporary, self._file = _create_temporary(self.target)
+
+    def __enter__(self) -> AtomicFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon()
+
+    def write(self, data: bytes | NDArray[Any]) -> None:
+        """The next bytes."""
+        self._file.write(data if isinstance(data, bytes) else data.data)
+
+    def commit(self) -> None:
+        """Brings all to the disk, and only then gives the file its name."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        assert self._temporary is not None
+        os.replace(self._temporary, self.target)
+        self._temporary = None
+        self._file.close()
+        sync_directory(self.target.parent)
+
+    def abandon(self) -> None:
+        """Removes what was written, unless it was committed."""
+        if self._temporary is None:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary)
+        self._temporary = None
+        with contextlib.suppress(OSError):  # a full disk fails again when the buffer is flushed
+            self._file.close()
+
+
+def _create_temporary(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside the target, locked: the lock says that its writer lives, in whichever container."""
+    while True:
+        path = target.with_name(f".{target.name}.{secrets.token_hex(_TOKEN_DIGITS // 2)}{SUFFIX}")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb")
+        with contextlib.suppress(OSError):  # a file system without locks: the file may be taken for a stale one
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_nlink:  # else another convert took it for a stale one before it was locked
+            return path, file
+        file.close()
+
+
+def _remove_stale(target: Path) -> None:
+    """Removes temporary files for this target whose writers are dead."""
+    prefix = f".{target.name}."
+    for entry in list(os.scandir(target.parent)):
+        middle = entry.name[len(prefix) : -len(SUFFIX)]
+        ours = entry.name == f"{prefix}{middle}{SUFFIX}" and len(middle) == _TOKEN_DIGITS and "." not in middle
+        if not ours or not entry.is_file(follow_symlinks=False):
+            continue
+        with contextlib.suppress(OSError):  # locked: its writer lives
+            descriptor = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(entry.path)
+            finally:
+                os.close(descriptor)
+
+
+def _require_space(directory: Path, nbytes: int) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < nbytes:
+        raise CheckpointError(f"{directory}: expected {nbytes:,} bytes of free space for the model, found {free:,}")
+
+
+def sync_directory(directory: Path) -> None:
+    """Brings the names in it to the disk."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
