@@ -1,0 +1,142 @@
+"""Router of a mixture of experts: softmax over all experts, the best few, their weights."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from qwen3edge.kernels.arguments import WORKING_TYPES, expect
+from qwen3edge.kernels.errors import KernelShapeError
+from qwen3edge.kernels.specialization import ModelShape, Specialization
+
+# Scores of one program, [tokens, experts]: 16 a thread at 4 warps, so that the rounds of argmax stay in registers.
+_SCORES = 2048
+_WARPS = 4
+MAX_EXPERTS = 1024
+MAX_TOP_K = 32
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def moe_router_kernel(
+    logits,  # [tokens, EXPERTS]
+    weights,  # [tokens, TOP_K] float32
+    ids,  # [tokens, TOP_K] int32
+    rows,  # [1] int32 or None: tokens that count, the others are padding
+    tokens,
+    EXPERTS: tl.constexpr,
+    TOP_K: tl.constexpr,
+    RENORMALIZE: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_E: tl.constexpr,  # EXPERTS, up to a power of two
+    BLOCK_R: tl.constexpr,  # TOP_K, up to a power of two
+):
+    t = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
+    e = tl.arange(0, BLOCK_E)[None, :]
+    r = tl.arange(0, BLOCK_R)[None, :]
+    inside = (t < tokens)[:, None]
+    at = t.to(tl.int64)[:, None]
+    x = tl.load(logits + at * EXPERTS + e, mask=inside & (e < EXPERTS), other=float("-inf")).to(tl.float32)
+    x = tl.where(inside, x, 0.0)  # no row is all -inf: its softmax would be NaN
+    p = tl.exp(x - tl.max(x, axis=1)[:, None])
+    total = tl.sum(p, axis=1)
+    # A score that is NaN comes after all others and the padding last, so that every id is one of an expert.
+    left = tl.where(e < EXPERTS, tl.where(p >= 0.0, p, -1.0), -2.0)
+    best_p = tl.zeros((BLOCK_T, BLOCK_R), tl.float32)
+    best_e = tl.zeros((BLOCK_T, BLOCK_R), tl.int32)
+    chosen = tl.zeros((BLOCK_T,), tl.float32)
+    for rank in tl.static_range(TOP_K):
+        score = tl.max(left, axis=1)
+        expert = tl.argmax(left, axis=1, tie_break_left=True)
+        chosen += score
+        best_p = tl.where(r == rank, score[:, None], best_p)
+        best_e = tl.where(r == rank, expert[:, None], best_e)
+        left = tl.where(e == expert[:, None], -2.0, left)
+    # NaN in any score is NaN in the weights, whichever experts were chosen.
+    whole = chosen + (total - total) if RENORMALIZE else total
+    share = best_p / whole[:, None]
+    if rows is not None:
+        best_e = tl.where((t < tl.load(rows))[:, None], best_e, -1)
+    store = inside & (r < TOP_K)
+    tl.store(weights + at * TOP_K + r, share, mask=store)
+    tl.store(ids + at * TOP_K + r, best_e, mask=store)
+
+
+@torch.library.custom_op("qwen3edge::moe_router", mutates_args=())
+def moe_router(
+    logits: torch.Tensor, top_k: int, renormalize: bool, rows: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [tokens, experts] -> weights float32 and ids int32, both [tokens, top_k], best first.
+
+    Of equal scores the lower expert comes first. renormalize: the weights of a token add up to 1. rows: int32 [1],
+    tokens from there on are padding and get the ids -1. Raises KernelShapeError, KernelTypeError.
+    """
+    tokens, experts = _checked(logits, top_k, rows)
+    weights = torch.empty(tokens, top_k, dtype=torch.float32, device=logits.device)
+    ids = torch.empty(tokens, top_k, dtype=torch.int32, device=logits.device)
+    if tokens:
+        constants, warps = _constants(tokens, experts, top_k, renormalize)
+        grid = (triton.cdiv(tokens, constants["BLOCK_T"]),)
+        moe_router_kernel[grid](logits, weights, ids, rows, tokens, **constants, num_warps=warps, enable_fp_fusion=True)
+    return weights, ids
+
+
+@moe_router.register_fake
+def _(
+    logits: torch.Tensor, top_k: int, renormalize: bool, rows: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = (logits.shape[0], top_k)
+    return logits.new_empty(shape, dtype=torch.float32), logits.new_empty(shape, dtype=torch.int32)
+
+
+def _checked(logits: torch.Tensor, top_k: int, rows: torch.Tensor | None) -> tuple[int, int]:
+    expect("logits", logits, (torch.float32, *WORKING_TYPES), (None, None))
+    experts = logits.shape[1]
+    if not 1 <= top_k <= min(experts, MAX_TOP_K) or experts > MAX_EXPERTS:
+        raise KernelShapeError(
+            f"expected up to {MAX_EXPERTS} experts and top_k up to {MAX_TOP_K} of them, found {experts} and {top_k}"
+        )
+    if rows is not None:
+        expect("rows", rows, (torch.int32,), (1,), logits)
+    return logits.shape[0], experts
+
+
+def _constants(tokens: int, experts: int, top_k: int, renormalize: bool) -> tuple[dict[str, int | bool], int]:
+    block_e = triton.next_power_of_2(experts)
+    block_t = max(1, _SCORES // block_e) if tokens > 1 else 1
+    constants = {
+        "EXPERTS": experts,
+        "TOP_K": top_k,
+        "RENORMALIZE": renormalize,
+        "BLOCK_T": block_t,
+        "BLOCK_E": block_e,
+        "BLOCK_R": triton.next_power_of_2(top_k),
+    }
+    return constants, _WARPS if block_t > 1 else 1
+
+
+def specializations(shape: ModelShape, target: str) -> list[Specialization]:
+    """One token and a chunk of a prompt; none for a dense model."""
+    del target
+    if not shape.experts:
+        return []
+    found = []
+    for tokens in (1, 512):
+        constants, warps = _constants(tokens, shape.experts, shape.experts_per_token, True)
+        scores = tokens * shape.experts
+        found.append(
+            Specialization(
+                name=f"moe_router_f32_{shape.experts}_{constants['BLOCK_T']}",
+                kernel=moe_router_kernel,
+                signature={"logits": "*fp32", "weights": "*fp32", "ids": "*i32", "rows": "*i32", "tokens": "i32"},
+                constexprs=constants,
+                divisible_by_16=(),
+                num_warps=warps,
+                num_stages=1,
+                grid=(f"(tokens + {constants['BLOCK_T'] - 1}) / {constants['BLOCK_T']}", "1", "1"),
+                shape=f"{shape.experts} experts, {tokens} tokens",
+                bytes_moved=4 * scores + 8 * tokens * shape.experts_per_token,
+                operations=scores * (3 + shape.experts_per_token),
+            )
+        )
+    return found

@@ -1,0 +1,20 @@
+"""The kernels of a mixture of experts compile without spills; the static bench covers all targets and shapes."""
+
+import pytest
+
+from qwen3edge.kernels import moe_align, moe_combine, moe_router
+from qwen3edge.kernels.compiled import compile_for
+from qwen3edge.kernels.specialization import MODEL_SHAPES
+
+MODULES = (moe_router, moe_align, moe_combine)
+
+
+@pytest.mark.parametrize("target", ["sm_87", "gfx1100"])
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__.rpartition(".")[2])
+def test_no_spills(module, target):
+    listed = module.specializations(MODEL_SHAPES["30B-A3B"], target)
+    assert listed and not module.specializations(MODEL_SHAPES["0.6B"], target)
+    for specialization in listed:
+        code = compile_for(specialization, target)
+        print(specialization.name, target, code.registers, code.shared_bytes, code.instructions)
+        assert code.spills == 0, specialization.name
