@@ -54,8 +54,16 @@ def block_formats() -> list[BlockFormat]: ...
 def packed_nbytes(format: str, rows: int, columns: int) -> int:
     """Bytes of a packed matrix; raises RequestError for columns that the format cannot hold."""
 
-def quantize(format: str, weights: NDArray[np.generic], *, isa: str | None = None) -> NDArray[np.uint8]:
+def quantize(
+    format: str,
+    weights: NDArray[np.generic],
+    *,
+    isa: str | None = None,
+    importance: NDArray[np.float32] | None = None,
+) -> NDArray[np.uint8]:
     """Packs weights [rows, columns] (float32, float16, or uint16 holding bfloat16).
+
+    importance: [columns], what a squared error in each column counts, 2^-20 to 2^20; None for all alike.
 
     Runs on the calling thread without the GIL. Panels of 16 rows are independent, so packing consecutive slices of a
     multiple of 16 rows and concatenating the results gives the bytes of the whole.

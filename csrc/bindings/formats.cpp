@@ -9,7 +9,8 @@ namespace q3e::bindings {
 
 namespace {
 
-Bytes quantize(const std::string& name, const py::array& weights, const std::optional<std::string>& isa) {
+Bytes quantize(const std::string& name, const py::array& weights, const std::optional<std::string>& isa,
+               const std::optional<Floats>& importance) {
   const BlockFormat& format = block_format(name);
   if (weights.ndim() != 2) fail("weights: expected 2 dimensions, found " + std::to_string(weights.ndim()));
   const auto dtype = weights.dtype();
@@ -26,8 +27,11 @@ Bytes quantize(const std::string& name, const py::array& weights, const std::opt
   Bytes packed(static_cast<py::ssize_t>(checked_packed_nbytes(format, rows, columns)));
   uint8_t* out = packed.mutable_data();
   const void* data = source.data();
+  if (importance && (importance->ndim() != 1 || static_cast<uint64_t>(importance->size()) != columns))
+    fail("importance: expected a vector of " + std::to_string(columns) + " columns, found " + std::to_string(importance->size()));
+  const float* counts = importance ? importance->data() : nullptr;
   const py::gil_scoped_release released;
-  pack_matrix(format, type, data, rows, columns, out, chosen);
+  pack_matrix(format, type, data, rows, columns, counts, out, chosen);
   return packed;
 }
 
@@ -81,7 +85,8 @@ void bind_formats(py::module_& m) {
         return checked_packed_nbytes(block_format(name), rows, columns);
       },
       py::arg("format"), py::arg("rows"), py::arg("columns"));
-  m.def("quantize", &quantize, py::arg("format"), py::arg("weights"), py::kw_only(), py::arg("isa") = py::none());
+  m.def("quantize", &quantize, py::arg("format"), py::arg("weights"), py::kw_only(), py::arg("isa") = py::none(),
+        py::arg("importance") = py::none());
   m.def("dequantize", &dequantize, py::arg("format"), py::arg("packed"), py::arg("rows"), py::arg("columns"));
 }
 

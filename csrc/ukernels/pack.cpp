@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint64_t kMaxRows = uint64_t{1} << 31;
 constexpr uint64_t kMaxColumns = uint64_t{1} << 24;
+constexpr float kLeastImportance = 0x1p-20f, kMostImportance = 0x1p20f;  // sums of squares stay far from float32's ends
 
 PackPanelFn pack_panel_for(Isa isa) {
   switch (isa) {
@@ -65,8 +66,12 @@ void check_shape(const BlockFormat& format, uint64_t rows, uint64_t columns) {
 }
 
 void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count, uint64_t columns,
-                 uint8_t* packed, Isa isa) {
+                 const float* importance, uint8_t* packed, Isa isa) {
   check_shape(format, row_count, columns);
+  for (uint64_t k = 0; importance && k < columns; ++k)
+    if (!(importance[k] >= kLeastImportance && importance[k] <= kMostImportance))
+      throw Error(Status::bad_argument, "the importance of column " + std::to_string(k) + " is " + std::to_string(importance[k]) +
+                                            ", expected 2^-20 to 2^20");
   if (format.kind == FormatKind::vector) {
     for (uint64_t k = 0; k < columns; ++k) {
       const float v = source_value(type, rows, k);
@@ -81,7 +86,7 @@ void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, u
     const uint64_t left = row_count - row;
     const auto n = static_cast<uint32_t>(left < kPanelRows ? left : kPanelRows);
     const uint8_t* source = static_cast<const uint8_t*>(rows) + row * columns * source_bytes(type);
-    if (!pack_panel(format, type, source, n, static_cast<uint32_t>(columns), packed + row / kPanelRows * panel_bytes))
+    if (!pack_panel(format, type, source, n, static_cast<uint32_t>(columns), importance, packed + row / kPanelRows * panel_bytes))
       report_bad_value(format, type, source, n, columns, row);
   }
 }

@@ -18,10 +18,11 @@ void check_shape(const BlockFormat& format, uint64_t rows, uint64_t columns);
 
 // Packs rows [rows][columns], row-major, into packed [packed_bytes(format, rows, columns)]. Every ISA writes the same bytes.
 // Runs on the calling thread. Panels are independent: a matrix may be packed in slices of a multiple of 16 rows.
-// Throws Error(bad_argument) for columns that the format cannot hold and for a weight that is not finite or too large for the
-// format's float16 scales.
+// importance: [columns], what a squared error in each column counts, 2^-20 to 2^20, or null for all alike.
+// Throws Error(bad_argument) for columns that the format cannot hold, for an importance out of range, and for a weight that is
+// not finite or too large for the format's float16 scales.
 void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count, uint64_t columns,
-                 uint8_t* packed, Isa isa);
+                 const float* importance, uint8_t* packed, Isa isa);
 
 // The values that packed bytes stand for, in float32 [rows][columns]; for bf16 and f32 exact, otherwise d * w8 (or d * q + m)
 // rounded once (twice) to float32.
@@ -29,10 +30,10 @@ void unpack_matrix(const BlockFormat& format, const uint8_t* packed, uint64_t ro
 
 // One panel: `rows` in 1..16. False when a value is not finite or above pack_limit.
 using PackPanelFn = bool (*)(const BlockFormat& format, SourceType type, const void* rows, uint32_t row_count, uint32_t columns,
-                             uint8_t* panel);
-bool pack_panel_scalar(const BlockFormat&, SourceType, const void*, uint32_t, uint32_t, uint8_t*);
-bool pack_panel_avx2(const BlockFormat&, SourceType, const void*, uint32_t, uint32_t, uint8_t*);
-bool pack_panel_avx512(const BlockFormat&, SourceType, const void*, uint32_t, uint32_t, uint8_t*);
+                             const float* importance, uint8_t* panel);
+bool pack_panel_scalar(const BlockFormat&, SourceType, const void*, uint32_t, uint32_t, const float*, uint8_t*);
+bool pack_panel_avx2(const BlockFormat&, SourceType, const void*, uint32_t, uint32_t, const float*, uint8_t*);
+bool pack_panel_avx512(const BlockFormat&, SourceType, const void*, uint32_t, uint32_t, const float*, uint8_t*);
 
 // The largest magnitude whose scales and minima fit float16, with room for the search.
 static inline float pack_limit(FormatKind kind) {

@@ -100,6 +100,23 @@ static inline bool load_block(const Rows& rows, size_t first, uint32_t n, float 
   return true;
 }
 
+// How much the squared error in each column of a block counts. Template parameters, so that equal columns cost nothing.
+struct EqualColumns {
+  EqualColumns from(uint32_t) const { return {}; }  // that of the columns from k on
+  static Lanes times(Lanes x, uint32_t) { return x; }
+  static float total(uint32_t n) { return static_cast<float>(n); }
+};
+struct WeightedColumns {
+  const float* weights;  // [n]
+  WeightedColumns from(uint32_t k) const { return {weights + k}; }
+  Lanes times(Lanes x, uint32_t k) const { return x * weights[k]; }
+  float total(uint32_t n) const {
+    float sum = 0;
+    for (uint32_t k = 0; k < n; ++k) sum += weights[k];
+    return sum;
+  }
+};
+
 Q3E_INLINE Lanes largest_magnitude(const Lanes* w, uint32_t n) {
   Lanes m{};
   for (uint32_t k = 0; k < n; ++k) m = most(m, magnitude(w[k]));

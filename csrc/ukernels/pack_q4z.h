@@ -27,20 +27,22 @@ Q3E_INLINE Lanes highest_q(Lanes s, Lanes z) {
   return least(round_even(quotient - 0.46875f), all(15.0f));
 }
 
-// Sum of (u - (s q + z))^2 for the nearest q, u: Lanes [n].
-Q3E_INLINE Lanes group_error(const Lanes* u, uint32_t n, Lanes s, Lanes is, Lanes z) {
+// Weighted sum of (u - (s q + z))^2 for the nearest q, u: Lanes [n].
+template <class Columns>
+Q3E_INLINE Lanes group_error(const Lanes* u, uint32_t n, Columns columns, Lanes s, Lanes is, Lanes z) {
   const Lanes top = highest_q(s, z), origin = z * is;
   Lanes error{};
   for (uint32_t k = 0; k < n; ++k) {
     const Lanes t = u[k] * is - origin;
     const Lanes e = t - round_even(clamp(t, all(0.0f), top));
-    error += e * e;
+    error += columns.times(e * e, k);
   }
   return error * (s * s);
 }
 
-Q3E_INLINE void try_fit(const Lanes* u, uint32_t n, Lanes s, Lanes is, Lanes z, GroupFit& best) {
-  const Lanes error = group_error(u, n, s, is, z);
+template <class Columns>
+Q3E_INLINE void try_fit(const Lanes* u, uint32_t n, Columns columns, Lanes s, Lanes is, Lanes z, GroupFit& best) {
+  const Lanes error = group_error(u, n, columns, s, is, z);
   const IntLanes better = error < best.error;
   best.error = choose(better, error, best.error);
   best.s = choose(better, s, best.s);
@@ -49,7 +51,8 @@ Q3E_INLINE void try_fit(const Lanes* u, uint32_t n, Lanes s, Lanes is, Lanes z, 
 
 Q3E_INLINE Lanes as_offset(Lanes z) { return clamp(round_even(z), all(-128.0f), all(127.0f)); }
 
-static inline GroupFit search_group(const Lanes* u, uint32_t n) {
+template <class Columns>
+static inline GroupFit search_group(const Lanes* u, uint32_t n, Columns columns) {
   Lanes low = u[0], high = u[0];
   for (uint32_t k = 1; k < n; ++k) {
     low = least(low, u[k]);
@@ -61,29 +64,30 @@ static inline GroupFit search_group(const Lanes* u, uint32_t n) {
   for (const float down : kStepsDown) {
     const Lanes s = clamp(widest - down, all(1.0f), all(16.0f));
     const Lanes is = 1.0f / s;
-    for (const float phase : kPhases) try_fit(u, n, s, is, as_offset(middle - s * (7.5f + phase)), best);
+    for (const float phase : kPhases) try_fit(u, n, columns, s, is, as_offset(middle - s * (7.5f + phase)), best);
   }
   return best;
 }
 
 // Better z, and s, next to the best so far.
-static inline void polish_group(const Lanes* u, uint32_t n, GroupFit& best) {
+template <class Columns>
+static inline void polish_group(const Lanes* u, uint32_t n, Columns columns, GroupFit& best) {
   for (const float step : kOffsetSteps) {
     const Lanes s = best.s, z = best.z, is = 1.0f / s;
-    try_fit(u, n, s, is, as_offset(z + step), best);
-    try_fit(u, n, s, is, as_offset(z - step), best);
+    try_fit(u, n, columns, s, is, as_offset(z + step), best);
+    try_fit(u, n, columns, s, is, as_offset(z - step), best);
   }
   for (const float step : kScaleSteps) {
     const Lanes s = clamp(best.s + step, all(1.0f), all(16.0f)), is = 1.0f / s;
     const Lanes z = best.z + (best.s - s) * 7.5f;
-    try_fit(u, n, s, is, as_offset(z), best);
-    try_fit(u, n, s, is, as_offset(z + s * 0.25f), best);
-    try_fit(u, n, s, is, as_offset(z - s * 0.25f), best);
+    try_fit(u, n, columns, s, is, as_offset(z), best);
+    try_fit(u, n, columns, s, is, as_offset(z + s * 0.25f), best);
+    try_fit(u, n, columns, s, is, as_offset(z - s * 0.25f), best);
   }
 }
 
-template <uint32_t kGroup>
-static inline void pack_q4z(const Lanes* w, uint32_t n, uint8_t* scale, uint8_t* sub_scale, uint8_t* sub_offset,
+template <uint32_t kGroup, class Columns>
+static inline void pack_q4z(const Lanes* w, uint32_t n, Columns columns, uint8_t* scale, uint8_t* sub_scale, uint8_t* sub_offset,
                             uint8_t* quants) {
   constexpr uint32_t kGroups = kSuperBlock / kGroup;
   const uint32_t groups = n / kGroup;
@@ -99,7 +103,7 @@ static inline void pack_q4z(const Lanes* w, uint32_t n, uint8_t* scale, uint8_t*
     Lanes error{};
     for (uint32_t g = 0; g < groups; ++g) {
       for (uint32_t k = 0; k < kGroup; ++k) u[k] = w[g * kGroup + k] * id;
-      found[g] = search_group(u, kGroup);
+      found[g] = search_group(u, kGroup, columns.from(g * kGroup));
       error += found[g].error;
     }
     error = error * candidate * candidate;
@@ -117,12 +121,13 @@ static inline void pack_q4z(const Lanes* w, uint32_t n, uint8_t* scale, uint8_t*
   Lanes wc{}, cc{};
   for (uint32_t g = 0; g < groups; ++g) {
     for (uint32_t k = 0; k < kGroup; ++k) u[k] = w[g * kGroup + k] * id;
-    polish_group(u, kGroup, fits[g]);
+    polish_group(u, kGroup, columns.from(g * kGroup), fits[g]);
     const Lanes s = fits[g].s, z = fits[g].z, is = 1.0f / s, top = highest_q(s, z);
     for (uint32_t k = 0; k < kGroup; ++k) {
       const Lanes code = s * round_even(clamp(u[k] * is - z * is, all(0.0f), top)) + z;
-      wc += w[g * kGroup + k] * code;
-      cc += code * code;
+      const Lanes counted = columns.times(code, g * kGroup + k);
+      wc += w[g * kGroup + k] * counted;
+      cc += code * counted;
     }
   }
   const Lanes refitted = through_f16(wc * inverse(cc));

@@ -24,13 +24,14 @@ Q3E_INLINE Lanes as_centre_q6(Lanes c) { return clamp(c, all(0.0f), all(63.0f));
 Q3E_INLINE Lanes centre_q6(Lanes s, Lanes middle) { return as_centre_q6(round_even((middle - s * 31.5f) * inverse(4.0f - s))); }
 
 // Takes s and c where they are better. u: Lanes [kGroupQ6], w / d + 128.
-Q3E_INLINE void try_fit_q6(const Lanes* u, Lanes s, Lanes c, GroupFitQ6& best) {
+template <class Columns>
+Q3E_INLINE void try_fit_q6(const Lanes* u, Columns columns, Lanes s, Lanes c, GroupFitQ6& best) {
   const Lanes is = 1.0f / s, origin = (4.0f - s) * c * is;
   Lanes error{};
   for (uint32_t k = 0; k < kGroupQ6; ++k) {
     const Lanes t = u[k] * is - origin;
     const Lanes e = t - round_even(clamp(t, all(0.0f), all(63.0f)));
-    error += e * e;
+    error += columns.times(e * e, k);
   }
   error = error * (s * s);
   const IntLanes better = error < best.error;
@@ -39,7 +40,8 @@ Q3E_INLINE void try_fit_q6(const Lanes* u, Lanes s, Lanes c, GroupFitQ6& best) {
   best.c = choose(better, c, best.c);
 }
 
-static inline GroupFitQ6 search_group_q6(const Lanes* u) {
+template <class Columns>
+static inline GroupFitQ6 search_group_q6(const Lanes* u, Columns columns) {
   Lanes low = u[0], high = u[0];
   for (uint32_t k = 1; k < kGroupQ6; ++k) {
     low = least(low, u[k]);
@@ -50,28 +52,30 @@ static inline GroupFitQ6 search_group_q6(const Lanes* u) {
   GroupFitQ6 best{all(1.0f), all(32.0f), all(3.0e38f)};
   for (const float down : kStepsDownQ6) {
     const Lanes s = as_step_q6(widest - down);
-    try_fit_q6(u, s, centre_q6(s, middle), best);
+    try_fit_q6(u, columns, s, centre_q6(s, middle), best);
   }
   return best;
 }
 
 // Better c, and s, next to the best so far.
-static inline void polish_group_q6(const Lanes* u, GroupFitQ6& best) {
+template <class Columns>
+static inline void polish_group_q6(const Lanes* u, Columns columns, GroupFitQ6& best) {
   for (int round = 0; round < 2; ++round) {
     const Lanes s = best.s, c = best.c;
-    try_fit_q6(u, s, as_centre_q6(c + 1.0f), best);
-    try_fit_q6(u, s, as_centre_q6(c - 1.0f), best);
+    try_fit_q6(u, columns, s, as_centre_q6(c + 1.0f), best);
+    try_fit_q6(u, columns, s, as_centre_q6(c - 1.0f), best);
   }
   const Lanes middle = (4.0f - best.s) * best.c + best.s * 31.5f, before = best.s;
   for (const float step : kScaleSteps) {
     const Lanes s = as_step_q6(before + step), c = centre_q6(s, middle);
-    try_fit_q6(u, s, c, best);
-    try_fit_q6(u, s, as_centre_q6(c + 1.0f), best);
-    try_fit_q6(u, s, as_centre_q6(c - 1.0f), best);
+    try_fit_q6(u, columns, s, c, best);
+    try_fit_q6(u, columns, s, as_centre_q6(c + 1.0f), best);
+    try_fit_q6(u, columns, s, as_centre_q6(c - 1.0f), best);
   }
 }
 
-static inline void pack_q6z(const Lanes* w, uint32_t n, uint8_t* scale, uint8_t* sub_scale, uint8_t* quants) {
+template <class Columns>
+static inline void pack_q6z(const Lanes* w, uint32_t n, Columns columns, uint8_t* scale, uint8_t* sub_scale, uint8_t* quants) {
   constexpr uint32_t kGroups = kSuperBlock / kGroupQ6;
   const uint32_t groups = n / kGroupQ6;
   const Lanes amax = largest_magnitude(w, n);
@@ -89,7 +93,7 @@ static inline void pack_q6z(const Lanes* w, uint32_t n, uint8_t* scale, uint8_t*
     Lanes error{};
     for (uint32_t g = 0; g < groups; ++g) {
       for (uint32_t k = 0; k < kGroupQ6; ++k) u[k] = w[g * kGroupQ6 + k] * id + 128.0f;
-      found[g] = search_group_q6(u);
+      found[g] = search_group_q6(u, columns.from(g * kGroupQ6));
       error += found[g].error;
     }
     error = error * candidate * candidate;
@@ -107,12 +111,13 @@ static inline void pack_q6z(const Lanes* w, uint32_t n, uint8_t* scale, uint8_t*
   Lanes wc{}, cc{};
   for (uint32_t g = 0; g < groups; ++g) {
     for (uint32_t k = 0; k < kGroupQ6; ++k) u[k] = w[g * kGroupQ6 + k] * id + 128.0f;
-    polish_group_q6(u, fits[g]);
+    polish_group_q6(u, columns.from(g * kGroupQ6), fits[g]);
     const Lanes s = fits[g].s, is = 1.0f / s, offset = (4.0f - s) * fits[g].c;
     for (uint32_t k = 0; k < kGroupQ6; ++k) {
       const Lanes code = s * round_even(clamp(u[k] * is - offset * is, all(0.0f), all(63.0f))) + offset - 128.0f;
-      wc += w[g * kGroupQ6 + k] * code;
-      cc += code * code;
+      const Lanes counted = columns.times(code, g * kGroupQ6 + k);
+      wc += w[g * kGroupQ6 + k] * counted;
+      cc += code * counted;
     }
   }
   const Lanes refitted = through_f16(wc * inverse(cc));

@@ -4,8 +4,8 @@
 namespace q3e {
 
 bool pack_panel_scalar(const BlockFormat& format, SourceType type, const void* rows, uint32_t row_count, uint32_t columns,
-                       uint8_t* panel) {
-  return pack_panel(format, type, rows, row_count, columns, panel);
+                       const float* importance, uint8_t* panel) {
+  return pack_panel(format, type, rows, row_count, columns, importance, panel);
 }
 
 }  // namespace q3e

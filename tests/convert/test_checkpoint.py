@@ -11,7 +11,7 @@ from qwen3edge.convert import Recipe, Rule, convert
 from qwen3edge.convert.names import model_tensors
 from qwen3edge.convert.quantize import as_float32
 from qwen3edge.errors import CheckpointError, MissingShardError, RequestError, UnsupportedModelError
-from qwen3edge.formats import blocks
+from qwen3edge.formats import quantizers
 from tests.convert.small_checkpoint import CONFIG, QWEN2, random_tensors, write
 from tests.formats.safetensors_bytes import write_shards
 
@@ -48,7 +48,7 @@ def test_quantized_files_hold_what_the_oracle_packs(tmp_path, seed, quant):
     formats = {t.name: t.format for t in report.tensors}
     for tensor in model_tensors(ModelConfig.from_hf(CONFIG)):
         weights = tensors[tensor.source].reshape(tensor.rows, tensor.columns)
-        np.testing.assert_array_equal(file.packed(tensor.name), blocks.quantize(formats[tensor.name], weights))
+        np.testing.assert_array_equal(file.packed(tensor.name), quantizers.quantize(formats[tensor.name], weights))
 
 
 def test_formats_that_give_way_are_noted(tmp_path, seed):
