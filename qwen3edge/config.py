@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
 
-MODEL_TYPES = ("qwen3", "qwen2")
-_ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+MODEL_TYPES = ("qwen3", "qwen2", "qwen3_moe")
+_ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
 
 COLUMN_UNIT = 32
 """Every matrix has a multiple of this many columns (csrc/base/block_format.h)."""
@@ -20,12 +20,13 @@ _LIMITS = {
     "context_length": 1 << 24,
     "hidden_size": 1 << 20,
     "layers": 1024,
-    "ffn_size": 1 << 20,
     "heads": 4096,
     "kv_heads": 4096,
     "head_size": 256,
 }
-_UNITS = {"hidden_size": COLUMN_UNIT, "ffn_size": COLUMN_UNIT, "head_size": COLUMN_UNIT}
+_DENSE_LIMITS = {"ffn_size": 1 << 20}
+_EXPERT_LIMITS = {"experts": 512, "experts_per_token": 512, "expert_ffn_size": 1 << 20}
+_UNITS = dict.fromkeys(("hidden_size", "ffn_size", "head_size", "expert_ffn_size"), COLUMN_UNIT)
 
 _KEYS = {
     "model_type": "qwen3edge.model_type",
@@ -33,7 +34,6 @@ _KEYS = {
     "context_length": "qwen3edge.context_length",
     "hidden_size": "qwen3edge.embedding_length",
     "layers": "qwen3edge.block_count",
-    "ffn_size": "qwen3edge.feed_forward_length",
     "heads": "qwen3edge.attention.head_count",
     "kv_heads": "qwen3edge.attention.head_count_kv",
     "head_size": "qwen3edge.attention.key_length",
@@ -42,6 +42,13 @@ _KEYS = {
     "qk_norm": "qwen3edge.attention.qk_norm",
     "qkv_bias": "qwen3edge.attention.qkv_bias",
     "tied_embeddings": "qwen3edge.tie_word_embeddings",
+}
+_DENSE_KEYS = {"ffn_size": "qwen3edge.feed_forward_length"}
+_EXPERT_KEYS = {
+    "experts": "qwen3edge.expert_count",
+    "experts_per_token": "qwen3edge.expert_used_count",
+    "expert_ffn_size": "qwen3edge.expert_feed_forward_length",
+    "norm_topk_prob": "qwen3edge.norm_topk_prob",
 }
 _STOP_TOKENS = "qwen3edge.stop_token_ids"
 _HALF_SMALLEST_FLOAT32 = 2.0**-150  # what is no larger becomes 0
@@ -56,14 +63,14 @@ class Metadata(Protocol):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A dense Qwen3, or a Qwen2 as the same graph with two switches (qk_norm, qkv_bias)."""
+    """A Qwen3, dense or with experts in every layer; Qwen2 is the same graph with two switches (qk_norm, qkv_bias)."""
 
     model_type: str  # of MODEL_TYPES
     vocab_size: int  # rows of the embedding and the head; the tokenizer may know fewer
     context_length: int  # positions that the model was trained for
     hidden_size: int
     layers: int
-    ffn_size: int
+    ffn_size: int  # 0 for a mixture of experts
     heads: int
     kv_heads: int
     head_size: int  # not hidden_size / heads: the query of Qwen3-0.6B is twice as wide as its hidden state
@@ -73,18 +80,30 @@ class ModelConfig:
     qkv_bias: bool
     tied_embeddings: bool  # the head is the embedding
     stop_token_ids: tuple[int, ...] = ()
+    experts: int = 0  # of a layer; 0 for a dense model
+    experts_per_token: int = 0
+    expert_ffn_size: int = 0
+    norm_topk_prob: bool = False  # the weights of a token's experts are divided by their sum
 
     def __post_init__(self) -> None:
         """Raises UnsupportedModelError for a value that the engine cannot run."""
         if self.model_type not in MODEL_TYPES:
             raise UnsupportedModelError(f"model_type: expected one of {MODEL_TYPES}, found {self.model_type!r}")
-        for name, limit in _LIMITS.items():
+        absent = _DENSE_LIMITS if self.is_moe else _EXPERT_LIMITS
+        for name in absent:
+            if getattr(self, name) != 0:
+                raise UnsupportedModelError(f"{name}: expected 0 for {self.model_type}, found {getattr(self, name)!r}")
+        for name, limit in {**_LIMITS, **(_EXPERT_LIMITS if self.is_moe else _DENSE_LIMITS)}.items():
             value, unit = getattr(self, name), _UNITS.get(name, 1)
             if type(value) is not int or not unit <= value <= limit or value % unit:
                 raise UnsupportedModelError(f"{name}: expected a multiple of {unit} up to {limit}, found {value!r}")
         if self.heads % self.kv_heads:
             raise UnsupportedModelError(
                 f"expected the key-value heads to divide the heads, found {self.kv_heads} and {self.heads}"
+            )
+        if self.experts_per_token > self.experts:
+            raise UnsupportedModelError(
+                f"experts_per_token: expected at most the {self.experts} experts, found {self.experts_per_token}"
             )
         if not (math.isfinite(self.rms_epsilon) and self.rms_epsilon > _HALF_SMALLEST_FLOAT32):
             raise UnsupportedModelError(f"rms_epsilon: expected a number above 0, found {self.rms_epsilon!r}")
@@ -115,29 +134,35 @@ class ModelConfig:
             head_size = hidden // heads
         else:
             head_size = _integer(config, "head_dim")
+        moe = kind == "qwen3_moe"
         return cls(
             model_type=kind,
             vocab_size=_integer(config, "vocab_size"),
             context_length=_integer(config, "max_position_embeddings"),
             hidden_size=hidden,
             layers=_integer(config, "num_hidden_layers"),
-            ffn_size=_integer(config, "intermediate_size"),
+            ffn_size=0 if moe else _integer(config, "intermediate_size"),
             heads=heads,
             kv_heads=_integer(config, "num_key_value_heads"),
             head_size=head_size,
             rms_epsilon=_number(config, "rms_norm_eps"),
             rope_theta=_rope_theta(config),
-            qk_norm=kind == "qwen3",
+            qk_norm=kind != "qwen2",
             qkv_bias=kind == "qwen2",
             tied_embeddings=_flag(config, "tie_word_embeddings"),
             stop_token_ids=token_ids(config.get("eos_token_id"), "eos_token_id"),
+            experts=_integer(config, "num_experts") if moe else 0,
+            experts_per_token=_integer(config, "num_experts_per_tok") if moe else 0,
+            expert_ffn_size=_integer(config, "moe_intermediate_size") if moe else 0,
+            norm_topk_prob=moe and _flag(config, "norm_topk_prob"),
         )
 
     @classmethod
     def from_metadata(cls, file: Metadata) -> ModelConfig:
         """From the metadata of a `.q3e` file. Raises FileFormatError, UnsupportedModelError."""
-        fields: dict[str, Any] = {}
-        for name, key in _KEYS.items():
+        fields: dict[str, Any] = {"ffn_size": 0}
+        kind = _KEYS["model_type"]
+        for name, key in _keys(kind in file and file.get(kind) == "qwen3_moe").items():
             if key not in file:
                 raise FileFormatError(f"the key {key!r} is missing")
             fields[name] = file.get(key)
@@ -148,10 +173,15 @@ class ModelConfig:
 
     def to_metadata(self) -> dict[str, Any]:
         """The keys of docs/format.md: int is uint32, float is float32, a tuple an array of uint32."""
-        metadata: dict[str, Any] = {key: getattr(self, name) for name, key in _KEYS.items()}
+        metadata: dict[str, Any] = {key: getattr(self, name) for name, key in _keys(self.is_moe).items()}
         if self.stop_token_ids:
             metadata[_STOP_TOKENS] = self.stop_token_ids
         return metadata
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether every layer has experts in place of one feed-forward network."""
+        return self.model_type == "qwen3_moe"
 
     @property
     def query_size(self) -> int:
@@ -166,6 +196,10 @@ class ModelConfig:
     def inverse_frequencies(self) -> list[float]:
         """RoPE's angle per position, [head_size / 2], to be rounded to float32 once."""
         return [self.rope_theta ** -(i / self.head_size) for i in range(0, self.head_size, 2)]
+
+
+def _keys(is_moe: bool) -> dict[str, str]:
+    return {**_KEYS, **(_EXPERT_KEYS if is_moe else _DENSE_KEYS)}
 
 
 def token_ids(value: object, what: str) -> tuple[int, ...]:
@@ -188,8 +222,17 @@ def _refuse_options(config: Mapping[str, Any], kind: str) -> None:
     layer_types = config.get("layer_types") or []
     if any(layer != "full_attention" for layer in layer_types):
         raise UnsupportedModelError(f"layer_types: expected 'full_attention' only, found {sorted(set(layer_types))}")
-    if kind == "qwen3" and config.get("attention_bias"):
-        raise UnsupportedModelError("attention_bias: expected false for qwen3, found true")
+    if kind != "qwen2" and config.get("attention_bias"):
+        raise UnsupportedModelError(f"attention_bias: expected false for {kind}, found true")
+    if kind == "qwen3_moe":
+        if config.get("decoder_sparse_step", 1) != 1:
+            raise UnsupportedModelError(
+                f"decoder_sparse_step: expected 1 (experts in every layer), found {config['decoder_sparse_step']!r}"
+            )
+        if config.get("mlp_only_layers"):
+            raise UnsupportedModelError(
+                f"mlp_only_layers: expected none (experts in every layer), found {config['mlp_only_layers']!r}"
+            )
     if config.get("quantization_config") is not None:
         raise UnsupportedModelError(
             "quantization_config: expected bfloat16, float16 or float32 weights, found a quantized checkpoint"

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import struct
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.checkpoint import ConvertReport, write_model
-from qwen3edge.convert.names import ModelTensor, model_tensors
+from qwen3edge.convert.experts import checkpoint_shapes
 from qwen3edge.convert.recipe import find_recipe
 from qwen3edge.convert.tokenizer import WORDS, TextFiles
 from qwen3edge.errors import Qwen3EdgeError
@@ -58,6 +59,23 @@ def _qwen3(**changes: Any) -> dict[str, Any]:
     }
 
 
+def _qwen3_moe(**changes: Any) -> dict[str, Any]:
+    return _qwen3(
+        **{
+            "architectures": ["Qwen3MoeForCausalLM"],
+            "model_type": "qwen3_moe",
+            "num_experts": 128,
+            "num_experts_per_tok": 8,
+            "moe_intermediate_size": 768,
+            "norm_topk_prob": True,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [],
+            "tie_word_embeddings": False,
+            **changes,
+        }
+    )
+
+
 def _size(hidden: int, layers: int, heads: int, ffn: int) -> dict[str, int]:
     return {
         "hidden_size": hidden,
@@ -73,6 +91,17 @@ SHAPES = {
     "1.7B": _qwen3(**_size(2048, 28, 16, 6144)),
     "4B": _qwen3(**_size(2560, 36, 32, 9728)),
     "8B": _qwen3(**_size(4096, 36, 32, 12288), tie_word_embeddings=False),
+    "30B-A3B": _qwen3_moe(**_size(2048, 48, 32, 6144), num_key_value_heads=4),
+    "tiny-moe": _qwen3_moe(
+        **_size(256, 4, 4, 768),
+        num_key_value_heads=2,
+        num_experts=16,
+        num_experts_per_tok=4,
+        moe_intermediate_size=64,
+        vocab_size=512,
+        eos_token_id=259,
+        bos_token_id=257,
+    ),
     "qwen2.5-0.5B": {
         **_qwen3(**_size(896, 24, 14, 4864), num_key_value_heads=2, max_position_embeddings=32768),
         "architectures": ["Qwen2ForCausalLM"],
@@ -95,16 +124,16 @@ _TEMPLATE = (
 class RandomTensors:
     """A source of tensors for the converter."""
 
-    config: ModelConfig
+    shapes: Mapping[str, tuple[int, ...]]  # by name, as a checkpoint has them
     seed: int = 0
 
     def names(self) -> list[str]:
-        """As a checkpoint of the shape has them."""
-        return [tensor.source for tensor in model_tensors(self.config)]
+        """All tensors."""
+        return list(self.shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """[rows, columns], or [elements]."""
-        return next(tensor.shape for tensor in model_tensors(self.config) if tensor.source == name)
+        return self.shapes[name]
 
     def read_rows(self, name: str, start: int, stop: int) -> NDArray[np.uint16]:
         """Rows [start, stop) of a matrix, or elements of a vector, in bfloat16 as uint16."""
@@ -136,11 +165,11 @@ def write_checkpoint(folder: Path, shape: dict[str, Any], seed: int, tokenizer: 
     (folder / "config.json").write_text(json.dumps(shape, indent=2))
     _write_texts(folder, shape, tokenizer)
     config = ModelConfig.from_hf(shape)
-    source = RandomTensors(config, seed)
-    shards: list[list[ModelTensor]] = [[]]
+    source = RandomTensors(checkpoint_shapes(config), seed)
+    shards: list[list[str]] = [[]]
     filled = 0
-    for tensor in model_tensors(config):
-        size = 2 * tensor.rows * tensor.columns
+    for tensor in source.names():
+        size = 2 * math.prod(source.shape(tensor))
         if shards[-1] and filled + size > _SHARD_BYTES:
             shards.append([])
             filled = 0
@@ -152,7 +181,7 @@ def write_checkpoint(folder: Path, shape: dict[str, Any], seed: int, tokenizer: 
             _write_shard(folder / name, source, tensors, pool)
             print(f"{folder / name}: {(folder / name).stat().st_size:,} bytes", file=sys.stderr)
     if len(shards) > 1:
-        weights = {t.source: name for name, tensors in zip(names, shards, strict=True) for t in tensors}
+        weights = {tensor: name for name, tensors in zip(names, shards, strict=True) for tensor in tensors}
         (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weights}))
 
 
@@ -164,38 +193,39 @@ def write_q3e(target: Path, shape: dict[str, Any], seed: int, quant: str, tokeni
         texts = TextFiles(Path(folder))
     config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
     metadata = {"general.name": f"random {target.stem}", **texts.metadata(config.vocab_size)}
-    return write_model(RandomTensors(config, seed), config, metadata, target, find_recipe(quant))
+    return write_model(RandomTensors(checkpoint_shapes(config), seed), config, metadata, target, find_recipe(quant))
 
 
 def _shard_name(index: int, count: int) -> str:
     return f"model-{index + 1:05d}-of-{count:05d}.safetensors"
 
 
-def _write_shard(path: Path, source: RandomTensors, tensors: list[ModelTensor], pool: ThreadPoolExecutor) -> None:
+def _write_shard(path: Path, source: RandomTensors, names: list[str], pool: ThreadPoolExecutor) -> None:
     header: dict[str, Any] = {}
     at = 0
-    for tensor in tensors:
-        size = 2 * tensor.rows * tensor.columns
-        header[tensor.source] = {"dtype": "BF16", "shape": tensor.shape, "data_offsets": [at, at + size]}
+    for name in names:
+        size = 2 * math.prod(source.shape(name))
+        header[name] = {"dtype": "BF16", "shape": source.shape(name), "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for tensor in tensors:
-            for rows in _in_order(source, tensor, pool):
+        for name in names:
+            for rows in _in_order(source, name, pool):
                 file.write(rows.data)
 
 
-def _in_order(source: RandomTensors, tensor: ModelTensor, pool: ThreadPoolExecutor) -> Iterator[NDArray[np.uint16]]:
+def _in_order(source: RandomTensors, name: str, pool: ThreadPoolExecutor) -> Iterator[NDArray[np.uint16]]:
     """All rows in pieces, a few at a time made on all cores."""
-    count = tensor.shape[0]
-    step = count if tensor.is_vector else _CHUNK_ROWS
+    shape = source.shape(name)
+    count = shape[0]
+    step = count if len(shape) == 1 else _CHUNK_ROWS
     starts = list(range(0, count, step))
     ahead = 2 * _core.usable_cores()
     for first in range(0, len(starts), ahead):
         batch = starts[first : first + ahead]
-        yield from pool.map(lambda start: source.read_rows(tensor.source, start, min(start + step, count)), batch)
+        yield from pool.map(lambda start: source.read_rows(name, start, min(start + step, count)), batch)
 
 
 def _write_texts(folder: Path, shape: dict[str, Any], tokenizer: str) -> None:

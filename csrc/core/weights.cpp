@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "base/error.h"
+
 namespace q3e {
 namespace {
 
@@ -40,6 +42,7 @@ Weights::Weights(const ModelFile& file, const ModelConfig& config)
       head(config.tied_embeddings ? embedding : matrix(file, "output.weight")),
       output_norm(file.tensor("output_norm.weight").as_vector()),
       rope_frequencies(file.tensor("rope.inverse_frequencies").as_vector()) {
+  if (config.is_moe()) throw Error(Status::unsupported_model, "model type: expected a dense model, found a mixture of experts");
   layers.reserve(config.layers);
   for (uint32_t i = 0; i < config.layers; ++i) layers.push_back(layer(file, config, i));
 }

@@ -29,9 +29,9 @@ void check_tensors(const ModelFile& file, const ModelConfig& config) {
     if (t.rows != e.rows || t.columns != e.columns)
       throw Error(Status::bad_file, file.path() + ": tensor '" + e.name + "' has the shape " + shape(t.rows, t.columns) +
                                         ", expected " + shape(e.rows, e.columns));
-    if ((t.format->kind == FormatKind::vector) != e.is_vector)
+    if (e.format ? std::string_view(e.format) != t.format->name : t.format->kind == FormatKind::vector)
       throw Error(Status::bad_file, file.path() + ": tensor '" + e.name + "' has the block format '" + t.format->name +
-                                        "', expected " + (e.is_vector ? "'vector'" : "one for matrices"));
+                                        "', expected " + (e.format ? quoted(e.format) : "one for matrices"));
   }
   if (expected.size() == file.tensors().size()) return;  // names are unique, so all are expected
   for (const TensorView& t : file.tensors()) {
@@ -55,16 +55,16 @@ void check_frequencies(const ModelFile& file) {
 
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
   std::vector<ExpectedTensor> out;
-  out.push_back({"token_embd.weight", c.vocab_size, c.hidden_size, false});
-  out.push_back({"output_norm.weight", 1, c.hidden_size, true});
-  if (!c.tied_embeddings) out.push_back({"output.weight", c.vocab_size, c.hidden_size, false});
-  out.push_back({"rope.inverse_frequencies", 1, c.head_size / 2, true});
+  out.push_back({"token_embd.weight", c.vocab_size, c.hidden_size, nullptr});
+  out.push_back({"output_norm.weight", 1, c.hidden_size, "vector"});
+  if (!c.tied_embeddings) out.push_back({"output.weight", c.vocab_size, c.hidden_size, nullptr});
+  out.push_back({"rope.inverse_frequencies", 1, c.head_size / 2, "vector"});
   for (uint32_t n = 0; n < c.layers; ++n) {
     const std::string layer = "blk." + std::to_string(n) + ".";
-    const auto matrix = [&](const char* name, uint32_t rows, uint32_t columns) {
-      out.push_back({layer + name, rows, columns, false});
+    const auto matrix = [&](const char* name, uint32_t rows, uint32_t columns, const char* format = nullptr) {
+      out.push_back({layer + name, rows, columns, format});
     };
-    const auto vector = [&](const char* name, uint32_t size) { out.push_back({layer + name, 1, size, true}); };
+    const auto vector = [&](const char* name, uint32_t size) { matrix(name, 1, size, "vector"); };
     vector("attn_norm.weight", c.hidden_size);
     matrix("attn_q.weight", c.query_size(), c.hidden_size);
     matrix("attn_k.weight", c.kv_size(), c.hidden_size);
@@ -80,6 +80,12 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& c) {
     }
     matrix("attn_output.weight", c.hidden_size, c.query_size());
     vector("ffn_norm.weight", c.hidden_size);
+    if (c.is_moe()) {
+      matrix("ffn_gate_inp.weight", c.experts, c.hidden_size, "f32");
+      matrix("ffn_gate_up_exps.weight", c.experts * 2 * c.expert_ffn_size, c.hidden_size);
+      matrix("ffn_down_exps.weight", c.experts * c.hidden_size, c.expert_ffn_size);
+      continue;
+    }
     matrix("ffn_gate.weight", c.ffn_size, c.hidden_size);
     matrix("ffn_up.weight", c.ffn_size, c.hidden_size);
     matrix("ffn_down.weight", c.hidden_size, c.ffn_size);
@@ -91,13 +97,21 @@ ModelConfig read_model_config(const ModelFile& file) {
   const auto fail = [&](Status status, const std::string& text) { throw Error(status, file.path() + ": " + text); };
   ModelConfig c;
   c.model_type = std::string(file.string("qwen3edge.model_type"));
-  if (c.model_type != "qwen3" && c.model_type != "qwen2")
-    fail(Status::unsupported_model, "expected the model type 'qwen3' or 'qwen2', found " + quoted(c.model_type));
+  const bool is_moe = c.model_type == "qwen3_moe";
+  if (c.model_type != "qwen3" && c.model_type != "qwen2" && !is_moe)
+    fail(Status::unsupported_model, "expected the model type 'qwen3', 'qwen2' or 'qwen3_moe', found " + quoted(c.model_type));
   c.vocab_size = read_number(file, "vocab_size", 1, ModelLimits::vocab_size);
   c.context_length = read_number(file, "context_length", 1, ModelLimits::context_length);
   c.hidden_size = read_number(file, "embedding_length", kColumnUnit, ModelLimits::width);
   c.layers = read_number(file, "block_count", 1, ModelLimits::layers);
-  c.ffn_size = read_number(file, "feed_forward_length", kColumnUnit, ModelLimits::width);
+  if (is_moe) {
+    c.experts = read_number(file, "expert_count", 1, ModelLimits::experts);
+    c.experts_per_token = read_number(file, "expert_used_count", 1, c.experts);
+    c.expert_ffn_size = read_number(file, "expert_feed_forward_length", kColumnUnit, ModelLimits::width);
+    c.norm_topk_prob = file.boolean("qwen3edge.norm_topk_prob");
+  } else {
+    c.ffn_size = read_number(file, "feed_forward_length", kColumnUnit, ModelLimits::width);
+  }
   c.heads = read_number(file, "attention.head_count", 1, ModelLimits::heads);
   c.kv_heads = read_number(file, "attention.head_count_kv", 1, ModelLimits::heads);
   c.head_size = read_number(file, "attention.key_length", kColumnUnit, ModelLimits::head_size);

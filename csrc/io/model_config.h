@@ -10,12 +10,15 @@ namespace q3e {
 class ModelFile;
 
 struct ModelConfig {
-  std::string model_type;  // "qwen3" or "qwen2"
+  std::string model_type;  // "qwen3", "qwen2" or "qwen3_moe"
   uint32_t vocab_size = 0;
   uint32_t context_length = 0;
   uint32_t hidden_size = 0;
   uint32_t layers = 0;
-  uint32_t ffn_size = 0;
+  uint32_t ffn_size = 0;  // 0 for a mixture of experts
+  uint32_t experts = 0;   // of a layer; 0 for a dense model
+  uint32_t experts_per_token = 0;
+  uint32_t expert_ffn_size = 0;
   uint32_t heads = 0;
   uint32_t kv_heads = 0;
   uint32_t head_size = 0;
@@ -23,7 +26,9 @@ struct ModelConfig {
   bool qk_norm = false;
   bool qkv_bias = false;
   bool tied_embeddings = false;
+  bool norm_topk_prob = false;  // the weights of a token's experts are divided by their sum
 
+  bool is_moe() const { return experts != 0; }
   uint32_t query_size() const { return heads * head_size; }
   uint32_t kv_size() const { return kv_heads * head_size; }
 };
@@ -36,14 +41,15 @@ struct ModelLimits {
   static constexpr uint32_t layers = 1024;
   static constexpr uint32_t heads = 4096;
   static constexpr uint32_t head_size = 256;
+  static constexpr uint32_t experts = 512;
 };
 
-// A tensor that a model of this config has. Matrices may have any block format but `vector`.
+// A tensor that a model of this config has.
 struct ExpectedTensor {
   std::string name;
-  uint32_t rows;     // outputs; 1 for a vector
-  uint32_t columns;  // inputs
-  bool is_vector;
+  uint32_t rows;       // outputs; 1 for a vector
+  uint32_t columns;    // inputs
+  const char* format;  // that it must have: "vector", "f32" for routers; null: any but "vector"
 };
 
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);

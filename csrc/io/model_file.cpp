@@ -17,6 +17,9 @@ namespace q3e {
 namespace {
 
 constexpr uint32_t kAlignment = 64;
+// Experts are read past the page cache, in whole pages: tensors that hold them start at one.
+constexpr uint32_t kExpertAlignment = 4096;
+constexpr std::string_view kExperts = "_exps.weight";
 constexpr uint32_t kFormatVersion = 1;
 constexpr std::string_view kArchitecture = "qwen3edge";
 constexpr std::string_view kChecksums = "checksums";
@@ -25,7 +28,12 @@ constexpr std::string_view kUnfinished = ".part";  // how the converter names a 
 constexpr uint64_t kMaxRows = uint64_t{1} << 31;
 constexpr uint64_t kMaxColumns = uint64_t{1} << 24;
 
-uint64_t align_up(uint64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
+uint64_t align_up(uint64_t n, uint64_t to = kAlignment) { return (n + to - 1) / to * to; }
+
+// Where in the file a tensor of this name starts that has `at` for the first byte it may have.
+uint64_t tensor_start(std::string_view name, uint64_t at) {
+  return align_up(at, name.ends_with(kExperts) ? kExpertAlignment : kAlignment);
+}
 
 // What the path names, for the error when it is no regular file.
 const char* describe(mode_t mode) {
@@ -136,6 +144,7 @@ void ModelFile::read_tensor_table(uint64_t data_start) {
   for (size_t i = 0; i <= count; ++i) {
     const GgufTensor& t = header_.tensors[i];
     const std::string name = "tensor " + quoted(t.name);
+    expected = tensor_start(t.name, data_start + expected) - data_start;
     if (t.offset != expected)
       fail(Status::bad_file, name + " lies at offset " + std::to_string(t.offset) + ", expected " + std::to_string(expected) +
                                  " (tensors in order, no overlap, no holes)");
@@ -165,7 +174,7 @@ void ModelFile::read_tensor_table(uint64_t data_start) {
       fail(Status::truncated_file, name + " needs " + std::to_string(size) + " bytes at byte " +
                                        std::to_string(data_start + expected) + ", but the file has only " +
                                        std::to_string(nbytes_));
-    expected += align_up(size);
+    expected += size;
   }
   const uint64_t end = data_start + header_.tensors.back().offset + header_.tensors.back().nbytes;
   if (nbytes_ != end)
@@ -189,8 +198,12 @@ void ModelFile::check_gaps(uint64_t data_start) const {
   const auto zeros = [&](uint64_t from, uint64_t to) {
     return std::all_of(bytes_ + from, bytes_ + to, [](uint8_t b) { return b == 0; });
   };
-  bool ok = zeros(header_.header_bytes, data_start);
-  for (const TensorView& t : tensors_) ok = ok && zeros(t.offset + t.nbytes, align_up(t.offset + t.nbytes));
+  bool ok = true;
+  uint64_t at = header_.header_bytes;
+  for (const GgufTensor& t : header_.tensors) {
+    ok = ok && zeros(at, data_start + t.offset);
+    at = data_start + t.offset + t.nbytes;
+  }
   if (!ok) fail(Status::bad_file, "the gaps between tensors have bytes other than zero");
 }
 

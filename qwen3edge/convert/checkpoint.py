@@ -13,6 +13,7 @@ import numpy as np
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
+from qwen3edge.convert.experts import StackedExperts
 from qwen3edge.convert.names import FREQUENCIES, model_tensors, source_names
 from qwen3edge.convert.quantize import Job, packed_slices
 from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
@@ -106,6 +107,8 @@ def write_model(
     """Packs the tensors of any source into a file. metadata: all that config and recipe do not say."""
     began = time.monotonic()
     tensors = model_tensors(config)
+    if config.is_moe:
+        source = StackedExperts(source, config)
     names = source_names(tensors, source.names(), config.tied_embeddings)
     for tensor in tensors:
         if source.shape(names[tensor.name]) != tensor.shape:

@@ -27,6 +27,8 @@ class ModelTensor:
     rows: int  # outputs; 1 for a vector
     columns: int  # inputs
     is_vector: bool
+    required_format: str | None = None  # of a matrix, whatever the recipe says
+    holds_experts: bool = False  # one after the other; convert/experts.py finds them under the source's name
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -36,13 +38,8 @@ class ModelTensor:
 
 def model_tensors(config: ModelConfig) -> list[ModelTensor]:
     """All tensors of the checkpoint, in the order of the `.q3e` file. csrc/io/model_config.cpp has the same list."""
-    hidden, query, kv, head, ffn = (
-        config.hidden_size,
-        config.query_size,
-        config.kv_size,
-        config.head_size,
-        config.ffn_size,
-    )
+    hidden, query, kv, head = config.hidden_size, config.query_size, config.kv_size, config.head_size
+    ffn = config.expert_ffn_size if config.is_moe else config.ffn_size
     tensors = [_matrix(EMBEDDING, "model.embed_tokens.weight", config.vocab_size, hidden)]
     for n in range(config.layers):
         ours, theirs = f"blk.{n}.", f"model.layers.{n}."
@@ -59,6 +56,17 @@ def model_tensors(config: ModelConfig) -> list[ModelTensor]:
         tensors += [
             _matrix(f"{ours}attn_output.weight", f"{attention}o_proj.weight", hidden, query),
             _vector(f"{ours}ffn_norm.weight", f"{theirs}post_attention_layernorm.weight", hidden),
+        ]
+        if config.is_moe:
+            router, experts = f"{theirs}mlp.gate.weight", f"{theirs}mlp.experts."
+            gate_up, down = config.experts * 2 * ffn, config.experts * hidden
+            tensors += [
+                ModelTensor(f"{ours}ffn_gate_inp.weight", router, config.experts, hidden, False, required_format="f32"),
+                ModelTensor(f"{ours}ffn_gate_up_exps.weight", f"{experts}gate_up", gate_up, hidden, False, None, True),
+                ModelTensor(f"{ours}ffn_down_exps.weight", f"{experts}down", down, ffn, False, None, True),
+            ]
+            continue
+        tensors += [
             _matrix(f"{ours}ffn_gate.weight", f"{theirs}mlp.gate_proj.weight", ffn, hidden),
             _matrix(f"{ours}ffn_up.weight", f"{theirs}mlp.up_proj.weight", ffn, hidden),
             _matrix(f"{ours}ffn_down.weight", f"{theirs}mlp.down_proj.weight", hidden, ffn),

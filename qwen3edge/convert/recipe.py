@@ -30,7 +30,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The first rule that matches a matrix decides its format. Norms and biases stay float32 vectors."""
+    """The first rule that matches a matrix decides its format. Norms, biases and routers stay float32."""
 
     name: str
     rules: tuple[Rule, ...]
@@ -49,7 +49,9 @@ class Recipe:
         return fitting
 
     def wanted(self, tensor: ModelTensor) -> str:
-        """What the rules say, whether the rows fit or not."""
+        """What the rules say, whether the rows fit or not; the tensor's own format where it has one."""
+        if tensor.required_format is not None:
+            return tensor.required_format
         for rule in self.rules:
             if fnmatchcase(tensor.name, rule.pattern):
                 return rule.format

@@ -15,9 +15,12 @@ class TensorSource(Protocol):
         ...
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """[rows, columns], or [elements]."""
+        """[rows, columns], or [elements]; some checkpoints have [experts, rows, columns]."""
         ...
 
     def read_rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Rows [start, stop): float32, float16, or uint16 holding bfloat16; of a vector, elements."""
+        """Rows [start, stop): float32, float16, or uint16 holding bfloat16; of a vector, elements.
+
+        The rows of three dimensions are those of all experts, one after the other: [experts * rows, columns].
+        """
         ...

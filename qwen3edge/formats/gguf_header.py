@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +28,13 @@ MetadataItem = bool | int | float | str | tuple[int, ...] | Sequence[str] | NDAr
 
 @dataclass(frozen=True)
 class HeaderTensor:
-    """One entry; its data starts at the next multiple of the alignment after the one before."""
+    """One entry; its data starts after the one before, at the next multiple of the alignment."""
 
     name: str
     shape: tuple[int, ...]  # outermost first
     type: gguf.GGMLQuantizationType
     nbytes: int
+    alignment: int = 1  # in the file, besides the header's own
 
 
 def gguf_header(
@@ -46,8 +49,29 @@ def gguf_header(
         writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.int8), tensor.nbytes, tensor.type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    return writer.out.getvalue()
+    keys = writer.out.getvalue()
+    # The library's own table knows one alignment for all tensors.
+    length = len(keys) + sum(len(_entry(tensor, 0)) for tensor in tensors)
+    start = -(-length // alignment) * alignment
+    places = tensor_places(length, alignment, tensors)
+    return keys + b"".join(_entry(tensor, at - start) for tensor, at in zip(tensors, places, strict=True))
+
+
+def tensor_places(header_bytes: int, alignment: int, tensors: Sequence[HeaderTensor]) -> list[int]:
+    """Where each tensor starts, from the start of the file."""
+    at, places = header_bytes, []
+    for tensor in tensors:
+        unit = math.lcm(alignment, tensor.alignment)
+        at = -(-at // unit) * unit
+        places.append(at)
+        at += tensor.nbytes
+    return places
+
+
+def _entry(tensor: HeaderTensor, offset: int) -> bytes:
+    name = tensor.name.encode()
+    shape = tuple(reversed(tensor.shape))
+    return struct.pack(f"<Q{len(name)}sI{len(shape)}QIQ", len(name), name, len(shape), *shape, tensor.type, offset)
 
 
 class _HeaderWriter(gguf.GGUFWriter):

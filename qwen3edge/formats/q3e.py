@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 
 from qwen3edge import _core
 from qwen3edge.formats.atomic import AtomicFile
-from qwen3edge.formats.gguf_header import HeaderTensor, MetadataItem, gguf_header
+from qwen3edge.formats.gguf_header import HeaderTensor, MetadataItem, gguf_header, tensor_places
 
 FORMAT_VERSION = 1
 ARCHITECTURE = "qwen3edge"
 ALIGNMENT = 64
+EXPERT_ALIGNMENT = 4096
+EXPERTS_SUFFIX = "_exps.weight"
+"""Tensors of that name start at multiples of EXPERT_ALIGNMENT in the file: experts are read past the page cache."""
+
 CHECKSUMS = "checksums"
 
 
@@ -51,16 +55,18 @@ class Q3eWriter:
         """Raises CheckpointError for a target that cannot be a file and a full disk; OSError when writing fails."""
         self._sizes = [spec.nbytes for spec in tensors]
         self._names = [spec.name for spec in tensors]
-        header = _header(metadata, tensors, self._sizes)
+        header, offsets = _header(metadata, tensors, self._sizes)
+        self._gaps = [after - at - size for at, after, size in zip(offsets, offsets[1:], self._sizes, strict=False)]
         header += bytes(-len(header) % ALIGNMENT)
-        self.nbytes = len(header) + sum(_aligned(size) for size in self._sizes) + 4 * (len(tensors) + 1)
+        first_gap = bytes(offsets[0] - len(header))
+        self.nbytes = offsets[-1] + 4 * (len(tensors) + 1)
         self._checksums: list[int] = []
         self._header_checksum = _core.crc32(header)
         self._crc = 0
         self._left = self._sizes[0] if self._sizes else 0  # of the tensor that is being written
         self._file = AtomicFile(target, self.nbytes)
         try:
-            self._file.write(header)
+            self._file.write(header + first_gap)
         except BaseException:
             self._file.abandon()
             raise
@@ -82,8 +88,7 @@ class Q3eWriter:
         self._left -= data.nbytes
         if self._left:
             return
-        done = self._sizes[len(self._checksums)]
-        self._file.write(bytes(-done % ALIGNMENT))
+        self._file.write(bytes(self._gaps[len(self._checksums)]))
         self._checksums.append(self._crc)
         self._crc = 0
         if len(self._checksums) < len(self._sizes):
@@ -97,7 +102,10 @@ class Q3eWriter:
         self._file.commit()
 
 
-def _header(metadata: Mapping[str, MetadataItem], tensors: Sequence[TensorSpec], sizes: Sequence[int]) -> bytes:
+def _header(
+    metadata: Mapping[str, MetadataItem], tensors: Sequence[TensorSpec], sizes: Sequence[int]
+) -> tuple[bytes, list[int]]:
+    """The header without padding, and where the tensors and the checksums lie, from the start of the file."""
     keys: dict[str, MetadataItem] = {
         "qwen3edge.format_version": FORMAT_VERSION,
         **metadata,
@@ -106,9 +114,15 @@ def _header(metadata: Mapping[str, MetadataItem], tensors: Sequence[TensorSpec],
         "qwen3edge.tensor.columns": np.array([spec.columns for spec in tensors], np.uint64),
     }
     named = zip([*(spec.name for spec in tensors), CHECKSUMS], [*sizes, 4 * (len(tensors) + 1)], strict=True)
-    entries = [HeaderTensor(name, (size,), gguf.GGMLQuantizationType.I8, size) for name, size in named]
-    return gguf_header(ARCHITECTURE, ALIGNMENT, keys, entries)
-
-
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+    entries = [
+        HeaderTensor(
+            name,
+            (size,),
+            gguf.GGMLQuantizationType.I8,
+            size,
+            EXPERT_ALIGNMENT if name.endswith(EXPERTS_SUFFIX) else ALIGNMENT,
+        )
+        for name, size in named
+    ]
+    header = gguf_header(ARCHITECTURE, ALIGNMENT, keys, entries)
+    return header, tensor_places(len(header), ALIGNMENT, entries)

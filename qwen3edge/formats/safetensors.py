@@ -90,11 +90,13 @@ class SafetensorsFolder:
     def read_rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Rows [start, stop) of a matrix, or elements of a vector: float32, float16, or uint16 holding bfloat16.
 
+        Of three dimensions, as of two: the first two count the rows.
         May be called from several threads. Raises CheckpointError when the shard ends too early.
         """
         tensor = self._tensor(name)
-        width = math.prod(tensor.shape[1:])
-        out = np.empty((stop - start, *tensor.shape[1:]), tensor.dtype)
+        inner = tensor.shape[1:][-1:]  # a row's columns; nothing for a vector
+        width = math.prod(inner)
+        out = np.empty((stop - start, *inner), tensor.dtype)
         view = memoryview(out.reshape(-1).view(np.uint8).data)
         at = tensor.offset + start * width * tensor.dtype.itemsize
         while view:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from qwen3edge.config import ModelConfig
-from qwen3edge.convert.names import model_tensors
+from qwen3edge.convert.experts import checkpoint_shapes
 from tests.formats.safetensors_bytes import encode
 
 CONFIG: dict[str, Any] = {
@@ -34,14 +34,25 @@ QWEN2: dict[str, Any] = {
     "num_key_value_heads": 1,
     "tie_word_embeddings": False,
 }
+MOE: dict[str, Any] = {
+    **CONFIG,
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "num_experts": 5,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 96,
+    "norm_topk_prob": True,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+}
 
 
 def random_tensors(config: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
     """All tensors by their names in the checkpoint, float32."""
     rng = np.random.default_rng(seed)
     return {
-        t.source: (rng.standard_normal(t.shape) * 0.05 + t.is_vector).astype(np.float32)
-        for t in model_tensors(ModelConfig.from_hf(config))
+        name: (rng.standard_normal(shape) * 0.05 + (len(shape) == 1)).astype(np.float32)
+        for name, shape in checkpoint_shapes(ModelConfig.from_hf(config)).items()
     }
 
 

@@ -169,8 +169,8 @@ def test_folders_that_are_none(tmp_path, seed):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(MissingShardError):
         convert_bare(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"model_type": "qwen3_moe"}))
-    with pytest.raises(UnsupportedModelError, match="qwen3_moe"):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"model_type": "qwen3_vl"}))
+    with pytest.raises(UnsupportedModelError, match="qwen3_vl"):
         convert_bare(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig, token_ids
-from qwen3edge.errors import CheckpointError, Qwen3EdgeError, UnsupportedModelError
+from qwen3edge.errors import CheckpointError, FileFormatError, Qwen3EdgeError, UnsupportedModelError
 
 QWEN3 = {
     "architectures": ["Qwen3ForCausalLM"],
@@ -53,6 +53,17 @@ QWEN2 = {
     "use_sliding_window": False,
     "vocab_size": 151936,
 }
+MOE = {
+    **QWEN3,
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "moe_intermediate_size": 768,
+    "norm_topk_prob": True,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+}
 
 
 def test_qwen3():
@@ -66,6 +77,51 @@ def test_qwen2():
     config = ModelConfig.from_hf(QWEN2)
     assert (config.head_size, config.qk_norm, config.qkv_bias) == (64, False, True)
     assert config.stop_token_ids == (151645, 151643)
+
+
+def test_qwen3_moe():
+    config = ModelConfig.from_hf(MOE)
+    assert config.is_moe
+    assert (config.experts, config.experts_per_token, config.expert_ffn_size) == (128, 8, 768)
+    assert (config.ffn_size, config.norm_topk_prob, config.qk_norm, config.qkv_bias) == (0, True, True, False)
+    plain = {k: v for k, v in MOE.items() if k not in ("decoder_sparse_step", "mlp_only_layers", "norm_topk_prob")}
+    assert not ModelConfig.from_hf(plain).norm_topk_prob  # Qwen3MoeConfig's default
+    assert not ModelConfig.from_hf(QWEN3).is_moe
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"num_experts": 0}, UnsupportedModelError, "experts: expected"),
+        ({"num_experts": 7}, UnsupportedModelError, "at most the 7 experts, found 8"),
+        ({"num_experts": 513}, UnsupportedModelError, "512, found 513"),
+        ({"num_experts": None}, CheckpointError, "num_experts: expected an integer"),
+        ({"num_experts_per_tok": 0}, UnsupportedModelError, "experts_per_token"),
+        ({"num_experts_per_tok": "8"}, CheckpointError, "num_experts_per_tok"),
+        ({"moe_intermediate_size": 48}, UnsupportedModelError, "multiple of 32"),
+        ({"norm_topk_prob": 1}, CheckpointError, "norm_topk_prob"),
+        ({"decoder_sparse_step": 2}, UnsupportedModelError, "decoder_sparse_step: expected 1"),
+        ({"decoder_sparse_step": 0}, UnsupportedModelError, "decoder_sparse_step: expected 1"),
+        ({"mlp_only_layers": [0, 3]}, UnsupportedModelError, r"mlp_only_layers: expected none .*\[0, 3\]"),
+        ({"attention_bias": True}, UnsupportedModelError, "qwen3_moe"),
+        ({"architectures": ["Qwen3ForCausalLM"]}, UnsupportedModelError, "Qwen3MoeForCausalLM"),
+    ],
+    ids=str,
+)
+def test_mixtures_that_cannot_run(change, error, match):
+    with pytest.raises(error, match=match):
+        ModelConfig.from_hf(MOE | change)
+
+
+def test_metadata_of_a_mixture():
+    config = ModelConfig.from_hf(MOE)
+    metadata = config.to_metadata()
+    assert "qwen3edge.feed_forward_length" not in metadata
+    metadata["qwen3edge.stop_token_ids"] = list(config.stop_token_ids)
+    assert ModelConfig.from_metadata(metadata) == config
+    del metadata["qwen3edge.expert_used_count"]
+    with pytest.raises(FileFormatError, match="expert_used_count"):
+        ModelConfig.from_metadata(metadata)
 
 
 def test_what_transformers_5_writes():
@@ -94,7 +150,7 @@ def test_metadata_round_trip(tiny_q3e, tiny_model_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"]},
+        {"model_type": "qwen3_next", "architectures": ["Qwen3NextForCausalLM"]},
         {"model_type": "llama"},
         {"model_type": None},
         {"architectures": ["Qwen3ForSequenceClassification"]},

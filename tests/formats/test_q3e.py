@@ -90,6 +90,19 @@ def test_pieces_may_be_of_any_size(tmp_path):
     assert written[0] == written[1]
 
 
+@pytest.mark.parametrize("names", [("a_exps.weight", "b", "c_exps.weight"), ("a", "b_exps.weight", "c")])
+def test_experts_start_at_pages(tmp_path, names):
+    specs = [TensorSpec(name, spec.format, spec.rows, spec.columns) for name, spec in zip(names, SPECS, strict=True)]
+    with Q3eWriter(tmp_path / "x.q3e", {"general.name": "x"}, specs) as writer:
+        for spec in specs:
+            writer.write(np.full(spec.nbytes, 7, np.uint8))
+        writer.commit()
+    assert (tmp_path / "x.q3e").stat().st_size == writer.nbytes
+    for tensor in gguf.GGUFReader(tmp_path / "x.q3e").tensors[:-1]:
+        assert tensor.data_offset % (4096 if tensor.name.endswith("_exps.weight") else 64) == 0
+        assert (tensor.data == 7).all()
+
+
 def test_a_link_is_followed(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link.q3e").symlink_to(tmp_path / "real" / "x.q3e")

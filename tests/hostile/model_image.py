@@ -32,6 +32,15 @@ SHAPES = {
     "rope.inverse_frequencies": ("vector", 1, HEAD // 2),
 }
 
+EXPERTS, EXPERT_FFN = 3, 32
+MOE_SHAPES = {
+    **{name: shape for name, shape in SHAPES.items() if ".ffn_" not in name},
+    "blk.0.ffn_norm.weight": ("vector", 1, HIDDEN),
+    "blk.0.ffn_gate_inp.weight": ("f32", EXPERTS, HIDDEN),
+    "blk.0.ffn_gate_up_exps.weight": ("q4z32", EXPERTS * 2 * EXPERT_FFN, HIDDEN),
+    "blk.0.ffn_down_exps.weight": ("q8", EXPERTS * HIDDEN, EXPERT_FFN),
+}
+
 
 def u32(value: int) -> tuple[int, bytes]:
     """A metadata value as (type, bytes)."""
@@ -120,22 +129,35 @@ class Image:
         out += struct.pack("<Q", len(keys) if self.key_count is None else self.key_count)
         for key, (kind, value) in keys:
             out += text(key) + struct.pack("<I", kind) + value
-        at = 0
-        for tensor in tensors:
+        places = self.places(tensors, len(out) + sum(len(text(t.name)) + 24 for t in tensors))
+        for tensor, at in zip(tensors, places, strict=True):
             dimensions = [len(tensor.data)] if tensor.dimensions is None else tensor.dimensions
             out += text(tensor.name) + struct.pack("<I", len(dimensions))
             out += b"".join(struct.pack("<Q", d) for d in dimensions) + struct.pack("<I", tensor.kind)
             out += struct.pack("<Q", at if tensor.offset is None else tensor.offset)
-            at += len(tensor.data) + -len(tensor.data) % 64
         return bytes(out)
+
+    def places(self, tensors: list[Tensor], header: int) -> list[int]:
+        """Where tensors lie after the start of the data: at multiples of 64, those of experts of 4096 in the file."""
+        start = at = header + -header % 64
+        places = []
+        for tensor in tensors:
+            at += -at % (4096 if tensor.name.endswith(b"_exps.weight") else 64)
+            places.append(at - start)
+            at += len(tensor.data)
+        return places
 
     def build(self) -> bytes:
         """The whole file."""
-        out = self.pad(self.header())
+        header = self.header()
+        out = self.pad(header)
+        start = len(out)
         sums = [zlib.crc32(t.data) for t in self.tensors] if self.checksums is None else self.checksums
         sums = [*sums, zlib.crc32(out) if self.header_checksum is None else self.header_checksum]
-        for tensor in self.tensors:
-            out += self.pad(tensor.data)
+        places = self.places([*self.tensors, Tensor(self.last_name, b"", 1, 1, b"")], len(header))
+        for tensor, at in zip(self.tensors, places, strict=False):
+            out += self.gap * (start + at - len(out)) + tensor.data
+        out += self.gap * (start + places[-1] - len(out))
         return out + struct.pack(f"<{len(sums)}I", *sums) + self.tail
 
     def pad(self, data: bytes) -> bytes:
@@ -149,9 +171,26 @@ def data_start(file: bytes) -> int:
 
 def good_image() -> Image:
     """A model that opens and verifies."""
+    keys = {"qwen3edge.model_type": string("qwen3"), "qwen3edge.feed_forward_length": u32(FFN)}
+    return _image(SHAPES, keys)
+
+
+def moe_image() -> Image:
+    """The same with experts."""
+    keys = {
+        "qwen3edge.model_type": string("qwen3_moe"),
+        "qwen3edge.expert_count": u32(EXPERTS),
+        "qwen3edge.expert_used_count": u32(2),
+        "qwen3edge.expert_feed_forward_length": u32(EXPERT_FFN),
+        "qwen3edge.norm_topk_prob": boolean(1),
+    }
+    return _image(MOE_SHAPES, keys)
+
+
+def _image(shapes: dict[str, tuple[str, int, int]], keys_of_kind: dict[str, tuple[int, bytes]]) -> Image:
     rng = np.random.default_rng(7)
     tensors = []
-    for name, (block_format, rows, columns) in SHAPES.items():
+    for name, (block_format, rows, columns) in shapes.items():
         if block_format == "vector":
             data = (0.5 ** np.arange(1, columns + 1, dtype=np.float32)).tobytes()
         else:
@@ -162,12 +201,10 @@ def good_image() -> Image:
         "general.alignment": u32(64),
         "general.name": string("hostile"),
         "qwen3edge.format_version": u32(1),
-        "qwen3edge.model_type": string("qwen3"),
         "qwen3edge.vocab_size": u32(VOCAB),
         "qwen3edge.context_length": u32(64),
         "qwen3edge.embedding_length": u32(HIDDEN),
         "qwen3edge.block_count": u32(1),
-        "qwen3edge.feed_forward_length": u32(FFN),
         "qwen3edge.attention.head_count": u32(1),
         "qwen3edge.attention.head_count_kv": u32(1),
         "qwen3edge.attention.key_length": u32(HEAD),
@@ -176,6 +213,7 @@ def good_image() -> Image:
         "qwen3edge.attention.qkv_bias": boolean(0),
         "qwen3edge.rope.freq_base": f32(1e6),
         "qwen3edge.tie_word_embeddings": boolean(1),
+        **keys_of_kind,
         "tokenizer.ggml.tokens": array(STRING, [text("a"), text(""), text("é")]),
     }
     return Image([(k.encode(), v) for k, v in keys.items()], tensors)

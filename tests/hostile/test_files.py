@@ -31,12 +31,14 @@ from tests.hostile.model_image import (
     data_start,
     f32,
     good_image,
+    moe_image,
     string,
     text,
     u32,
 )
 
 GOOD = good_image()
+MOE = moe_image()
 
 
 def open_bytes(folder, data: bytes) -> _core.ModelFile:
@@ -54,6 +56,11 @@ def read_everything(file: _core.ModelFile) -> None:
         assert len(file.packed(tensor["name"])) == tensor["nbytes"]
         file.dequantize(tensor["name"])
     file.verify()
+
+
+def data_start_of(image: Image) -> int:
+    header = len(image.header())
+    return header + -header % 64
 
 
 def refuse(folder, image: Image | bytes, error: type[Exception], match: str) -> None:
@@ -511,6 +518,59 @@ def test_rope_frequencies(tmp_path, value):
     tensor = image.tensor("rope.inverse_frequencies")
     tensor.data = tensor.data[:-4] + struct.pack("<f", value)
     refuse(tmp_path, image, FileFormatError, r"rope\.inverse_frequencies\[15\]")
+
+
+# ---- Experts ----
+
+
+def test_the_good_mixture_is_good(tmp_path):
+    file = open_bytes(tmp_path, MOE.build())
+    read_everything(file)
+    places = {t["name"]: t["offset"] for t in file.tensors()}
+    assert all(at % 4096 == 0 for name, at in places.items() if name.endswith("_exps.weight"))
+
+
+@pytest.mark.parametrize("step", [-4096, -64, 64, 4096])
+def test_experts_start_at_pages(tmp_path, step):
+    image = MOE.copy()
+    start = data_start_of(image)
+    place = image.places(image.tensors, start)[-1]
+    image.tensors[-1].offset = place + step
+    refuse(tmp_path, image, FileFormatError, f"offset {place + step}, expected {place}")
+
+
+def test_gaps_before_experts_are_zeros(tmp_path):
+    image = MOE.copy()
+    image.gap = b"\1"
+    refuse(tmp_path, image, FileFormatError, "gaps")
+    data = bytearray(MOE.build())
+    file = open_bytes(tmp_path, bytes(data))
+    at = next(t["offset"] for t in file.tensors() if t["name"].endswith("_exps.weight"))
+    data[at - 1] = 1
+    refuse(tmp_path, bytes(data), FileFormatError, "gaps")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("expert_count", u32(v)) for v in (0, 1, 2, 4, 513, 2**32 - 1)),
+        *(("expert_used_count", u32(v)) for v in (0, 4, 2**32 - 1)),
+        *(("expert_feed_forward_length", u32(v)) for v in (0, 31, 64, 2**31, 2**32 - 32)),
+        ("norm_topk_prob", u32(1)),
+        ("model_type", string("qwen3")),
+        *((key, None) for key in ("expert_count", "expert_used_count", "norm_topk_prob")),
+    ],
+    ids=str,
+)
+def test_mixtures_that_disagree(tmp_path, key, value):
+    refuse(tmp_path, MOE.copy().set(f"qwen3edge.{key}", value), FileFormatError, ".")
+
+
+def test_a_router_is_float32(tmp_path):
+    image = MOE.copy()
+    router = image.tensor("blk.0.ffn_gate_inp.weight")
+    router.format, router.data = b"bf16", router.data[: len(router.data) // 2]
+    refuse(tmp_path, image, FileFormatError, r"ffn_gate_inp\.weight' has the block format 'bf16', expected 'f32'")
 
 
 # ---- Values that a checksum cannot judge ----

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert import convert
+from qwen3edge.convert.experts import checkpoint_shapes
+from qwen3edge.convert.names import model_tensors
+from qwen3edge.convert.recipe import find_recipe
 from qwen3edge.formats.safetensors import SafetensorsFolder
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_random.py"
@@ -19,6 +23,10 @@ spec = importlib.util.spec_from_file_location("make_random", SCRIPT)
 make_random = importlib.util.module_from_spec(spec)
 sys.modules["make_random"] = make_random
 spec.loader.exec_module(make_random)
+
+
+def random_tensors(shape: str, seed: int):
+    return make_random.RandomTensors(checkpoint_shapes(ModelConfig.from_hf(make_random.SHAPES[shape])), seed)
 
 
 def run(*arguments) -> subprocess.CompletedProcess[str]:
@@ -35,17 +43,26 @@ def run(*arguments) -> subprocess.CompletedProcess[str]:
         ("4B", 4.02, 7.49),
         ("8B", 8.19, 15.26),
         ("qwen2.5-0.5B", 0.494, 0.92),
+        ("30B-A3B", 30.53, 56.87),
     ],
 )
 def test_shapes_are_those_of_the_real_models(name, weights, bytes_gib):
     config = ModelConfig.from_hf(make_random.SHAPES[name])
-    count = sum(t.rows * t.columns for t in make_random.model_tensors(config))
+    count = sum(math.prod(shape) for shape in checkpoint_shapes(config).values())
     assert count / 1e9 == pytest.approx(weights, rel=0.01)
     assert 2 * count / 2**30 == pytest.approx(bytes_gib, rel=0.01)
 
 
+@pytest.mark.parametrize(("quant", "gigabytes"), [("int4", 17.3), ("q4z64", 16.5)])
+def test_the_large_mixture_fits_16_gib_of_file(quant, gigabytes):
+    tensors = model_tensors(ModelConfig.from_hf(make_random.SHAPES["30B-A3B"]))
+    recipe = find_recipe(quant)
+    nbytes = sum(_core.packed_nbytes(recipe.format_of(t), t.rows, t.columns) for t in tensors)
+    assert nbytes < gigabytes * 1e9, nbytes
+
+
 def test_weights_do_not_depend_on_how_they_are_cut(seed):
-    source = make_random.RandomTensors(ModelConfig.from_hf(make_random.SHAPES["tiny"]), seed)
+    source = random_tensors("tiny", seed)
     name = "model.layers.0.mlp.up_proj.weight"
     whole = source.read_rows(name, 0, 768)
     for start, stop in ((0, 16), (5, 40), (752, 768), (767, 768)):
@@ -54,13 +71,14 @@ def test_weights_do_not_depend_on_how_they_are_cut(seed):
     assert values.std() == pytest.approx(0.02, rel=0.02)
     norm = (source.read_rows("model.norm.weight", 0, 256).astype(np.uint32) << 16).view(np.float32)
     assert norm.mean() == pytest.approx(1, abs=0.05)
-    assert not np.array_equal(whole, make_random.RandomTensors(source.config, seed + 1).read_rows(name, 0, 768))
+    assert not np.array_equal(whole, random_tensors("tiny", seed + 1).read_rows(name, 0, 768))
 
 
-def test_both_ways_give_the_same_file(tmp_path):
-    result = run("--shape", "tiny", "--to", "hf", tmp_path / "hf", "--seed", 5)
+@pytest.mark.parametrize("shape", ["tiny", "tiny-moe"])
+def test_both_ways_give_the_same_file(tmp_path, shape):
+    result = run("--shape", shape, "--to", "hf", tmp_path / "hf", "--seed", 5)
     assert result.returncode == 0, result.stderr
-    result = run("--shape", "tiny", "--to", "q3e", tmp_path / "m.q3e", "--seed", 5, "--quant", "int8")
+    result = run("--shape", shape, "--to", "q3e", tmp_path / "m.q3e", "--seed", 5, "--quant", "int8")
     assert result.returncode == 0, result.stderr
     convert(tmp_path / "hf", tmp_path / "n.q3e", "int8", name="random m")
     assert (tmp_path / "m.q3e").read_bytes() == (tmp_path / "n.q3e").read_bytes()
@@ -71,11 +89,10 @@ def test_both_ways_give_the_same_file(tmp_path):
 
 def test_shards(tmp_path, monkeypatch):
     monkeypatch.setattr(make_random, "_SHARD_BYTES", 1 << 20)
-    shape = make_random.SHAPES["tiny"]
-    make_random.write_checkpoint(tmp_path, shape, 3, "none")
+    make_random.write_checkpoint(tmp_path, make_random.SHAPES["tiny"], 3, "none")
     assert len(list(tmp_path.glob("*.safetensors"))) > 5
     with SafetensorsFolder(tmp_path) as folder:
-        source = make_random.RandomTensors(ModelConfig.from_hf(shape), 3)
+        source = random_tensors("tiny", 3)
         for name in source.names():
             rows = source.shape(name)[0]
             np.testing.assert_array_equal(folder.read_rows(name, 0, rows), source.read_rows(name, 0, rows))

@@ -1,0 +1,154 @@
+"""The experts of a checkpoint, in whichever of its layouts, as the two matrices a layer that a `.q3e` file has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge.config import ModelConfig
+from qwen3edge.convert.names import model_tensors
+from qwen3edge.convert.quantize import PANEL_ROWS, as_float32
+from qwen3edge.convert.source import TensorSource
+from qwen3edge.errors import CheckpointError
+
+_PROJECTIONS = ("gate", "up", "down")
+_PREFIX = "model."
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One projection of one expert: rows of a tensor of the checkpoint."""
+
+    name: str
+    shape: tuple[int, ...]  # of the whole tensor
+    first_row: int
+
+
+_Layout: TypeAlias = Callable[[str, int], _Part]  # of a layer: projection, expert -> where it lies
+
+
+class StackedExperts:
+    """A TensorSource: another one whose experts are shown as `...mlp.experts.gate_up` and `...mlp.experts.down`.
+
+    Inside an expert of `gate_up`, panels of 16 rows alternate: gate, up, gate, up (docs/format.md). Layouts that are
+    understood: Hugging Face's (a matrix an expert and projection), transformers' in memory (`gate_up_proj` and
+    `down_proj` [experts, rows, columns]), and GGUF's (`blk.N.ffn_gate_exps.weight` .. [experts, rows, columns]).
+    """
+
+    def __init__(self, source: TensorSource, config: ModelConfig):
+        """Raises CheckpointError for experts that are absent or of another shape."""
+        self._source = source
+        self._config = config
+        found = set(source.names())
+        bare = f"{_PREFIX}embed_tokens.weight" not in found and "embed_tokens.weight" in found
+        self._shapes: dict[str, tuple[int, int]] = {}
+        self._layouts: dict[str, _Layout] = {}
+        for tensor in model_tensors(config):
+            if tensor.holds_experts:
+                name = tensor.source.removeprefix(_PREFIX) if bare else tensor.source
+                self._shapes[name] = (tensor.rows, tensor.columns)
+                self._layouts[name] = _find_layout(name.rpartition(".")[0], found, config)
+        used: dict[str, tuple[int, ...]] = {}
+        for layout in self._layouts.values():
+            for projection in _PROJECTIONS:
+                for expert in range(config.experts):
+                    part = layout(projection, expert)
+                    used[part.name] = part.shape
+        for name, wanted in used.items():
+            if name not in found:
+                raise CheckpointError(f"expected the tensor {name!r} in the checkpoint, found none of that name")
+            if source.shape(name) != wanted:
+                raise CheckpointError(
+                    f"tensor {name!r}: expected the shape {list(wanted)} by config.json, "
+                    f"found {list(source.shape(name))}"
+                )
+        self._names = [name for name in source.names() if name not in used]
+
+    def names(self) -> list[str]:
+        """The other tensors, then the stacked ones."""
+        return [*self._names, *self._shapes]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """[rows, columns], or [elements]."""
+        return self._shapes[name] if name in self._shapes else self._source.shape(name)
+
+    def read_rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows [start, stop), of as many experts as they touch."""
+        if name not in self._shapes:
+            return self._source.read_rows(name, start, stop)
+        rows = self._shapes[name][0] // self._config.experts
+        read = self._read_gate_up if name.endswith("gate_up") else self._read_down
+        pieces = []
+        for expert in range(start // rows, -(-stop // rows)):
+            first = expert * rows
+            pieces.append(read(self._layouts[name], expert, max(start - first, 0), min(stop - first, rows)))
+        return pieces[0] if len(pieces) == 1 else np.concatenate(_alike(pieces))
+
+    def _read_gate_up(self, layout: _Layout, expert: int, start: int, stop: int) -> NDArray[Any]:
+        first, last = start // (2 * PANEL_ROWS), -(-stop // (2 * PANEL_ROWS))  # pairs of panels
+        halves = []
+        for projection in ("gate", "up"):
+            part = layout(projection, expert)
+            at = part.first_row + first * PANEL_ROWS
+            halves.append(self._source.read_rows(part.name, at, at + (last - first) * PANEL_ROWS))
+        gate, up = (half.reshape(last - first, PANEL_ROWS, -1) for half in _alike(halves))
+        rows = np.stack([gate, up], axis=1).reshape(-1, gate.shape[-1])
+        return rows[start - first * 2 * PANEL_ROWS : stop - first * 2 * PANEL_ROWS]
+
+    def _read_down(self, layout: _Layout, expert: int, start: int, stop: int) -> NDArray[Any]:
+        part = layout("down", expert)
+        return self._source.read_rows(part.name, part.first_row + start, part.first_row + stop)
+
+
+def checkpoint_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor by its name in Hugging Face's checkpoints, in the order of the layers."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for tensor in model_tensors(config):
+        if not tensor.holds_experts:
+            shapes[tensor.source] = tensor.shape
+            continue
+        layout = _apart(tensor.source.rpartition(".")[0], config)
+        projections = ("down",) if tensor.source.endswith("down") else ("gate", "up")
+        parts = [layout(projection, expert) for expert in range(config.experts) for projection in projections]
+        shapes.update({part.name: part.shape for part in parts})
+    return shapes
+
+
+def _apart(experts: str, config: ModelConfig) -> _Layout:
+    hidden, ffn = config.hidden_size, config.expert_ffn_size
+
+    def layout(projection: str, expert: int) -> _Part:
+        shape = (hidden, ffn) if projection == "down" else (ffn, hidden)
+        return _Part(f"{experts}.{expert}.{projection}_proj.weight", shape, 0)
+
+    return layout
+
+
+def _find_layout(experts: str, found: set[str], config: ModelConfig) -> _Layout:
+    """The layout of one layer. experts: as `model.layers.0.mlp.experts`."""
+    hidden, ffn, count = config.hidden_size, config.expert_ffn_size, config.experts
+    gguf = f"blk.{experts.split('.')[-3]}.ffn_"
+
+    def fused(projection: str, expert: int) -> _Part:
+        if projection == "down":
+            return _Part(f"{experts}.down_proj", (count, hidden, ffn), expert * hidden)
+        return _Part(f"{experts}.gate_up_proj", (count, 2 * ffn, hidden), (2 * expert + (projection == "up")) * ffn)
+
+    def stacked(projection: str, expert: int) -> _Part:
+        rows, columns = (hidden, ffn) if projection == "down" else (ffn, hidden)
+        return _Part(f"{gguf}{projection}_exps.weight", (count, rows, columns), expert * rows)
+
+    if f"{experts}.gate_up_proj" in found:
+        return fused
+    return stacked if f"{gguf}gate_exps.weight" in found else _apart(experts, config)
+
+
+def _alike(pieces: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Of one type: what holds bfloat16 looks like integers to NumPy."""
+    if len({piece.dtype for piece in pieces}) == 1:
+        return pieces
+    return [as_float32(piece) for piece in pieces]
