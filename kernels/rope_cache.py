@@ -1,0 +1,299 @@
+"""From the projections of a step to queries and entries of the cache: bias, QK-norm, RoPE, rounding to int8, writing.
+
+A program takes one token and a few of its heads: with one head a load would be 4 bytes a thread. Values are taken by
+programs of their own, several tokens each, because a page holds them transposed: neighbours in position are neighbours
+in memory there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import triton
+import triton.language as tl
+
+from qwen3edge.kernels.arguments import WORKING_TYPES, expect
+from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError
+from qwen3edge.kernels.kv_cache import KvCache, expect_cache
+from qwen3edge.kernels.numerics import largest_magnitude, quants_of, scale_of
+from qwen3edge.kernels.specialization import ModelShape, Specialization
+
+HEADS_A_PROGRAM = 8
+TOKENS_A_PROGRAM = 16  # of values: 16 bytes beside each other in a page
+WARPS = 4  # loads of 8 bytes, a head's sums inside a warp: 808 instructions and 40 registers; one warp: 2376 and 127
+
+
+@triton.jit
+def _rotate(
+    program, qkv, bias, query_weight, key_weight, cos_sin, positions, slots, block_tables, queries, keys, key_scales,
+    epsilon, heads, kv_heads, max_pages, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, HEADS: tl.constexpr,
+):  # fmt: skip
+    """Queries and keys of one token: HEADS of its heads, queries before keys."""
+    rotating = tl.cdiv(heads + kv_heads, HEADS)
+    row_length = (heads + 2 * kv_heads).to(tl.int64) * HEAD_DIM
+    token = program // rotating
+    head = program % rotating * HEADS + tl.arange(0, HEADS)
+    is_key = head >= heads
+    HALF: tl.constexpr = HEAD_DIM // 2
+    i = tl.arange(0, DIM // 2)
+    there = (head < heads + kv_heads)[:, None] & (i < HALF)[None, :]
+    at = head[:, None] * HEAD_DIM + i[None, :]
+    a = tl.load(qkv + token * row_length + at, mask=there, other=0.0).to(tl.float32)
+    b = tl.load(qkv + token * row_length + at + HALF, mask=there, other=0.0).to(tl.float32)
+    if bias is not None:
+        a += tl.load(bias + at, mask=there, other=0.0).to(tl.float32)
+        b += tl.load(bias + at + HALF, mask=there, other=0.0).to(tl.float32)
+    if query_weight is not None:
+        working = qkv.dtype.element_ty
+        inverse = tl.rsqrt((tl.sum(a * a, 1) + tl.sum(b * b, 1)) / HEAD_DIM + epsilon)[:, None]
+        wanted = i < HALF
+        query_a = tl.load(query_weight + i, mask=wanted, other=0.0).to(tl.float32)[None, :]
+        query_b = tl.load(query_weight + i + HALF, mask=wanted, other=0.0).to(tl.float32)[None, :]
+        key_a = tl.load(key_weight + i, mask=wanted, other=0.0).to(tl.float32)[None, :]
+        key_b = tl.load(key_weight + i + HALF, mask=wanted, other=0.0).to(tl.float32)[None, :]
+        # Rounded where the reference model rounds: the normed value, and its product with the weight.
+        a = (a * inverse).to(working).to(tl.float32) * tl.where(is_key[:, None], key_a, query_a)
+        b = (b * inverse).to(working).to(tl.float32) * tl.where(is_key[:, None], key_b, query_b)
+        a = a.to(working).to(tl.float32)
+        b = b.to(working).to(tl.float32)
+    c = tl.load(cos_sin + token * HEAD_DIM + i, mask=i < HALF, other=0.0)[None, :]
+    s = tl.load(cos_sin + token * HEAD_DIM + HALF + i, mask=i < HALF, other=0.0)[None, :]
+    first = a * c - b * s
+    second = b * c + a * s
+    is_query = there & (head < heads)[:, None]
+    to_queries = queries + token.to(tl.int64) * heads * HEAD_DIM + at
+    tl.store(to_queries, first.to(queries.dtype.element_ty), mask=is_query)
+    tl.store(to_queries + HALF, second.to(queries.dtype.element_ty), mask=is_query)
+    slot = tl.load(slots + token)
+    if ((program % rotating + 1) * HEADS > heads) & (slot >= 0):
+        position = tl.load(positions + token)
+        page = tl.load(block_tables + slot * max_pages + position // 64).to(tl.int64)
+        magnitude = tl.maximum(
+            largest_magnitude(first, 1), largest_magnitude(second, 1), propagate_nan=tl.PropagateNan.ALL
+        )
+        scale, inverse_scale = scale_of(magnitude)
+        entry = (page * kv_heads + head - heads) * 64 + position % 64
+        to_cache = is_key & (head < heads + kv_heads)
+        to_keys = keys + entry[:, None] * HEAD_DIM + i[None, :]
+        tl.store(to_keys, quants_of(first, inverse_scale[:, None]), mask=there & to_cache[:, None])
+        tl.store(to_keys + HALF, quants_of(second, inverse_scale[:, None]), mask=there & to_cache[:, None])
+        tl.store(key_scales + entry, scale, mask=to_cache)
+
+
+@triton.jit
+def _write_values(
+    program, qkv, bias, positions, slots, block_tables, values, value_scales,
+    tokens, heads, kv_heads, max_pages, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, TOKENS: tl.constexpr,
+):  # fmt: skip
+    """Values of one head: TOKENS tokens."""
+    row_length = (heads + 2 * kv_heads).to(tl.int64) * HEAD_DIM
+    head = program % kv_heads
+    token = program // kv_heads * TOKENS + tl.arange(0, TOKENS)
+    i = tl.arange(0, DIM)
+    there = (token < tokens)[:, None] & (i < HEAD_DIM)[None, :]
+    at = (heads + kv_heads + head) * HEAD_DIM + i
+    x = tl.load(qkv + token[:, None] * row_length + at[None, :], mask=there, other=0.0).to(tl.float32)
+    if bias is not None:
+        x += tl.load(bias + at, mask=i < HEAD_DIM, other=0.0).to(tl.float32)[None, :]
+    slot = tl.load(slots + token, mask=token < tokens, other=-1)
+    used = slot >= 0
+    position = tl.load(positions + token, mask=used, other=0)
+    page = tl.load(block_tables + slot * max_pages + position // 64, mask=used, other=0).to(tl.int64)
+    scale, inverse_scale = scale_of(largest_magnitude(x, 1))
+    transposed = tl.trans(quants_of(x, inverse_scale[:, None]))
+    entry = (page * kv_heads + head) * 64
+    to_values = values + entry[None, :] * HEAD_DIM + i[:, None] * 64 + (position % 64)[None, :]
+    tl.store(to_values, transposed, mask=used[None, :] & (i < HEAD_DIM)[:, None])
+    tl.store(value_scales + entry + position % 64, scale, mask=used)
+
+
+# Counts differ from step to step and model to model; none is worth a compilation of its own.
+@triton.jit(do_not_specialize=["tokens", "heads", "kv_heads", "max_pages"])
+def rope_cache_kernel(
+    qkv,  # [tokens, heads + 2 * kv_heads, head_dim]
+    bias,  # [heads + 2 * kv_heads, head_dim] or None
+    query_weight,  # [head_dim] or None: no QK-norm
+    key_weight,  # [head_dim] or None
+    cos_sin,  # [tokens, head_dim] float32: cosines of the first half's angles, then sines
+    positions,  # [tokens] int32
+    slots,  # [tokens] int32, -1: a token that pads the batch
+    block_tables,  # [slots, max_pages] int32
+    queries,  # [tokens, heads, head_dim]
+    keys,  # [pages, kv_heads, 64, head_dim] int8
+    key_scales,  # [pages, kv_heads, 64] float32
+    values,  # [pages, kv_heads, head_dim, 64] int8
+    value_scales,  # [pages, kv_heads, 64] float32
+    epsilon,
+    tokens,
+    heads,
+    kv_heads,
+    max_pages,
+    HEAD_DIM: tl.constexpr,
+    DIM: tl.constexpr,  # HEAD_DIM, rounded up to a power of two
+    HEADS: tl.constexpr,  # a program
+    TOKENS: tl.constexpr,  # a program of values
+):
+    rotating = tokens * tl.cdiv(heads + kv_heads, HEADS)
+    program = tl.program_id(0)
+    if program < rotating:
+        _rotate(
+            program, qkv, bias, query_weight, key_weight, cos_sin, positions, slots, block_tables, queries, keys,
+            key_scales, epsilon, heads, kv_heads, max_pages, HEAD_DIM, DIM, HEADS,
+        )  # fmt: skip
+    else:
+        _write_values(
+            program - rotating, qkv, bias, positions, slots, block_tables, values, value_scales,
+            tokens, heads, kv_heads, max_pages, HEAD_DIM, DIM, TOKENS,
+        )  # fmt: skip
+
+
+def rotary_table(positions: torch.Tensor, theta: float, head_dim: int) -> torch.Tensor:
+    """cos_sin [tokens, head_dim] float32 of one step, for all its layers: cosines, then sines.
+
+    The angle is the float32 product, as in the reference model.
+    """
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
+    angles = positions.float()[:, None] * (1.0 / theta**exponents)[None, :]
+    return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+def rope_cache(
+    qkv: torch.Tensor,
+    bias: torch.Tensor | None,
+    query_weight: torch.Tensor | None,
+    key_weight: torch.Tensor | None,
+    epsilon: float,
+    cos_sin: torch.Tensor,
+    positions: torch.Tensor,
+    slots: torch.Tensor,
+    block_tables: torch.Tensor,
+    cache: KvCache,
+) -> torch.Tensor:
+    """Writes the step's keys and values into the cache; returns the queries [tokens, heads, head_dim] in qkv's type.
+
+    qkv: [tokens, (heads + 2 * kv_heads) * head_dim] float16 or bfloat16; bias: [(heads + 2 * kv_heads) * head_dim];
+    query_weight, key_weight: [head_dim], both or none; cos_sin: of rotary_table; positions, slots: [tokens] int32, a
+    slot of -1 writes nothing. Positions must lie in the block table. Raises KernelTypeError, KernelShapeError.
+    """
+    return torch.ops.qwen3edge.rope_cache(
+        qkv, bias, query_weight, key_weight, epsilon, cos_sin, positions, slots, block_tables, *cache
+    )
+
+
+@torch.library.custom_op("qwen3edge::rope_cache", mutates_args=("keys", "key_scales", "values", "value_scales"))
+def _rope_cache(
+    qkv: torch.Tensor,
+    bias: torch.Tensor | None,
+    query_weight: torch.Tensor | None,
+    key_weight: torch.Tensor | None,
+    epsilon: float,
+    cos_sin: torch.Tensor,
+    positions: torch.Tensor,
+    slots: torch.Tensor,
+    block_tables: torch.Tensor,
+    keys: torch.Tensor,
+    key_scales: torch.Tensor,
+    values: torch.Tensor,
+    value_scales: torch.Tensor,
+) -> torch.Tensor:
+    expect("qkv", qkv, WORKING_TYPES, (None, None))
+    kv_heads, head_dim = expect_cache(KvCache(keys, key_scales, values, value_scales), block_tables, qkv)
+    tokens, columns = qkv.shape
+    heads = columns // head_dim - 2 * kv_heads
+    if columns % head_dim or heads <= 0 or heads % kv_heads:
+        raise KernelShapeError(
+            f"qkv: expected (heads + 2 * {kv_heads}) * {head_dim} columns with heads a multiple of {kv_heads}, "
+            f"found {columns}"
+        )
+    floats = (torch.float32, *WORKING_TYPES)
+    if bias is not None:
+        expect("bias", bias, floats, (columns,), qkv)
+    if (query_weight is None) != (key_weight is None):
+        raise KernelConfigurationError("query_weight, key_weight: expected both or none, found one")
+    if query_weight is not None and key_weight is not None:
+        expect("query_weight", query_weight, floats, (head_dim,), qkv)
+        expect("key_weight", key_weight, floats, (head_dim,), qkv)
+        if not epsilon > 0:
+            raise KernelConfigurationError(f"epsilon: expected a number above 0, found {epsilon}")
+    expect("cos_sin", cos_sin, (torch.float32,), (tokens, head_dim), qkv)
+    expect("positions", positions, (torch.int32,), (tokens,), qkv)
+    expect("slots", slots, (torch.int32,), (tokens,), qkv)
+    queries = qkv.new_empty((tokens, heads, head_dim))
+    if tokens:
+        constants = _constants(head_dim)
+        programs = tokens * triton.cdiv(heads + kv_heads, HEADS_A_PROGRAM)
+        programs += triton.cdiv(tokens, TOKENS_A_PROGRAM) * kv_heads
+        rope_cache_kernel[(programs,)](
+            qkv, bias, query_weight, key_weight, cos_sin, positions, slots, block_tables,
+            queries, keys, key_scales, values, value_scales,
+            epsilon, tokens, heads, kv_heads, block_tables.shape[1],
+            **constants, num_warps=WARPS, enable_fp_fusion=True,
+        )  # fmt: skip
+    return queries
+
+
+@_rope_cache.register_fake
+def _(
+    qkv,
+    bias,
+    query_weight,
+    key_weight,
+    epsilon,
+    cos_sin,
+    positions,
+    slots,
+    block_tables,
+    keys,
+    key_scales,
+    values,
+    value_scales,
+):
+    head_dim = keys.shape[3]
+    return qkv.new_empty((qkv.shape[0], qkv.shape[1] // head_dim - 2 * keys.shape[1], head_dim))
+
+
+def _constants(head_dim: int) -> Mapping[str, int]:
+    return {
+        "HEAD_DIM": head_dim,
+        "DIM": triton.next_power_of_2(head_dim),
+        "HEADS": HEADS_A_PROGRAM,
+        "TOKENS": TOKENS_A_PROGRAM,
+    }
+
+
+def specializations(shape: ModelShape, target: str) -> list[Specialization]:
+    """One token, with QK-norm."""
+    del target
+    signature = {
+        **dict.fromkeys(("qkv", "queries"), "*bf16"),
+        **dict.fromkeys(("query_weight", "key_weight", "cos_sin", "key_scales", "value_scales"), "*fp32"),
+        **dict.fromkeys(("positions", "slots", "block_tables"), "*i32"),
+        **dict.fromkeys(("keys", "values"), "*i8"),
+        "epsilon": "fp32",
+        **dict.fromkeys(("tokens", "heads", "kv_heads", "max_pages"), "i32"),
+    }
+    entries = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+    return [
+        Specialization(
+            name=f"rope_cache_bf16_i8_{shape.head_dim}",
+            kernel=rope_cache_kernel,
+            signature=signature,
+            constexprs={"bias": None, **_constants(shape.head_dim)},
+            divisible_by_16=(),
+            num_warps=WARPS,
+            num_stages=1,
+            grid=(
+                f"tokens * ((heads + kv_heads + {HEADS_A_PROGRAM - 1}) / {HEADS_A_PROGRAM})"
+                f" + (tokens + {TOKENS_A_PROGRAM - 1}) / {TOKENS_A_PROGRAM} * kv_heads",
+                "1",
+                "1",
+            ),
+            shape=f"{shape.heads} + 2 x {shape.kv_heads} heads of {shape.head_dim}, 1 token",
+            bytes_moved=2 * entries
+            + 2 * shape.heads * shape.head_dim
+            + 2 * shape.kv_heads * (shape.head_dim + 4)
+            + 4 * 3 * shape.head_dim,
+            operations=10 * (shape.heads + shape.kv_heads) * shape.head_dim,
+        )
+    ]

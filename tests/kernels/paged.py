@@ -1,0 +1,21 @@
+"""A paged cache whose pages are dealt out of order and hold poison where nothing was written."""
+
+import torch
+
+from qwen3edge.kernels.kv_cache import PAGE, KvCache
+
+
+def poisoned_cache(pages: int, kv_heads: int, head_dim: int) -> KvCache:
+    """Scales are NaN, so that whatever is read without having been written shows."""
+    cache = KvCache.empty(pages, kv_heads, head_dim)
+    cache.keys.fill_(127)
+    cache.values.fill_(-127)
+    cache.key_scales.fill_(float("nan"))
+    cache.value_scales.fill_(float("nan"))
+    return cache
+
+
+def dealt_tables(slots: int, context: int, random: torch.Generator) -> torch.Tensor:
+    """[slots, max_pages] int32: every page once, in random order."""
+    pages = -(-context // PAGE)
+    return torch.randperm(slots * pages, generator=random).reshape(slots, pages).int()
