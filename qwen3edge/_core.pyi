@@ -1,6 +1,6 @@
 """The C++ core as Python sees it (csrc/bindings/module.cpp)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -171,6 +171,14 @@ class Engine:
         The tokens of a slot are consecutive in the batch, at ascending positions that continue the slot's cache or
         rewind into it (whatever lies at and after the first position is forgotten).
         Raises RequestError, nothing changed, for a token, position or slot out of range.
+        """
+
+    def observe(self, callback: Callable[[str, int, int, NDArray[np.float32]], None] | None) -> None:
+        """Calls callback(tensor, layer, expert, values) in `forward` for each input of matrices; None: no more.
+
+        values: float32 [tokens, columns], as the matrices get them. tensor: the first of those that share the input:
+        "attn_q" (and k, v), "attn_output", "ffn_gate" (and up), "ffn_down", "output" (of the tokens that want logits;
+        layer -1). expert: -1, or which of the layer's experts. What the callback raises, `forward` raises.
         """
 
     def length(self, slot: int) -> int:

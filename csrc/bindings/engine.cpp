@@ -2,7 +2,9 @@
 #include "core/engine.h"
 
 #include <algorithm>
+#include <exception>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "bindings/bindings.h"
@@ -27,6 +29,40 @@ py::dict plan_dict(const MemoryPlan& p) {
 // Keeps the mapping alive as long as the engine reads it.
 std::shared_ptr<const ModelFile> shared_file(const std::shared_ptr<OpenFile>& f) { return {f, &f->file}; }
 
+// Calls Python with what it sees. An exception ends the looking, and is raised when forward returns.
+class PythonObserver : public Observer {
+ public:
+  explicit PythonObserver(py::function callback) : callback_(std::move(callback)) {}
+  ~PythonObserver() override {
+    const py::gil_scoped_acquire held;
+    callback_ = py::function();
+    error_ = nullptr;
+  }
+  void see(const Observation& o) override {
+    const py::gil_scoped_acquire held;
+    if (error_) return;
+    try {
+      const py::array_t<float> values({static_cast<py::ssize_t>(o.tokens), static_cast<py::ssize_t>(o.columns)}, o.values);
+      callback_(o.tensor, o.layer, o.expert, values);
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  }
+  void rethrow() {
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+
+ private:
+  py::function callback_;
+  std::exception_ptr error_;
+};
+
+void observe(Engine& engine, const std::optional<py::function>& callback) {
+  auto observer = callback ? std::make_shared<PythonObserver>(*callback) : nullptr;
+  const py::gil_scoped_release released;
+  engine.observe(std::move(observer));
+}
+
 py::array_t<float> forward(Engine& engine, const Ints& tokens, const Ints& positions, const Ints& slots, const Flags& want) {
   const auto n = static_cast<size_t>(tokens.size());
   for (const py::array* a : std::initializer_list<const py::array*>{&tokens, &positions, &slots, &want})
@@ -36,8 +72,11 @@ py::array_t<float> forward(Engine& engine, const Ints& tokens, const Ints& posit
   const auto rows = std::count(flags.begin(), flags.end(), 1);
   py::array_t<float> logits({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(engine.config().vocab_size)});
   float* out = logits.mutable_data();
-  const py::gil_scoped_release released;
-  engine.forward({tokens.data(), positions.data(), slots.data(), flags.data(), n}, out);
+  {
+    const py::gil_scoped_release released;
+    engine.forward({tokens.data(), positions.data(), slots.data(), flags.data(), n}, out);
+  }
+  if (const auto observer = std::dynamic_pointer_cast<PythonObserver>(engine.observer())) observer->rethrow();
   return logits;
 }
 
@@ -65,6 +104,7 @@ void bind_engine(py::module_& m) {
       .def_property_readonly("plan", [](const Engine& e) { return plan_dict(e.plan()); })
       .def_property_readonly("isa", [](const Engine& e) { return isa_name(e.isa()); })
       .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a)
+      .def("observe", &observe, "callback"_a)
       .def("length", &Engine::length, "slot"_a, GilReleased())
       .def("truncate", &Engine::truncate, "slot"_a, "length"_a, GilReleased());
   py::class_<Sampler>(m, "Sampler")

@@ -188,6 +188,7 @@ void Engine::attention_block(Worker& w, uint32_t layer) {
   float *x = at<float>(layout_.x), *qkv = at<float>(layout_.qkv), *attention = at<float>(layout_.attention);
   const size_t stride = config_.query_size() + 2 * config_.kv_size();
   norm(w, x, l.attn_norm, tokens, {&l.q, &l.k, &l.v});
+  show(w, "attn_q", static_cast<int32_t>(layer), l.q, at<float>(layout_.normed), tokens);
   fetch_cache(w, layer);
   expect(w, {&l.attn_output});
   project(w,
@@ -197,6 +198,7 @@ void Engine::attention_block(Worker& w, uint32_t layer) {
           tokens, at<float>(layout_.normed), Epilogue::store);
   attend(w, layer);
   round(w, attention, config_.query_size(), tokens, l.attn_output);
+  show(w, "attn_output", static_cast<int32_t>(layer), l.attn_output, attention, tokens);
   expect_together(w, l.gate, l.up);
   project(w, {{&l.attn_output, x, config_.hidden_size}}, tokens, attention, Epilogue::add);
 }
@@ -207,9 +209,11 @@ void Engine::feed_forward(Worker& w, uint32_t layer) {
   const auto tokens = static_cast<uint32_t>(chunk_.count);
   float *x = at<float>(layout_.x), *ffn = at<float>(layout_.ffn);
   norm(w, x, l.ffn_norm, tokens, {&l.gate, &l.up});
+  show(w, "ffn_gate", static_cast<int32_t>(layer), l.gate, at<float>(layout_.normed), tokens);
   expect(w, {&l.down});
   gate_and_up(w, l);
   round(w, ffn, config_.ffn_size, tokens, l.down);
+  show(w, "ffn_down", static_cast<int32_t>(layer), l.down, ffn, tokens);
   expect_layer(w, layer + 1);
   project(w, {{&l.down, x, config_.hidden_size}}, tokens, ffn, Epilogue::add);
 }
@@ -231,6 +235,7 @@ void Engine::head(Worker& w, float* logits) {
   });
   expect_layer(w, 0);
   if (wanted == 0) return;
+  show(w, "output", -1, head, at<float>(layout_.normed), wanted);
   WorkerScratch& scratch = own(w);
   w.for_each((head.panels() + step - 1) / step, [&](uint32_t item) {
     const uint32_t first = item * step, last = std::min(first + step, head.panels());

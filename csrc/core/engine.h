@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/kv_cache.h"
+#include "core/observer.h"
 #include "core/plan.h"
 #include "core/scratch.h"
 #include "core/thread_pool.h"
@@ -40,6 +41,10 @@ class Engine {
   // shrank. Calls are serialized.
   void forward(const Batch& batch, float* logits);
 
+  // Shows the observer what every matrix multiplies in the calls of forward that follow; null: nobody looks, at no cost.
+  void observe(std::shared_ptr<Observer> observer);
+  std::shared_ptr<Observer> observer() const { return observer_; }
+
   uint32_t length(uint32_t slot);
   void truncate(uint32_t slot, uint32_t length);
 
@@ -65,6 +70,8 @@ class Engine {
   void round(Worker& w, const float* x, uint32_t columns, uint32_t tokens, const MatrixView& reader);
   void project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input,
                Epilogue epilogue);
+  void show(Worker& w, const char* tensor, int32_t layer, const MatrixView& reader, const float* float_input,
+            uint32_t tokens) const;
   void rotate_and_store(uint32_t layer, uint32_t token, uint32_t first_kv_head, uint32_t kv_heads) const;
   void attend(Worker& w, uint32_t layer);
   void fetch_cache(const Worker& w, uint32_t layer) const;
@@ -92,6 +99,7 @@ class Engine {
   KvCache cache_;
   uint8_t* scratch_ = nullptr;
   ThreadPool threads_;
+  std::shared_ptr<Observer> observer_;
   std::mutex mutex_;
 
   // The chunk at work.

@@ -1,0 +1,23 @@
+// Who wants to see what the matrices multiply: the statistics of calibration. An engine has none unless asked.
+#pragma once
+
+#include <cstdint>
+
+namespace q3e {
+
+struct Observation {
+  const char* tensor;  // the last part of the matrix's name without ".weight", of several that share an input the first
+  int32_t layer;       // -1: the head
+  int32_t expert;      // -1: not one of several
+  uint32_t tokens, columns;
+  const float* values;  // [tokens][columns], as the matrix gets them: after rounding, where it rounds
+};
+
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  // Called by one thread of the engine while the others wait. Must not throw, nor call the engine.
+  virtual void see(const Observation& observation) = 0;
+};
+
+}  // namespace q3e
