@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qwen3edge import Model, _core
+from qwen3edge.evaluate.judges import is_right
 from qwen3edge.generation.prompt import Prompter
 from qwen3edge.generation.template import ChatTemplate
 from qwen3edge.generation.tokenizer import Tokenizer
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-
-from tiny_mix import is_right
 
 MAX_ANSWER_TOKENS = 160
 Record = dict[str, Any]

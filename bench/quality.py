@@ -26,7 +26,6 @@ from chats import Answers, Chat, Texts, answer_greedily, read_records
 from harness import Cell, describe_machine, markdown_table, table
 from numpy.typing import NDArray
 from rounded_reference import (
-    kl_divergence,
     linear_blocks,
     linear_names,
     load_dequantized,
@@ -41,6 +40,7 @@ import qwen3edge
 from qwen3edge import _core
 from qwen3edge.convert import RECIPES, Recipe, Rule, convert
 from qwen3edge.convert.names import EMBEDDING, HEAD
+from qwen3edge.evaluate.divergence import kl_divergence
 
 FOUR_BITS = ["q4z32", "q4z64", "q4g32", "q4g64", "q4g128", "q4a32", "q4a64", "q4a128"]
 DEFAULT_FORMATS = ["q8g32", "int8", "q6z32", *FOUR_BITS, "q4z32+q8", *(f"{name}+q6z32" for name in FOUR_BITS)]

@@ -144,15 +144,3 @@ def reference_logits(model: PreTrainedModel, tokens: NDArray[np.integer]) -> NDA
     """tokens [n] -> logits float32 [n, vocabulary]."""
     with torch.inference_mode():
         return model(torch.from_numpy(np.asarray(tokens, np.int64))[None], use_cache=False).logits[0].numpy()
-
-
-def kl_divergence(reference: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """KL(reference || other) of each row in nats, in float64 from float32 logits [n, vocabulary]."""
-    p, q = _log_softmax(reference), _log_softmax(other)
-    return (np.exp(p) * (p - q)).sum(-1)
-
-
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    x = logits.astype(np.float64)
-    x -= x.max(-1, keepdims=True)
-    return x - np.log(np.exp(x).sum(-1, keepdims=True))

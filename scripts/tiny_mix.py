@@ -1,4 +1,4 @@
-"""What the tiny Qwen3 is trained on and judged by: the mix of all tasks, the held-out items and their judge."""
+"""What the tiny Qwen3 is trained on and judged by: the mix of all tasks and the held-out items."""
 
 from __future__ import annotations
 
@@ -122,18 +122,3 @@ def to_record(item: Item) -> dict[str, Any]:
     if item.tools:
         record["tools"] = list(item.tools)
     return record
-
-
-def is_right(record: dict[str, Any], text: str) -> bool:
-    """Judges generated text (special tokens such as `<|im_end|>` already removed) against a held-out record."""
-    answer = text.rpartition("</think>")[2].strip()
-    if record["judge"] == "exact":
-        return answer == record["expected"]
-    if record["judge"] == "tool_call":
-        if not (answer.startswith("<tool_call>") and answer.endswith("</tool_call>")):
-            return False
-        answer = answer.removeprefix("<tool_call>").removesuffix("</tool_call>")
-    try:
-        return bool(json.loads(answer) == record["expected"])
-    except ValueError:
-        return False

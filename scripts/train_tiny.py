@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from jinja2 import Template
 from safetensors.torch import load_file, save_file
-from tiny_mix import FIRST_MIX, LATER_MIX, held_out_items, is_right, to_record, training_items
+from tiny_mix import FIRST_MIX, LATER_MIX, held_out_items, to_record, training_items
 from tiny_model import TinyConfig, TinyQwen3, config_json
 from tiny_tasks import Item
 from tiny_tokenizer import compile_template, corpus, render, tokenizer_config, train_tokenizer
@@ -38,6 +38,8 @@ from tiny_words import CAPITALS, CITIES, EXTRA, NAMES, PAIRS
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from qwen3edge.evaluate.judges import is_right
 
 SHIPPED = Path(__file__).resolve().parent.parent / "tests" / "data" / "tiny-qwen3"
 BPE_ENTRIES = 2500

@@ -21,6 +21,10 @@ PYTHON = {
         {"errors", "config", "_core", "runtime", "generation"},
         {"numpy", "tokenizers", "jinja2", "markupsafe"},
     ),
+    "qwen3edge.evaluate": (
+        {"errors", "config", "_core", "runtime", "generation", "evaluate"},
+        {"numpy", "matplotlib"},
+    ),
     "qwen3edge.cli": ({"*"}, {"numpy", "rich"}),
     "qwen3edge": ({"*"}, set()),
     "kernels": ({"kernels"}, {"torch", "triton"}),

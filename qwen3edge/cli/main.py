@@ -22,6 +22,7 @@ VERBS = {
     "info": "show what a .q3e file holds, and check it",
     "plan": "show what a model will take of the memory",
     "bench": "measure prefill and decode",
+    "eval": "measure perplexity, divergence from a reference, and answers to items",
 }
 
 
@@ -88,9 +89,28 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--repeat", type=int, default=3, metavar="N", help="the median of so many runs counts (3)")
     for name in ("run", "chat", "plan", "bench"):
         _add_loading(made[name])
-    for name in ("convert", "run", "info", "plan", "bench"):
+    _add_eval(made["eval"])
+    for name in ("convert", "run", "info", "plan", "bench", "eval"):
         made[name].add_argument("--json", action="store_true", help="for programs")
     return root
+
+
+def _add_eval(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", metavar="MODEL", nargs="+", help="a .q3e file")
+    verb.add_argument("--text", metavar="FILE", help="to predict: a text, or .jsonl with `text` or `messages`")
+    verb.add_argument("--reference", metavar="MODEL", help="the .q3e file to compare with, such as one in bf16")
+    verb.add_argument("--tasks", metavar="FILE", help=".jsonl of items: `messages` with `expected`, or with `choices`")
+    verb.add_argument("--answers", action="store_true", help="with --tasks --json: the answers, too")
+    verb.add_argument("--window", type=int, default=512, metavar="N", help="tokens that are predicted together (512)")
+    verb.add_argument("--stride", type=int, metavar="N", help="tokens that each further window predicts (all but one)")
+    verb.add_argument("--limit", type=int, metavar="N", help="predict about so many tokens and stop")
+    verb.add_argument("--resume", metavar="STATE", help="a file to keep what was done in, and to go on from")
+    verb.add_argument("--plot", metavar="OUT.png", help="draw bits a weight against divergence")
+    verb.add_argument("--quiet", action="store_true", help="no progress line")
+    group = verb.add_argument_group("memory and threads")
+    group.add_argument("--memory", metavar="SIZE", help="budget of each model such as 600MiB")
+    group.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
+    group.add_argument("--kv", default="int8", choices=["int8", "bf16", "f32"], help="type of the KV cache (int8)")
 
 
 def _add_loading(verb: argparse.ArgumentParser) -> None:

@@ -89,6 +89,14 @@ class Model:
             raise UnsupportedModelError("expected a tokenizer in the model file, found none")
         return self._tokenizer
 
+    @property
+    def prompter(self) -> Prompter:
+        """What turns conversations into tokens. Raises UnsupportedModelError if the file has no tokenizer."""
+        prompter = self._voice.prompter
+        if prompter is None:
+            raise UnsupportedModelError("expected a tokenizer in the model file, found none")
+        return prompter
+
     def generate(
         self,
         request: Input,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from qwen3edge import _core
+from qwen3edge.evaluate.divergence import kl_divergence
 from tests.checkpoints import SHAPES, Shape, make_model, run, save, to_q3e
 from tests.quality.engine_trace import trace
 
@@ -51,7 +52,7 @@ class Case:
         else:
             with rr.rounded_activations(self.model, blocks, self.decisions if decided else None) as counts:
                 expected = rr.reference_logits(self.model, self.tokens)
-        return float(rr.kl_divergence(expected, self.logits).mean()), counts
+        return float(kl_divergence(expected, self.logits).mean()), counts
 
 
 def make_case(folder: Path, path: Path, tokens: NDArray[np.int64]) -> Case:
@@ -122,7 +123,7 @@ def test_tiny_with_own_ties(tiny: Case) -> None:
     twin = copy.deepcopy(tiny.model).double()
     with rr.rounded_activations(twin, tiny.blocks):
         double = rr.reference_logits(twin, tiny.tokens)
-    floor = float(rr.kl_divergence(single, double).mean())
+    floor = float(kl_divergence(single, double).mean())
     print(f"KL {kl:.2e}, of the twin {floor:.2e}")
     assert kl <= OVER_TWIN * floor
 
@@ -139,8 +140,8 @@ def test_a_wrong_block_is_seen(tiny: Case) -> None:
 def test_kl_divergence() -> None:
     """Against a distribution worked out by hand: p = (1/2, 1/2), q = (1/4, 3/4)."""
     p, q = np.log([[0.5, 0.5]]).astype(np.float32), np.log([[0.25, 0.75]]).astype(np.float32) + 3
-    assert rr.kl_divergence(p, q) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3), abs=1e-6)
-    assert rr.kl_divergence(p, p + 5) == pytest.approx(0, abs=1e-12)
+    assert kl_divergence(p, q) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3), abs=1e-6)
+    assert kl_divergence(p, p + 5) == pytest.approx(0, abs=1e-12)
 
 
 def test_round_to_blocks() -> None:

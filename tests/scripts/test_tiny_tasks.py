@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from qwen3edge.evaluate.judges import is_right
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
@@ -20,7 +22,6 @@ from tiny_mix import (  # noqa: E402
     LATER_MIX,
     draw,
     held_out_items,
-    is_right,
     to_record,
     training_items,
 )

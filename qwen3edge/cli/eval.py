@@ -1,0 +1,207 @@
+"""`qwen3edge eval MODEL... [--text FILE] [--reference MODEL] [--tasks ITEMS.jsonl]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from qwen3edge import _core
+from qwen3edge.errors import RequestError, UnsupportedModelError
+from qwen3edge.evaluate.measure import measure
+from qwen3edge.evaluate.scores import Scores
+from qwen3edge.evaluate.tasks import TaskResult, accuracy_by_task, run_items
+from qwen3edge.evaluate.texts import Window, read_documents, read_records, windows
+from qwen3edge.generation.model import Model, load
+
+_SAVE_SECONDS = 10.0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures each model in turn; progress goes to standard error, the results to standard output."""
+    if arguments.text is None and arguments.tasks is None:
+        raise RequestError("expected --text FILE or --tasks FILE, found neither")
+    if arguments.plot and (arguments.reference is None or arguments.text is None):
+        raise RequestError("--plot: expected --text and --reference, as it draws the divergence between the two")
+    if arguments.resume and len(arguments.model) > 1:
+        raise RequestError("--resume: expected one model, found several")
+    results = [_measure_file(path, arguments) for path in arguments.model]
+    if arguments.plot:
+        _plot(results, arguments.plot)
+    if arguments.json:
+        print(json.dumps(results if len(results) > 1 else results[0]))
+    else:
+        print("\n".join(_tables(results, by_position=len(results) == 1)))
+    return 0
+
+
+def _measure_file(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    result: dict[str, Any] = {"model": path, "bits_per_weight": bits_per_weight(_core.ModelFile(path))}
+    note = _Progress(Path(path).name, arguments.quiet)
+    with ExitStack() as stack:
+        model = stack.enter_context(_load(path, arguments))
+        if arguments.text is not None:
+            reference = None
+            if arguments.reference is not None:
+                reference = stack.enter_context(_load(arguments.reference, arguments))
+                result["reference"] = arguments.reference
+            scores = _measure_text(model, reference, path, arguments, note)
+            result["text"] = {"path": arguments.text, "window": arguments.window, **scores.summary()}
+        if arguments.tasks is not None:
+            items = read_records(arguments.tasks)
+            done: list[TaskResult] = []
+
+            def each(found: TaskResult) -> None:
+                done.append(found)
+                note.show(f"{len(done)} of {len(items)} items, {sum(r.right for r in done)} right")
+
+            run_items(model, items, each=each)
+            result["tasks"] = {"path": arguments.tasks, **accuracy_by_task(done)}
+            if arguments.answers:
+                result["tasks"]["answers"] = [asdict(r) for r in done]
+    note.end()
+    return result
+
+
+def _load(path: str, arguments: argparse.Namespace) -> Model:
+    context = None if arguments.tasks is not None else arguments.window
+    return load(path, context=context, threads=arguments.threads, kv=arguments.kv, memory=arguments.memory)
+
+
+def _measure_text(
+    model: Model, reference: Model | None, path: str, arguments: argparse.Namespace, note: _Progress
+) -> Scores:
+    documents = read_documents(arguments.text, model.prompter)
+    parts = list(windows(documents, arguments.window, arguments.stride))
+    if arguments.limit is not None:
+        parts = _limited(parts, arguments.limit)
+    state = Path(arguments.resume) if arguments.resume else None
+    key = _key(path, parts, arguments) if state else ""
+    begin = Scores.load(state, key) if state is not None and state.exists() else None
+    saved = time.monotonic()
+
+    def each(scores: Scores, done: int) -> None:
+        nonlocal saved
+        kl = f", KL {scores.kl.mean():.4f}" if scores.kl.size else ""
+        note.show(f"{done} of {len(parts)} windows, loss {scores.loss.mean():.4f}{kl}")
+        if state is not None and (done == len(parts) or time.monotonic() - saved > _SAVE_SECONDS):
+            scores.save(state, key)
+            saved = time.monotonic()
+
+    return measure(model, parts, reference, begin=begin, each=each)
+
+
+def _limited(parts: Sequence[Window], tokens: int) -> list[Window]:
+    chosen: list[Window] = []
+    for window in parts:
+        if tokens <= 0:
+            break
+        chosen.append(window)
+        tokens -= len(window.tokens) - window.first
+    return chosen
+
+
+def _key(path: str, parts: Sequence[Window], arguments: argparse.Namespace) -> str:
+    """What makes two measurements the same."""
+    digest = 0
+    for window in parts:
+        digest = zlib.crc32(repr(window).encode(), digest)
+    files = [path, *([arguments.reference] if arguments.reference else [])]
+    stamps = [f"{os.path.realpath(f)}:{os.stat(f).st_size}:{os.stat(f).st_mtime_ns}" for f in files]
+    return " ".join([*stamps, arguments.kv, f"{digest:08x}"])
+
+
+def bits_per_weight(file: _core.ModelFile) -> float:
+    """Of all matrices of a file together."""
+    matrices = [t for t in file.tensors() if t["format"] != "vector"]
+    return 8 * sum(t["nbytes"] for t in matrices) / sum(t["rows"] * t["columns"] for t in matrices)
+
+
+def _plot(results: Sequence[Mapping[str, Any]], target: str) -> None:
+    try:
+        plot = import_module("qwen3edge.evaluate.plot")
+    except ModuleNotFoundError as error:
+        raise UnsupportedModelError(f"--plot: expected matplotlib (pip install 'qwen3edge[plot]'): {error}") from None
+    points = [plot.Point(Path(r["model"]).stem, r["bits_per_weight"], r["text"]["kl"]) for r in results]
+    plot.draw(points, target)
+
+
+# ---- tables ----
+
+_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "tokens": lambda r: str(r["tokens"]),
+    "perplexity": lambda r: f"{r['perplexity']:.4f}",
+    "KL mean": lambda r: f"{r['kl']:.5f}",
+    "median": lambda r: f"{r['kl_median']:.5f}",
+    "99 %": lambda r: f"{r['kl_99']:.5f}",
+    "top-1": lambda r: f"{100 * r['top1']:.2f} %",
+}
+
+
+def _tables(results: Sequence[Mapping[str, Any]], *, by_position: bool) -> list[str]:
+    lines: list[str] = []
+    texts = [r for r in results if "text" in r]
+    if texts:
+        rows = [
+            {"model": Path(r["model"]).name, "bits": f"{r['bits_per_weight']:.2f}", **_row(r["text"])} for r in texts
+        ]
+        lines += _aligned(rows)
+        if by_position:
+            bins = [b for b in texts[0]["text"]["by_position"] if b["tokens"]]
+            lines += ["", *_aligned([{"position": f"{b['from']} to {b['to']}", **_row(b)} for b in bins])]
+    tasks = [
+        {
+            "model": Path(r["model"]).name,
+            "task": name,
+            "items": str(t["items"]),
+            "right": f"{100 * t['accuracy']:.1f} %",
+        }
+        for r in results
+        if "tasks" in r
+        for name, t in r["tasks"].items()
+        if isinstance(t, dict)
+    ]
+    if tasks:
+        lines += ["", *_aligned(tasks)] if lines else _aligned(tasks)
+    return lines
+
+
+def _row(found: Mapping[str, Any]) -> dict[str, str]:
+    return {name: show(found) for name, show in _COLUMNS.items() if "kl" in found or name in ("tokens", "perplexity")}
+
+
+def _aligned(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    table = [list(rows[0]), *([*row.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    return [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in table
+    ]
+
+
+class _Progress:
+    """One line on a terminal that is written over."""
+
+    def __init__(self, name: str, quiet: bool) -> None:
+        self._name, self._visible, self._width = name, sys.stderr.isatty() and not quiet, 0
+
+    def show(self, text: str) -> None:
+        if self._visible:
+            line = f"{self._name}: {text}"
+            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
+            self._width = len(line)
+
+    def end(self) -> None:
+        if self._visible and self._width:
+            print(file=sys.stderr)

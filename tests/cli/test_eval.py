@@ -1,0 +1,37 @@
+"""`qwen3edge eval` as a user runs it."""
+
+import json
+
+import pytest
+
+from tests.cli.test_cli import one_line, run
+
+
+def test_text_with_a_reference(tiny_q3e, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("The capital of France is Paris. " * 20, encoding="utf-8")
+    model, reference, state = tiny_q3e("int4"), tiny_q3e("bf16"), tmp_path / "state.npz"
+    arguments = ["eval", model, "--text", text, "--reference", reference, "--window", 64, "--threads", 1]
+    first = run(*arguments, "--resume", state, "--json")
+    assert first.returncode == 0, first.stderr
+    found = json.loads(first.stdout)["text"]
+    assert found["kl"] > 0
+    assert 0 < found["top1"] < 1
+    assert json.loads(run(*arguments, "--resume", state, "--json").stdout)["text"] == found
+    one_line(run(*arguments, "--stride", 9, "--resume", state), 2)
+    table = run(*arguments, "--plot", tmp_path / "plot.png").stdout
+    assert "KL mean" in table and "int4.q3e" in table
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_items(tiny_int4, tiny_model_path, tmp_path):
+    items = tmp_path / "items.jsonl"
+    items.write_text("\n".join((tiny_model_path / "heldout.jsonl").read_text("utf-8").splitlines()[:3]), "utf-8")
+    result = run("eval", tiny_int4, "--tasks", items, "--json", "--answers", "--threads", 1)
+    tasks = json.loads(result.stdout)["tasks"]
+    assert tasks["all"]["items"] == len(tasks["answers"]) == 3
+
+
+@pytest.mark.parametrize("arguments", [[], ["--text", "x.txt", "--plot", "p.png"]])
+def test_arguments_that_do_not_fit(tiny_int4, arguments):
+    one_line(run("eval", tiny_int4, *arguments), 2)
