@@ -9,9 +9,9 @@
 #include "core/kv_cache.h"
 #include "core/observer.h"
 #include "core/plan.h"
-#include "core/scratch.h"
 #include "core/thread_pool.h"
 #include "core/weights.h"
+#include "core/workspace.h"
 
 namespace q3e {
 
@@ -52,8 +52,6 @@ class Engine {
   // Nothing below `run_chunk` allocates or throws: it runs on all threads.
   struct Run;            // consecutive tokens of one slot in a chunk
   struct AttentionTile;  // some of them, with the query heads of one KV head each
-  struct Projection;     // a matrix and where its product goes
-  enum class Epilogue { store, add };
 
   void check(const Batch& batch) const;
   void check_slot(uint32_t slot) const;
@@ -66,10 +64,6 @@ class Engine {
   void feed_forward(Worker& w, uint32_t layer);
   void head(Worker& w, float* logits);
 
-  void norm(Worker& w, const float* x, const float* weight, uint32_t tokens, std::initializer_list<const MatrixView*> readers);
-  void round(Worker& w, const float* x, uint32_t columns, uint32_t tokens, const MatrixView& reader);
-  void project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input,
-               Epilogue epilogue);
   void show(Worker& w, const char* tensor, int32_t layer, const MatrixView& reader, const float* float_input,
             uint32_t tokens) const;
   void rotate_and_store(uint32_t layer, uint32_t token, uint32_t first_kv_head, uint32_t kv_heads) const;
@@ -81,23 +75,19 @@ class Engine {
   void expect_together(Worker& w, const MatrixView& a, const MatrixView& b) const;
   void expect_layer(Worker& w, uint32_t layer) const;
   Stream share(const Worker& w, std::initializer_list<const MatrixView*> matrices, size_t bytes) const;
-  uint32_t panels_per_item(uint32_t tokens) const;
-  Activations activations(const MatrixView& reader, const float* float_input, uint32_t first, uint32_t tokens) const;
-  ActivationBuffers buffers(uint32_t block, uint32_t columns, uint32_t token) const;
   template <class T>
   T* at(size_t offset) const {
-    return reinterpret_cast<T*>(scratch_ + offset);
+    return work_.at<T>(offset);
   }
-  WorkerScratch& own(const Worker& w) const { return *at<WorkerScratch>(layout_.workers + w.index * layout_.worker_bytes); }
 
   std::shared_ptr<const ModelFile> file_;
   ModelConfig config_;
   Weights weights_;
   MemoryPlan plan_;
   const KernelTable& kernels_;
-  ScratchLayout layout_;
+  Workspace work_;
+  const ScratchLayout& layout_ = work_.layout();
   KvCache cache_;
-  uint8_t* scratch_ = nullptr;
   ThreadPool threads_;
   std::shared_ptr<Observer> observer_;
   std::mutex mutex_;
