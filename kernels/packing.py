@@ -1,13 +1,13 @@
 """`DeviceMatrix`: a matrix of a .q3e file as the GPU kernels read it, repacked once when it is loaded.
 
-K is padded to whole tiles of 128 values. A row of a tile is 32 words of 16 bits, and each word holds values that lie 32 apart:
+K is padded to whole tiles of 128 values. A row of a tile is 32 words of 16 bits; a word holds values that lie 32 apart:
 
     4 bits   word i = codes of k = i (bits 0..3), i + 32 (4..7), i + 64 (8..11), i + 96 (12..15)
     6 bits   the low four bits as above, the two high ones so in 32 bytes: k = i (bits 0, 1), i + 32, i + 64, i + 96
     8 bits   two such rows, for 64 values each: word i = codes of k = i (low byte, two's complement), i + 32
 
-So one load gives slabs of 32 values, operands of a dot product without a shuffle, and a slab never crosses a group of 32, 64 or
-128. What scales a tile's row lies in one word as well, so that it is loaded by one asynchronous copy:
+So one load gives slabs of 32 values, operands of a dot product without a shuffle, and no slab crosses a group of 32, 64
+or 128. What scales a tile's row lies in one word as well, so that it is loaded by one asynchronous copy:
 
     blocks of 32     int64, four float16        blocks of 64     int32, two float16
     blocks of 128    float32                    blocks of 256    float32, one for two tiles
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import torch
 
-from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
+from qwen3edge.kernels.errors import KernelShapeError
 from qwen3edge.kernels.panels import (
     PANEL_ROWS,
     PackedFormat,
@@ -207,13 +207,3 @@ def _tile_words(values: torch.Tensor, per_tile: int, tiles: int) -> torch.Tensor
     values = torch.nn.functional.pad(values, (0, 0, 0, tiles * per_tile - groups))
     words = values.view(tiles, per_tile, rows).transpose(1, 2).contiguous()
     return words.view({4: torch.int64, 2: torch.int32}[per_tile]).squeeze(-1)
-
-
-def check_activations(x: torch.Tensor, matrix: DeviceMatrix) -> None:
-    """What every product asks of its input: [rows, columns of the matrix], fp16 or bf16, rows contiguous."""
-    if x.dtype not in (torch.float16, torch.bfloat16):
-        raise KernelTypeError(f"x: expected float16 or bfloat16, found {x.dtype}")
-    if x.ndim != 2 or x.shape[1] != matrix.columns:
-        raise KernelShapeError(f"x: expected [rows, {matrix.columns}], found {list(x.shape)}")
-    if x.device != matrix.device:
-        raise KernelTypeError(f"x: expected it on {matrix.device}, found it on {x.device}")

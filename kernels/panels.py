@@ -27,6 +27,11 @@ class PackedFormat:
     block: int  # values of K under one float scale; 0 when unquantized
     step_group: int = 0  # values of K under one integer step and offset; 0 without
 
+    @property
+    def column_unit(self) -> int:
+        """What the columns must be a multiple of."""
+        return self.block if self.kind in ("q4g", "q4a") else self.step_group or COLUMN_UNIT
+
 
 PACKED_FORMATS = {
     f.name: f
@@ -66,17 +71,15 @@ def check_packed(fmt: PackedFormat, packed: torch.Tensor, rows: int, columns: in
     """The bytes as [panels, bytes of a panel]; raises KernelTypeError and KernelShapeError."""
     if packed.dtype != torch.uint8:
         raise KernelTypeError(f"packed: expected uint8, found {packed.dtype}")
-    unit = fmt.block if fmt.kind in ("q4g", "q4a") else COLUMN_UNIT
+    unit = fmt.column_unit
     if rows < 1 or columns < 1 or columns % unit:
         raise KernelShapeError(
             f"{fmt.name}: expected rows > 0 and a multiple of {unit} columns, found {rows}x{columns}"
         )
     panels = -(-rows // PANEL_ROWS)
-    expected = panels * sum(_padded(size) for size in _plane_sizes(fmt, columns).values())
-    if packed.numel() != expected or not packed.is_contiguous():
-        raise KernelShapeError(
-            f"{fmt.name} {rows}x{columns}: expected {expected} contiguous bytes, found {packed.numel()}"
-        )
+    size = panels * sum(_padded(size) for size in _plane_sizes(fmt, columns).values())
+    if packed.numel() != size or not packed.is_contiguous():
+        raise KernelShapeError(f"{fmt.name} {rows}x{columns}: expected {size} contiguous bytes, found {packed.numel()}")
     return packed.view(panels, -1)
 
 

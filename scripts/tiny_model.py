@@ -1,4 +1,4 @@
-"""A plain Qwen3 for training: transformers' parameter names, packed rows, and logits only where there is a loss."""
+"""A plain Qwen3, dense or with experts, for training: packed rows, and logits only where there is a loss."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+BALANCE_WEIGHT = 0.01  # of the routers' imbalance in the loss
+UPCYCLE_SCALE = 1.5
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,18 @@ class TinyConfig:
     max_position_embeddings: int = 2048
 
 
+@dataclass(frozen=True)
+class TinyMoeConfig(TinyConfig):
+    """With experts in place of the feed-forward network; of `intermediate_size` nothing is left but the key."""
+
+    num_experts: int = 16
+    num_experts_per_tok: int = 4
+    moe_intermediate_size: int = 64
+
+
 def config_json(config: TinyConfig, eos_id: int, pad_id: int) -> dict[str, Any]:
     """The contents of config.json."""
-    return {
+    dense: dict[str, Any] = {
         "architectures": ["Qwen3ForCausalLM"],
         "attention_bias": False,
         "attention_dropout": 0.0,
@@ -46,6 +58,17 @@ def config_json(config: TinyConfig, eos_id: int, pad_id: int) -> dict[str, Any]:
         "torch_dtype": "bfloat16",
         "use_cache": True,
         "use_sliding_window": False,
+    }
+    if not isinstance(config, TinyMoeConfig):
+        return dense
+    return dense | {
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "model_type": "qwen3_moe",
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "norm_topk_prob": True,
+        "output_router_logits": False,
+        "router_aux_loss_coef": 0.001,
     }
 
 
@@ -112,13 +135,41 @@ class Mlp(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
+class Mixture(nn.Module):
+    """Each token's output is that of its `num_experts_per_tok` best experts, weighted.
+
+    All experts lie in three matrices and all are computed, most to be weighted with zero: this small it costs little.
+    """
+
+    def __init__(self, c: TinyMoeConfig) -> None:
+        super().__init__()
+        self.experts, self.top = c.num_experts, c.num_experts_per_tok
+        self.gate = nn.Linear(c.hidden_size, c.num_experts, bias=False)
+        self.gate_proj = nn.Linear(c.hidden_size, c.num_experts * c.moe_intermediate_size, bias=False)
+        self.up_proj = nn.Linear(c.hidden_size, c.num_experts * c.moe_intermediate_size, bias=False)
+        self.down_proj = nn.Linear(c.num_experts * c.moe_intermediate_size, c.hidden_size, bias=False)
+        self.imbalance = torch.zeros(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            shares = F.linear(x.float(), self.gate.weight).softmax(dim=-1)  # [rows, length, experts]
+        best, chosen = shares.topk(self.top, dim=-1)
+        weights = torch.zeros_like(shares).scatter(-1, chosen, best / best.sum(dim=-1, keepdim=True))
+        # 1 when all are chosen alike (Fedus et al. 2022, equation 4).
+        used = (weights > 0).float().mean(dim=(0, 1)) / self.top
+        self.imbalance = self.experts * (used * shares.mean(dim=(0, 1))).sum()
+        hidden = F.silu(self.gate_proj(x)) * self.up_proj(x)
+        hidden = hidden.unflatten(-1, (self.experts, -1)) * weights[..., None].to(hidden.dtype)
+        return self.down_proj(hidden.flatten(-2))
+
+
 class Layer(nn.Module):
     def __init__(self, c: TinyConfig) -> None:
         super().__init__()
         self.input_layernorm = Norm(c.hidden_size, c.rms_norm_eps)
         self.self_attn = Attention(c)
         self.post_attention_layernorm = Norm(c.hidden_size, c.rms_norm_eps)
-        self.mlp = Mlp(c)
+        self.mlp = Mixture(c) if isinstance(c, TinyMoeConfig) else Mlp(c)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
@@ -134,7 +185,7 @@ class Decoder(nn.Module):
 
 
 class TinyQwen3(nn.Module):
-    """`state_dict()` has exactly the names of a tied Qwen3ForCausalLM checkpoint."""
+    """`checkpoint()` and `restore()` have exactly the names of a tied Qwen3ForCausalLM or Qwen3MoeForCausalLM."""
 
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()
@@ -166,4 +217,60 @@ class TinyQwen3(nn.Module):
                 x = layer(x, cos, sin, mask)
             trained = targets != -100
             logits = F.linear(self.model.norm(x[trained]), self.model.embed_tokens.weight)
-        return F.cross_entropy(logits.float(), targets[trained])
+        loss = F.cross_entropy(logits.float(), targets[trained])
+        mixtures = [layer.mlp for layer in self.model.layers if isinstance(layer.mlp, Mixture)]
+        return loss + BALANCE_WEIGHT * sum((mixture.imbalance for mixture in mixtures), torch.zeros(()))
+
+    def checkpoint(self) -> dict[str, Tensor]:
+        """The weights, each expert's by themselves."""
+        out: dict[str, Tensor] = {}
+        for name, weight in self.state_dict().items():
+            mlp, projection, _ = name.rsplit(".", 2) if ".mlp." in name else ("", "", "")
+            if not isinstance(self.config, TinyMoeConfig) or not projection.endswith("_proj"):
+                out[name] = weight
+                continue
+            pieces = weight.chunk(self.config.num_experts, dim=_expert_dimension(projection))
+            out.update({f"{mlp}.experts.{e}.{projection}.weight": piece for e, piece in enumerate(pieces)})
+        return out
+
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """What `checkpoint` gave."""
+        state = {}
+        for name in self.state_dict():
+            if name in weights:
+                state[name] = weights[name]
+                continue
+            assert isinstance(self.config, TinyMoeConfig)
+            mlp, projection, _ = name.rsplit(".", 2)
+            pieces = [weights[f"{mlp}.experts.{e}.{projection}.weight"] for e in range(self.config.num_experts)]
+            state[name] = torch.cat(pieces, dim=_expert_dimension(projection))
+        self.load_state_dict(state)
+
+    def upcycle(self, dense: dict[str, Tensor]) -> None:
+        """Starts a mixture from a dense model: experts are parts of its feed-forward network (Komatsuzaki et al. 2022).
+
+        The hidden units are dealt out at random until every expert is full, some a second time with noise. Routers
+        start at random.
+        """
+        config = self.config
+        assert isinstance(config, TinyMoeConfig)
+        state = self.state_dict()
+        for name in state:
+            mlp, _, projection = name.removesuffix(".weight").rpartition(".")
+            if not projection.endswith("_proj") or not mlp.endswith(".mlp"):
+                state[name] = dense.get(name, state[name])
+        size, wanted = config.intermediate_size, config.num_experts * config.moe_intermediate_size
+        for n in range(config.num_hidden_layers):
+            units = torch.cat([torch.randperm(size) for _ in range(-(-wanted // size))])[:wanted]
+            for projection in ("gate_proj", "up_proj", "down_proj"):
+                name = f"model.layers.{n}.mlp.{projection}.weight"
+                weight = dense[name].float().index_select(_expert_dimension(projection), units)
+                noise = 0.02 * weight.std() * torch.randn_like(weight)
+                # The weights of a token's experts sum to 1, and stand for the units that it does not see.
+                scale = UPCYCLE_SCALE * config.num_experts_per_tok if projection == "down_proj" else 1.0
+                state[name] = scale * (weight + noise)
+        self.load_state_dict(state)
+
+
+def _expert_dimension(projection: str) -> int:
+    return 1 if projection == "down_proj" else 0

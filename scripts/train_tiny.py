@@ -2,6 +2,7 @@
 
     python scripts/train_tiny.py --out DIR [--minutes N] [--seed S]
     python scripts/train_tiny.py --evaluate DIR
+    python scripts/train_tiny.py --experts --upcycle tests/data/tiny-qwen3 --out DIR --from-step N
 
 The 4,800 steps take about 45 minutes on two cores with AVX-512 bf16; --minutes bounds slower or busier machines.
 Needs torch, transformers, tokenizers, safetensors, jinja2 and numpy. The chat template is Qwen3's own; it is read from
@@ -31,7 +32,7 @@ import torch
 from jinja2 import Template
 from safetensors.torch import load_file, save_file
 from tiny_mix import FIRST_MIX, LATER_MIX, held_out_items, to_record, training_items
-from tiny_model import TinyConfig, TinyQwen3, config_json
+from tiny_model import TinyConfig, TinyMoeConfig, TinyQwen3, config_json
 from tiny_tasks import Item
 from tiny_tokenizer import compile_template, corpus, render, tokenizer_config, train_tokenizer
 from tiny_words import CAPITALS, CITIES, EXTRA, NAMES, PAIRS
@@ -106,9 +107,10 @@ def batches(tokenizer: Tokenizer, template: Template, items: Iterator[Item]) -> 
 
 
 def make_optimizers(model: TinyQwen3) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, which it trains in fewer steps; AdamW for the embedding and the norms."""
-    matrices = [weight for name, weight in model.named_parameters() if weight.dim() == 2 and "embed" not in name]
-    others = [weight for name, weight in model.named_parameters() if weight.dim() != 2 or "embed" in name]
+    """Muon for the matrices of the layers, which it trains in fewer steps; AdamW for embedding, norms, routers."""
+    named = list(model.named_parameters())
+    inner = {name for name, weight in named if weight.dim() == 2 and "embed" not in name and "mlp.gate." not in name}
+    matrices, others = [[w for name, w in named if (name in inner) == wanted] for wanted in (True, False)]
     return [
         torch.optim.Muon(matrices, lr=MUON_RATE, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
@@ -159,7 +161,7 @@ def save(folder: Path, model: TinyQwen3, tokenizer: Tokenizer, chat_template: st
     staging = folder.with_name(folder.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    weights = {name: weight.detach().to(torch.bfloat16).contiguous() for name, weight in model.state_dict().items()}
+    weights = {name: weight.detach().to(torch.bfloat16).contiguous() for name, weight in model.checkpoint().items()}
     save_file(weights, staging / "model.safetensors", metadata={"format": "pt"})
     end, pad = tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")
     write_json(staging / "config.json", config_json(model.config, end, pad))
@@ -228,6 +230,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=55, help="limit of the training time (%(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps (%(default)s)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="continue with the weights and tokenizer in DIR")
+    parser.add_argument("--experts", action="store_true", help="a mixture of 16 experts, 4 a token")
+    parser.add_argument(
+        "--upcycle", type=Path, metavar="DIR", help="start the experts as parts of the dense model in DIR"
+    )
     parser.add_argument("--from-step", type=int, default=0, help="the step at which --resume continues (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -235,6 +241,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.out is None) == (arguments.evaluate is None):
         parser.error("give either --out or --evaluate")
+    if arguments.upcycle is not None and not arguments.experts:
+        parser.error("--upcycle: expected --experts as well")
     torch.set_num_threads(arguments.threads)
     if arguments.evaluate is not None:
         evaluate(arguments.evaluate)
@@ -246,12 +254,14 @@ def main() -> None:
     random.seed(arguments.seed)
     chat_template = json.loads(arguments.template.read_text(encoding="utf-8"))["chat_template"]
     template = compile_template(chat_template)
-    model = TinyQwen3(TinyConfig(VOCAB_SIZE))
-    if arguments.resume is None:
+    model = TinyQwen3(TinyMoeConfig(VOCAB_SIZE) if arguments.experts else TinyConfig(VOCAB_SIZE))
+    before = arguments.resume or arguments.upcycle
+    if before is None:
         tokenizer = build_tokenizer(template, arguments.seed)
     else:
-        tokenizer = Tokenizer.from_file(str(arguments.resume / "tokenizer.json"))
-        model.load_state_dict(load_file(arguments.resume / "model.safetensors"))
+        tokenizer = Tokenizer.from_file(str(before / "tokenizer.json"))
+        start_weights = load_file(before / "model.safetensors")
+        (model.restore if arguments.resume else model.upcycle)(start_weights)
     parameters = sum(weight.numel() for weight in model.parameters())
     print(f"{tokenizer.get_vocab_size()} tokens, {parameters / 1e6:.2f} million parameters", flush=True)
 

@@ -1,7 +1,5 @@
 #include "core/engine.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -24,20 +22,14 @@ struct Engine::AttentionTile {
   uint32_t slot, first, count, position;
 };
 
-struct Engine::Projection {
-  const MatrixView* weight;
-  float* out;  // [tokens][stride]
-  size_t stride;
-};
-
 Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request, Isa isa)
     : file_(std::move(file)),
       config_(read_model_config(*file_)),
-      plan_(make_plan(*file_, config_, Weights(*file_, config_), request)),
-      store_(file_, config_, plan_.residence),
-      weights_(store_.weights()),
+      weights_(*file_, config_),
+      plan_(make_plan(*file_, config_, weights_, request)),
       kernels_(kernel_table(isa)),
-      layout_(config_, activation_blocks(weights_), plan_.settings.kv, plan_.settings.chunk, plan_.settings.threads),
+      work_(config_, kernels_,
+            {config_, activation_blocks(weights_), plan_.settings.kv, plan_.settings.chunk, plan_.settings.threads}),
       cache_({plan_.settings.kv, config_.layers, config_.kv_heads, config_.head_size}, plan_.settings.sequences,
              plan_.settings.context),
       threads_(static_cast<int>(plan_.settings.threads)) {
@@ -45,16 +37,9 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
     throw Error(Status::unsupported_model, "attention: expected at most " + std::to_string(kMaxGroup) +
                                                " query heads a KV head, found " +
                                                std::to_string(config_.heads / config_.kv_heads));
-  void* p = mmap(nullptr, layout_.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED)
-    throw Error(Status::out_of_memory, "scratch: expected " + std::to_string(layout_.bytes) + " bytes, found none");
-  madvise(p, layout_.bytes, MADV_NOHUGEPAGE);
-  scratch_ = static_cast<uint8_t*>(p);
 }
 
-Engine::~Engine() {
-  if (scratch_) munmap(scratch_, layout_.bytes);
-}
+Engine::~Engine() = default;
 
 // ---- the call ----
 
@@ -62,11 +47,6 @@ void Engine::check_slot(uint32_t slot) const {
   if (slot >= cache_.sequences())
     throw Error(Status::bad_argument,
                 "slot: expected 0 to " + std::to_string(cache_.sequences() - 1) + ", found " + std::to_string(slot));
-}
-
-EngineMetrics Engine::metrics() {
-  std::lock_guard lock(mutex_);
-  return {store_.bytes_read(), store_.seconds_waited()};
 }
 
 uint32_t Engine::length(uint32_t slot) {
@@ -127,24 +107,15 @@ void Engine::forward(const Batch& batch, float* logits) {
   check(batch);
   file_->require_undamaged();
   for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, run.position);
-  try {
-    run_chunks(batch, logits);
-  } catch (...) {  // what was there before is still right
-    for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, run.position);
-    throw;
-  }
-  if (file_->damaged())
-    for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, 0);
-  file_->require_undamaged();
-}
-
-void Engine::run_chunks(const Batch& batch, float* logits) {
   for (size_t i = 0; i < batch.count; i += plan_.settings.chunk) {
     const size_t n = std::min<size_t>(plan_.settings.chunk, batch.count - i);
     const Batch chunk{batch.tokens + i, batch.positions + i, batch.slots + i, batch.want_logits + i, n};
     run_chunk(chunk, logits);
     logits += wanted_.size() * config_.vocab_size;
   }
+  if (file_->damaged())
+    for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, 0);
+  file_->require_undamaged();
 }
 
 void Engine::prepare(const Batch& chunk) {
@@ -170,58 +141,27 @@ void Engine::prepare(const Batch& chunk) {
   heads_per_item_ = std::clamp(kMaxGroup / rows, 1u, (config_.kv_heads + plan_.settings.threads - 1) / plan_.settings.threads);
   for (uint32_t i = 0; i < chunk.count; ++i)
     if (chunk.want_logits[i]) wanted_.push_back(i);
-  if (store_.embeds_by_row())
-    for (size_t i = 0; i < chunk.count; ++i)
-      store_.embed(static_cast<uint32_t>(chunk.tokens[i]), at<float>(layout_.x) + i * config_.hidden_size);
 }
 
 void Engine::run_chunk(const Batch& chunk, float* logits) {
   prepare(chunk);
-  store_.begin_pass(!wanted_.empty());
-  if (!store_.streams_head()) store_.acquire_head(0, head_part_);
   threads_.run([&](Worker& w) {
     expect_layer(w, 0);
     embed(w);
     for (uint32_t layer = 0; layer < config_.layers; ++layer) {
-      if (!enter(w, layer)) return;
       attention_block(w, layer);
       feed_forward(w, layer);
-      leave(w, store_.streams(layer));
     }
     head(w, logits);
   });
-  store_.require_read();
-}
-
-// ---- weights that are not resident ----
-
-// All threads wait for a streamed layer; false when it could not be read.
-bool Engine::enter(Worker& w, uint32_t layer) {
-  if (!store_.streams(layer)) return true;
-  if (w.index == 0) store_.acquire_layer(layer);
-  w.barrier();
-  return !store_.failed();
-}
-
-bool Engine::enter_head(Worker& w, uint32_t part) {
-  if (!store_.streams_head()) return true;
-  if (w.index == 0) store_.acquire_head(part, head_part_);
-  w.barrier();
-  return !store_.failed();
-}
-
-// Every thread is done with what it entered, as the last step ended with a barrier: the next reads may begin.
-void Engine::leave(Worker& w, bool streamed) {
-  if (streamed && w.index == 0) store_.release();
 }
 
 // ---- the model ----
 
 void Engine::embed(Worker& w) {
   w.for_each(static_cast<uint32_t>(chunk_.count), [&](uint32_t t) {
-    if (!store_.embeds_by_row())
-      unpack_row(weights_.embedding, static_cast<uint32_t>(chunk_.tokens[t]),
-                 at<float>(layout_.x) + size_t{t} * config_.hidden_size);
+    unpack_row(weights_.embedding, static_cast<uint32_t>(chunk_.tokens[t]),
+               at<float>(layout_.x) + size_t{t} * config_.hidden_size);
     fill_cos_sin(static_cast<uint32_t>(chunk_.positions[t]), weights_.rope_frequencies, config_.head_size / 2,
                  at<float>(layout_.cos_sin) + size_t{t} * config_.head_size);
   });
@@ -233,20 +173,20 @@ void Engine::attention_block(Worker& w, uint32_t layer) {
   const auto tokens = static_cast<uint32_t>(chunk_.count);
   float *x = at<float>(layout_.x), *qkv = at<float>(layout_.qkv), *attention = at<float>(layout_.attention);
   const size_t stride = config_.query_size() + 2 * config_.kv_size();
-  norm(w, x, l.attn_norm, tokens, {&l.q, &l.k, &l.v});
+  work_.norm(w, x, l.attn_norm, tokens, {&l.q, &l.k, &l.v});
   show(w, "attn_q", static_cast<int32_t>(layer), l.q, at<float>(layout_.normed), tokens);
   fetch_cache(w, layer);
   expect(w, {&l.attn_output});
-  project(w,
-          {{&l.q, qkv, stride},
-           {&l.k, qkv + config_.query_size(), stride},
-           {&l.v, qkv + config_.query_size() + config_.kv_size(), stride}},
-          tokens, at<float>(layout_.normed), Epilogue::store);
+  work_.project(w,
+                {{&l.q, qkv, stride},
+                 {&l.k, qkv + config_.query_size(), stride},
+                 {&l.v, qkv + config_.query_size() + config_.kv_size(), stride}},
+                tokens, at<float>(layout_.normed), Epilogue::store);
   attend(w, layer);
-  round(w, attention, config_.query_size(), tokens, l.attn_output);
+  work_.round(w, attention, config_.query_size(), tokens, l.attn_output);
   show(w, "attn_output", static_cast<int32_t>(layer), l.attn_output, attention, tokens);
   expect_together(w, l.gate, l.up);
-  project(w, {{&l.attn_output, x, config_.hidden_size}}, tokens, attention, Epilogue::add);
+  work_.project(w, {{&l.attn_output, x, config_.hidden_size}}, tokens, attention, Epilogue::add);
 }
 
 // x += down(silu(gate(n)) * up(n)) with n = norm(x)
@@ -254,24 +194,25 @@ void Engine::feed_forward(Worker& w, uint32_t layer) {
   const LayerWeights& l = weights_.layers[layer];
   const auto tokens = static_cast<uint32_t>(chunk_.count);
   float *x = at<float>(layout_.x), *ffn = at<float>(layout_.ffn);
-  norm(w, x, l.ffn_norm, tokens, {&l.gate, &l.up});
+  work_.norm(w, x, l.ffn_norm, tokens, {&l.gate, &l.up});
   show(w, "ffn_gate", static_cast<int32_t>(layer), l.gate, at<float>(layout_.normed), tokens);
   expect(w, {&l.down});
   gate_and_up(w, l);
-  round(w, ffn, config_.ffn_size, tokens, l.down);
+  work_.round(w, ffn, config_.ffn_size, tokens, l.down);
   show(w, "ffn_down", static_cast<int32_t>(layer), l.down, ffn, tokens);
   expect_layer(w, layer + 1);
-  project(w, {{&l.down, x, config_.hidden_size}}, tokens, ffn, Epilogue::add);
+  work_.project(w, {{&l.down, x, config_.hidden_size}}, tokens, ffn, Epilogue::add);
 }
 
 // logits = head(norm(x)) for the tokens that want them, a few at a time so that they fit one matmul call
 void Engine::head(Worker& w, float* logits) {
   const size_t hidden = config_.hidden_size, vocab = config_.vocab_size;
   const auto wanted = static_cast<uint32_t>(wanted_.size());
-  const uint32_t block = weights_.head.format->block, step = panels_per_item(wanted);
+  const MatrixView& head = weights_.head;
+  const uint32_t block = head.format->block, step = Workspace::panels_per_item(wanted);
   w.for_each(wanted, [&](uint32_t i) {
     const float* x = at<float>(layout_.x) + wanted_[i] * hidden;
-    const ActivationBuffers b = buffers(block, config_.hidden_size, i);
+    const ActivationBuffers b = work_.buffers(block, config_.hidden_size, i);
     if (block)
       kernels_.rmsnorm_quantize(x, weights_.output_norm, config_.hidden_size, config_.rms_epsilon, block, b.quants, b.scales,
                                 b.sums);
@@ -280,94 +221,35 @@ void Engine::head(Worker& w, float* logits) {
   });
   expect_layer(w, 0);
   if (wanted == 0) return;
-  show(w, "output", -1, weights_.head, at<float>(layout_.normed), wanted);
-  WorkerScratch& scratch = own(w);
-  for (uint32_t part = 0; part < store_.head_parts(); ++part) {
-    if (!enter_head(w, part)) return;
-    const MatrixView& head = head_part_.rows;
-    const size_t first_row = size_t{head_part_.first_panel} * kPanelRows;
-    w.for_each((head.panels() + step - 1) / step, [&](uint32_t item) {
-      const uint32_t first = item * step, last = std::min(first + step, head.panels());
-      const size_t row = size_t{first} * kPanelRows, rows = std::min<size_t>(size_t{last} * kPanelRows, head.rows) - row;
-      for (uint32_t t = 0; t < wanted; t += kGemmTokens) {
-        const uint32_t n = std::min(kGemmTokens, wanted - t);
-        kernels_.matmul(head, first, last, activations(head, at<float>(layout_.normed), t, n), scratch.tile,
-                        kGemmPanels * kPanelRows, scratch.matmul);
-        for (uint32_t i = 0; i < n; ++i)
-          std::memcpy(logits + (t + i) * vocab + first_row + row, scratch.tile + i * kGemmPanels * kPanelRows, rows * 4);
-      }
-    });
-    leave(w, store_.streams_head());
-  }
+  show(w, "output", -1, head, at<float>(layout_.normed), wanted);
+  WorkerScratch& scratch = work_.own(w);
+  w.for_each((head.panels() + step - 1) / step, [&](uint32_t item) {
+    const uint32_t first = item * step, last = std::min(first + step, head.panels());
+    const size_t row = size_t{first} * kPanelRows, rows = std::min<size_t>(size_t{last} * kPanelRows, vocab) - row;
+    for (uint32_t t = 0; t < wanted; t += kGemmTokens) {
+      const uint32_t n = std::min(kGemmTokens, wanted - t);
+      kernels_.matmul(head, first, last, work_.activations(head, at<float>(layout_.normed), t, n), scratch.tile,
+                      kGemmPanels * kPanelRows, scratch.matmul);
+      for (uint32_t i = 0; i < n; ++i)
+        std::memcpy(logits + (t + i) * vocab + row, scratch.tile + i * kGemmPanels * kPanelRows, rows * 4);
+    }
+  });
 }
 
 // ---- the steps ----
 
-// Normalizes x and rounds it as its readers want it.
-void Engine::norm(Worker& w, const float* x, const float* weight, uint32_t tokens,
-                  std::initializer_list<const MatrixView*> readers) {
-  const uint32_t hidden = config_.hidden_size;
-  w.for_each(tokens, [&](uint32_t t) {
-    const float* row = x + size_t{t} * hidden;
-    for (const auto* reader = readers.begin(); reader != readers.end(); ++reader) {
-      const uint32_t block = (*reader)->format->block;
-      if (std::any_of(readers.begin(), reader, [&](const MatrixView* m) { return m->format->block == block; })) continue;
-      const ActivationBuffers b = buffers(block, hidden, t);
-      if (block)
-        kernels_.rmsnorm_quantize(row, weight, hidden, config_.rms_epsilon, block, b.quants, b.scales, b.sums);
-      else
-        kernels_.rmsnorm(row, weight, hidden, config_.rms_epsilon, b.values);
-    }
-  });
-}
-
-void Engine::round(Worker& w, const float* x, uint32_t columns, uint32_t tokens, const MatrixView& reader) {
-  const uint32_t block = reader.format->block;
-  if (block == 0) return;
-  w.for_each(tokens, [&](uint32_t t) {
-    const ActivationBuffers b = buffers(block, columns, t);
-    kernels_.quantize(x + size_t{t} * columns, columns, block, b.quants, b.scales, b.sums);
-  });
-}
-
-// The rows of all projections are handed out in items of some panels.
-void Engine::project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input,
-                     Epilogue epilogue) {
-  const uint32_t step = panels_per_item(tokens);
-  uint32_t items = 0;
-  for (const Projection& p : projections) items += (p.weight->panels() + step - 1) / step;
-  WorkerScratch& scratch = own(w);
-  w.for_each(items, [&](uint32_t item) {
-    const Projection* p = projections.begin();
-    for (uint32_t own_items; item >= (own_items = (p->weight->panels() + step - 1) / step); ++p) item -= own_items;
-    const uint32_t first = item * step, last = std::min(first + step, p->weight->panels()), rows = (last - first) * kPanelRows;
-    for (uint32_t t = 0; t < tokens; t += kGemmTokens) {
-      const uint32_t n = std::min(kGemmTokens, tokens - t);
-      const Activations a = activations(*p->weight, float_input, t, n);
-      float* out = p->out + t * p->stride + size_t{first} * kPanelRows;
-      if (epilogue == Epilogue::store) {
-        kernels_.matmul(*p->weight, first, last, a, out, p->stride, scratch.matmul);
-        continue;
-      }
-      kernels_.matmul(*p->weight, first, last, a, scratch.tile, rows, scratch.matmul);
-      for (uint32_t i = 0; i < n; ++i)
-        for (uint32_t r = 0; r < rows; ++r) out[i * p->stride + r] += scratch.tile[i * rows + r];
-    }
-  });
-}
-
 // Both projections of an item stay in the thread's own tiles until silu(gate) * up is written.
 void Engine::gate_and_up(Worker& w, const LayerWeights& l) {
   const auto tokens = static_cast<uint32_t>(chunk_.count);
-  const uint32_t step = panels_per_item(tokens);
+  const uint32_t step = Workspace::panels_per_item(tokens);
   const float* normed = at<float>(layout_.normed);
-  WorkerScratch& scratch = own(w);
+  WorkerScratch& scratch = work_.own(w);
   w.for_each((l.gate.panels() + step - 1) / step, [&](uint32_t item) {
     const uint32_t first = item * step, last = std::min(first + step, l.gate.panels()), rows = (last - first) * kPanelRows;
     for (uint32_t t = 0; t < tokens; t += kGemmTokens) {
       const uint32_t n = std::min(kGemmTokens, tokens - t);
-      kernels_.matmul(l.gate, first, last, activations(l.gate, normed, t, n), scratch.tile, rows, scratch.matmul);
-      kernels_.matmul(l.up, first, last, activations(l.up, normed, t, n), scratch.tile2, rows, scratch.matmul);
+      kernels_.matmul(l.gate, first, last, work_.activations(l.gate, normed, t, n), scratch.tile, rows, scratch.matmul);
+      kernels_.matmul(l.up, first, last, work_.activations(l.up, normed, t, n), scratch.tile2, rows, scratch.matmul);
       for (uint32_t i = 0; i < n; ++i)
         kernels_.silu_mul(scratch.tile + i * rows, scratch.tile2 + i * rows, rows,
                           at<float>(layout_.ffn) + size_t{t + i} * config_.ffn_size + size_t{first} * kPanelRows);
@@ -429,7 +311,7 @@ void Engine::attend(Worker& w, uint32_t layer) {
     task.offset = first_block(item);
     if (item + 1 < items) task.next = cache_.pages(tiles_[(item + 1) / parts].slot)[0] + first_block(item + 1);
     task.out = at<float>(layout_.attention) + first_head * d;
-    task.scratch = own(w).attention;
+    task.scratch = work_.own(w).attention;
     kernels_.attention(task);
   });
 }
@@ -440,7 +322,7 @@ void Engine::attend(Worker& w, uint32_t layer) {
 Stream Engine::share(const Worker& w, std::initializer_list<const MatrixView*> matrices, size_t bytes) const {
   const auto tokens = static_cast<uint32_t>(chunk_.count);
   if (tokens > kStreamTokens) return {};  // bound by arithmetic
-  const uint32_t step = panels_per_item(tokens);
+  const uint32_t step = Workspace::panels_per_item(tokens);
   uint32_t items = 0;
   for (const MatrixView* m : matrices) items += (m->panels() + step - 1) / step;
   uint32_t item = w.first_of(items);
@@ -477,32 +359,9 @@ void Engine::expect_together(Worker& w, const MatrixView& a, const MatrixView& b
 }
 
 void Engine::expect_layer(Worker& w, uint32_t layer) const {
-  if (layer == config_.layers ? store_.streams_head() : store_.streams(layer)) return w.expect({});
   if (layer == config_.layers) return expect(w, {&weights_.head});
   const LayerWeights& l = weights_.layers[layer];
   expect(w, {&l.q, &l.k, &l.v});
-}
-
-// ---- buffers ----
-
-// Small items keep the threads level when each is a stream from memory; full ones serve a GEMM's register tiles.
-uint32_t Engine::panels_per_item(uint32_t tokens) const { return tokens <= kStreamTokens ? 2 : kGemmPanels; }
-
-ActivationBuffers Engine::buffers(uint32_t block, uint32_t columns, uint32_t token) const {
-  if (block == 0) return {at<float>(layout_.normed) + size_t{token} * columns, nullptr, nullptr, nullptr};
-  const auto& q =
-      *std::find_if(layout_.quantized.begin(), layout_.quantized.end(), [&](const auto& b) { return b.block == block; });
-  const size_t blocks = (columns + block - 1) / block;
-  return {nullptr, at<int8_t>(q.quants) + size_t{token} * activation_stride(columns), at<float>(q.scales) + token * blocks,
-          at<int32_t>(q.sums) + token * blocks};
-}
-
-// Tokens [first, first + tokens) as a matrix reads them.
-Activations Engine::activations(const MatrixView& reader, const float* float_input, uint32_t first, uint32_t tokens) const {
-  const uint32_t block = reader.format->block, columns = reader.columns, stride = activation_stride(columns);
-  if (block == 0) return {tokens, columns, stride, 0, float_input + size_t{first} * columns, nullptr, nullptr, nullptr};
-  const ActivationBuffers b = buffers(block, columns, first);
-  return {tokens, columns, stride, block, nullptr, b.quants, b.scales, b.sums};
 }
 
 }  // namespace q3e

@@ -9,9 +9,9 @@
 #include "core/kv_cache.h"
 #include "core/observer.h"
 #include "core/plan.h"
-#include "core/scratch.h"
 #include "core/thread_pool.h"
-#include "core/weight_store.h"
+#include "core/weights.h"
+#include "core/workspace.h"
 
 namespace q3e {
 
@@ -22,12 +22,6 @@ struct Batch {
   const int32_t* slots;
   const uint8_t* want_logits;  // 0 or 1
   size_t count;
-};
-
-// Since the engine was made.
-struct EngineMetrics {
-  uint64_t bytes_read;  // from the file, of what is streamed
-  double wait_seconds;  // that computing stood still for these reads
 };
 
 class Engine {
@@ -43,15 +37,13 @@ class Engine {
   Isa isa() const { return kernels_.isa; }
 
   // logits: float32 [tokens that want them][vocab_size]. The tokens of a slot are consecutive, at ascending positions that
-  // continue its cache or rewind into it. Throws Error: bad_argument, nothing changed; truncated_file when the file shrank and
-  // io_error when it cannot be read, with these tokens taken back. Calls are serialized.
+  // continue its cache or rewind into it. Throws Error: bad_argument, nothing changed; truncated_file when the mapped file
+  // shrank. Calls are serialized.
   void forward(const Batch& batch, float* logits);
 
   // Shows the observer what every matrix multiplies in the calls of forward that follow; null: nobody looks, at no cost.
   void observe(std::shared_ptr<Observer> observer);
   std::shared_ptr<Observer> observer() const { return observer_; }
-
-  EngineMetrics metrics();
 
   uint32_t length(uint32_t slot);
   void truncate(uint32_t slot, uint32_t length);
@@ -60,28 +52,18 @@ class Engine {
   // Nothing below `run_chunk` allocates or throws: it runs on all threads.
   struct Run;            // consecutive tokens of one slot in a chunk
   struct AttentionTile;  // some of them, with the query heads of one KV head each
-  struct Projection;     // a matrix and where its product goes
-  enum class Epilogue { store, add };
 
   void check(const Batch& batch) const;
   void check_slot(uint32_t slot) const;
   std::vector<Run> find_runs(const Batch& batch) const;
-  void run_chunks(const Batch& batch, float* logits);
   void run_chunk(const Batch& chunk, float* logits);
   void prepare(const Batch& chunk);
 
-  bool enter(Worker& w, uint32_t layer);
-  bool enter_head(Worker& w, uint32_t part);
-  void leave(Worker& w, bool streamed);
   void embed(Worker& w);
   void attention_block(Worker& w, uint32_t layer);
   void feed_forward(Worker& w, uint32_t layer);
   void head(Worker& w, float* logits);
 
-  void norm(Worker& w, const float* x, const float* weight, uint32_t tokens, std::initializer_list<const MatrixView*> readers);
-  void round(Worker& w, const float* x, uint32_t columns, uint32_t tokens, const MatrixView& reader);
-  void project(Worker& w, std::initializer_list<Projection> projections, uint32_t tokens, const float* float_input,
-               Epilogue epilogue);
   void show(Worker& w, const char* tensor, int32_t layer, const MatrixView& reader, const float* float_input,
             uint32_t tokens) const;
   void rotate_and_store(uint32_t layer, uint32_t token, uint32_t first_kv_head, uint32_t kv_heads) const;
@@ -93,24 +75,19 @@ class Engine {
   void expect_together(Worker& w, const MatrixView& a, const MatrixView& b) const;
   void expect_layer(Worker& w, uint32_t layer) const;
   Stream share(const Worker& w, std::initializer_list<const MatrixView*> matrices, size_t bytes) const;
-  uint32_t panels_per_item(uint32_t tokens) const;
-  Activations activations(const MatrixView& reader, const float* float_input, uint32_t first, uint32_t tokens) const;
-  ActivationBuffers buffers(uint32_t block, uint32_t columns, uint32_t token) const;
   template <class T>
   T* at(size_t offset) const {
-    return reinterpret_cast<T*>(scratch_ + offset);
+    return work_.at<T>(offset);
   }
-  WorkerScratch& own(const Worker& w) const { return *at<WorkerScratch>(layout_.workers + w.index * layout_.worker_bytes); }
 
   std::shared_ptr<const ModelFile> file_;
   ModelConfig config_;
+  Weights weights_;
   MemoryPlan plan_;
-  WeightStore store_;
-  const Weights& weights_;  // the store's
   const KernelTable& kernels_;
-  ScratchLayout layout_;
+  Workspace work_;
+  const ScratchLayout& layout_ = work_.layout();
   KvCache cache_;
-  uint8_t* scratch_ = nullptr;
   ThreadPool threads_;
   std::shared_ptr<Observer> observer_;
   std::mutex mutex_;
@@ -122,7 +99,6 @@ class Engine {
   bool alone_ = false;            // every run is one token
   uint32_t heads_per_item_ = 1;   // KV heads of an item of attention
   std::vector<uint32_t> wanted_;  // tokens whose logits are wanted
-  WeightStore::HeadPart head_part_{};
 };
 
 }  // namespace q3e

@@ -15,7 +15,7 @@ void Engine::show(Worker& w, const char* tensor, int32_t layer, const MatrixView
                   uint32_t tokens) const {
   if (!observer_ || tokens == 0) return;
   w.for_each(1, [&](uint32_t) {
-    const Activations a = activations(reader, float_input, 0, tokens);
+    const Activations a = work_.activations(reader, float_input, 0, tokens);
     if (a.block == 0) return observer_->see({tensor, layer, -1, tokens, a.columns, a.values});
     std::vector<float> values(size_t{tokens} * a.columns);  // the one step that allocates, and never outside calibration
     for (uint32_t t = 0; t < tokens; ++t)

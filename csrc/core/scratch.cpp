@@ -16,7 +16,7 @@ size_t take(size_t& at, size_t bytes) {
 std::vector<uint32_t> activation_blocks(const Weights& weights) {
   std::vector<uint32_t> blocks{weights.head.format->block};
   for (const LayerWeights& l : weights.layers)
-    for (const MatrixView* m : {&l.q, &l.k, &l.v, &l.attn_output, &l.gate, &l.up, &l.down}) blocks.push_back(m->format->block);
+    for (const MatrixView* m : l.matrices()) blocks.push_back(m->format->block);
   std::sort(blocks.begin(), blocks.end());
   blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
   return blocks;

@@ -2,8 +2,6 @@
 
 #include <string>
 
-#include "base/error.h"
-
 namespace q3e {
 namespace {
 
@@ -29,6 +27,12 @@ LayerWeights layer(const ModelFile& file, const ModelConfig& config, uint32_t in
       w.qkv_bias.insert(w.qkv_bias.end(), t.as_vector(), t.as_vector() + t.columns);
     }
   w.ffn_norm = vector("ffn_norm.weight");
+  if (config.is_moe()) {
+    w.router = matrix(file, at + "ffn_gate_inp.weight");
+    w.gate_up_experts = matrix(file, at + "ffn_gate_up_exps.weight");
+    w.down_experts = matrix(file, at + "ffn_down_exps.weight");
+    return w;
+  }
   w.gate = matrix(file, at + "ffn_gate.weight");
   w.up = matrix(file, at + "ffn_up.weight");
   w.down = matrix(file, at + "ffn_down.weight");
@@ -37,12 +41,18 @@ LayerWeights layer(const ModelFile& file, const ModelConfig& config, uint32_t in
 
 }  // namespace
 
+std::vector<const MatrixView*> LayerWeights::matrices() const {
+  std::vector<const MatrixView*> all{&q, &k, &v, &attn_output};
+  for (const MatrixView* m : {&gate, &up, &down, &router, &gate_up_experts, &down_experts})
+    if (m->format) all.push_back(m);
+  return all;
+}
+
 Weights::Weights(const ModelFile& file, const ModelConfig& config)
     : embedding(matrix(file, "token_embd.weight")),
       head(config.tied_embeddings ? embedding : matrix(file, "output.weight")),
       output_norm(file.tensor("output_norm.weight").as_vector()),
       rope_frequencies(file.tensor("rope.inverse_frequencies").as_vector()) {
-  if (config.is_moe()) throw Error(Status::unsupported_model, "model type: expected a dense model, found a mixture of experts");
   layers.reserve(config.layers);
   for (uint32_t i = 0; i < config.layers; ++i) layers.push_back(layer(file, config, i));
 }

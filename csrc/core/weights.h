@@ -14,9 +14,14 @@ struct LayerWeights {
   const float* q_norm;     // [head_size], or null
   const float* k_norm;
   MatrixView q, k, v, attn_output;
-  std::vector<float> qkv_bias;  // [heads + 2 kv_heads][head_size], or empty
-  const float* ffn_norm;        // [hidden]
-  MatrixView gate, up, down;
+  std::vector<float> qkv_bias;               // [heads + 2 kv_heads][head_size], or empty
+  const float* ffn_norm;                     // [hidden]
+  MatrixView gate, up, down;                 // empty for a mixture of experts, which has
+  MatrixView router;                         // [experts, hidden]
+  MatrixView gate_up_experts, down_experts;  // one after the other: core/expert_source.h
+
+  // Every matrix that reads activations.
+  std::vector<const MatrixView*> matrices() const;
 };
 
 struct Weights {

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3edge.formats.blocks import BLOCK_FORMATS, dequantize, quantize
+from qwen3edge.formats.blocks import BLOCK_FORMATS, dequantize
+from qwen3edge.formats.quantizers import quantize
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
 from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.kernels.panels import PACKED_FORMATS
@@ -44,7 +45,7 @@ def test_every_matrix_format_is_known():
 @given(rows=st.integers(1, 50), units=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
 def test_weights_are_what_the_bytes_mean(name, rows, units, seed):
     fmt = PACKED_FORMATS[name]
-    columns = units * (fmt.block if fmt.kind in ("q4g", "q4a") else fmt.step_group or 32)
+    columns = units * fmt.column_unit
     data = packed(name, rows, columns, seed)
     matrix = DeviceMatrix.from_packed(name, data, rows, columns, "cpu", torch.float16)
     assert matrix.stored_rows % 16 == 0

@@ -1,0 +1,71 @@
+"""Adds the partial sums of a product that was split along K, in order, and the residual: no atomics, one result."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from qwen3edge.kernels.matmul_plan import launch_plan, model_matrices
+from qwen3edge.kernels.panels import packed_format
+from qwen3edge.kernels.specialization import ModelShape, Specialization
+
+_BLOCK = 1024  # values of a program at 4 warps: two 128-bit loads a thread and partial sum
+
+
+@triton.jit(do_not_specialize=["size"])
+def reduce_partials_kernel(
+    partials,  # float32 [SPLITS, size]
+    residual,  # [size] or None
+    y,  # [size]
+    size,
+    SPLITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = i < size
+    total = tl.zeros((BLOCK,), tl.float32)
+    for split in tl.static_range(SPLITS):
+        total += tl.load(partials + split * size.to(tl.int64) + i, mask=inside, other=0.0)
+    if residual is not None:
+        total += tl.load(residual + i, mask=inside, other=0.0).to(tl.float32)
+    tl.store(y + i, total.to(y.dtype.element_ty), mask=inside)
+
+
+def reduce_partials(partials: torch.Tensor, residual: torch.Tensor | None, y: torch.Tensor) -> None:
+    """y = sum of float32 partials [splits, rows, columns] + residual; for the launchers of products, which check."""
+    size = y.numel()
+    reduce_partials_kernel[(triton.cdiv(size, _BLOCK),)](
+        partials,
+        residual,
+        y,
+        size,
+        SPLITS=partials.shape[0],
+        BLOCK=_BLOCK,
+        num_warps=4,
+        enable_fp_fusion=True,
+    )
+
+
+def specializations(shape: ModelShape, target: str) -> list[Specialization]:
+    """One for each number of splits that the model's products take on that target."""
+    found = {}
+    for matrix in model_matrices(shape):
+        for M in matrix.tokens:
+            plan = launch_plan(packed_format(matrix.format), M, matrix.rows, matrix.columns, torch.bfloat16, target)
+            splits, size = plan.constants["SPLITS"], M * matrix.rows
+            if splits > 1:
+                found[splits] = Specialization(
+                    name=f"reduce_partials_bf16_{splits}",
+                    kernel=reduce_partials_kernel,
+                    signature={"partials": "*fp32", "y": "*bf16", "size": "i32"},
+                    constexprs={"residual": None, "SPLITS": splits, "BLOCK": _BLOCK},
+                    divisible_by_16=(),
+                    num_warps=4,
+                    num_stages=1,
+                    grid=(f"(size + {_BLOCK - 1}) / {_BLOCK}", "1", "1"),
+                    shape=f"{matrix.name}, {M} tokens, {splits} splits",
+                    bytes_moved=(4 * splits + 2) * size,
+                    operations=splits * size,
+                )
+    return list(found.values())

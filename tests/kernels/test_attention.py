@@ -1,0 +1,153 @@
+"""Attention over the paged int8 cache against torch: ragged, split, drafts, chunks, any group of heads."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.library import opcheck
+
+from qwen3edge.kernels.attention import SPLIT, attention
+from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError, KernelTypeError
+from qwen3edge.kernels.kv_cache import PAGE, KvCache
+from qwen3edge.kernels.references import attention as reference
+from qwen3edge.kernels.references import rope_cache
+from tests.kernels.closeness import assert_close
+from tests.kernels.paged import dealt_tables, poisoned_cache
+
+DTYPES = [torch.float16, torch.bfloat16]
+
+
+def step(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size=1.0):
+    """The arguments of one step: queries of each sequence, `lengths` positions in all; one slot is left over."""
+    random = torch.Generator().manual_seed(seed)
+    slots = torch.randperm(len(lengths) + 1, generator=random)[: len(lengths)].int()
+    tables = dealt_tables(len(lengths) + 1, max([1, *lengths]), random)
+    cache = poisoned_cache(tables.numel(), kv_heads, head_dim)
+    for slot, length in zip(slots.tolist(), lengths, strict=True):
+        keys, values = (torch.randn(length, kv_heads, head_dim, generator=random) * size for _ in range(2))
+        keys[::29] *= 8  # outliers
+        values[7::31] *= 20
+        rope_cache.write(cache, keys, values, torch.arange(length).int(), torch.full((length,), slot), tables)
+    starts = torch.tensor([0, *queries]).cumsum(0).int()
+    q = torch.randn(sum(queries), heads, head_dim, generator=random) * size
+    q[:, :, 3::41] *= 10
+    return q.to(dtype), cache, tables, slots, starts, torch.tensor(lengths, dtype=torch.int32)
+
+
+def check(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size=1.0):
+    arguments = step(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size)
+    found = attention(*arguments, max(queries, default=0), max(lengths, default=0))
+    assert found.dtype == dtype
+    assert_close(found, reference.attention(*arguments))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("length", [1, 63, 64, 65, SPLIT, SPLIT + 1, 2 * SPLIT + 70])
+def test_decode_across_pages_and_splits(length, dtype, seed):
+    check([1, 1], [length, max(length - 3, 1)], 4, 2, 128, dtype, seed)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("queries", "lengths"),
+    [
+        ([70, 1, 0, 130], [70, 200, 5, 133]),  # prompts, a decoded token, a sequence that pads
+        ([9, 65], [300, 129]),  # chunks after earlier context
+    ],
+)
+def test_prefill(queries, lengths, dtype, seed):
+    check(queries, lengths, 4, 2, 64, dtype, seed)
+
+
+def test_drafts_are_causal(seed):
+    """Up to 16 rows of tokens and heads are one tile of the decode kernel."""
+    check([4, 1, 3], [SPLIT + 2, 40, 3], 8, 2, 32, torch.float16, seed)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(1, 1, 32), (7, 1, 96), (20, 1, 64), (6, 2, 256)])
+def test_heads_of_any_number_and_size(heads, kv_heads, head_dim, seed):
+    check([1, 2, 40], [70, 66, 90], heads, kv_heads, head_dim, torch.float16, seed)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    sequences=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 150)), min_size=1, max_size=4),
+    group=st.integers(1, 5),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_ragged_steps(sequences, group, seed):
+    queries = [q for q, _ in sequences]
+    check(queries, [q + b for q, b in sequences], 2 * group, 2, 32, torch.float16, seed)
+
+
+def test_one_answer_in_any_batch(seed):
+    """A sequence's result does not depend on who else is in the batch, nor on grids that are too large."""
+    q, cache, tables, slots, starts, lengths = step([1, 1], [SPLIT + 9, 130], 4, 2, 64, torch.float16, seed)
+    both = attention(q, cache, tables, slots, starts, lengths, 1, SPLIT + 9)
+    alone = attention(q[1:], cache, tables, slots[1:], starts[:2], lengths[1:], 1, tables.shape[1] * PAGE)
+    assert torch.equal(both[1:], alone)
+
+
+def test_values_beyond_float16(seed):
+    """Queries and keys of bfloat16's range meet no float16 on the way."""
+    check([1, 20], [40, 70], 4, 2, 32, torch.bfloat16, seed, size=1e6)
+
+
+def test_zeros(seed):
+    q, cache, *rest = step([1, 20], [40, 70], 2, 1, 32, torch.float16, seed)
+    assert_close(
+        attention(torch.zeros_like(q), cache, *rest, 20, 70), reference.attention(torch.zeros_like(q), cache, *rest)
+    )
+    for part in cache:
+        part.zero_()
+    assert not attention(q, cache, *rest, 20, 70).any()
+
+
+@pytest.mark.parametrize("part", ["query", "key_scales", "value_scales"])
+@pytest.mark.parametrize("many", [False, True])
+def test_nan_shows(part, many, seed):
+    count = 20 if many else 1
+    q, cache, tables, slots, starts, lengths = step([count], [100], 2, 1, 32, torch.float16, seed)
+    if part == "query":
+        q[-1, 1, 5] = float("nan")
+    else:
+        getattr(cache, part)[tables[slots[0], 0], 0, 17] = float("nan")
+    found = attention(q, cache, tables, slots, starts, lengths, count, 100)
+    assert found[-1, 1].isnan().all()
+    if part == "query":
+        assert found[-1, 0].isfinite().all() and found[:-1].isfinite().all()
+
+
+def test_refusals(seed):
+    q, cache, tables, slots, starts, lengths = step([2], [10], 2, 1, 32, torch.float16, seed)
+    good = [q, cache, tables, slots, starts, lengths, 2, 10]
+    cases = [
+        (0, q.float(), KernelTypeError, "queries: expected"),
+        (0, torch.zeros(2, 2, 64, dtype=torch.float16), KernelShapeError, "queries: expected"),
+        (1, cache._replace(keys=cache.keys.float()), KernelTypeError, r"keys: expected torch\.int8"),
+        (2, tables.long(), KernelTypeError, "block_tables"),
+        (3, slots.long(), KernelTypeError, "slots"),
+        (4, starts[:-1], KernelShapeError, "query_starts"),
+        (5, lengths.float(), KernelTypeError, "lengths"),
+        (6, 11, KernelConfigurationError, "max_queries: expected 0 to max_length"),
+        (7, PAGE + 1, KernelConfigurationError, "max_length: expected at most 1 pages"),
+    ]
+    for index, bad, error, message in cases:
+        arguments = list(good)
+        arguments[index] = bad
+        with pytest.raises(error, match=message):
+            attention(*arguments)
+    with pytest.raises(KernelShapeError, match="multiple of 2"):
+        attention(torch.zeros(2, 3, 32, dtype=torch.float16), KvCache.empty(1, 2, 32), *good[2:])
+
+
+def test_empty_steps(seed):
+    arguments = step([], [], 2, 1, 32, torch.float16, seed)
+    assert attention(*arguments, 0, 0).shape == (0, 2, 32)
+    arguments = step([0, 0], [0, 9], 2, 1, 32, torch.float16, seed)
+    assert attention(*arguments, 1, 9).shape == (0, 2, 32)
+
+
+def test_opcheck(seed):
+    q, cache, *rest = step([2], [10], 2, 1, 32, torch.float16, seed)
+    opcheck(torch.ops.qwen3edge.attention.default, (q, *cache, *rest, 2, 10))

@@ -1,0 +1,160 @@
+"""Products with fp16 and bf16 activations against float32 on the weights that the planes stand for."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from qwen3edge.formats.quantizers import quantize
+from qwen3edge.kernels import configuration
+from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
+from qwen3edge.kernels.matmul_a16 import matmul_a16
+from qwen3edge.kernels.matmul_plan import launch_plan
+from qwen3edge.kernels.packing import TILE, DeviceMatrix
+from qwen3edge.kernels.panels import PACKED_FORMATS
+from qwen3edge.kernels.quantized_matmul import quantized_matmul
+from qwen3edge.kernels.references import quantized_matmul as reference
+from tests.kernels.closeness import assert_close
+
+QUANTIZED = sorted(name for name, fmt in PACKED_FORMATS.items() if fmt.kind != "dense")
+TYPES = [torch.float16, torch.bfloat16]
+
+
+def matrix_of(name: str, rows: int, columns: int, seed: int) -> DeviceMatrix:
+    rng = np.random.default_rng(seed)
+    w = (rng.standard_normal((rows, columns)) * 0.05).astype(np.float32)
+    w[:, rng.integers(0, columns, 3)] *= 20  # outliers
+    data = torch.from_numpy(quantize(name, w).copy())
+    return DeviceMatrix.from_packed(name, data, rows, columns, "cpu", torch.bfloat16)
+
+
+def activations(rows: int, columns: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, columns, generator=generator)
+    x[:, 7] *= 30
+    return x.to(dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=["fp16", "bf16"])
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_every_format(name, dtype, seed):
+    fmt = PACKED_FORMATS[name]
+    columns = 384 + fmt.column_unit % TILE  # no whole blocks of 256, a short tile
+    matrix = matrix_of(name, 37, columns, seed)
+    for rows in (1, 35):
+        x = activations(rows, columns, dtype, seed + rows)
+        y = quantized_matmul(x, matrix)
+        assert y.dtype == dtype
+        assert_close(y, reference.quantized_matmul(x, matrix))
+
+
+@pytest.mark.parametrize("name", ["bf16", "f32"])
+def test_unquantized(name, seed):
+    matrix = matrix_of(name, 37, 96, seed)
+    x = activations(5, 96, torch.bfloat16, seed)
+    residual = activations(5, 37, torch.float32, seed + 1)
+    assert_close(quantized_matmul(x, matrix, residual=residual), reference.quantized_matmul(x, matrix, residual))
+
+
+def parts(matrix: DeviceMatrix, residual: torch.Tensor | None = None, **changed: torch.Tensor) -> list:
+    """What matmul_a16 takes after x."""
+    given = {name: getattr(matrix, name) for name in ("words", "high", "scales", "offsets", "steps")} | changed
+    return [*given.values(), residual, matrix.format, matrix.rows]
+
+
+CONFIGURATIONS = {
+    "plain": {"BLOCK_M": 64, "BLOCK_N": 64, "SWAPPED": 0, "num_warps": 4, "num_stages": 2},
+    "swapped": {"BLOCK_M": 64, "BLOCK_N": 32, "SWAPPED": 1, "num_warps": 4, "num_stages": 2},
+    "split": {"BLOCK_M": 16, "BLOCK_N": 16, "SWAPPED": 1, "num_warps": 1, "num_stages": 2, "programs": 64},
+    "split, plain": {"BLOCK_M": 64, "BLOCK_N": 64, "SWAPPED": 0, "num_warps": 4, "num_stages": 2, "programs": 64},
+}
+
+
+@pytest.mark.parametrize("way", CONFIGURATIONS)
+@pytest.mark.parametrize("name", ["q4g32", "q4g128", "q4a64", "q4z32", "q6z32", "q8"])
+def test_every_way_to_run(name, way, monkeypatch, seed):
+    monkeypatch.setattr(configuration, "_read", lambda _: {"matmul_a16": [CONFIGURATIONS[way]]})
+    columns = 640
+    matrix = matrix_of(name, 48, columns, seed)
+    for rows, dtype in ((3, torch.bfloat16), (20 if "split" in way else 70, torch.float16)):
+        plan = launch_plan(matrix.packed_format, rows, 48, columns, dtype, "default")
+        assert (plan.constants["SPLITS"] > 1) == ("split" in way)
+        x = activations(rows, columns, dtype, seed + rows)
+        residual = activations(rows, 48, dtype, seed + rows + 1)
+        wide = quantized_matmul(x, matrix, residual=residual, wide=True)
+        assert wide.dtype == torch.float32
+        assert_close(wide, reference.quantized_matmul(x, matrix, residual))
+        assert_close(quantized_matmul(x, matrix), reference.quantized_matmul(x, matrix))
+
+
+def test_codes_in_float16_are_the_same(monkeypatch, seed):
+    """AMD's way for bf16: exact, so it gives the same sums."""
+    x = activations(5, 256, torch.bfloat16, seed)
+    for name in ("q4g128", "q4z32", "q6z32", "q8"):
+        matrix = matrix_of(name, 32, 256, seed)
+        native = quantized_matmul(x, matrix, wide=True)
+        with monkeypatch.context() as patched:
+            patched.setattr("qwen3edge.kernels.matmul_a16.target_of", lambda _: "gfx-none")
+            assert launch_plan(matrix.packed_format, 5, 32, 256, x.dtype, "gfx-none").constants["HALF_CODES"]
+            torch.testing.assert_close(quantized_matmul(x, matrix, wide=True), native, rtol=0, atol=0)
+
+
+def test_no_rows(seed):
+    matrix = matrix_of("q4z32", 32, 64, seed)
+    assert quantized_matmul(torch.empty(0, 64, dtype=torch.float16), matrix).shape == (0, 32)
+
+
+def test_not_a_number_is_passed_on(seed):
+    matrix = matrix_of("q4g32", 32, 64, seed)
+    x = activations(2, 64, torch.float16, seed)
+    x[1, 3] = float("nan")
+    y = quantized_matmul(x, matrix)
+    assert y[1].isnan().all() and not y[0].isnan().any()
+
+
+def test_stacked_matrices_give_their_results_side_by_side(seed):
+    matrices = [matrix_of("q4z64", rows, 256, seed + rows) for rows in (32, 16, 5)]
+    x = activations(2, 256, torch.bfloat16, seed)
+    y = quantized_matmul(x, DeviceMatrix.stack(matrices))
+    torch.testing.assert_close(y, torch.cat([quantized_matmul(x, m) for m in matrices], dim=1), rtol=0, atol=0)
+
+
+def test_splits_are_whole_and_not_empty():
+    fmt = PACKED_FORMATS["q4g128"]
+    for columns in (128, 256, 384, 1024, 2560, 9728):
+        for rows in (64, 1024, 151936):
+            splits = launch_plan(fmt, 1, rows, columns, torch.float16, "default").constants["SPLITS"]
+            pairs = -(-columns // 256)
+            each = -(-pairs // splits)
+            assert (splits - 1) * each < pairs <= splits * each
+
+
+@pytest.mark.parametrize("name", ["q4g64", "q4a32", "q4z32", "q6z32"])
+def test_opcheck(name, seed):
+    matrix = matrix_of(name, 32, 128, seed)
+    x, residual = activations(2, 128, torch.float16, seed), activations(2, 32, torch.float16, seed)
+    torch.library.opcheck(matmul_a16, (x, *parts(matrix, residual=residual)))
+
+
+def test_refused(seed):
+    matrix = matrix_of("q4g64", 32, 128, seed)
+    x = activations(2, 128, torch.float16, seed)
+    with pytest.raises(KernelTypeError, match=r"x: expected torch.float16 or torch.bfloat16, found torch.float32"):
+        quantized_matmul(x.float(), matrix)
+    with pytest.raises(KernelShapeError, match="x: expected shape"):
+        quantized_matmul(x[:, :64].contiguous(), matrix)
+    with pytest.raises(KernelShapeError, match="contiguous"):
+        quantized_matmul(activations(2, 256, torch.float16, seed)[:, ::2], matrix)
+    with pytest.raises(KernelTypeError, match=r"scales: expected torch.int32, found torch.float16"):
+        matmul_a16(x, *parts(matrix, scales=torch.ones(2, 32, dtype=torch.float16)))
+    with pytest.raises(KernelShapeError, match="x: expected a multiple of 64 columns for q4g64, found 96"):
+        matmul_a16(x[:, :96].contiguous(), *parts(matrix))
+    with pytest.raises(KernelTypeError, match="steps: expected none"):
+        matmul_a16(x, *parts(matrix, steps=matrix.scales))
+    with pytest.raises(KernelShapeError, match="residual: expected shape"):
+        quantized_matmul(x, matrix, residual=x)
+    with pytest.raises(KernelShapeError, match="words: expected shape"):
+        matmul_a16(x, *parts(dataclasses.replace(matrix, rows=64)))
+    with pytest.raises(KernelShapeError, match="found 2 experts"):
+        quantized_matmul(x, matrix.split_experts(2))

@@ -1,0 +1,92 @@
+"""The products' machine code: registers, spills, width of loads; without a device."""
+
+import re
+
+import pytest
+import torch
+
+from qwen3edge.kernels.compiled import compile_for
+from qwen3edge.kernels.matmul_a16 import matmul_a16_kernel, specializations
+from qwen3edge.kernels.matmul_plan import launch_plan, scale_types
+from qwen3edge.kernels.panels import packed_format
+from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specialization
+
+SHAPE = MODEL_SHAPES["0.6B"]
+
+
+def int4_gemm(dtype: str) -> Specialization:
+    """The tile that the bars are set for: 64 x 128 x 128, one scale in 128."""
+    fmt = packed_format("q4g128")
+    constants = {"BITS": 4, "BLOCK": 128, "STEP_GROUP": 0, "EVEN_K": True, "SWAPPED": False, "SCALE_WEIGHTS": False}
+    constants |= {"HALF_CODES": False, "BLOCK_M": 64, "BLOCK_N": 128, "SPLITS": 1}
+    constants |= dict.fromkeys(("high", "offsets", "steps", "residual"))
+    signature = {"x": f"*{dtype}", "words": "*i16", "scales": scale_types(fmt)[0], "y": f"*{dtype}"}
+    signature |= dict.fromkeys(("M", "N", "K", "stored_rows"), "i32")
+    aligned, grid = ("N", "K", "stored_rows"), ("1", "1", "1")
+    return Specialization(f"int4_{dtype}", matmul_a16_kernel, signature, constants, aligned, 8, 3, grid, "", 0, 0)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_int4_gemm_on_orin(dtype):
+    code = compile_for(int4_gemm(dtype), "sm_87")
+    print(f"{dtype}: {code.instructions} instructions, {code.registers} registers, {code.shared_bytes} bytes")
+    assert code.instructions <= 650
+    assert code.registers <= 128
+    assert code.spills == 0
+    assert code.count("HMMA", loops=True) == 64
+    assert code.count("I2F", loops=True) == code.count("STS", loops=True) == 0
+    # Three stages of 8 KiB of words and 16 KiB of activations, by 256 threads of 16 bytes.
+    assert code.count("LDGSTS.E.BYPASS.128") == 3 * 24 * 1024 // (256 * 16)
+
+
+def narrow_loads(ptx: str) -> int:
+    """Bytes that a thread loads from global memory by less than 128 bits at once."""
+    loads = re.findall(r"ld\.global(?:\.[a-z]\w*(?:::\w+)*)*(?:\.v(\d))?\.b(\d+)\s", ptx)
+    asynchronous = re.findall(r"cp\.async\.c\w\.shared\.global \[[^]]*\], \[[^]]*\], (\w+)", ptx)
+    sizes = [int(count or 1) * int(bits) // 8 for count, bits in loads] + [int(size, 0) for size in asynchronous]
+    assert sizes
+    return sum(size for size in sizes if size < 16)
+
+
+def check(special: Specialization, target: str) -> None:
+    code = compile_for(special, target)
+    print(
+        f"{target} {special.name}: {code.registers} registers, {code.spills} spilled, {code.instructions} instructions"
+    )
+    assert code.spills == 0, special.name
+    if target.startswith("sm_"):
+        assert code.count("I2F", loops=True) == 0, special.name
+        # Scale and step words: one of each a row and stage, some rows by several threads at once.
+        narrow = narrow_loads(code.compiled.asm["ptx"])
+        threads = 32 * special.num_warps
+        words = special.constexprs["BLOCK_N"] * 64 * special.num_stages  # bytes, of the narrowest codes
+        assert narrow * threads < words, f"{special.name}: {narrow} bytes a thread by narrow loads"
+
+
+def distinct(target: str) -> list[Specialization]:
+    """One of those that differ in nothing that the compiler sees."""
+    found = specializations(SHAPE, target)
+    return list({(str(s.signature), str(s.constexprs), s.num_warps): s for s in found}.values())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_usual_format_on_every_target(target):
+    for special in specializations(SHAPE, target):
+        if special.name in ("matmul_a16_gate_up_q4z32_bf16_1", "matmul_a16_gate_up_q4z32_bf16_512"):
+            check(special, target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_product_of_a_model(target):
+    specials = distinct(target)
+    assert {s.constexprs["BITS"] for s in specials} == {4, 6, 8}
+    for special in specials:
+        check(special, target)
+
+
+def test_what_is_compiled_is_what_is_launched():
+    special = next(s for s in specializations(SHAPE, "sm_87") if s.name == "matmul_a16_down_q4z32_bf16_1")
+    plan = launch_plan(packed_format("q4z32"), 1, SHAPE.hidden, SHAPE.feed_forward, torch.bfloat16, "sm_87")
+    assert plan.constants.items() <= dict(special.constexprs).items()
+    assert (plan.options["num_warps"], plan.options["num_stages"]) == (special.num_warps, special.num_stages)
