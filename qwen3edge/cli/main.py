@@ -16,7 +16,8 @@ from qwen3edge import __version__
 from qwen3edge.errors import Qwen3EdgeError, RequestError
 
 VERBS = {
-    "convert": "turn a Hugging Face checkpoint into one .q3e file",
+    "convert": "turn a Hugging Face checkpoint or a GGUF file into one .q3e file",
+    "export": "turn a .q3e file into a GGUF file",
     "run": "answer one prompt",
     "chat": "talk with a model",
     "info": "show what a .q3e file holds, and check it",
@@ -68,13 +69,26 @@ def parser() -> argparse.ArgumentParser:
     }
 
     convert = made["convert"]
-    convert.add_argument("source", metavar="SRC", help="folder with config.json, safetensors and tokenizer.json")
+    convert.add_argument(
+        "source", metavar="SRC", help="folder with config.json, safetensors and tokenizer.json, or a GGUF file"
+    )
     convert.add_argument("target", metavar="OUT.q3e")
     convert.add_argument(
-        "--quant", default="int4", help="int4 (default), int8, bf16, f32, or a block format of docs/format.md"
+        "--quant",
+        help="int4 (default; for a quantized GGUF file what holds its weights), int8, bf16, f32, or a block format of "
+        "docs/format.md",
     )
     convert.add_argument("--threads", type=int, help="default: all that the process may use")
     convert.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    export = made["export"]
+    export.add_argument("model", metavar="MODEL", help="a .q3e file")
+    export.add_argument("target", metavar="OUT.gguf")
+    export.add_argument(
+        "--type", action="append", metavar="FORMAT=TYPE", help="another type for a block format, such as q4z32=Q8_0"
+    )
+    export.add_argument("--threads", type=int, help="default: all that the process may use")
+    export.add_argument("--quiet", action="store_true", help="no progress bar")
 
     for name in ("run", "chat", "info", "plan", "bench"):
         made[name].add_argument("model", metavar="MODEL", help="a .q3e file")
@@ -90,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     for name in ("run", "chat", "plan", "bench"):
         _add_loading(made[name])
     _add_eval(made["eval"])
-    for name in ("convert", "run", "info", "plan", "bench", "eval"):
+    for name in ("convert", "export", "run", "info", "plan", "bench", "eval"):
         made[name].add_argument("--json", action="store_true", help="for programs")
     return root
 

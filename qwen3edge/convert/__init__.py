@@ -1,6 +1,7 @@
 """Checkpoints into `.q3e` files. Needs the extra `convert` (gguf, safetensors); never torch."""
 
 from qwen3edge.convert.checkpoint import ConvertReport, Progress, convert
+from qwen3edge.convert.gguf_export import ExportReport, export_gguf
 from qwen3edge.convert.recipe import RECIPES, Recipe, Rule
 
-__all__ = ["RECIPES", "ConvertReport", "Progress", "Recipe", "Rule", "convert"]
+__all__ = ["RECIPES", "ConvertReport", "ExportReport", "Progress", "Recipe", "Rule", "convert", "export_gguf"]

@@ -1,4 +1,4 @@
-"""A Hugging Face folder becomes one `.q3e` file: config, expected tensors, recipe, slices, packed bytes."""
+"""A Hugging Face folder or a GGUF file becomes one `.q3e` file: config, tensors, recipe, slices, packed bytes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ import numpy as np
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.experts import StackedExperts
+from qwen3edge.convert.gguf_source import GgufSource, gguf_config, keeping_recipe, kept_notes
+from qwen3edge.convert.gguf_text import GgufText
 from qwen3edge.convert.names import FREQUENCIES, model_tensors, source_names
 from qwen3edge.convert.quantize import Job, packed_slices
 from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
 from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.tokenizer import TextFiles
 from qwen3edge.errors import CheckpointError, RequestError
+from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.formats.q3e import Q3eWriter, TensorSpec
 from qwen3edge.formats.safetensors import SafetensorsFolder, read_json
 
 _MAX_CONFIG_BYTES = 1 << 20
+_DEFAULT_RECIPE = "int4"
 
 
 @dataclass(frozen=True)
@@ -64,26 +68,33 @@ ProgressCallback = Callable[[Progress], None]
 def convert(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    quant: str | Recipe = "int4",
+    quant: str | Recipe | None = None,
     *,
     progress: ProgressCallback | None = None,
     threads: int | None = None,
     name: str | None = None,
     allow_missing_tokenizer: bool = False,
 ) -> ConvertReport:
-    """Converts a folder with config.json, safetensors shards and tokenizer.json.
+    """Converts a folder with config.json, safetensors shards and tokenizer.json, or a GGUF file.
 
-    quant: `int4`, `int8`, a block format for all matrices, or a Recipe. progress: called on this thread after each
-    piece. threads: default all usable cores. name: default the folder's. allow_missing_tokenizer: a folder without
-    tokenizer.json becomes a file for token ids only.
+    source: of a split GGUF file the first shard. quant: `int4`, `int8`, a block format for all matrices, or a Recipe;
+    default `int4`, but for a quantized GGUF file what holds its weights (docs/gguf.md). progress: called on this thread
+    after each piece. threads: default all usable cores. name: default the checkpoint's. allow_missing_tokenizer: a
+    checkpoint without one becomes a file for token ids only.
 
     The target appears when it is complete, and what was there before stays until then. Raises CheckpointError (and
     MissingShardError), UnsupportedModelError, RequestError; OSError when writing fails.
     """
     folder = Path(source)
+    recipe = find_recipe(_DEFAULT_RECIPE if quant is None else quant)
+    if folder.is_file():
+        return _convert_gguf(
+            folder, target, recipe, quant is None, name, allow_missing_tokenizer, progress=progress, threads=threads
+        )
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: expected a folder with config.json and safetensors files, found none")
-    recipe = find_recipe(quant)
+        raise CheckpointError(
+            f"{folder}: expected a folder with config.json and safetensors files or a GGUF file, found none"
+        )
     config = ModelConfig.from_hf(read_json(folder / "config.json", _MAX_CONFIG_BYTES))
     texts = TextFiles(folder)
     if not texts.present and not allow_missing_tokenizer:
@@ -92,6 +103,33 @@ def convert(
     metadata = {"general.name": name or folder.resolve().name, **texts.metadata(config.vocab_size)}
     with SafetensorsFolder(folder) as weights:
         return write_model(weights, config, metadata, target, recipe, progress=progress, threads=threads)
+
+
+def _convert_gguf(
+    path: Path,
+    target: str | os.PathLike[str],
+    recipe: Recipe,
+    keep: bool,
+    name: str | None,
+    allow_missing_tokenizer: bool,
+    *,
+    progress: ProgressCallback | None,
+    threads: int | None,
+) -> ConvertReport:
+    """keep: formats that hold the file's types; the recipe is for unquantized ones."""
+    with GgufFile(path) as file:
+        config = gguf_config(file)
+        text = GgufText(file.metadata, config.vocab_size)
+        if not text.present and not allow_missing_tokenizer:
+            raise CheckpointError(f"{path}: expected a tokenizer in the metadata, found none")
+        config = replace(config, stop_token_ids=text.stop_token_ids())
+        source = GgufSource(file, config)
+        if keep:
+            recipe = keeping_recipe(file, config, recipe)
+        metadata = {"general.name": name or str(file.metadata.get("general.name", path.stem)), **text.metadata()}
+        report = write_model(source, config, metadata, target, recipe, progress=progress, threads=threads)
+        kept = kept_notes(file, config, {tensor.name: tensor.format for tensor in report.tensors})
+        return replace(report, notes=(*report.notes, *kept, *text.notes))
 
 
 def write_model(
@@ -113,7 +151,7 @@ def write_model(
     for tensor in tensors:
         if source.shape(names[tensor.name]) != tensor.shape:
             raise CheckpointError(
-                f"tensor {names[tensor.name]!r}: expected the shape {list(tensor.shape)} by config.json, "
+                f"tensor {names[tensor.name]!r}: expected the shape {list(tensor.shape)} by its config, "
                 f"found {list(source.shape(names[tensor.name]))}"
             )
     specs = [TensorSpec(t.name, recipe.format_of(t), t.rows, t.columns) for t in tensors]

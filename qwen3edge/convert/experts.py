@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.names import model_tensors
 from qwen3edge.convert.quantize import PANEL_ROWS, as_float32
-from qwen3edge.convert.source import TensorSource
+from qwen3edge.convert.source import PackedSource, TensorSource
 from qwen3edge.errors import CheckpointError
 
 _PROJECTIONS = ("gate", "up", "down")
@@ -28,11 +28,12 @@ class _Part:
     first_row: int
 
 
+_Reader: TypeAlias = Callable[[str, int, int], NDArray[Any]]  # of a source: name, start, stop
 _Layout: TypeAlias = Callable[[str, int], _Part]  # of a layer: projection, expert -> where it lies
 
 
 class StackedExperts:
-    """A TensorSource: another one whose experts are shown as `...mlp.experts.gate_up` and `...mlp.experts.down`.
+    """A PackedSource: another source whose experts are shown as `...mlp.experts.gate_up` and `...mlp.experts.down`.
 
     Inside an expert of `gate_up`, panels of 16 rows alternate: gate, up, gate, up (docs/format.md). Layouts that are
     understood: Hugging Face's (a matrix an expert and projection), transformers' in memory (`gate_up_proj` and
@@ -80,28 +81,57 @@ class StackedExperts:
         """Rows [start, stop), of as many experts as they touch."""
         if name not in self._shapes:
             return self._source.read_rows(name, start, stop)
-        rows = self._shapes[name][0] // self._config.experts
-        read = self._read_gate_up if name.endswith("gate_up") else self._read_down
+        return self._read(name, start, stop, 1, self._source.read_rows)
+
+    def packed_format(self, name: str) -> str | None:
+        """The block format of all parts, if they share one."""
+        if not isinstance(self._source, PackedSource):
+            return None
+        if name not in self._shapes:
+            return self._source.packed_format(name)
+        projections = ("gate", "up") if name.endswith("gate_up") else ("down",)
+        formats = {self._source.packed_format(self._layouts[name](projection, 0).name) for projection in projections}
+        return formats.pop() if len(formats) == 1 else None
+
+    def read_packed(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows [start, stop) as packed panels."""
+        source = self._source
+        assert isinstance(source, PackedSource), "packed_format offers none"
+        if name not in self._shapes:
+            return source.read_packed(name, start, stop)
+
+        def read_panels(part: str, first: int, last: int) -> NDArray[Any]:
+            return source.read_packed(part, first * PANEL_ROWS, last * PANEL_ROWS).reshape(last - first, -1)
+
+        return self._read(name, start // PANEL_ROWS, stop // PANEL_ROWS, PANEL_ROWS, read_panels).reshape(-1)
+
+    def _read(self, name: str, start: int, stop: int, unit: int, read: _Reader) -> NDArray[Any]:
+        """Units [start, stop) of so many rows each, out of the parts' units that `read` gives."""
+        units = self._shapes[name][0] // self._config.experts // unit
+        gate_up = name.endswith("gate_up")
         pieces = []
-        for expert in range(start // rows, -(-stop // rows)):
-            first = expert * rows
-            pieces.append(read(self._layouts[name], expert, max(start - first, 0), min(stop - first, rows)))
+        for expert in range(start // units, -(-stop // units)):
+            low, high = max(start - expert * units, 0), min(stop - expert * units, units)
+            if gate_up:
+                pieces.append(self._read_gate_up(self._layouts[name], expert, low, high, unit, read))
+            else:
+                part = self._layouts[name]("down", expert)
+                pieces.append(read(part.name, part.first_row // unit + low, part.first_row // unit + high))
         return pieces[0] if len(pieces) == 1 else np.concatenate(_alike(pieces))
 
-    def _read_gate_up(self, layout: _Layout, expert: int, start: int, stop: int) -> NDArray[Any]:
-        first, last = start // (2 * PANEL_ROWS), -(-stop // (2 * PANEL_ROWS))  # pairs of panels
+    def _read_gate_up(
+        self, layout: _Layout, expert: int, start: int, stop: int, unit: int, read: _Reader
+    ) -> NDArray[Any]:
+        panel = PANEL_ROWS // unit  # units
+        first, last = start // (2 * panel), -(-stop // (2 * panel))  # pairs of panels
         halves = []
         for projection in ("gate", "up"):
             part = layout(projection, expert)
-            at = part.first_row + first * PANEL_ROWS
-            halves.append(self._source.read_rows(part.name, at, at + (last - first) * PANEL_ROWS))
-        gate, up = (half.reshape(last - first, PANEL_ROWS, -1) for half in _alike(halves))
+            at = part.first_row // unit + first * panel
+            halves.append(read(part.name, at, at + (last - first) * panel))
+        gate, up = (half.reshape(last - first, panel, -1) for half in _alike(halves))
         rows = np.stack([gate, up], axis=1).reshape(-1, gate.shape[-1])
-        return rows[start - first * 2 * PANEL_ROWS : stop - first * 2 * PANEL_ROWS]
-
-    def _read_down(self, layout: _Layout, expert: int, start: int, stop: int) -> NDArray[Any]:
-        part = layout("down", expert)
-        return self._source.read_rows(part.name, part.first_row + start, part.first_row + stop)
+        return rows[start - first * 2 * panel : stop - first * 2 * panel]
 
 
 def checkpoint_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

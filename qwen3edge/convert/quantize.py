@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from qwen3edge import _core
 from qwen3edge.convert.names import ModelTensor
+from qwen3edge.convert.ordered import in_order
 from qwen3edge.convert.recipe import VECTOR
-from qwen3edge.convert.source import TensorSource
+from qwen3edge.convert.source import PackedSource, TensorSource
 from qwen3edge.errors import CheckpointError, RequestError
 
 PANEL_ROWS = 16
@@ -42,27 +43,13 @@ def packed_slices(job: Job, pool: ThreadPoolExecutor, ahead: int) -> Iterator[ND
         yield _vector(job)
         return
     rows = max(1, SLICE_BYTES // (2 * tensor.columns * PANEL_ROWS)) * PANEL_ROWS
-    starts = iter(range(0, tensor.rows, rows))
-    pending: deque[Future[NDArray[np.uint8]]] = deque()
-
-    def submit() -> None:
-        start = next(starts, None)
-        if start is not None:
-            pending.append(pool.submit(_pack, job, start, min(start + rows, tensor.rows)))
-
-    try:
-        for _ in range(ahead):
-            submit()
-        while pending:
-            done = pending.popleft().result()
-            submit()
-            yield done
-    finally:
-        for future in pending:
-            future.cancel()
+    starts = range(0, tensor.rows, rows)
+    yield from in_order(pool, ahead, (partial(_pack, job, start, min(start + rows, tensor.rows)) for start in starts))
 
 
 def _pack(job: Job, start: int, stop: int) -> NDArray[np.uint8]:
+    if isinstance(job.source, PackedSource) and job.source.packed_format(job.name) == job.block_format:
+        return job.source.read_packed(job.name, start, stop)
     weights = job.source.read_rows(job.name, start, stop)
     try:
         return _core.quantize(job.block_format, weights)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -22,5 +23,21 @@ class TensorSource(Protocol):
         """Rows [start, stop): float32, float16, or uint16 holding bfloat16; of a vector, elements.
 
         The rows of three dimensions are those of all experts, one after the other: [experts * rows, columns].
+        """
+        ...
+
+
+@runtime_checkable
+class PackedSource(TensorSource, Protocol):
+    """A source with matrices that some block format holds already: they are repacked, not quantized."""
+
+    def packed_format(self, name: str) -> str | None:
+        """The block format in which `read_packed` gives a matrix; None for one that it cannot give."""
+        ...
+
+    def read_packed(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows [start, stop) as packed panels; start is a multiple of 16, and so is stop but at the end.
+
+        Called from several threads. Raises CheckpointError for scales that are not finite.
         """
         ...

@@ -21,8 +21,8 @@ WORDS = (
 )
 """How Qwen2, Qwen2.5 and Qwen3 split a text before BPE. Another pattern is another tokenizer."""
 
-# The end of a turn and of a text. A model may stop on either, whatever its configs say.
-_STOP_TOKENS = ("<|im_end|>", "<|endoftext|>")
+STOP_TOKENS = ("<|im_end|>", "<|endoftext|>")
+"""The end of a turn and of a text. A model may stop on either, whatever its configs say."""
 
 _SAMPLING = {
     "thinking": {"temperature": 0.6, "top_p": 0.95, "top_k": 20},
@@ -41,7 +41,8 @@ _BPE_OPTIONS = (
 )
 
 _MAX_JSON_BYTES = 256 << 20
-_MAX_TEMPLATE_BYTES = 1 << 20
+MAX_TEMPLATE = 1 << 20
+"""Characters."""
 
 
 class TextFiles:
@@ -71,7 +72,7 @@ class TextFiles:
         ]
         eos = self._special("eos_token")
         ids += [] if eos is None else [eos]
-        ids += [self.tokens.index(name) for name in _STOP_TOKENS if name in self._control()]
+        ids += [self.tokens.index(name) for name in STOP_TOKENS if name in self._control()]
         for token in ids:
             if token >= vocab_size:
                 raise CheckpointError(f"eos_token_id: expected ids below {vocab_size}, found {token}")
@@ -95,7 +96,7 @@ class TextFiles:
                     keys[f"tokenizer.ggml.{key}"] = token
         if self.template is not None:
             keys["tokenizer.chat_template"] = self.template
-        keys.update(self._sampling())
+        keys.update(sampling_metadata(self.template, self.generation, "generation_config.json"))
         return keys
 
     def _control(self) -> set[str]:
@@ -111,22 +112,25 @@ class TextFiles:
             raise CheckpointError(f"tokenizer_config.json: {name} is {content!r}, which tokenizer.json does not have")
         return self.tokens.index(content)
 
-    def _sampling(self) -> dict[str, MetadataItem]:
-        modes = {mode: {**values, **_SAMPLING_NEUTRAL} for mode, values in _SAMPLING.items()}
-        # The file's only set belongs to the mode that the model starts in: thinking, if its template knows how to.
-        mode = "thinking" if self.template is None or "<think>" in self.template else "direct"
-        for name, default in modes[mode].items():
-            value = self.generation.get(name)
-            if value is None:
-                continue
-            if type(value) not in (int, float) or (isinstance(default, int) and type(value) is not int):
-                raise CheckpointError(f"generation_config.json: {name}: expected a number, found {value!r}")
-            modes[mode][name] = type(default)(value)
-        return {
-            f"qwen3edge.sampling.{mode}.{name}": value
-            for mode, values in modes.items()
-            for name, value in values.items()
-        }
+
+def sampling_metadata(template: str | None, chosen: Mapping[str, Any], where: str) -> dict[str, MetadataItem]:
+    """The keys `qwen3edge.sampling.*`. chosen: what the checkpoint has, named as in generation_config.json.
+
+    Raises CheckpointError for what is no number.
+    """
+    modes = {mode: {**values, **_SAMPLING_NEUTRAL} for mode, values in _SAMPLING.items()}
+    # The file's only set belongs to the mode that the model starts in: thinking, if its template knows how to.
+    mode = "thinking" if template is None or "<think>" in template else "direct"
+    for name, default in modes[mode].items():
+        value = chosen.get(name)
+        if value is None:
+            continue
+        if type(value) not in (int, float) or (isinstance(default, int) and type(value) is not int):
+            raise CheckpointError(f"{where}: {name}: expected a number, found {value!r}")
+        modes[mode][name] = type(default)(value)
+    return {
+        f"qwen3edge.sampling.{mode}.{name}": value for mode, values in modes.items() for name, value in values.items()
+    }
 
 
 def _optional_json(path: Path) -> dict[str, Any]:
@@ -149,8 +153,8 @@ def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
             raise CheckpointError(f"chat_template: expected one named 'default', found {sorted(map(str, named))}")
     if template is None:
         return None
-    if not isinstance(template, str) or len(template) > _MAX_TEMPLATE_BYTES:
-        raise CheckpointError(f"chat_template: expected text of at most {_MAX_TEMPLATE_BYTES} characters")
+    if not isinstance(template, str) or len(template) > MAX_TEMPLATE:
+        raise CheckpointError(f"chat_template: expected text of at most {MAX_TEMPLATE} characters")
     return template
 
 

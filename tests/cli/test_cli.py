@@ -66,8 +66,18 @@ def test_public_names():
 
 def test_version_and_help():
     assert run("--version").stdout == f"qwen3edge {qwen3edge.__version__}\n"
-    for verb in ("convert", "run", "chat", "info", "plan", "bench"):
+    for verb in ("convert", "export", "run", "chat", "info", "plan", "bench"):
         assert run(verb, "--help").stdout.startswith(f"usage: qwen3edge {verb}")
+
+
+def test_export_and_import(tiny_q3e, tmp_path):
+    result = run("export", tiny_q3e("int4"), tmp_path / "m.gguf", "--type", "q4z32=Q8_0")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "m.gguf: " in result.stdout
+    report = json.loads(run("convert", tmp_path / "m.gguf", tmp_path / "m.q3e", "--json").stdout)
+    assert report["notes"] == ["29 matrices in Q8_0 are stored as q8g32: the same weights"]
+    assert "FORMAT=TYPE" in one_line(run("export", tiny_q3e("int4"), tmp_path / "n.gguf", "--type", "Q8_0"), 2)
+    assert "q4z32" in run("export", tiny_q3e("int4"), tmp_path / "n.gguf").stdout
 
 
 def test_convert_and_info(tiny_model_path, tmp_path):

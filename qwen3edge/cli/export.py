@@ -1,0 +1,42 @@
+"""`qwen3edge export MODEL OUT`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from qwen3edge.cli.progress import ProgressBar
+from qwen3edge.convert import export_gguf
+from qwen3edge.errors import RequestError
+from qwen3edge.runtime.plan import format_bytes
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exports; the progress goes to standard error, what was made to standard output."""
+    types = dict(_pair(text) for text in arguments.type or ())
+    with ProgressBar(sys.stderr.isatty() and not arguments.quiet) as bar:
+        report = export_gguf(
+            arguments.model, arguments.target, types=types, progress=bar.show, threads=arguments.threads
+        )
+    if arguments.json:
+        result = {
+            "path": str(report.path),
+            "nbytes": report.nbytes,
+            "seconds": report.seconds,
+            "tensors": len(report.tensors),
+            "notes": list(report.notes),
+        }
+        print(json.dumps(result))
+        return 0
+    print(f"{report.path}: {format_bytes(report.nbytes)}, {len(report.tensors)} tensors in {report.seconds:.1f} s")
+    for note in report.notes:
+        print(f"  {note}")
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, kind = text.partition("=")
+    if not equals:
+        raise RequestError(f"--type: expected FORMAT=TYPE such as q4z32=Q8_0, found {text!r}")
+    return name, kind

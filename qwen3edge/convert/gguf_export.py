@@ -1,0 +1,240 @@
+"""A `.q3e` file becomes a GGUF file that llama.cpp and what builds on it load."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge import _core
+from qwen3edge.config import ModelConfig
+from qwen3edge.convert.checkpoint import Progress, ProgressCallback
+from qwen3edge.convert.names import FREQUENCIES
+from qwen3edge.convert.ordered import in_order
+from qwen3edge.errors import RequestError, UnsupportedModelError
+from qwen3edge.formats.atomic import AtomicFile
+from qwen3edge.formats.blocks import PANEL_ROWS
+from qwen3edge.formats.gguf_blocks import (
+    OUTGOING,
+    WRITABLE,
+    GgmlType,
+    export_blocks,
+    holds_exactly,
+    type_nbytes,
+)
+from qwen3edge.formats.gguf_header import HeaderTensor, MetadataItem, gguf_header
+
+ARCHITECTURES = {"qwen3": "qwen3", "qwen2": "qwen2", "qwen3_moe": "qwen3moe"}
+"""GGUF's name of a model type."""
+
+_ALIGNMENT = 32
+_SLICE_BYTES = 4 << 20  # of packed panels that one thread takes at a time
+_QUANTIZATION_VERSION = 2
+_FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32}
+
+
+@dataclass(frozen=True)
+class ExportedTensor:
+    """One tensor of an export."""
+
+    name: str
+    format: str  # block format in the `.q3e` file; vector
+    stored: str  # as
+    exact: bool
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export made."""
+
+    path: Path
+    nbytes: int
+    seconds: float
+    tensors: tuple[ExportedTensor, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A tensor of the GGUF file: some panels of one of ours."""
+
+    name: str
+    source: str
+    shape: tuple[int, ...]  # outermost first
+    format: str
+    kind: GgmlType
+    step: int = 1  # every step-th panel
+    first: int = 0  # from this one on
+
+
+def export_gguf(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    types: Mapping[str, str] | None = None,
+    progress: ProgressCallback | None = None,
+    threads: int | None = None,
+) -> ExportReport:
+    """types: GGUF types by block format, for others than docs/gguf.md's, such as {"q4z32": "Q8_0"}.
+
+    The target appears when it is complete. Raises FileFormatError, RequestError; UnsupportedModelError for a model that
+    GGUF cannot tell; OSError when writing fails.
+    """
+    began = time.monotonic()
+    file = _core.ModelFile(os.fspath(source))
+    config = ModelConfig.from_metadata(file)
+    if config.is_moe and not config.norm_topk_prob:
+        raise UnsupportedModelError("norm_topk_prob: expected true, as GGUF's qwen3moe has it, found false")
+    parts = _parts(file, config, _chosen(types or {}))
+    sizes = [type_nbytes(part.kind, part.shape) for part in parts]
+    header = gguf_header(
+        ARCHITECTURES[config.model_type],
+        _ALIGNMENT,
+        _metadata(file, config, parts, sizes),
+        [HeaderTensor(p.name, p.shape, p.kind, size) for p, size in zip(parts, sizes, strict=True)],
+    )
+    header += bytes(-len(header) % _ALIGNMENT)
+    total = len(header) + sum(size + -size % _ALIGNMENT for size in sizes)
+    workers = threads or _core.usable_cores()
+    if workers < 1:
+        raise RequestError(f"threads: expected at least 1, found {workers}")
+    done = 0
+    with AtomicFile(target, total) as out, ThreadPoolExecutor(workers, "export") as pool:
+        out.write(header)
+        for index, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+            written = 0
+            for piece in in_order(pool, workers + 1, _slices(file, part)):
+                out.write(piece)
+                written += piece.nbytes
+                if progress is not None:
+                    state = Progress(part.name, index, len(parts), done + written, total, time.monotonic() - began)
+                    progress(state)
+            assert written == size, f"{part.name}: {written} bytes for {size}"
+            out.write(bytes(-size % _ALIGNMENT))
+            done += size
+        out.commit()
+    exported = tuple(
+        ExportedTensor(p.name, p.format, p.kind.name, p.format == "vector" or holds_exactly(p.kind, p.format))
+        for p in parts
+    )
+    return ExportReport(Path(target), total, time.monotonic() - began, exported, export_notes(exported))
+
+
+def export_notes(tensors: tuple[ExportedTensor, ...]) -> tuple[str, ...]:
+    """One line for each pair of formats that are not the same weights."""
+    counts: dict[tuple[str, str], int] = {}
+    for tensor in tensors:
+        if not tensor.exact:
+            counts[tensor.format, tensor.stored] = counts.get((tensor.format, tensor.stored), 0) + 1
+    return tuple(
+        f"{count} matrices in {have} are stored as {stored}, which does not hold them exactly"
+        for (have, stored), count in counts.items()
+    )
+
+
+def _chosen(types: Mapping[str, str]) -> dict[str, GgmlType]:
+    """By block format."""
+    writable = {kind.name: kind for kind in WRITABLE}
+    chosen = {name: outgoing.type for name, outgoing in OUTGOING.items()}
+    for name, kind in types.items():
+        if name not in chosen:
+            raise RequestError(f"block format: expected one of {', '.join(chosen)}, found {name!r}")
+        if kind not in writable:
+            raise RequestError(f"GGUF type: expected one of {', '.join(writable)}, found {kind!r}")
+        chosen[name] = writable[kind]
+    return chosen
+
+
+def _parts(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, GgmlType]) -> list[_Part]:
+    """Experts become three dimensions, and their gates and ups tensors of their own."""
+    parts = []
+    for tensor in file.tensors():
+        name, rows, columns = tensor["name"], tensor["rows"], tensor["columns"]
+        if name == FREQUENCIES:
+            continue
+        if tensor["format"] == "vector":
+            parts.append(_Part(name, name, (columns,), "vector", GgmlType.F32))
+            continue
+        kind = types[tensor["format"]]
+        if name.endswith("ffn_gate_inp.weight"):
+            parts.append(_Part(name, name, (rows, columns), tensor["format"], GgmlType.F32))
+        elif name.endswith("ffn_gate_up_exps.weight"):
+            shape = config.experts, config.expert_ffn_size, columns
+            for first, projection in enumerate(("gate", "up")):
+                part = _Part(name.replace("gate_up", projection), name, shape, tensor["format"], kind, 2, first)
+                parts.append(part)
+        elif name.endswith("ffn_down_exps.weight"):
+            shape = config.experts, config.hidden_size, columns
+            parts.append(_Part(name, name, shape, tensor["format"], kind))
+        else:
+            parts.append(_Part(name, name, (rows, columns), tensor["format"], kind))
+    return parts
+
+
+def _slices(file: _core.ModelFile, part: _Part) -> Iterator[Any]:
+    """Calls that give the tensor's bytes, in order."""
+    packed = file.packed(part.source)
+    if part.format == "vector":
+        yield lambda: packed
+        return
+    columns, rows = part.shape[-1], int(np.prod(part.shape[:-1]))
+    size = _core.packed_nbytes(part.format, PANEL_ROWS, columns)
+    panels = packed.reshape(-1, size)[part.first :: part.step]
+    step = max(1, _SLICE_BYTES // size)
+
+    def export(start: int) -> NDArray[np.uint8]:
+        raw = export_blocks(part.format, part.kind, panels[start : start + step], columns)
+        return np.ascontiguousarray(raw[: rows - start * PANEL_ROWS])
+
+    for start in range(0, len(panels), step):
+        yield lambda start=start: export(start)
+
+
+def _metadata(
+    file: _core.ModelFile, config: ModelConfig, parts: list[_Part], sizes: list[int]
+) -> dict[str, MetadataItem]:
+    arch = ARCHITECTURES[config.model_type]
+    most = max(zip(parts, sizes, strict=True), key=lambda pair: pair[1])[0].kind.name
+    keys: dict[str, MetadataItem] = {
+        "general.type": "model",
+        "general.name": str(file.get("general.name")) if "general.name" in file else "model",
+        "general.quantization_version": _QUANTIZATION_VERSION,
+        "general.file_type": _FILE_TYPES[most],
+        f"{arch}.block_count": config.layers,
+        f"{arch}.context_length": config.context_length,
+        f"{arch}.embedding_length": config.hidden_size,
+        f"{arch}.feed_forward_length": config.ffn_size or config.expert_ffn_size * config.experts_per_token,
+        f"{arch}.attention.head_count": config.heads,
+        f"{arch}.attention.head_count_kv": config.kv_heads,
+        f"{arch}.attention.key_length": config.head_size,
+        f"{arch}.attention.value_length": config.head_size,
+        f"{arch}.attention.layer_norm_rms_epsilon": config.rms_epsilon,
+        f"{arch}.rope.freq_base": config.rope_theta,
+        f"{arch}.rope.dimension_count": config.head_size,
+        f"{arch}.vocab_size": config.vocab_size,
+    }
+    if config.is_moe:
+        keys[f"{arch}.expert_count"] = config.experts
+        keys[f"{arch}.expert_used_count"] = config.experts_per_token
+        keys[f"{arch}.expert_feed_forward_length"] = config.expert_ffn_size
+    return {**keys, **_tokenizer(file, config)}
+
+
+def _tokenizer(file: _core.ModelFile, config: ModelConfig) -> dict[str, MetadataItem]:
+    """As llama.cpp wants it: a token for each row of the embedding."""
+    if "tokenizer.ggml.tokens" not in file:
+        return {"tokenizer.ggml.model": "none"}
+    values: dict[str, Any] = {key: file.get(key) for key in file.keys() if key.startswith("tokenizer.")}  # noqa: SIM118
+    tokens, types = values["tokenizer.ggml.tokens"], values["tokenizer.ggml.token_type"]
+    missing = range(len(tokens), config.vocab_size)
+    values["tokenizer.ggml.tokens"] = [*tokens, *(f"[PAD{token}]" for token in missing)]
+    values["tokenizer.ggml.token_type"] = np.array([*types, *(5 for _ in missing)], np.int32)
+    values["tokenizer.ggml.add_bos_token"] = False
+    return values

@@ -1,0 +1,214 @@
+"""A GGUF file as the converter's source: its config, the formats that hold its types, its tensors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge.config import ModelConfig
+from qwen3edge.convert.names import EMBEDDING, HEAD, ModelTensor, model_tensors
+from qwen3edge.convert.recipe import Recipe, Rule
+from qwen3edge.errors import CheckpointError, UnsupportedModelError
+from qwen3edge.formats.gguf import GgufFile, Value
+from qwen3edge.formats.gguf_blocks import INCOMING, UNQUANTIZED, GgmlType, read_weights, repack
+
+MODEL_TYPES = {"qwen2": "qwen2", "qwen3": "qwen3", "qwen3moe": "qwen3_moe"}
+"""By GGUF's name of the architecture."""
+
+HOLDS_ANY = "q8"
+"""For an unquantized matrix in a file whose others are quantized, as someone wanted it better than those; and for gates
+and ups of different types."""
+
+
+def gguf_config(file: GgufFile, stop_token_ids: tuple[int, ...] = ()) -> ModelConfig:
+    """Raises UnsupportedModelError, CheckpointError."""
+    keys = file.metadata
+    architecture = keys.get("general.architecture")
+    if architecture not in MODEL_TYPES:
+        raise UnsupportedModelError(
+            f"{file.path}: general.architecture: expected one of {', '.join(MODEL_TYPES)}, found {architecture!r}"
+        )
+    reader = _Keys(file, f"{architecture}.")
+    heads, hidden = reader.integer("attention.head_count"), reader.integer("embedding_length")
+    head_size = reader.integer("attention.key_length", hidden // heads if heads else 0)
+    for key in ("attention.value_length", "rope.dimension_count"):
+        if reader.integer(key, head_size) != head_size:
+            raise UnsupportedModelError(f"{architecture}.{key}: expected the head size, {head_size}")
+    scaling = keys.get(f"{architecture}.rope.scaling.type", "none")
+    if scaling != "none" and not (scaling == "linear" and reader.number("rope.scaling.factor", 1.0) in (0.0, 1.0)):
+        raise UnsupportedModelError(f"{architecture}.rope.scaling.type: expected none, found {scaling!r}")
+    if keys.get(f"{architecture}.attention.sliding_window"):
+        raise UnsupportedModelError(f"{architecture}.attention.sliding_window: expected none; it is not supported")
+    embedding = file.tensors.get(EMBEDDING)
+    if embedding is None or len(embedding.shape) != 2:
+        raise CheckpointError(f"{file.path}: expected a matrix {EMBEDDING!r}, found none")
+    kind = MODEL_TYPES[str(architecture)]
+    moe = kind == "qwen3_moe"
+    if moe and reader.number("expert_weights_scale", 1.0) not in (0.0, 1.0):
+        raise UnsupportedModelError(f"{architecture}.expert_weights_scale: expected 1; others are not supported")
+    return ModelConfig(
+        model_type=kind,
+        vocab_size=embedding.rows,
+        context_length=reader.integer("context_length"),
+        hidden_size=hidden,
+        layers=reader.integer("block_count"),
+        ffn_size=0 if moe else reader.integer("feed_forward_length"),
+        heads=heads,
+        kv_heads=reader.integer("attention.head_count_kv", heads),
+        head_size=head_size,
+        rms_epsilon=reader.number("attention.layer_norm_rms_epsilon"),
+        rope_theta=reader.number("rope.freq_base", 10000.0),
+        qk_norm=kind != "qwen2",
+        qkv_bias=kind == "qwen2",
+        tied_embeddings=HEAD not in file.tensors,
+        stop_token_ids=stop_token_ids,
+        experts=reader.integer("expert_count") if moe else 0,
+        experts_per_token=reader.integer("expert_used_count") if moe else 0,
+        expert_ffn_size=reader.integer("expert_feed_forward_length") if moe else 0,
+        norm_topk_prob=moe,  # as llama.cpp does, whatever the keys say
+    )
+
+
+class _Keys:
+    """The keys of an architecture."""
+
+    def __init__(self, file: GgufFile, prefix: str):
+        self._metadata: Mapping[str, Value] = file.metadata
+        self._where = f"{file.path}: {prefix}"
+        self._prefix = prefix
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """An array of one value for all layers, or a number."""
+        value = self._metadata.get(self._prefix + name, default)
+        if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "iu":
+            if (value != value[0]).any():
+                raise UnsupportedModelError(f"{self._where}{name}: expected the same in all layers")
+            value = int(value[0])
+        if type(value) is not int:
+            raise CheckpointError(
+                f"{self._where}{name}: expected an integer, found {'nothing' if value is None else repr(value)}"
+            )
+        return value
+
+    def number(self, name: str, default: float | None = None) -> float:
+        value = self._metadata.get(self._prefix + name, default)
+        if type(value) not in (int, float):
+            raise CheckpointError(
+                f"{self._where}{name}: expected a number, found {'nothing' if value is None else repr(value)}"
+            )
+        return float(value)  # type: ignore[arg-type]
+
+
+class GgufSource:
+    """A PackedSource: the tensors by the names that Hugging Face has for them."""
+
+    def __init__(self, file: GgufFile, config: ModelConfig):
+        """Raises CheckpointError for a tensor that is absent, one that would be ignored, or another shape than the
+        metadata's; UnsupportedModelError for a type that cannot be read."""
+        self._file = file
+        self._names: dict[str, str] = {}  # the file's, by the checkpoint's
+        for tensor in model_tensors(config):
+            if tensor.holds_experts:
+                self._names.update({name: name for name in _stored_names(tensor)})
+            else:
+                self._names[tensor.source] = tensor.name
+            self._check(tensor)
+        for name in sorted(file.tensors.keys() - set(self._names.values())):
+            raise CheckpointError(f"{file.path}: the metadata does not account for the tensor {name!r}")
+
+    def names(self) -> list[str]:
+        """All tensors."""
+        return list(self._names)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """[rows, columns], or [elements]."""
+        return self._file.tensors[self._names[name]].shape
+
+    def read_rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows [start, stop): float32, float16, or uint16 holding bfloat16; of a vector, elements."""
+        ours = self._names[name]
+        tensor = self._file.tensors[ours]
+        if len(tensor.shape) == 1:
+            return read_weights(tensor.type, self._file.read_blocks(ours, 0, 1))[0, start:stop]
+        return read_weights(tensor.type, self._file.read_blocks(ours, start, stop))
+
+    def packed_format(self, name: str) -> str | None:
+        """The block format in which `read_packed` gives a matrix."""
+        incoming = INCOMING[self._file.tensors[self._names[name]].type]
+        return incoming.format if incoming.planes is not None else None
+
+    def read_packed(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows [start, stop) as packed panels."""
+        ours = self._names[name]
+        tensor = self._file.tensors[ours]
+        try:
+            return repack(tensor.type, self._file.read_blocks(ours, start, stop), tensor.columns)
+        except CheckpointError as error:
+            raise CheckpointError(f"tensor {ours!r}, rows from {start} on: {error}") from None
+
+    def _check(self, tensor: ModelTensor) -> None:
+        for name in _stored_names(tensor):
+            found = self._file.tensors.get(name)
+            if found is None:
+                raise CheckpointError(f"{self._file.path}: expected the tensor {name!r}, found none of that name")
+            if not tensor.holds_experts and found.shape != tensor.shape:  # those are StackedExperts' to check
+                raise CheckpointError(
+                    f"{self._file.path}: {name!r}: expected the shape {list(tensor.shape)} by the metadata, "
+                    f"found {list(found.shape)}"
+                )
+            if found.type not in INCOMING:
+                raise UnsupportedModelError(f"{self._file.path}: {name!r}: {found.type.name} is not supported")
+
+
+def _stored_names(tensor: ModelTensor) -> tuple[str, ...]:
+    """The file's tensors that one of ours is made of."""
+    parts = ("gate", "up") if "gate_up_exps" in tensor.name else ()
+    return tuple(tensor.name.replace("gate_up", part) for part in parts) or (tensor.name,)
+
+
+def _matrix_types(file: GgufFile, config: ModelConfig) -> dict[str, tuple[GgmlType, ...]]:
+    """The file's types that each of our matrices is made of, but for those with a format of their own."""
+    return {
+        tensor.name: tuple(dict.fromkeys(file.tensors[name].type for name in _stored_names(tensor)))
+        for tensor in model_tensors(config)
+        if not tensor.is_vector and tensor.required_format is None
+    }
+
+
+def keeping_recipe(file: GgufFile, config: ModelConfig, unquantized: Recipe) -> Recipe:
+    """Each matrix in the format that holds its type; `unquantized` decides where no matrix of the file is quantized."""
+    types = _matrix_types(file, config)
+    if all(kind in UNQUANTIZED for kinds in types.values() for kind in kinds):
+        return unquantized
+    formats = {}
+    for name, kinds in types.items():
+        kept = {INCOMING[kind].format for kind in kinds}
+        formats[name] = (kept.pop() if len(kept) == 1 else None) or HOLDS_ANY
+    most = Counter(formats.values()).most_common(1)[0][0]
+    exceptions = (Rule(name, kept) for name, kept in formats.items() if kept != most)
+    return Recipe("gguf", (*exceptions, Rule("*", most)))
+
+
+def kept_notes(file: GgufFile, config: ModelConfig, formats: Mapping[str, str]) -> tuple[str, ...]:
+    """One line for each type of the file: what it became, and whether that is the same. formats: by tensor."""
+    counts: Counter[tuple[tuple[GgmlType, ...], str]] = Counter()
+    for name, kinds in _matrix_types(file, config).items():
+        counts[kinds, formats[name]] += 1
+    return tuple(
+        f"{count} matrices in {' and '.join(kind.name for kind in kinds)} are stored as {kept}: {_how(kinds, kept)}"
+        for (kinds, kept), count in counts.items()
+    )
+
+
+def _how(kinds: tuple[GgmlType, ...], kept: str) -> str:
+    kind, *others = kinds
+    incoming = INCOMING[kind]
+    if kept == incoming.format and incoming.planes is not None and not others:
+        return "the same weights" if incoming.exact else "the same levels, their scales multiplied out"
+    if kept == "f32" or (kept == "bf16" and kinds == (GgmlType.BF16,)):
+        return "the same weights"
+    return "quantized" if all(kind in UNQUANTIZED for kind in kinds) else "dequantized and quantized again"

@@ -1,0 +1,126 @@
+"""The tokenizer, template and sampling defaults of a GGUF file as the metadata of a `.q3e` file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from qwen3edge import _core
+from qwen3edge.convert.tokenizer import CONTROL, MAX_TEMPLATE, NORMAL, STOP_TOKENS, UNUSED, USER_DEFINED
+from qwen3edge.convert.tokenizer import sampling_metadata as named_sampling_metadata
+from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
+from qwen3edge.formats.gguf import Value
+from qwen3edge.formats.gguf_header import MetadataItem
+
+_MODEL, _SPLITTER = "gpt2", "qwen2"
+_NO_TOKENIZER = (None, "none", "no_vocab")
+_END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
+_SAMPLING_KEYS = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "penalty_repeat": "repetition_penalty",
+}
+
+
+class GgufText:
+    """What the keys `tokenizer.*` say."""
+
+    def __init__(self, metadata: Mapping[str, Value], vocab_size: int) -> None:
+        """Raises UnsupportedModelError for a tokenizer not Qwen's, CheckpointError for one that contradicts itself."""
+        self._metadata = metadata
+        self._vocab_size = vocab_size
+        model, splitter = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
+        self.present = model not in _NO_TOKENIZER
+        self.tokens: list[str] = []
+        self._types: list[int] = []
+        self._merges: list[str] = []
+        self.template = self._template()
+        if not self.present:
+            return
+        if (model, splitter) != (_MODEL, _SPLITTER):
+            raise UnsupportedModelError(
+                f"tokenizer.ggml: expected Qwen's tokenizer, model {_MODEL!r} and pre {_SPLITTER!r}, "
+                f"found {model!r} and {splitter!r}"
+            )
+        self._read_vocabulary()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the file asks for and does not get."""
+        if self._metadata.get("tokenizer.ggml.add_bos_token") is True:
+            return ("the file asks for a token before every text (add_bos_token), which the runtime does not add",)
+        return ()
+
+    def stop_token_ids(self) -> tuple[int, ...]:
+        """All ids that end an answer."""
+        ids = [self._token(key) for key in _END_KEYS]
+        control = {text: token for token, text in enumerate(self.tokens) if self._types[token] == CONTROL}
+        ids += [control.get(text) for text in STOP_TOKENS]
+        return tuple(dict.fromkeys(token for token in ids if token is not None))
+
+    def metadata(self) -> dict[str, MetadataItem]:
+        """The keys `tokenizer.*` and `qwen3edge.sampling.*`."""
+        keys: dict[str, MetadataItem] = {}
+        if self.present:
+            keys["tokenizer.ggml.model"] = _MODEL
+            keys["tokenizer.ggml.pre"] = _SPLITTER
+            keys["tokenizer.ggml.tokens"] = self.tokens
+            keys["tokenizer.ggml.token_type"] = np.array(self._types, np.int32)
+            if self._merges:
+                keys["tokenizer.ggml.merges"] = self._merges
+            for name in ("eos_token_id", "padding_token_id"):
+                token = self._token(name)
+                if token is not None:
+                    keys[f"tokenizer.ggml.{name}"] = token
+        if self.template is not None:
+            keys["tokenizer.chat_template"] = self.template
+        chosen = {name: self._metadata.get(f"general.sampling.{key}") for key, name in _SAMPLING_KEYS.items()}
+        keys.update(named_sampling_metadata(self.template, chosen, "general.sampling"))
+        return keys
+
+    def _template(self) -> str | None:
+        template = self._metadata.get("tokenizer.chat_template")
+        if template is not None and (not isinstance(template, str) or len(template) > MAX_TEMPLATE):
+            raise CheckpointError(f"tokenizer.chat_template: expected text of at most {MAX_TEMPLATE} characters")
+        return template
+
+    def _read_vocabulary(self) -> None:
+        tokens, types = self._strings("tokens"), self._metadata.get("tokenizer.ggml.token_type")
+        if not isinstance(types, np.ndarray) or types.dtype.kind not in "iu" or types.shape != (len(tokens),):
+            raise CheckpointError(f"tokenizer.ggml.token_type: expected an integer for each of {len(tokens)} tokens")
+        strange = sorted(set(types.tolist()) - {NORMAL, CONTROL, USER_DEFINED, UNUSED})
+        if strange:
+            raise UnsupportedModelError(f"tokenizer.ggml.token_type: expected 1, 3, 4 or 5, found {strange[0]}")
+        if not len(tokens):
+            raise CheckpointError("tokenizer.ggml.tokens: expected tokens, found none")
+        used = np.flatnonzero(types != UNUSED)
+        size = int(used[-1]) + 1 if used.size else 0  # rows of the embedding that nobody uses need no token
+        if not 1 <= size <= self._vocab_size:
+            raise CheckpointError(
+                f"tokenizer.ggml.tokens: expected 1 to {self._vocab_size} tokens, the embedding's rows, found {size}"
+            )
+        self.tokens, self._types = tokens[:size], types[:size].tolist()
+        self._merges = self._strings("merges") if "tokenizer.ggml.merges" in self._metadata else []
+        try:
+            _core.Bpe(self.tokens, self._types, self._merges)
+        except FileFormatError as error:
+            raise CheckpointError(f"tokenizer.ggml: {error}") from None
+
+    def _strings(self, name: str) -> list[str]:
+        value = self._metadata.get(f"tokenizer.ggml.{name}")
+        if isinstance(value, np.ndarray) and not value.size:
+            return []
+        if not isinstance(value, list):
+            raise CheckpointError(f"tokenizer.ggml.{name}: expected an array of strings, found {type(value).__name__}")
+        return value
+
+    def _token(self, name: str) -> int | None:
+        value = self._metadata.get(f"tokenizer.ggml.{name}")
+        if value is None:
+            return None
+        if type(value) is not int or not 0 <= value < self._vocab_size:
+            raise CheckpointError(f"tokenizer.ggml.{name}: expected an id below {self._vocab_size}, found {value!r}")
+        return value

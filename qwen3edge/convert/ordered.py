@@ -1,0 +1,32 @@
+"""Results of calls in their order, computed on several threads some calls ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def in_order(pool: ThreadPoolExecutor, ahead: int, calls: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """`ahead` calls are in work at a time; those not begun are cancelled when the iterator is closed or one raises."""
+    waiting = iter(calls)
+    pending: deque[Future[T]] = deque()
+
+    def submit() -> None:
+        call = next(waiting, None)
+        if call is not None:
+            pending.append(pool.submit(call))
+
+    try:
+        for _ in range(ahead):
+            submit()
+        while pending:
+            done = pending.popleft().result()
+            submit()
+            yield done
+    finally:
+        for future in pending:
+            future.cancel()

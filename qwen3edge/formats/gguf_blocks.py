@@ -1,0 +1,273 @@
+"""GGUF's blocks as ours and ours as GGUF's: what holds the other's weights bit by bit, and what nearly does.
+
+Planes are those of formats/blocks.py with the lanes (rows) last. Raw blocks are uint8 [rows, row_nbytes].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from gguf.constants import GGML_QUANT_SIZES
+from gguf.constants import GGMLQuantizationType as GgmlType
+from gguf.quants import dequantize as gguf_dequantize
+from gguf.quants import quantize as gguf_quantize
+from numpy.typing import NDArray
+
+from qwen3edge.errors import CheckpointError, RequestError
+from qwen3edge.formats.blocks import (
+    PANEL_ROWS,
+    Bytes,
+    Floats,
+    assemble,
+    block_format,
+    codes_of,
+    dequantize,
+    panel_planes,
+    read_plane,
+)
+
+__all__ = [
+    "INCOMING",
+    "OUTGOING",
+    "UNQUANTIZED",
+    "WRITABLE",
+    "GgmlType",
+    "Incoming",
+    "Outgoing",
+    "export_blocks",
+    "holds_exactly",
+    "read_weights",
+    "repack",
+    "type_nbytes",
+]
+
+Planes: TypeAlias = dict[str, NDArray[Any]]
+_GROUP = 32  # of Q4_0, Q4_1, Q8_0 and the sub-blocks of the K-quants
+
+
+# ---- GGUF in ----
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """What a GGUF type becomes."""
+
+    format: str | None  # block format; None: as the recipe for unquantized weights says
+    exact: bool  # every weight is the same float32
+    planes: Callable[[NDArray[np.uint8], int], Planes] | None = None
+    """(blocks [rows, blocks, bytes], columns) -> planes of `format`. None: dequantized, then quantized."""
+
+
+def _f16(raw: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """[.., 2 n] bytes -> [.., n]."""
+    halves: NDArray[np.float16] = np.ascontiguousarray(raw).view("<f2")
+    return halves
+
+
+def _by_lane(values: NDArray[Any]) -> NDArray[Any]:
+    """[rows, ..] -> [.., rows]."""
+    lanes: NDArray[Any] = values.reshape(len(values), -1).T
+    return lanes
+
+
+def _nibbles(raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[rows, blocks, n] bytes -> [rows, blocks, 2 n]: the low nibbles of a block, then its high ones."""
+    return np.concatenate([raw & 15, raw >> 4], axis=-1)
+
+
+def _from_q4_0(blocks: NDArray[np.uint8], columns: int) -> Planes:
+    del columns
+    return {"d": _by_lane(_f16(blocks[..., :2])), "q4": _by_lane(_nibbles(blocks[..., 2:]))}
+
+
+def _from_q4_1(blocks: NDArray[np.uint8], columns: int) -> Planes:
+    del columns
+    d, m = _f16(blocks[..., :2]), _f16(blocks[..., 2:4])
+    return {"d": _by_lane(d), "m": _by_lane(m), "q4": _by_lane(_nibbles(blocks[..., 4:]))}
+
+
+def _from_q8_0(blocks: NDArray[np.uint8], columns: int) -> Planes:
+    del columns
+    return {"d": _by_lane(_f16(blocks[..., :2])), "w8": _by_lane(np.ascontiguousarray(blocks[..., 2:]).view(np.int8))}
+
+
+def _from_q4_k(blocks: NDArray[np.uint8], columns: int) -> Planes:
+    """Scales and minimums multiplied out and rounded to float16; the levels stay."""
+    del columns
+    d, dmin = (_f16(blocks[..., i : i + 2]).astype(np.float32) for i in (0, 2))
+    low, high, both = np.split(blocks[..., 4:16], 3, axis=-1)  # 6 bits each: four of a kind, then the rest of eight
+    scale = np.concatenate([low & 63, both & 15 | low >> 2 & 48], axis=-1)
+    minimum = np.concatenate([high & 63, both >> 4 | high >> 2 & 48], axis=-1)
+    with np.errstate(over="ignore"):  # refused as not finite
+        scales, minimums = (d * scale).astype(np.float16), (-dmin * minimum).astype(np.float16)
+    quants = blocks[..., 16:].reshape(*blocks.shape[:2], 4, _GROUP)  # each run of 32 bytes holds two groups
+    return {"d": _by_lane(scales), "m": _by_lane(minimums), "q4": _by_lane(_nibbles(quants))}
+
+
+UNQUANTIZED = (GgmlType.F32, GgmlType.F16, GgmlType.BF16)
+
+_HELD_IN_8_BITS = (
+    *("Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4"),
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
+)
+"""q8 adds a mean KL divergence of some 5e-4 to any of them, q6z32 ten times that (docs/gguf.md)."""
+
+INCOMING: dict[GgmlType, Incoming] = {
+    GgmlType.Q4_0: Incoming("q4g32", True, _from_q4_0),
+    GgmlType.Q4_1: Incoming("q4a32", True, _from_q4_1),
+    GgmlType.Q8_0: Incoming("q8g32", True, _from_q8_0),
+    GgmlType.Q4_K: Incoming("q4a32", False, _from_q4_k),
+    **{GgmlType[name]: Incoming("q8", False) for name in _HELD_IN_8_BITS if name in GgmlType.__members__},
+    **dict.fromkeys(UNQUANTIZED, Incoming(None, False)),
+}
+
+
+def repack(kind: GgmlType, raw: NDArray[np.uint8], columns: int) -> Bytes:
+    """Raw blocks of whole rows as packed panels of `INCOMING[kind].format`; missing rows of the last panel are zero.
+
+    Raises CheckpointError for scales that are not finite.
+    """
+    incoming = INCOMING[kind]
+    assert incoming.format is not None and incoming.planes is not None
+    _, size = GGML_QUANT_SIZES[kind]
+    planes = incoming.planes(raw.reshape(len(raw), -1, size), columns)
+    for name in ("d", "m"):
+        if name in planes and not np.isfinite(planes[name]).all():
+            block, row = np.argwhere(~np.isfinite(planes[name]))[0]
+            raise CheckpointError(
+                f"expected finite scales, found {planes[name][block, row]} in row {row}, group {block} of {kind.name}"
+            )
+    fmt = block_format(incoming.format)
+    missing = -len(raw) % PANEL_ROWS
+    if missing:
+        zero = {"q4": 8 if fmt.kind == "q4g" else 0}
+        for name, plane in planes.items():
+            planes[name] = np.pad(plane, ((0, 0), (0, missing)), constant_values=zero.get(name, 0))
+    return assemble(fmt, columns, planes)
+
+
+def read_weights(kind: GgmlType, raw: NDArray[np.uint8]) -> NDArray[Any]:
+    """Raw rows as weights [rows, columns]: float32, float16, or uint16 holding bfloat16."""
+    if kind == GgmlType.F32:
+        return raw.view("<f4")
+    if kind == GgmlType.F16:
+        return raw.view("<f2")
+    if kind == GgmlType.BF16:
+        return raw.view("<u2")
+    with np.errstate(over="ignore", invalid="ignore"):  # scales that are not finite are told by the quantizer
+        weights: NDArray[Any] = gguf_dequantize(raw, kind)
+    return weights.astype(np.float32, copy=False)
+
+
+# ---- GGUF out ----
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """What holds one of our block formats best."""
+
+    type: GgmlType
+    exact: bool
+
+
+OUTGOING: dict[str, Outgoing] = {
+    "f32": Outgoing(GgmlType.F32, True),
+    "bf16": Outgoing(GgmlType.BF16, True),
+    "q8": Outgoing(GgmlType.Q8_0, True),
+    "q8g32": Outgoing(GgmlType.Q8_0, True),
+    **{f"q4g{group}": Outgoing(GgmlType.Q4_0, True) for group in (32, 64, 128)},
+    **{f"q4a{group}": Outgoing(GgmlType.Q4_1, True) for group in (32, 64, 128)},
+    **{f"q4z{group}": Outgoing(GgmlType.Q4_1, False) for group in (32, 64)},
+    "q6z32": Outgoing(GgmlType.Q8_0, True),
+}
+"""A longer block becomes some of 32 with its scale; q4z's s and z are multiplied by theirs; q6z's codes are int8."""
+
+WRITABLE = (
+    GgmlType.F32,
+    GgmlType.F16,
+    GgmlType.BF16,
+    GgmlType.Q4_0,
+    GgmlType.Q4_1,
+    GgmlType.Q5_0,
+    GgmlType.Q5_1,
+    GgmlType.Q8_0,
+)
+
+
+def type_nbytes(kind: GgmlType, shape: tuple[int, ...]) -> int:
+    """Bytes of a tensor."""
+    block, size = GGML_QUANT_SIZES[kind]
+    return math.prod(shape) // block * size
+
+
+def holds_exactly(kind: GgmlType, name: str) -> bool:
+    """Whether a type holds a block format's weights bit by bit."""
+    integer = block_format(name).kind in ("q8", "q4g", "q4z", "q6z")
+    return kind == GgmlType.F32 or (kind == GgmlType.Q8_0 and integer) or OUTGOING[name] == Outgoing(kind, True)
+
+
+def export_blocks(name: str, kind: GgmlType, panels: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Whole panels [panels, bytes] of a block format as raw blocks [rows, row_nbytes] of a type in WRITABLE."""
+    if kind not in WRITABLE:
+        raise RequestError(f"GGUF type: expected one of {', '.join(k.name for k in WRITABLE)}, found {kind.name}")
+    fmt = block_format(name)
+    if fmt.block == 0 or not (holds_exactly(kind, name) or OUTGOING[name].type == kind) or kind == GgmlType.F32:
+        weights = dequantize(name, np.ascontiguousarray(panels).reshape(-1), len(panels) * PANEL_ROWS, columns)
+        return _quantized(kind, weights)
+    planes = {plane.name: read_plane(panels, plane) for plane in panel_planes(fmt, columns)[0]}
+    if kind == GgmlType.Q8_0:
+        codes = codes_of(fmt, planes).astype(np.int8)  # [panels, columns, 16]
+        return _join([_scales(planes["d"], fmt.block, columns)], _rows(codes).view(np.uint8))
+    quants = planes["q4"]  # [panels, octets, 16, 4]
+    q = np.stack([quants & 15, quants >> 4], axis=2).transpose(0, 1, 2, 4, 3).reshape(len(panels), columns, PANEL_ROWS)
+    q = _rows(q).reshape(-1, columns // _GROUP, 2, _GROUP // 2)
+    nibbles = (q[:, :, 0] | q[:, :, 1] << 4).reshape(len(q), -1)
+    if fmt.kind == "q4z":
+        return _join(_products(planes, fmt.group, columns), nibbles)
+    return _join([_scales(planes[p], fmt.block, columns) for p in ("d", "m") if p in planes], nibbles)
+
+
+def _products(planes: Mapping[str, NDArray[Any]], group: int, columns: int) -> list[NDArray[np.float16]]:
+    """d * s and d * z of q4z for each 32 values of a row: two of float16 [rows, columns / 32]."""
+    per_block = 256 // group
+    shifts = 4 * np.arange(per_block, dtype=np.uint32)[:, None]
+    s = (planes["s"].astype(np.uint32)[:, :, None, :] >> shifts & 15).astype(np.float32) + 1  # [.., groups, 16]
+    z = planes["z"].astype(np.float32).transpose(0, 1, 2, 4, 3).reshape(s.shape)
+    d = planes["d"].astype(np.float32)[:, :, None, :]
+    found = []
+    for factor in (s, z):
+        products = (d * factor).reshape(len(d), -1, PANEL_ROWS)
+        found.append(_rows(products.repeat(group // _GROUP, axis=1)[:, : columns // _GROUP]).astype(np.float16))
+    return found
+
+
+def _scales(plane: NDArray[Any], block: int, columns: int) -> NDArray[np.float16]:
+    """[panels, blocks, 16] -> [rows, columns / 32]."""
+    scales: NDArray[np.float16] = _rows(plane.repeat(block // _GROUP, axis=1)[:, : columns // _GROUP])
+    return scales
+
+
+def _rows(values: NDArray[Any]) -> NDArray[Any]:
+    """[panels, n, 16] -> [rows, n]."""
+    return np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(-1, values.shape[1])
+
+
+def _join(scales: list[NDArray[np.float16]], quants: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Scales [rows, blocks] and quants [rows, bytes] -> blocks side by side."""
+    rows, count = scales[0].shape
+    parts = [np.ascontiguousarray(scale, "<f2").view(np.uint8).reshape(rows, count, 2) for scale in scales]
+    return np.concatenate([*parts, quants.reshape(rows, count, -1)], axis=2).reshape(rows, -1)
+
+
+def _quantized(kind: GgmlType, weights: Floats) -> NDArray[np.uint8]:
+    if kind == GgmlType.BF16:  # exact where the weights are
+        bits = weights.view(np.uint32)
+        rounded: NDArray[np.uint16] = ((bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16).astype("<u2")
+        return rounded.view(np.uint8)
+    with np.errstate(over="ignore"):
+        raw: NDArray[Any] = gguf_quantize(weights, kind)
+    return np.ascontiguousarray(raw).view(np.uint8)
