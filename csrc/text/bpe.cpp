@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <future>
 
+#include "base/cpu_features.h"
 #include "base/error.h"
 #include "text/byte_alphabet.h"
 #include "text/hash.h"
@@ -93,20 +95,36 @@ void Bpe::read_tokens(std::span<const std::string_view> tokens, std::span<const 
   bytes_.shrink_to_fit();
 }
 
+// Half of the look-ups on another thread, if there is one to be had: they are most of the time that a start takes.
 void Bpe::read_merges(std::span<const std::string_view> tokens, std::span<const int32_t> kinds,
                       std::span<const std::string_view> merges, const TokenIndex& index) {
-  const auto normal = [&](uint32_t id) { return id != kNoToken && static_cast<TokenKind>(kinds[id]) == TokenKind::normal; };
   mask_ = hash_slots(merges.size()) - 1;
   seed_ = hash_seed();
   slots_ = std::make_unique<uint32_t[]>(mask_ + 1);
-  merges_.reserve(merges.size());
+  merges_.resize(merges.size());
+  const size_t half = usable_cores() > 1 ? merges.size() / 2 : merges.size();
+  std::future<void> rest = std::async(std::launch::async | std::launch::deferred,
+                                      [&] { resolve(tokens, kinds, merges.subspan(half), index, merges_.data() + half); });
+  resolve(tokens, kinds, merges.first(half), index, merges_.data());
+  rest.get();
+  for (size_t first = 0; first < merges_.size(); first += kAhead) {
+    const size_t last = std::min(first + kAhead, merges_.size());
+    for (size_t i = first; i < last; ++i)
+      __builtin_prefetch(&slots_[hash_pair(merges_[i].left, merges_[i].right, seed_) & mask_]);
+    for (size_t i = first; i < last; ++i) slot_of(merges_[i].left, merges_[i].right) = static_cast<uint32_t>(i + 1);
+  }
+}
+
+// out: [merges]
+void Bpe::resolve(std::span<const std::string_view> tokens, std::span<const int32_t> kinds,
+                  std::span<const std::string_view> merges, const TokenIndex& index, Merge* out) {
+  const auto normal = [&](uint32_t id) { return id != kNoToken && static_cast<TokenKind>(kinds[id]) == TokenKind::normal; };
   struct Parts {
     std::string_view left, right;
     uint64_t left_hash, right_hash;
-    Merge merge;
   } batch[kAhead];
   std::string whole;
-  uint32_t expected = 0;  // in vocabularies as they are trained, each merge makes the id after the one before
+  uint32_t expected = kNoToken;  // in vocabularies as they are trained, each merge makes the id after the one before
   for (size_t first = 0; first < merges.size(); first += kAhead) {
     const std::span<Parts> parts(batch, std::min(kAhead, merges.size() - first));
     for (size_t i = 0; i < parts.size(); ++i) {
@@ -121,7 +139,7 @@ void Bpe::read_merges(std::span<const std::string_view> tokens, std::span<const 
     for (const Parts& p : parts) index.prefetch_token(p.left_hash), index.prefetch_token(p.right_hash);
     for (const Parts& p : parts) index.prefetch_text(p.left_hash), index.prefetch_text(p.right_hash);
     for (size_t i = 0; i < parts.size(); ++i) {
-      Parts& p = parts[i];
+      const Parts& p = parts[i];
       const uint32_t left = index.find(p.left, p.left_hash), right = index.find(p.right, p.right_hash);
       uint32_t result = expected;
       const bool as_expected = result < tokens.size() && tokens[result].size() == p.left.size() + p.right.size() &&
@@ -133,12 +151,7 @@ void Bpe::read_merges(std::span<const std::string_view> tokens, std::span<const 
       if (!normal(left) || !normal(right) || !normal(result))
         fail("merges of tokens in the vocabulary, found " + quoted(merges[first + i]));
       expected = result + 1;
-      p.merge = {left, right, result};
-      __builtin_prefetch(&slots_[hash_pair(left, right, seed_) & mask_]);
-    }
-    for (const Parts& p : parts) {
-      merges_.push_back(p.merge);
-      slot_of(p.merge.left, p.merge.right) = static_cast<uint32_t>(merges_.size());
+      out[first + i] = {left, right, result};
     }
   }
 }

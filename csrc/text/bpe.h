@@ -55,6 +55,8 @@ class Bpe {
   void read_tokens(std::span<const std::string_view> tokens, std::span<const int32_t> kinds, TokenIndex& index);
   void read_merges(std::span<const std::string_view> tokens, std::span<const int32_t> kinds,
                    std::span<const std::string_view> merges, const TokenIndex& index);
+  static void resolve(std::span<const std::string_view> tokens, std::span<const int32_t> kinds,
+                      std::span<const std::string_view> merges, const TokenIndex& index, Merge* out);
   uint32_t& slot_of(uint32_t left, uint32_t right) const;
   uint32_t rank_of(uint32_t left, uint32_t right) const;  // kNoToken if nothing merges them
 

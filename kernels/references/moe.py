@@ -2,7 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
+
+from qwen3edge.kernels.packing import DeviceMatrix
+from qwen3edge.kernels.references import packing
+
+GATE_ROWS = 16  # rows of the gate, then as many of up, in turn (docs/format.md)
+
+
+def expert_of(matrix: DeviceMatrix, expert: int) -> DeviceMatrix:
+    """One matrix of a batch."""
+    parts = ("words", "high", "scales", "offsets", "steps", "dense")
+    taken = {name: part[expert] for name in parts if (part := getattr(matrix, name)) is not None}
+    return dataclasses.replace(matrix, experts=None, **taken)
+
+
+def moe_gate_up(x: torch.Tensor, ids: torch.Tensor, gate_up: DeviceMatrix) -> torch.Tensor:
+    """x [tokens, K], ids [tokens, top_k] -> silu(gate) * up, float32 [tokens * top_k, rows / 2]; 0 for an id of -1."""
+    both = _products(x.repeat_interleave(ids.shape[1], dim=0), ids, gate_up)
+    gate, up = both.view(len(both), gate_up.rows // (2 * GATE_ROWS), 2, GATE_ROWS).unbind(2)
+    return (torch.nn.functional.silu(gate) * up).flatten(1)
+
+
+def moe_down(x: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor, down: DeviceMatrix) -> torch.Tensor:
+    """x [tokens * top_k, K] -> products times the router's weights, float32 [tokens * top_k, rows]; 0 for -1."""
+    return _products(x, ids, down) * torch.where(ids < 0, 0, weights).flatten()[:, None]
+
+
+def _products(x: torch.Tensor, ids: torch.Tensor, matrix: DeviceMatrix) -> torch.Tensor:
+    out = torch.zeros(ids.numel(), matrix.rows, device=x.device)
+    for expert in range(matrix.experts or 0):
+        pairs = (ids.flatten() == expert).nonzero().flatten()
+        if len(pairs):
+            out[pairs] = x[pairs].float() @ packing.weights(expert_of(matrix, expert)).T
+    return out
 
 
 def moe_router(

@@ -5,6 +5,8 @@ from importlib.util import find_spec
 
 import pytest
 
+# Said once here, as triton 3.9 warns of it otherwise; every launch of ours names it.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 MISSING = find_spec("torch") is None or find_spec("triton") is None
 
 
@@ -23,8 +25,9 @@ def pytest_pycollect_makemodule(module_path, parent):
 if os.environ.get("TRITON_INTERPRET") == "1" and not MISSING:
     import torch
 
-    from tests.kernels import bfloat16
+    from tests.kernels import bfloat16, patch_once
 
     bfloat16.install()
+    patch_once.install()
     # The interpreter is single-threaded NumPy; two workers share the cores.
     torch.set_num_threads(1)

@@ -5,6 +5,8 @@ from importlib.util import find_spec
 
 import pytest
 
+# Said once here, as triton 3.9 warns of it otherwise; every launch of ours names it.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 MISSING = find_spec("torch") is None or find_spec("triton") is None
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from qwen3edge.kernels import moe_align, moe_combine, moe_router
+from qwen3edge.kernels import moe_align, moe_combine, moe_matmul, moe_router
 from qwen3edge.kernels.compiled import compile_for
 from qwen3edge.kernels.specialization import MODEL_SHAPES
 
-MODULES = (moe_router, moe_align, moe_combine)
+MODULES = (moe_router, moe_align, moe_combine, moe_matmul)
 
 
 @pytest.mark.parametrize("target", ["sm_87", "gfx1100"])
@@ -18,3 +18,5 @@ def test_no_spills(module, target):
         code = compile_for(specialization, target)
         print(specialization.name, target, code.registers, code.shared_bytes, code.instructions)
         assert code.spills == 0, specialization.name
+        if specialization.weight_arguments and target.startswith("sm_"):
+            assert code.count("LDGSTS.E.BYPASS.128", loops=True) and not code.count("I2F", loops=True)
