@@ -18,9 +18,10 @@ class TensorInfo(TypedDict):
     crc32: int
 
 class PlanResult(TypedDict):
-    """Bytes. peak = program + weights + kv_cache + scratch."""
+    """Bytes. peak = program + weights + buffers + kv_cache + scratch."""
 
-    weights: int
+    weights: int  # resident
+    buffers: int  # for what is streamed
     kv_cache: int
     scratch: int
     program: int
@@ -31,6 +32,23 @@ class PlanResult(TypedDict):
     chunk: int  # tokens per prefill chunk
     threads: int
     kv: str
+    kv_bytes_per_token: int  # by which a conversation grows
+    layers: int
+    streamed_layers: int
+    streams_head: bool
+    streamed: int  # bytes that a decoded token, or a chunk of a prompt, reads from the file
+
+class Metrics(TypedDict):
+    """Since the engine was made."""
+
+    bytes_read: int  # from the file, of what is streamed
+    wait_seconds: float  # that computing stood still for these reads
+
+def default_budget(root: str = "") -> int:
+    """min(cgroup limit, MemAvailable + what the process holds), less a sixteenth, at most 512 MiB.
+
+    root: where the file system begins, for tests.
+    """
 
 def isa_tiers() -> list[str]:
     """The tiers that this machine runs, slowest first, e.g. ["scalar", "avx2", "avxvnni", "avx512"]."""
@@ -132,9 +150,10 @@ def plan(
     program: int = 0,
     later: int = 0,
 ) -> PlanResult:
-    """What the settings will cost. memory=0: min(cgroup limit, MemAvailable + what the process holds now);
-    chunk=0: the largest prefill chunk up to 512 that fits; program=0: the process's resident set now, an allowance and
-    `later`, what the program is going to load.
+    """What the settings will cost. memory=0: default_budget(). What is above the budget is streamed from the file.
+
+    chunk=0: the largest prefill chunk up to 256 that fits, 512 when streaming; program=0: the process's resident set
+    now, an allowance and `later`, what the program is going to load.
     Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
     """
 
@@ -157,6 +176,8 @@ class Engine:
     ) -> None: ...
     @property
     def plan(self) -> PlanResult: ...
+    @property
+    def metrics(self) -> Metrics: ...
     @property
     def isa(self) -> str: ...
     def forward(

@@ -25,7 +25,7 @@ bool lists(const std::string& words, std::string_view wanted) {
 }
 
 // Lines of /proc/self/cgroup: "0::/group" for version 2, "4:cpu,cpuacct:/group" for version 1.
-std::vector<Hierarchy> hierarchies(const std::string& root) {
+std::vector<Hierarchy> hierarchies(const std::string& root, const char* controller) {
   std::vector<Hierarchy> found;
   std::ifstream file(root + "/proc/self/cgroup");
   for (std::string line; std::getline(file, line);) {
@@ -34,15 +34,15 @@ std::vector<Hierarchy> hierarchies(const std::string& root) {
     const std::string controllers = line.substr(first + 1, second - first - 1);
     if (controllers.empty())
       found.push_back({true, line.substr(second + 1), "/sys/fs/cgroup", "/"});
-    else if (lists(controllers, "cpu"))
-      found.push_back({false, line.substr(second + 1), "/sys/fs/cgroup/cpu", "/"});
+    else if (lists(controllers, controller))
+      found.push_back({false, line.substr(second + 1), std::string("/sys/fs/cgroup/") + controller, "/"});
   }
   return found;
 }
 
 // Lines of /proc/self/mountinfo: "30 24 0:26 /top /mount rw,... shared:4 - cgroup2 cgroup2 rw,..."; the last word of version 1
 // lists its controllers.
-void find_mounts(const std::string& root, std::vector<Hierarchy>& found) {
+void find_mounts(const std::string& root, const char* controller, std::vector<Hierarchy>& found) {
   std::ifstream file(root + "/proc/self/mountinfo");
   for (std::string line; std::getline(file, line);) {
     const size_t dash = line.find(" - ");
@@ -52,7 +52,7 @@ void find_mounts(const std::string& root, std::vector<Hierarchy>& found) {
     before >> skipped >> skipped >> skipped >> top >> mount;
     after >> type >> source >> options;
     for (Hierarchy& h : found)
-      if (h.unified ? type == "cgroup2" : type == "cgroup" && lists(options, "cpu")) h.mount = mount, h.top = top;
+      if (h.unified ? type == "cgroup2" : type == "cgroup" && lists(options, controller)) h.mount = mount, h.top = top;
   }
 }
 
@@ -70,24 +70,37 @@ double quota_of(const std::string& folder, bool unified) {
   return quota > 0 && period > 0 ? quota / period : 0;
 }
 
-}  // namespace
+// Bytes; 0 when it has none. Version 1 writes the largest number of whole pages for no limit.
+double memory_limit_of(const std::string& folder, bool unified) {
+  double limit = 0;  // "max" leaves it
+  std::ifstream(folder + (unified ? "/memory.max" : "/memory.limit_in_bytes")) >> limit;
+  return limit < 4e18 ? limit : 0;
+}
 
-double cgroup_cores(const std::string& root) {
-  std::vector<Hierarchy> found = hierarchies(root);
-  find_mounts(root, found);
+// The least that the process's own group and all groups above it allow; 0 when none has a limit.
+template <class F>
+double least_of(const std::string& root, const char* controller, F&& limit_of) {
+  std::vector<Hierarchy> found = hierarchies(root, controller);
+  find_mounts(root, controller, found);
   double least = 0;
   for (const Hierarchy& h : found) {
-    // From the mount down to the group. A group outside of what is mounted ("/../x") leaves the mount's own quota.
+    // From the mount down to the group. A group outside of what is mounted ("/../x") leaves the mount's own limit.
     std::string below = h.group;
     if (h.top != "/") below = (below + "/").starts_with(h.top + "/") ? below.substr(h.top.size()) : "";
     if (below == "/" || below.find("/..") != below.npos) below.clear();
     for (;; below.resize(below.rfind('/'))) {
-      const double cores = quota_of(root + h.mount + below, h.unified);
-      if (cores > 0 && (least == 0 || cores < least)) least = cores;
+      const double limit = limit_of(root + h.mount + below, h.unified);
+      if (limit > 0 && (least == 0 || limit < least)) least = limit;
       if (below.find('/') == below.npos) break;
     }
   }
   return least;
 }
+
+}  // namespace
+
+double cgroup_cores(const std::string& root) { return least_of(root, "cpu", quota_of); }
+
+uint64_t cgroup_memory(const std::string& root) { return static_cast<uint64_t>(least_of(root, "memory", memory_limit_of)); }
 
 }  // namespace q3e

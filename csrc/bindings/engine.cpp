@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "core/process_memory.h"
 #include "core/sampler.h"
 
 namespace q3e::bindings {
@@ -19,11 +20,14 @@ PlanRequest plan_request(uint32_t context, uint32_t sequences, uint32_t threads,
   return {context, sequences, threads, parse_kv(kv), memory, chunk, program, later};
 }
 
-py::dict plan_dict(const MemoryPlan& p) {
+py::dict plan_dict(const MemoryPlan& p, const ModelConfig& config) {
   const PlanRequest& s = p.settings;
-  return py::dict("weights"_a = p.weights, "kv_cache"_a = p.kv_cache, "scratch"_a = p.scratch, "program"_a = p.program,
-                  "peak"_a = p.peak, "budget"_a = p.budget, "context"_a = s.context, "sequences"_a = s.sequences,
-                  "chunk"_a = s.chunk, "threads"_a = s.threads, "kv"_a = kv_name(s.kv));
+  return py::dict("weights"_a = p.weights, "buffers"_a = p.buffers, "kv_cache"_a = p.kv_cache, "scratch"_a = p.scratch,
+                  "program"_a = p.program, "peak"_a = p.peak, "budget"_a = p.budget, "context"_a = s.context,
+                  "sequences"_a = s.sequences, "chunk"_a = s.chunk, "threads"_a = s.threads, "kv"_a = kv_name(s.kv),
+                  "kv_bytes_per_token"_a = p.kv_token_bytes(config), "layers"_a = p.layers,
+                  "streamed_layers"_a = p.residence.streamed_layers, "streams_head"_a = p.residence.streams_head,
+                  "streamed"_a = p.streamed);
 }
 
 // Keeps the mapping alive as long as the engine reads it.
@@ -88,10 +92,12 @@ void bind_engine(py::module_& m) {
       [](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv,
          uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later) {
         return plan_dict(make_plan(f->file, f->config, Weights(f->file, f->config),
-                                   plan_request(context, sequences, threads, kv, memory, chunk, program, later)));
+                                   plan_request(context, sequences, threads, kv, memory, chunk, program, later)),
+                         f->config);
       },
       "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
       "chunk"_a = 0, "program"_a = 0, "later"_a = 0);
+  m.def("default_budget", &default_budget, "root"_a = "");
   py::class_<Engine>(m, "Engine")
       .def(py::init([](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads,
                        const std::string& kv, uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later,
@@ -101,7 +107,12 @@ void bind_engine(py::module_& m) {
            }),
            "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
            "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "isa"_a = py::none())
-      .def_property_readonly("plan", [](const Engine& e) { return plan_dict(e.plan()); })
+      .def_property_readonly("plan", [](const Engine& e) { return plan_dict(e.plan(), e.config()); })
+      .def_property_readonly("metrics",
+                             [](Engine& e) {
+                               const EngineMetrics m = e.metrics();
+                               return py::dict("bytes_read"_a = m.bytes_read, "wait_seconds"_a = m.wait_seconds);
+                             })
       .def_property_readonly("isa", [](const Engine& e) { return isa_name(e.isa()); })
       .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a)
       .def("observe", &observe, "callback"_a)

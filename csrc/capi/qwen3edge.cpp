@@ -91,7 +91,7 @@ q3e_status q3e_plan(const char* path, const q3e_settings* settings, q3e_memory_p
     const q3e::ModelFile file(path);
     const q3e::ModelConfig config = q3e::read_model_config(file);
     const q3e::MemoryPlan p = q3e::make_plan(file, config, q3e::Weights(file, config), request_of(*settings));
-    *plan = {p.weights, p.kv_cache, p.scratch, p.program, p.peak, p.budget};
+    *plan = {p.weights, p.buffers, p.kv_cache, p.scratch, p.program, p.peak, p.budget, p.streamed};
   });
 }
 
@@ -99,7 +99,9 @@ q3e_status q3e_load(const char* path, const q3e_settings* settings, q3e_model** 
   return guarded([&] {
     require(path && settings && model, "load: expected path, settings and model, found a null pointer");
     *model = nullptr;
-    *model = new q3e_model(std::make_shared<const q3e::ModelFile>(path), request_of(*settings));
+    const auto file = std::make_shared<const q3e::ModelFile>(path);
+    *model = new q3e_model(file, request_of(*settings));
+    file->release_header();
   });
 }
 

@@ -25,8 +25,9 @@ struct Engine::AttentionTile {
 Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request, Isa isa)
     : file_(std::move(file)),
       config_(read_model_config(*file_)),
-      weights_(*file_, config_),
-      plan_(make_plan(*file_, config_, weights_, request)),
+      plan_(make_plan(*file_, config_, Weights(*file_, config_), request)),
+      store_(file_, config_, plan_.residence),
+      weights_(store_.weights()),
       kernels_(kernel_table(isa)),
       work_(config_, kernels_,
             {config_, activation_blocks(weights_), plan_.settings.kv, plan_.settings.chunk, plan_.settings.threads}),
@@ -47,6 +48,11 @@ void Engine::check_slot(uint32_t slot) const {
   if (slot >= cache_.sequences())
     throw Error(Status::bad_argument,
                 "slot: expected 0 to " + std::to_string(cache_.sequences() - 1) + ", found " + std::to_string(slot));
+}
+
+EngineMetrics Engine::metrics() {
+  std::lock_guard lock(mutex_);
+  return {store_.bytes_read(), store_.seconds_waited()};
 }
 
 uint32_t Engine::length(uint32_t slot) {
@@ -107,15 +113,24 @@ void Engine::forward(const Batch& batch, float* logits) {
   check(batch);
   file_->require_undamaged();
   for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, run.position);
+  try {
+    run_chunks(batch, logits);
+  } catch (...) {  // what was there before is still right
+    for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, run.position);
+    throw;
+  }
+  if (file_->damaged())
+    for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, 0);
+  file_->require_undamaged();
+}
+
+void Engine::run_chunks(const Batch& batch, float* logits) {
   for (size_t i = 0; i < batch.count; i += plan_.settings.chunk) {
     const size_t n = std::min<size_t>(plan_.settings.chunk, batch.count - i);
     const Batch chunk{batch.tokens + i, batch.positions + i, batch.slots + i, batch.want_logits + i, n};
     run_chunk(chunk, logits);
     logits += wanted_.size() * config_.vocab_size;
   }
-  if (file_->damaged())
-    for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, 0);
-  file_->require_undamaged();
 }
 
 void Engine::prepare(const Batch& chunk) {
@@ -141,27 +156,58 @@ void Engine::prepare(const Batch& chunk) {
   heads_per_item_ = std::clamp(kMaxGroup / rows, 1u, (config_.kv_heads + plan_.settings.threads - 1) / plan_.settings.threads);
   for (uint32_t i = 0; i < chunk.count; ++i)
     if (chunk.want_logits[i]) wanted_.push_back(i);
+  if (store_.embeds_by_row())
+    for (size_t i = 0; i < chunk.count; ++i)
+      store_.embed(static_cast<uint32_t>(chunk.tokens[i]), at<float>(layout_.x) + i * config_.hidden_size);
 }
 
 void Engine::run_chunk(const Batch& chunk, float* logits) {
   prepare(chunk);
+  store_.begin_pass(!wanted_.empty());
+  if (!store_.streams_head()) store_.acquire_head(0, head_part_);
   threads_.run([&](Worker& w) {
     expect_layer(w, 0);
     embed(w);
     for (uint32_t layer = 0; layer < config_.layers; ++layer) {
+      if (!enter(w, layer)) return;
       attention_block(w, layer);
       feed_forward(w, layer);
+      leave(w, store_.streams(layer));
     }
     head(w, logits);
   });
+  store_.require_read();
+}
+
+// ---- weights that are not resident ----
+
+// All threads wait for a streamed layer; false when it could not be read.
+bool Engine::enter(Worker& w, uint32_t layer) {
+  if (!store_.streams(layer)) return true;
+  if (w.index == 0) store_.acquire_layer(layer);
+  w.barrier();
+  return !store_.failed();
+}
+
+bool Engine::enter_head(Worker& w, uint32_t part) {
+  if (!store_.streams_head()) return true;
+  if (w.index == 0) store_.acquire_head(part, head_part_);
+  w.barrier();
+  return !store_.failed();
+}
+
+// Every thread is done with what it entered, as the last step ended with a barrier: the next reads may begin.
+void Engine::leave(Worker& w, bool streamed) {
+  if (streamed && w.index == 0) store_.release();
 }
 
 // ---- the model ----
 
 void Engine::embed(Worker& w) {
   w.for_each(static_cast<uint32_t>(chunk_.count), [&](uint32_t t) {
-    unpack_row(weights_.embedding, static_cast<uint32_t>(chunk_.tokens[t]),
-               at<float>(layout_.x) + size_t{t} * config_.hidden_size);
+    if (!store_.embeds_by_row())
+      unpack_row(weights_.embedding, static_cast<uint32_t>(chunk_.tokens[t]),
+                 at<float>(layout_.x) + size_t{t} * config_.hidden_size);
     fill_cos_sin(static_cast<uint32_t>(chunk_.positions[t]), weights_.rope_frequencies, config_.head_size / 2,
                  at<float>(layout_.cos_sin) + size_t{t} * config_.head_size);
   });
@@ -208,8 +254,7 @@ void Engine::feed_forward(Worker& w, uint32_t layer) {
 void Engine::head(Worker& w, float* logits) {
   const size_t hidden = config_.hidden_size, vocab = config_.vocab_size;
   const auto wanted = static_cast<uint32_t>(wanted_.size());
-  const MatrixView& head = weights_.head;
-  const uint32_t block = head.format->block, step = Workspace::panels_per_item(wanted);
+  const uint32_t block = weights_.head.format->block, step = Workspace::panels_per_item(wanted);
   w.for_each(wanted, [&](uint32_t i) {
     const float* x = at<float>(layout_.x) + wanted_[i] * hidden;
     const ActivationBuffers b = work_.buffers(block, config_.hidden_size, i);
@@ -221,19 +266,25 @@ void Engine::head(Worker& w, float* logits) {
   });
   expect_layer(w, 0);
   if (wanted == 0) return;
-  show(w, "output", -1, head, at<float>(layout_.normed), wanted);
+  show(w, "output", -1, weights_.head, at<float>(layout_.normed), wanted);
   WorkerScratch& scratch = work_.own(w);
-  w.for_each((head.panels() + step - 1) / step, [&](uint32_t item) {
-    const uint32_t first = item * step, last = std::min(first + step, head.panels());
-    const size_t row = size_t{first} * kPanelRows, rows = std::min<size_t>(size_t{last} * kPanelRows, vocab) - row;
-    for (uint32_t t = 0; t < wanted; t += kGemmTokens) {
-      const uint32_t n = std::min(kGemmTokens, wanted - t);
-      kernels_.matmul(head, first, last, work_.activations(head, at<float>(layout_.normed), t, n), scratch.tile,
-                      kGemmPanels * kPanelRows, scratch.matmul);
-      for (uint32_t i = 0; i < n; ++i)
-        std::memcpy(logits + (t + i) * vocab + row, scratch.tile + i * kGemmPanels * kPanelRows, rows * 4);
-    }
-  });
+  for (uint32_t part = 0; part < store_.head_parts(); ++part) {
+    if (!enter_head(w, part)) return;
+    const MatrixView& head = head_part_.rows;
+    const size_t first_row = size_t{head_part_.first_panel} * kPanelRows;
+    w.for_each((head.panels() + step - 1) / step, [&](uint32_t item) {
+      const uint32_t first = item * step, last = std::min(first + step, head.panels());
+      const size_t row = size_t{first} * kPanelRows, rows = std::min<size_t>(size_t{last} * kPanelRows, head.rows) - row;
+      for (uint32_t t = 0; t < wanted; t += kGemmTokens) {
+        const uint32_t n = std::min(kGemmTokens, wanted - t);
+        kernels_.matmul(head, first, last, work_.activations(head, at<float>(layout_.normed), t, n), scratch.tile,
+                        kGemmPanels * kPanelRows, scratch.matmul);
+        for (uint32_t i = 0; i < n; ++i)
+          std::memcpy(logits + (t + i) * vocab + first_row + row, scratch.tile + i * kGemmPanels * kPanelRows, rows * 4);
+      }
+    });
+    leave(w, store_.streams_head());
+  }
 }
 
 // ---- the steps ----
@@ -359,6 +410,7 @@ void Engine::expect_together(Worker& w, const MatrixView& a, const MatrixView& b
 }
 
 void Engine::expect_layer(Worker& w, uint32_t layer) const {
+  if (layer == config_.layers ? store_.streams_head() : store_.streams(layer)) return w.expect({});
   if (layer == config_.layers) return expect(w, {&weights_.head});
   const LayerWeights& l = weights_.layers[layer];
   expect(w, {&l.q, &l.k, &l.v});

@@ -10,7 +10,7 @@
 #include "core/observer.h"
 #include "core/plan.h"
 #include "core/thread_pool.h"
-#include "core/weights.h"
+#include "core/weight_store.h"
 #include "core/workspace.h"
 
 namespace q3e {
@@ -22,6 +22,12 @@ struct Batch {
   const int32_t* slots;
   const uint8_t* want_logits;  // 0 or 1
   size_t count;
+};
+
+// Since the engine was made.
+struct EngineMetrics {
+  uint64_t bytes_read;  // from the file, of what is streamed
+  double wait_seconds;  // that computing stood still for these reads
 };
 
 class Engine {
@@ -37,13 +43,15 @@ class Engine {
   Isa isa() const { return kernels_.isa; }
 
   // logits: float32 [tokens that want them][vocab_size]. The tokens of a slot are consecutive, at ascending positions that
-  // continue its cache or rewind into it. Throws Error: bad_argument, nothing changed; truncated_file when the mapped file
-  // shrank. Calls are serialized.
+  // continue its cache or rewind into it. Throws Error: bad_argument, nothing changed; truncated_file when the file shrank and
+  // io_error when it cannot be read, with these tokens taken back. Calls are serialized.
   void forward(const Batch& batch, float* logits);
 
   // Shows the observer what every matrix multiplies in the calls of forward that follow; null: nobody looks, at no cost.
   void observe(std::shared_ptr<Observer> observer);
   std::shared_ptr<Observer> observer() const { return observer_; }
+
+  EngineMetrics metrics();
 
   uint32_t length(uint32_t slot);
   void truncate(uint32_t slot, uint32_t length);
@@ -56,9 +64,13 @@ class Engine {
   void check(const Batch& batch) const;
   void check_slot(uint32_t slot) const;
   std::vector<Run> find_runs(const Batch& batch) const;
+  void run_chunks(const Batch& batch, float* logits);
   void run_chunk(const Batch& chunk, float* logits);
   void prepare(const Batch& chunk);
 
+  bool enter(Worker& w, uint32_t layer);
+  bool enter_head(Worker& w, uint32_t part);
+  void leave(Worker& w, bool streamed);
   void embed(Worker& w);
   void attention_block(Worker& w, uint32_t layer);
   void feed_forward(Worker& w, uint32_t layer);
@@ -82,8 +94,9 @@ class Engine {
 
   std::shared_ptr<const ModelFile> file_;
   ModelConfig config_;
-  Weights weights_;
   MemoryPlan plan_;
+  WeightStore store_;
+  const Weights& weights_;  // the store's
   const KernelTable& kernels_;
   Workspace work_;
   const ScratchLayout& layout_ = work_.layout();
@@ -99,6 +112,7 @@ class Engine {
   bool alone_ = false;            // every run is one token
   uint32_t heads_per_item_ = 1;   // KV heads of an item of attention
   std::vector<uint32_t> wanted_;  // tokens whose logits are wanted
+  WeightStore::HeadPart head_part_{};
 };
 
 }  // namespace q3e

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <initializer_list>
+#include <optional>
+#include <vector>
 
 #include "base/error.h"
 #include "core/kv_cache.h"
@@ -11,7 +14,7 @@
 namespace q3e {
 namespace {
 
-constexpr uint32_t kChunks[] = {256, 128, 64, 32, 16};  // 512 is no faster (docs/memory.md)
+constexpr size_t kWays = 3;  // to fit that a refusal names
 // What a program still takes after loading: stacks, the allocator's slack, a row of logits and its copies.
 constexpr uint64_t kAllowance = 3u << 20;
 
@@ -30,7 +33,7 @@ void require_range(const char* name, uint64_t value, uint64_t low, uint64_t high
 class Planner {
  public:
   Planner(const ModelFile& file, const ModelConfig& config, const Weights& weights, const PlanRequest& request)
-      : config_(config), blocks_(activation_blocks(weights)), weights_(file.nbytes()), request_(request) {
+      : config_(config), weights_(weights), ranges_(file, config), blocks_(activation_blocks(weights)), request_(request) {
     require_range("context", request_.context, 1, config.context_length);
     require_range("sequences", request_.sequences, 1, 1024);
     require_range("threads", request_.threads, 0, 256);
@@ -45,76 +48,143 @@ class Planner {
     }
   }
 
-  MemoryPlan plan(uint32_t context, KvType kv, uint32_t chunk) const {
-    const KvShape shape{kv, config_.layers, config_.kv_heads, config_.head_size};
-    MemoryPlan p{};
-    p.settings = request_;
-    p.settings.context = context;
-    p.settings.kv = kv;
-    p.settings.chunk = std::min(chunk, context * request_.sequences);
-    p.weights = weights_;
-    p.kv_cache = uint64_t{request_.sequences} * KvShape::pages_for(context) * shape.page_bytes();
-    p.scratch = ScratchLayout(config_, blocks_, kv, p.settings.chunk, request_.threads).bytes;
-    p.program = request_.program;
-    p.peak = p.weights + p.kv_cache + p.scratch + p.program;
-    p.budget = request_.memory;
-    return p;
-  }
-
-  MemoryPlan smallest(uint32_t context, KvType kv) const {
-    return plan(context, kv, request_.chunk ? request_.chunk : kChunks[std::size(kChunks) - 1]);
-  }
-
   MemoryPlan choose() const {
-    if (request_.chunk) {
-      const MemoryPlan p = plan(request_.context, request_.kv, request_.chunk);
-      if (p.peak <= p.budget) return p;
-    } else {
-      for (uint32_t chunk : kChunks)
-        if (const MemoryPlan p = plan(request_.context, request_.kv, chunk); p.peak <= p.budget) return p;
-    }
+    if (const auto p = fitting(request_)) return *p;
     throw Error(Status::over_budget, refusal());
   }
 
  private:
+  // All but what is streamed.
+  MemoryPlan plan(const PlanRequest& request, uint32_t chunk, const Residence& residence) const {
+    const KvShape shape{request.kv, config_.layers, config_.kv_heads, config_.head_size};
+    const StreamPlan stream(ranges_, weights_, residence);
+    MemoryPlan p{};
+    p.settings = request;
+    p.settings.chunk = std::min(chunk, request.context * request.sequences);
+    p.layers = config_.layers;
+    p.residence = residence;
+    p.weights = ranges_.others + ranges_.experts;
+    for (uint32_t l = 0; l < config_.layers; ++l)
+      if (!residence.streams(l, config_.layers)) p.weights += ranges_.layers[l].size();
+    if (!residence.streams_head) p.weights += ranges_.head.size();
+    p.buffers = stream.memory();
+    p.streamed = stream.streamed;
+    p.kv_cache = uint64_t{request.sequences} * KvShape::pages_for(request.context) * shape.page_bytes();
+    p.scratch = ScratchLayout(config_, blocks_, request.kv, p.settings.chunk, request.threads).bytes;
+    p.program = request.program;
+    p.peak = p.weights + p.buffers + p.kv_cache + p.scratch + p.program;
+    p.budget = request.memory;
+    return p;
+  }
+
+  // With as little streamed as the budget allows.
+  std::optional<MemoryPlan> streaming(const PlanRequest& request, uint32_t chunk) const {
+    std::optional<MemoryPlan> best;
+    for (const bool head : {true, false}) {  // a prompt reads the head once, whatever its chunks
+      uint32_t low = head ? 0 : 1, high = config_.layers + 1;
+      while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (plan(request, chunk, {middle, head}).peak <= request.memory)
+          high = middle;
+        else
+          low = middle + 1;
+      }
+      if (low > config_.layers) continue;
+      const MemoryPlan p = plan(request, chunk, {low, head});
+      if (!best || p.streamed < best->streamed) best = p;
+    }
+    return best;
+  }
+
+  std::optional<MemoryPlan> fitting(const PlanRequest& request) const {
+    const auto chunks = [&](std::initializer_list<uint32_t> own) {
+      return request.chunk ? std::vector<uint32_t>{request.chunk} : std::vector<uint32_t>(own);
+    };
+    for (uint32_t chunk : chunks({256, 128, 64, 32, 16}))  // 512 is no faster (docs/memory.md) ...
+      if (const MemoryPlan p = plan(request, chunk, {}); p.peak <= p.budget) return p;
+    for (uint32_t chunk : chunks({512, 256, 128, 64, 32, 16}))  // ... but each chunk reads all that is streamed
+      if (const auto p = streaming(request, chunk)) return p;
+    return std::nullopt;
+  }
+
+  // Everything streamed.
+  MemoryPlan smallest(const PlanRequest& request) const {
+    const uint32_t chunk = request.chunk ? request.chunk : 16;
+    const MemoryPlan resident = plan(request, chunk, {}), streamed = plan(request, chunk, {config_.layers, true});
+    return streamed.peak < resident.peak ? streamed : resident;
+  }
+
+  bool fits(const PlanRequest& request) const { return smallest(request).peak <= request.memory; }
+
   // The longest context that fits with a cache of this type, 0 for none.
   uint32_t fitting_context(KvType kv) const {
+    PlanRequest r = request_;
+    r.kv = kv;
     uint32_t low = 0, high = request_.context;
     while (low < high) {
-      const uint32_t middle = low + (high - low + 1) / 2;
-      if (smallest(middle, kv).peak <= request_.memory)
-        low = middle;
+      r.context = low + (high - low + 1) / 2;
+      if (fits(r))
+        low = r.context;
       else
-        high = middle - 1;
+        high = r.context - 1;
     }
     return low == request_.context ? low : low / kKvBlock * kKvBlock;
   }
 
-  std::string refusal() const {
-    const MemoryPlan p = smallest(request_.context, request_.kv);
-    std::string text = "memory: expected at most " + mebibytes(p.budget) + " MiB, found a need of " + mebibytes(p.peak) +
-                       " MiB (weights " + mebibytes(p.weights) + ", KV cache " + mebibytes(p.kv_cache) + " for " +
-                       std::to_string(request_.sequences) + " x " + std::to_string(request_.context) + " positions in " +
-                       kv_name(request_.kv) + ", scratch " + mebibytes(p.scratch) + ", program " + mebibytes(p.program) +
-                       "); would fit: ";
-    std::string fits;
-    for (KvType kv : {request_.kv, KvType::bf16, KvType::int8}) {
-      if (kv != request_.kv && kv_block_layout(kv, 32).bytes >= kv_block_layout(request_.kv, 32).bytes) continue;
-      if (kv == request_.kv && !fits.empty()) continue;
-      if (const uint32_t context = fitting_context(kv); context > 0)
-        fits +=
-            "context=" + std::to_string(context) + (kv == request_.kv ? "" : std::string(" with kv=") + kv_name(kv)) + ", or ";
+  // Settings that fit, those that cost the user least first: a cache of fewer bits, a shorter context, fewer conversations.
+  std::vector<std::string> ways() const {
+    std::vector<std::string> found;
+    const auto bytes = [](KvType kv) { return kv_block_layout(kv, 32).bytes; };
+    std::vector<KvType> smaller;
+    for (KvType kv : kKvTypes)
+      if (bytes(kv) < bytes(request_.kv)) smaller.push_back(kv);
+    std::sort(smaller.begin(), smaller.end(), [&](KvType a, KvType b) { return bytes(a) > bytes(b); });
+    for (KvType kv : smaller) {
+      PlanRequest r = request_;
+      r.kv = kv;
+      if (!fits(r)) continue;
+      found.push_back(std::string("kv=") + kv_name(kv));
+      break;
     }
-    return text + fits + "memory=" + std::to_string((p.peak >> 20) + 1) + "MiB";
+    if (const uint32_t context = fitting_context(request_.kv); context > 0) found.push_back("context=" + std::to_string(context));
+    PlanRequest r = request_;
+    while (r.sequences > 1 && !fits(r)) r.sequences = std::max(1u, r.sequences - std::max(1u, r.sequences / 16));
+    if (r.sequences < request_.sequences && fits(r)) found.push_back("sequences=" + std::to_string(r.sequences));
+    for (KvType kv : smaller)
+      if (const uint32_t context = fitting_context(kv); context > 0 && context < request_.context)
+        found.push_back("context=" + std::to_string(context) + " with kv=" + kv_name(kv));
+    found.resize(std::min(found.size(), kWays - 1));
+    const uint32_t chunk = request_.chunk ? request_.chunk : 16;
+    const uint64_t resident = plan(request_, chunk, {}).peak, least = smallest(request_).peak;
+    found.push_back("memory=" + std::to_string((least >> 20) + 1) + "MiB");
+    if (least < resident) found.back() += " (" + std::to_string((resident >> 20) + 1) + "MiB to stream nothing)";
+    return found;
+  }
+
+  std::string refusal() const {
+    const MemoryPlan p = smallest(request_);
+    std::string text = "memory: expected at most " + mebibytes(p.budget) + " MiB, found a need of " + mebibytes(p.peak) +
+                       " MiB (weights " + mebibytes(p.weights + p.buffers) + (p.residence.any() ? ", all others streamed" : "") +
+                       ", KV cache " + mebibytes(p.kv_cache) + " for " + std::to_string(request_.sequences) + " x " +
+                       std::to_string(request_.context) + " positions in " + kv_name(request_.kv) + ", scratch " +
+                       mebibytes(p.scratch) + ", program " + mebibytes(p.program) + "); would fit: ";
+    const std::vector<std::string> all = ways();
+    for (size_t i = 0; i < all.size(); ++i) text += (i ? ", or " : "") + all[i];
+    return text;
   }
 
   const ModelConfig& config_;
+  const Weights& weights_;
+  WeightRanges ranges_;
   std::vector<uint32_t> blocks_;
-  uint64_t weights_;
   PlanRequest request_;
 };
 
 }  // namespace
+
+uint64_t MemoryPlan::kv_token_bytes(const ModelConfig& config) const {
+  return KvShape{settings.kv, config.layers, config.kv_heads, config.head_size}.page_bytes() / kKvBlock;
+}
 
 const char* kv_name(KvType kv) {
   switch (kv) {
@@ -129,7 +199,7 @@ const char* kv_name(KvType kv) {
 }
 
 KvType parse_kv(const std::string& name) {
-  for (KvType kv : {KvType::int8, KvType::bf16, KvType::f32})
+  for (KvType kv : kKvTypes)
     if (name == kv_name(kv)) return kv;
   throw Error(Status::bad_argument, "kv: expected int8, bf16 or f32, found '" + name + "'");
 }

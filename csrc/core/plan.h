@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "core/weights.h"
+#include "core/weight_store.h"
 #include "ukernels/kernels.h"
 
 namespace q3e {
@@ -15,15 +15,22 @@ struct PlanRequest {
   uint32_t threads = 0;  // 0: usable_cores()
   KvType kv = KvType::int8;
   uint64_t memory = 0;   // budget; 0: default_budget()
-  uint32_t chunk = 0;    // tokens of a prefill chunk; 0: the largest of 256 ... 16 that fits
+  uint32_t chunk = 0;    // tokens of a prefill chunk; 0: the largest of 256 ... 16 that fits, 512 when streaming
   uint64_t program = 0;  // 0: what the process holds now, without this file, and an allowance
   uint64_t later = 0;    // what the program will load besides; counts only when `program` is 0
 };
 
-// Bytes. peak = program + weights + kv_cache + scratch: the resident set when the context is full.
+// Bytes. peak = program + weights + buffers + kv_cache + scratch: the resident set when the context is full.
 struct MemoryPlan {
-  uint64_t weights, kv_cache, scratch, program, peak, budget;
+  uint64_t weights;  // that are resident
+  uint64_t buffers;  // for what is streamed
+  uint64_t kv_cache, scratch, program, peak, budget;
+  uint64_t streamed;  // that every decoded token, and every chunk of a prompt, reads from the file
+  uint32_t layers;
+  Residence residence;
   PlanRequest settings;  // with all defaults filled in
+
+  uint64_t kv_token_bytes(const ModelConfig& config) const;  // by which a session grows with each token
 };
 
 const char* kv_name(KvType kv);

@@ -7,8 +7,13 @@
 #include <fstream>
 #include <string>
 
+#include "base/cgroup.h"
+
 namespace q3e {
 namespace {
+
+// What the system and others may need besides: page tables, the page cache of other files, a neighbour that grows.
+constexpr uint64_t kMostMargin = uint64_t{512} << 20;
 
 // The number of kB behind "key:" in a file of /proc, 0 when it is absent.
 uint64_t proc_kilobytes(const char* path, const char* key) {
@@ -38,14 +43,10 @@ uint64_t resident_bytes_of(const void* begin, size_t nbytes) {
   return total;
 }
 
-uint64_t default_budget() {
-  uint64_t budget = proc_kilobytes("/proc/meminfo", "MemAvailable:") + resident_bytes();
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    std::ifstream file(path);
-    uint64_t limit = 0;
-    if (file >> limit && limit > 0) budget = std::min(budget, limit);
-  }
-  return budget;
+uint64_t default_budget(const std::string& root) {
+  uint64_t budget = proc_kilobytes((root + "/proc/meminfo").c_str(), "MemAvailable:") + resident_bytes();
+  if (const uint64_t limit = cgroup_memory(root); limit > 0) budget = std::min(budget, limit);
+  return budget - std::min(budget / 16, kMostMargin);
 }
 
 }  // namespace q3e

@@ -51,6 +51,9 @@ class Worker {
     barrier();
   }
 
+  // Waits for all.
+  void barrier();
+
   // The first of `count` items that for_each gives this thread.
   uint32_t first_of(uint32_t count) const { return first_of(count, static_cast<uint32_t>(index)); }
 
@@ -64,7 +67,6 @@ class Worker {
   // The next items of a share of `size`: a quarter of what is left, so that the long first ones are one stream and the short last
   // ones keep the threads level. A locked instruction for each item would let the reads in flight run dry every time.
   Items claim(uint32_t share, uint32_t size);
-  void barrier();
   // Waits while `ready` is false, spinning before it gives the core away; false once the spins are used up.
   template <class Ready>
   bool spin(Ready&& ready);

@@ -40,12 +40,13 @@ typedef struct {
   uint32_t sessions; /* at the same time */
   uint32_t threads;  /* 0: as many as affinity and cgroup quota allow */
   q3e_kv kv;
-  uint64_t memory; /* bytes that the process may hold resident, 0: what the machine has */
+  uint64_t memory; /* bytes that the process may hold resident, 0: what the machine and its control groups leave */
 } q3e_settings;
 
-/* Bytes; peak = program + weights + kv_cache + scratch. */
+/* Bytes; peak = program + weights + buffers + kv_cache + scratch. What does not fit the budget is streamed: `streamed` is what
+ * every decoded token reads from the file, through `buffers`. */
 typedef struct {
-  uint64_t weights, kv_cache, scratch, program, peak, budget;
+  uint64_t weights, buffers, kv_cache, scratch, program, peak, budget, streamed;
 } q3e_memory_plan;
 
 /* Steps in their order; repetition_penalty 1, presence_penalty 0, top_k 0, top_p 1, min_p 0 switch a step off; temperature 0 is

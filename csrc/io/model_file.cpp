@@ -81,6 +81,7 @@ void ModelFile::map() {
   if (!S_ISREG(info.st_mode)) fail(Status::foreign_file, std::string("expected a .q3e model, found ") + describe(info.st_mode));
   if (info.st_size == 0) fail(Status::truncated_file, "expected a .q3e model, found an empty file");
   nbytes_ = static_cast<size_t>(info.st_size);
+  identity_ = {info.st_dev, info.st_ino};
   void* address = mmap(nullptr, nbytes_, PROT_READ, MAP_SHARED, file.fd, 0);
   if (address == MAP_FAILED)
     fail(errno == ENOMEM ? Status::out_of_memory : Status::io_error,

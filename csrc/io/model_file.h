@@ -11,6 +11,7 @@
 
 #include "base/block_format.h"
 #include "base/error.h"
+#include "io/direct_file.h"
 #include "io/fault_guard.h"
 #include "io/gguf_reader.h"
 
@@ -43,6 +44,7 @@ class ModelFile {
   const std::string& path() const { return path_; }
   size_t nbytes() const { return nbytes_; }
   const uint8_t* bytes() const { return bytes_; }
+  const FileIdentity& identity() const { return identity_; }
 
   const std::vector<MetadataEntry>& metadata() const { return header_.metadata; }
   const MetadataEntry* find_key(std::string_view key) const;  // null when absent; throws as require_undamaged
@@ -81,6 +83,7 @@ class ModelFile {
   std::string path_;
   const uint8_t* bytes_ = nullptr;  // [nbytes_]
   size_t nbytes_ = 0;
+  FileIdentity identity_;
   std::unique_ptr<FaultGuard> guard_;
   GgufHeader header_;
   std::vector<TensorView> tensors_;

@@ -73,6 +73,7 @@ using QuantizeFn = void (*)(const float* x, uint32_t n, uint32_t block, int8_t* 
 using SiluMulFn = void (*)(const float* gate, const float* up, uint32_t n, float* out);
 
 enum class KvType : uint8_t { int8, bf16, f32 };
+inline constexpr KvType kKvTypes[] = {KvType::int8, KvType::bf16, KvType::f32};
 inline constexpr uint32_t kKvBlock = 64;  // tokens of a page; attention walks the cache in such blocks, aligned to position 0
 inline constexpr uint32_t kMaxHeadDim = 256;
 

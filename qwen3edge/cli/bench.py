@@ -59,6 +59,7 @@ def measure(path: str, prompt: int, generate: int, repeat: int, loading: dict[st
         peak = _core.peak_resident_bytes()
         read = _bytes_per_token(path, model, prompt + generate / 2)
         bandwidth = _core.read_bandwidth(model.plan.threads, _BANDWIDTH_SECONDS)
+        metrics = model.engine.metrics
         decode_rate = generate / statistics.median(decode)
         return {
             "prefill_tokens_per_second": prompt / statistics.median(prefill),
@@ -66,6 +67,10 @@ def measure(path: str, prompt: int, generate: int, repeat: int, loading: dict[st
             "load_seconds": load_seconds,
             "peak_memory_bytes": peak,
             "planned_peak_bytes": model.plan.peak,
+            "budget_bytes": model.plan.budget,
+            "streamed_bytes_per_token": model.plan.streamed,
+            "bytes_read": metrics["bytes_read"],
+            "wait_seconds": metrics["wait_seconds"],
             "bytes_per_token": round(read),
             "read_bandwidth_bytes_per_second": bandwidth,
             "read_bandwidth_share": decode_rate * read / bandwidth,
@@ -96,7 +101,18 @@ def _table(result: dict[str, Any]) -> str:
             f"{result['read_bandwidth_bytes_per_second'] / 1e9:.1f} GB/s that this machine reads)",
             f"load    {result['load_seconds']:10.3f} s",
             f"peak    {format_bytes(result['peak_memory_bytes']):>10}    "
-            f"(planned {format_bytes(result['planned_peak_bytes'])})",
+            f"(planned {format_bytes(result['planned_peak_bytes'])}, "
+            f"budget {format_bytes(result['budget_bytes'])})",
+            *_streaming(result),
             f"{result['threads']} threads, {result['isa']}, KV cache in {result['kv']}",
         ]
     )
+
+
+def _streaming(result: dict[str, Any]) -> list[str]:
+    if result["bytes_read"] == 0:
+        return []
+    return [
+        f"read    {format_bytes(result['bytes_read']):>10}    (streamed weights; waited {result['wait_seconds']:.2f} s "
+        f"for them; {format_bytes(result['streamed_bytes_per_token'])} a token)"
+    ]

@@ -129,7 +129,9 @@ def _add_eval(verb: argparse.ArgumentParser) -> None:
 
 def _add_loading(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("memory and threads")
-    group.add_argument("--memory", metavar="SIZE", help="budget such as 600MiB; default: what the system has")
+    group.add_argument(
+        "--memory", metavar="SIZE", help="budget such as 600MiB, or auto (the default): what the system leaves"
+    )
     group.add_argument("--context", type=int, metavar="N", help="tokens that a conversation can hold (4096)")
     group.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
     group.add_argument("--kv", default="int8", choices=["int8", "bf16", "f32"], help="type of the KV cache (int8)")

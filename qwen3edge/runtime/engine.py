@@ -20,6 +20,8 @@ class Core(Protocol):
 
     @property
     def plan(self) -> _core.PlanResult: ...
+    @property
+    def metrics(self) -> _core.Metrics: ...
     def forward(
         self,
         tokens: Sequence[int],
@@ -52,6 +54,11 @@ class Engine:
         if self._core is None:
             raise RequestError("expected an open model, found a closed one")
         return self._core
+
+    @property
+    def metrics(self) -> _core.Metrics:
+        """What was read from the file for streamed weights, and how long computing waited. Raises RequestError."""
+        return self.core.metrics
 
     @property
     def free_slots(self) -> int:

@@ -19,6 +19,7 @@ _UNITS: dict[str, int] = {
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)", re.IGNORECASE | re.ASCII)
 _MAX_BYTES = 2**62
 
+AUTO = "auto"
 DEFAULT_CONTEXT = 4096
 MAX_SEQUENCES = 1024
 MAX_THREADS = 256
@@ -40,7 +41,12 @@ class Settings(TypedDict):
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes by what they are for (peak is the sum of the first four), and the settings that they follow from."""
+    """Bytes by what they are for (peak is the sum of the first four and the buffers), and the settings that they follow
+    from.
+
+    weights: resident; streamed: what every decoded token and every chunk of a prompt reads from the file instead,
+    through the buffers. kv_bytes_per_token: by which a conversation grows until the KV cache is full.
+    """
 
     weights: int
     kv_cache: int
@@ -53,26 +59,41 @@ class MemoryPlan:
     chunk: int
     threads: int
     kv: str
+    kv_bytes_per_token: int = 0
+    layers: int = 0
+    streamed_layers: int = 0
+    streams_head: bool = False
+    streamed: int = 0
+    buffers: int = 0
 
     @classmethod
     def from_core(cls, result: _core.PlanResult) -> MemoryPlan:
         """Takes the core's answer as it is."""
         return cls(**result)
 
-    def as_dict(self) -> dict[str, int | str]:
+    def as_dict(self) -> dict[str, int | str | bool]:
         """For JSON."""
         return asdict(self)
 
     def table(self) -> str:
         """The breakdown as text, one line an item."""
+        resident = f"{self.layers - self.streamed_layers} of {self.layers} layers"
+        streamed = [f"{self.streamed_layers} layers"] * (self.streamed_layers > 0) + ["the head"] * self.streams_head
         rows = [
-            ("weights", self.weights, ""),
-            ("KV cache", self.kv_cache, f"{self.kv}, {self.context} tokens x {self.sequences}"),
+            ("weights", self.weights, f"resident: {resident}{'' if self.streams_head else ' and the head'}"),
+            (
+                "KV cache",
+                self.kv_cache,
+                f"{self.kv}, {self.context} tokens x {self.sequences}, {format_bytes(self.kv_bytes_per_token)} a token",
+            ),
             ("scratch", self.scratch, f"{self.chunk} tokens a chunk, {self.threads} threads"),
             ("program", self.program, ""),
             ("peak", self.peak, ""),
             ("budget", self.budget, ""),
         ]
+        if streamed:
+            note = f"for {' and '.join(streamed)}: {format_bytes(self.streamed)} read from the file a token"
+            rows.insert(1, ("buffers", self.buffers, note))
         return "\n".join(f"{name:<9} {format_bytes(size):>11}  {note}".rstrip() for name, size, note in rows)
 
 
@@ -117,7 +138,8 @@ def settings(
     """Checks what callers ask for; trained_context is the most positions that the model knows, later the bytes of what
     the program has not loaded yet.
 
-    None: memory and threads as the system allows, a context of DEFAULT_CONTEXT, the largest prefill chunk that fits.
+    None: memory (also "auto") and threads as the system allows, a context of DEFAULT_CONTEXT, the largest prefill chunk
+    that fits.
     """
     if kv not in KV_TYPES:
         raise RequestError(f"expected kv to be one of {', '.join(KV_TYPES)}, found {kv!r:.60}")
@@ -129,7 +151,7 @@ def settings(
         # More threads than cores would take turns at every step.
         "threads": 0 if threads is None else min(_count("threads", threads, MAX_THREADS), _core.usable_cores()),
         "kv": kv,
-        "memory": 0 if memory is None else parse_bytes(memory),
+        "memory": 0 if memory is None or memory == AUTO else parse_bytes(memory),
         "chunk": 0 if chunk is None else _count("chunk", chunk, MAX_CHUNK),
         "later": later,
     }

@@ -88,11 +88,28 @@ def test_bad_settings(file, settings):
 def test_over_budget_names_what_fits(file):
     with pytest.raises(MemoryBudgetError, match=r"weights .*KV cache .*scratch .*program .*would fit") as caught:
         _core.Engine(file, context=1024, kv="f32", memory=8 << 20, program=1 << 20)
-    suggestion = str(caught.value).rpartition("memory=")[2].removesuffix("MiB")
+    suggestion = str(caught.value).rpartition("memory=")[2].partition("MiB")[0]
     assert (
         _core.plan(file, context=1024, kv="f32", memory=int(suggestion) << 20, program=1 << 20)["peak"]
         <= int(suggestion) << 20
     )
+
+
+def test_refusal_names_three_ways_that_fit(file):
+    """The cheapest first: a cache of fewer bits, fewer tokens, more memory."""
+    settings = {"context": 2048, "sequences": 4, "kv": "f32", "chunk": 16, "program": 1 << 20}
+    budget = 20 << 20
+    with pytest.raises(MemoryBudgetError) as caught:
+        _core.plan(file, memory=budget, **settings)
+    ways = str(caught.value).partition("would fit: ")[2].split(", or ")
+    assert len(ways) == 3
+    for way in ways:
+        changes = dict(part.split("=") for part in way.partition(" (")[0].split(" with "))
+        changed = {name: value if name == "kv" else int(value.removesuffix("MiB")) for name, value in changes.items()}
+        if "memory" in changed:
+            changed["memory"] <<= 20
+        changed = {**settings, "memory": budget, **changed}
+        assert _core.plan(file, **changed)["peak"] <= changed["memory"], way
 
 
 def test_suggested_context_fits(file):

@@ -70,16 +70,26 @@ def test_settings():
         "context": 40960, "sequences": 1, "threads": 0, "kv": "int8", "memory": 1 << 20, "chunk": 0, "later": 0
     }  # fmt: skip
 
+    assert settings(trained_context=2048, memory="auto") == settings(trained_context=2048)
 
-def test_table_has_every_number():
-    sizes = {"weights": 300, "kv_cache": 40, "scratch": 5, "program": 6, "peak": 351, "budget": 400}
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_table_has_every_number(streams):
+    sizes = {"weights": 300, "buffers": 20, "kv_cache": 40, "scratch": 5, "program": 6, "peak": 351, "budget": 400}
+    if not streams:
+        del sizes["buffers"]
     mib = {name: size << 20 for name, size in sizes.items()}
-    plan = MemoryPlan(**mib, context=512, sequences=2, chunk=64, threads=3, kv="int8")
+    plan = MemoryPlan(
+        **mib, context=512, sequences=2, chunk=64, threads=3, kv="int8", kv_bytes_per_token=2048, layers=8,
+        streamed_layers=3 * streams, streams_head=streams, streamed=7 << 20,
+    )  # fmt: skip
     lines = plan.table().splitlines()
-    assert [line.split("  ")[0].strip() for line in lines] == [
-        "weights", "KV cache", "scratch", "program", "peak", "budget"
-    ]  # fmt: skip
+    names = ["weights", "buffers", "KV cache", "scratch", "program", "peak", "budget"]
+    assert [line.split("  ")[0].strip() for line in lines] == [n for n in names if streams or n != "buffers"]
     assert all(f"{size}.0 MiB" in line for size, line in zip(sizes.values(), lines, strict=True))
+    assert "2.0 KiB a token" in plan.table()
+    assert ("3 layers and the head: 7.0 MiB" in plan.table()) == streams
+    assert "5 of 8 layers" in lines[0] if streams else "8 of 8 layers and the head" in lines[0]
 
 
 def test_no_more_threads_than_cores():

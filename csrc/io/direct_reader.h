@@ -1,0 +1,81 @@
+// Large reads from a file, several in flight while we compute, around the page cache.
+#pragma once
+
+#include <sys/types.h>
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "io/direct_file.h"
+#include "io/uring.h"
+
+namespace q3e {
+
+// Bytes on their way into memory. Stays where it is, and so does what it fills, until DirectReader::finish.
+struct FileRead {
+  uint64_t offset = 0;
+  size_t bytes = 0;   // offset, bytes and `to` are multiples of DirectFile::kAlignment
+  size_t needed = 0;  // bytes that the file must have: its last page may be short
+  uint8_t* to = nullptr;
+  uint32_t missing = 0;  // parts that are not there yet; the reader's, as is the error
+  int error = 0;
+};
+
+// How reads are carried out: by the kernel, or by threads of our own where it refuses.
+enum class ReadMethod { uring, threads };
+
+// Called from one thread at a time. After a fork the child reads by itself, when it waits.
+class DirectReader {
+ public:
+  static constexpr int kThreads = 4;
+
+  // QWEN3EDGE_READER=threads chooses these. Throws Error(out_of_memory) when no thread can start.
+  explicit DirectReader(const DirectFile& file);
+  ~DirectReader();  // waits for what is in flight
+  DirectReader(const DirectReader&) = delete;
+  DirectReader& operator=(const DirectReader&) = delete;
+
+  ReadMethod method() const { return ring_ ? ReadMethod::uring : ReadMethod::threads; }
+
+  void start(FileRead& read) noexcept;
+  // Waits until all of it is there. Returns 0 or a code for DirectFile::failure.
+  int finish(FileRead& read) noexcept;
+
+  uint64_t bytes_read() const { return bytes_read_; }
+  double seconds_waited() const { return seconds_waited_; }  // in `finish`
+
+ private:
+  struct Part {
+    FileRead* read = nullptr;
+    uint64_t offset = 0;
+    size_t bytes = 0, needed = 0;
+    uint8_t* to = nullptr;
+  };
+  bool forked() const;
+  void submit();
+  void reap();
+  void complete(const Part& part, int error);
+  void serve();
+  void stop();
+
+  const DirectFile& file_;
+  pid_t owner_;
+  std::unique_ptr<Uring> ring_;
+  std::deque<Part> waiting_;          // not begun
+  std::vector<Part> flying_;          // [Uring::kDepth], by the ring's tags
+  std::vector<uint32_t> free_;        // of these
+  std::vector<std::thread> threads_;  // when there is no ring; the mutex guards `waiting_`, `missing` and `error` then
+  std::mutex mutex_;
+  std::condition_variable work_, done_;
+  bool stopping_ = false;
+  uint64_t bytes_read_ = 0;
+  double seconds_waited_ = 0;
+};
+
+}  // namespace q3e

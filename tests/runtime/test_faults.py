@@ -1,0 +1,126 @@
+"""Faults while a model runs: reads and allocations that fail are errors, and everything else goes on."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from qwen3edge import _core
+from qwen3edge.errors import MemoryBudgetError
+
+SETTINGS = {"context": 256, "threads": 2, "program": 1 << 20, "chunk": 64}
+
+
+def smallest_budget(path) -> int:
+    """With everything streamed."""
+    with pytest.raises(MemoryBudgetError) as caught:
+        _core.plan(_core.ModelFile(str(path)), memory=1 << 20, **SETTINGS)
+    return int(re.search(r"memory=(\d+)MiB", str(caught.value))[1]) << 20
+
+
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+static long left(const char* name) { const char* v = getenv(name); return v ? atol(v) : 0; }
+ssize_t pread(int fd, void* to, size_t n, off_t at) {
+  static ssize_t (*real)(int, void*, size_t, off_t);
+  if (!real) real = (ssize_t (*)(int, void*, size_t, off_t))dlsym(RTLD_NEXT, "pread");
+  if (left("FAIL_READS")) { errno = EIO; return -1; }
+  return real(fd, to, n, at);
+}
+ssize_t pread64(int fd, void* to, size_t n, off_t at) { return pread(fd, to, n, at); }
+void* mmap(void* p, size_t n, int access, int flags, int fd, off_t at) {
+  static void* (*real)(void*, size_t, int, int, int, off_t);
+  if (!real) real = (void* (*)(void*, size_t, int, int, int, off_t))dlsym(RTLD_NEXT, "mmap");
+  if (fd == -1 && left("FAIL_MAPS") && (long)n >= left("FAIL_MAPS")) { errno = ENOMEM; return MAP_FAILED; }
+  return real(p, n, access, flags, fd, at);
+}
+void* mmap64(void* p, size_t n, int access, int flags, int fd, off_t at) { return mmap(p, n, access, flags, fd, at); }
+"""
+
+READ_ERROR = """
+import ctypes, sys
+import numpy as np
+from qwen3edge import _core
+def run(engine, tokens, start=0):
+    n = len(tokens)
+    return engine.forward(tokens, np.arange(start, start + n), np.zeros(n, int), np.ones(n, bool))
+setenv = ctypes.CDLL(None).setenv
+file = _core.ModelFile(sys.argv[1])
+settings = {"context": 256, "threads": 2, "program": 1 << 20, "chunk": 64}
+engine = _core.Engine(file, memory=int(sys.argv[2]), **settings)
+expected = run(engine, np.arange(20))
+setenv(b"FAIL_READS", b"1", 1)
+for _ in range(4):  # what was read ahead may still serve a call
+    try:
+        run(engine, np.arange(10), start=20)
+    except OSError as error:
+        print(error)
+        break
+    else:
+        continue
+assert engine.length(0) == 20
+setenv(b"FAIL_READS", b"0", 1)
+print((run(engine, np.arange(20)) == expected).all())
+"""
+
+NO_MEMORY = """
+import ctypes, sys
+import numpy as np
+from qwen3edge import _core
+def run(engine, tokens, start=0):
+    n = len(tokens)
+    return engine.forward(tokens, np.arange(start, start + n), np.zeros(n, int), np.ones(n, bool))
+setenv = ctypes.CDLL(None).setenv
+file = _core.ModelFile(sys.argv[1])
+settings = {"context": 256, "threads": 2, "program": 1 << 20, "chunk": 64}
+first = _core.Engine(file, **settings)
+expected = run(first, np.arange(20))
+plan = _core.plan(file, memory=int(sys.argv[2]), **settings)
+for size in (plan["buffers"], plan["kv_cache"], plan["scratch"]):
+    setenv(b"FAIL_MAPS", str(size).encode(), 1)
+    try:
+        _core.Engine(file, memory=int(sys.argv[2]), **settings)
+    except MemoryError as error:
+        print(error)
+    setenv(b"FAIL_MAPS", b"0", 1)
+print((run(first, np.arange(20)) == expected).all())
+"""
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shim")
+    (folder / "shim.c").write_text(SHIM)
+    library = folder / "shim.so"
+    command = [os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O1", "-o", library, folder / "shim.c", "-ldl"]
+    subprocess.run(command, check=True)
+    return library
+
+
+def faulty(shim, code, tiny_int4, memory):
+    environment = {**os.environ, "LD_PRELOAD": str(shim), "QWEN3EDGE_READER": "threads"}
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_int4), str(memory)],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_a_read_error(shim, tiny_int4):
+    memory = smallest_budget(tiny_int4)
+    lines = faulty(shim, READ_ERROR, tiny_int4, memory)
+    assert "cannot read" in lines[0] and lines[1] == "True"
+
+
+def test_an_allocation_that_fails(shim, tiny_int4):
+    memory = smallest_budget(tiny_int4)
+    lines = faulty(shim, NO_MEMORY, tiny_int4, memory)
+    assert len(lines) == 4 and all("expected" in line for line in lines[:3]) and lines[3] == "True"
