@@ -15,7 +15,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Converts; the progress goes to standard error, what was made to standard output."""
     with ProgressBar(sys.stderr.isatty() and not arguments.quiet) as bar:
         report = convert(
-            arguments.source, arguments.target, arguments.quant, progress=bar.show, threads=arguments.threads
+            arguments.source,
+            arguments.target,
+            arguments.quant,
+            progress=bar.show,
+            threads=arguments.threads,
+            lora=arguments.lora,
         )
     if arguments.json:
         result = {

@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
         help="int4 (default; for a quantized GGUF file what holds its weights), int8, bf16, f32, or a block format of "
         "docs/format.md",
     )
+    convert.add_argument("--lora", metavar="DIR", help="a PEFT adapter to merge into the weights before quantizing")
     convert.add_argument("--threads", type=int, help="default: all that the process may use")
     convert.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -16,6 +16,7 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.convert.experts import StackedExperts
 from qwen3edge.convert.gguf_source import GgufSource, gguf_config, keeping_recipe, kept_notes
 from qwen3edge.convert.gguf_text import GgufText
+from qwen3edge.convert.lora import LoraSource
 from qwen3edge.convert.names import FREQUENCIES, model_tensors, source_names
 from qwen3edge.convert.quantize import Job, packed_slices
 from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
@@ -73,14 +74,16 @@ def convert(
     progress: ProgressCallback | None = None,
     threads: int | None = None,
     name: str | None = None,
+    lora: str | os.PathLike[str] | None = None,
     allow_missing_tokenizer: bool = False,
 ) -> ConvertReport:
     """Converts a folder with config.json, safetensors shards and tokenizer.json, or a GGUF file.
 
     source: of a split GGUF file the first shard. quant: `int4`, `int8`, a block format for all matrices, or a Recipe;
     default `int4`, but for a quantized GGUF file what holds its weights (docs/gguf.md). progress: called on this thread
-    after each piece. threads: default all usable cores. name: default the checkpoint's. allow_missing_tokenizer: a
-    checkpoint without one becomes a file for token ids only.
+    after each piece. threads: default all usable cores. name: default the checkpoint's. lora: a folder with a PEFT
+    adapter, which is merged into the weights before they are quantized. allow_missing_tokenizer: a checkpoint without
+    one becomes a file for token ids only.
 
     The target appears when it is complete, and what was there before stays until then. Raises CheckpointError (and
     MissingShardError), UnsupportedModelError, RequestError; OSError when writing fails.
@@ -88,6 +91,8 @@ def convert(
     folder = Path(source)
     recipe = find_recipe(_DEFAULT_RECIPE if quant is None else quant)
     if folder.is_file():
+        if lora is not None:
+            raise RequestError("lora: expected a Hugging Face folder to merge it into, found a file")
         return _convert_gguf(
             folder, target, recipe, quant is None, name, allow_missing_tokenizer, progress=progress, threads=threads
         )
@@ -102,7 +107,11 @@ def convert(
     config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
     metadata = {"general.name": name or folder.resolve().name, **texts.metadata(config.vocab_size)}
     with SafetensorsFolder(folder) as weights:
-        return write_model(weights, config, metadata, target, recipe, progress=progress, threads=threads)
+        if lora is None:
+            return write_model(weights, config, metadata, target, recipe, progress=progress, threads=threads)
+        with LoraSource(weights, lora, config.tied_embeddings) as merged:
+            report = write_model(merged, config, metadata, target, recipe, progress=progress, threads=threads)
+            return replace(report, notes=(*report.notes, merged.note))
 
 
 def _convert_gguf(

@@ -43,8 +43,8 @@ class StoredTensor:
 class SafetensorsFolder:
     """The tensors of one or many shards, by name."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Opens and checks every shard.
+    def __init__(self, folder: str | os.PathLike[str], single: str | None = None) -> None:
+        """Opens and checks every shard. single: the name of the only one, where it is not a model's.
 
         Raises MissingShardError for a shard that is absent, a Git LFS pointer or no safetensors file; CheckpointError
         for an index that contradicts the shards; UnsupportedModelError for another element type than bf16, f16, f32.
@@ -54,7 +54,7 @@ class SafetensorsFolder:
         self._tensors: dict[str, StoredTensor] = {}
         self._names: list[str] = []
         try:
-            expected = self._shard_names()
+            expected = self._shard_names() if single is None else {single: None}
             for shard, contents in expected.items():
                 self._open_shard(shard, contents)
         except BaseException:
