@@ -1,8 +1,8 @@
 """Picks the next token of every row of logits: temperature, top-k, top-p, min-p, as csrc/core/sampler.cpp does.
 
-Candidates are ordered by logit, equal ones by token. top-k keeps the first k; top-p those before which less than
-top_p of the weight of these is reached, at least one; min-p those of at least min_p of the best's weight; then one is drawn by
-weight, in this order, with the CPU's generator (splitmix64), so that the same logits and seed give the CPU's token.
+Candidates are ordered by logit, equal ones by token. top-k keeps the first k; top-p those before which less than top_p
+of the weight of these is reached, at least one; min-p those of at least min_p of the best's weight. Then one is drawn
+by weight, in this order, with the CPU's generator (splitmix64), so that the same logits and seed give the CPU's token.
 (It draws in the order of tokens where nothing is filtered, and its sums are float64: a draw on an edge may differ.)
 
 Nothing is sorted. A cut in that order is a logit and a number of its equals; it is found by dividing the range of

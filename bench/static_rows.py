@@ -1,0 +1,108 @@
+"""Compiles what models launch on targets, each distinct specialization once, and counts in its code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+
+from static_loads import amd_loads, ptx_loads, weight_bits, widest_share
+from static_paper import DEVICES
+
+from qwen3edge.kernels.catalog import all_specializations, compilation
+from qwen3edge.kernels.compiled import MachineCode, compile_for
+from qwen3edge.kernels.specialization import MODEL_SHAPES, Specialization
+
+MODELS = ("0.6B", "4B", "8B", "30B-A3B")
+MATRIX = ("HMMA", "IMMA", "QMMA", "HGMMA", "IGMMA", "QGMMA", "v_mfma", "v_wmma")
+CONVERSIONS = ("I2F",)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the compiled code says of itself."""
+
+    registers: int
+    spills: int  # bytes of stack on NVIDIA, registers on AMD
+    shared_bytes: int
+    load_bits: int  # NVIDIA: the narrowest load of a weight; else the width by which most bytes come
+    instructions: int
+    loop_instructions: int
+    matrix_instructions: int
+    loop_conversions: int  # I2F in loops
+
+
+def count(specialization: Specialization, code: MachineCode, target: str) -> Counts:
+    """Of code that was compiled from the specialization for the target."""
+    return Counts(
+        registers=code.registers,
+        spills=code.spills,
+        shared_bytes=code.shared_bytes,
+        load_bits=_load_bits(specialization, code, target),
+        instructions=code.instructions,
+        loop_instructions=sum(code.loop_opcodes.values()),
+        matrix_instructions=code.count(*MATRIX),
+        loop_conversions=code.count(*CONVERSIONS, loops=True),
+    )
+
+
+def _load_bits(specialization: Specialization, code: MachineCode, target: str) -> int:
+    if target.startswith("gfx"):
+        return widest_share(amd_loads(code.opcodes))
+    ptx = code.compiled.asm["ptx"]
+    if specialization.weight_arguments:
+        given = [name for name in specialization.kernel.arg_names if name not in specialization.constexprs]
+        return weight_bits(ptx, given, specialization.weight_arguments)
+    every: dict[int, int] = {}
+    for loads in ptx_loads(ptx).values():
+        for bits, number in loads.items():
+            every[bits] = every.get(bits, 0) + number
+    return widest_share(every)
+
+
+def _compile(job: tuple[str, str, int]) -> Counts:
+    model, target, index = job
+    specialization = all_specializations(MODEL_SHAPES[model], target)[index]
+    return count(specialization, compile_for(specialization, target), target)
+
+
+def static_rows(models: Iterable[str], targets: Iterable[str], only: str = "") -> Iterator[dict[str, object]]:
+    """A row for each specialization whose name has `only` in it, in order, as soon as it is compiled."""
+    wanted: list[tuple[Specialization, str, str, tuple[object, ...]]] = []
+    jobs: dict[tuple[object, ...], tuple[str, str, int]] = {}
+    for target in targets:
+        for model in models:
+            for index, specialization in enumerate(all_specializations(MODEL_SHAPES[model], target)):
+                if only in specialization.name:
+                    key = (target, compilation(specialization))
+                    jobs.setdefault(key, (model, target, index))
+                    wanted.append((specialization, model, target, key))
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as workers:
+        counted = dict(zip(jobs, workers.map(_compile, jobs.values()), strict=True))
+        for specialization, model, target, key in wanted:
+            moved, operations = specialization.bytes_moved, specialization.operations
+            yield {
+                "kernel": specialization.name,
+                "target": target,
+                "model": model,
+                "shape": specialization.shape,
+                **asdict(counted[key]),
+                "weights": bool(specialization.weight_arguments),
+                "bytes": moved,
+                "operations": operations,
+                "paper_us": {name: round(d.microseconds(moved, operations), 3) for name, d in DEVICES.items()},
+            }
+
+
+def faults(row: dict[str, object]) -> list[str]:
+    """What the gate does not let pass: spills, narrow loads of weights on NVIDIA, conversions in loops of products."""
+    found = []
+    if row["spills"]:
+        found.append(f"{row['spills']} spilled")
+    if row["weights"] and str(row["target"]).startswith("sm_"):
+        if row["load_bits"] != 128:
+            found.append(f"weights loaded by {row['load_bits']} bits")
+        if row["loop_conversions"]:
+            found.append(f"{row['loop_conversions']} I2F in loops")
+    return found

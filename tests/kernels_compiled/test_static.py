@@ -1,0 +1,82 @@
+"""A part of the static gate: every kernel of the 0.6B on sm_87, and of the mixture of experts on sm_90."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from qwen3edge.kernels.catalog import all_specializations, kernel_modules
+from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+import bench_static
+from static_rows import faults, static_rows
+
+# Instructions and registers that were reached, and some room: 872 and 127, 2008 and 185, 808 and 40, 440 and 59.
+BARS = {
+    "attention_decode": (950, 128),
+    "attention_prefill": (2200, 200),
+    "rope_cache": (900, 64),
+    "add_rmsnorm": (500, 64),
+}
+
+
+def test_the_gate_on_orin():
+    rows = list(static_rows(["0.6B"], ["sm_87"]))
+    assert len(rows) == len(all_specializations(MODEL_SHAPES["0.6B"], "sm_87"))
+    assert not [(row["kernel"], fault) for row in rows for fault in faults(row)]
+    for part, (instructions, registers) in BARS.items():
+        found = [row for row in rows if row["kernel"].startswith(part)]
+        assert found
+        for row in found:
+            assert row["instructions"] <= instructions and row["registers"] <= registers, row
+    for row in rows:
+        assert row["bytes"] > 0 and row["paper_us"]["Orin"] > row["paper_us"]["H100"] - 1e-3
+        if row["weights"]:
+            assert row["matrix_instructions"] > 0, row
+
+
+def test_the_gate_on_hopper():
+    rows = list(static_rows(["30B-A3B"], ["sm_90"], only="attention"))
+    assert [row["kernel"].partition("_bf16")[0] for row in rows] == [
+        "attention_decode",
+        "attention_combine",
+        "attention_prefill",
+    ]
+    assert not [(row["kernel"], fault) for row in rows for fault in faults(row)]
+
+
+def test_what_the_gate_does_not_let_pass():
+    good = {"spills": 0, "weights": True, "target": "sm_87", "load_bits": 128, "loop_conversions": 0}
+    assert not faults(good)
+    assert faults({**good, "spills": 8}) == ["8 spilled"]
+    assert faults({**good, "load_bits": 64}) == ["weights loaded by 64 bits"]
+    assert faults({**good, "loop_conversions": 2}) == ["2 I2F in loops"]
+    assert not faults({**good, "weights": False, "load_bits": 32, "loop_conversions": 2})
+
+
+def test_the_command_prints_rows(capsys):
+    assert bench_static.main(["--model", "0.6B", "--target", "gfx1100", "--kernel", "silu", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    wanted = {"kernel", "target", "shape", "registers", "spills", "shared_bytes", "load_bits", "instructions"}
+    assert wanted <= set(row) and row["target"] == "gfx1100" and row["load_bits"] == 128
+    assert bench_static.main(["--model", "0.6B", "--target", "sm_80", "--kernel", "silu", "--markdown"]) == 0
+    assert "| `silu_mul_bf16` | 3072 columns, 1 row |" in capsys.readouterr().out
+
+
+def test_every_kernel_is_listed_under_one_name():
+    assert {module.__name__.rpartition(".")[2] for module in kernel_modules()} >= {
+        "attention", "matmul_a16", "moe_matmul", "rmsnorm", "rope_cache", "sampling", "silu_mul",
+    }  # fmt: skip
+    for target in TARGETS:
+        for shape in MODEL_SHAPES.values():
+            names = [found.name for found in all_specializations(shape, target)]
+            assert len(names) == len(set(names)) and all(name.isidentifier() for name in names)
+
+
+@pytest.mark.slow
+def test_no_spills_anywhere():
+    rows = list(static_rows(["0.6B", "4B", "8B", "30B-A3B"], TARGETS))
+    assert not [(row["kernel"], row["model"], row["target"], fault) for row in rows for fault in faults(row)]
