@@ -13,20 +13,22 @@ from qwen3edge.kernels.specialization import ModelShape, Specialization
 _BLOCK = 1024  # values of a program at 4 warps: two 128-bit loads a thread and partial sum
 
 
-@triton.jit(do_not_specialize=["size"])
+@triton.jit(do_not_specialize=["M"])
 def reduce_partials_kernel(
-    partials,  # float32 [SPLITS, size]
-    residual,  # [size] or None
-    y,  # [size]
-    size,
+    partials,  # float32 [SPLITS, M, N]
+    residual,  # [M, N] or None
+    y,  # [M, N]
+    M,
+    N,  # apart from M, so that rows of a multiple of 16 are read 128 bits at a time
     SPLITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    size = M.to(tl.int64) * N
     inside = i < size
     total = tl.zeros((BLOCK,), tl.float32)
     for split in tl.static_range(SPLITS):
-        total += tl.load(partials + split * size.to(tl.int64) + i, mask=inside, other=0.0)
+        total += tl.load(partials + split * size + i, mask=inside, other=0.0)
     if residual is not None:
         total += tl.load(residual + i, mask=inside, other=0.0).to(tl.float32)
     tl.store(y + i, total.to(y.dtype.element_ty), mask=inside)
@@ -34,12 +36,13 @@ def reduce_partials_kernel(
 
 def reduce_partials(partials: torch.Tensor, residual: torch.Tensor | None, y: torch.Tensor) -> None:
     """y = sum of float32 partials [splits, rows, columns] + residual; for the launchers of products, which check."""
-    size = y.numel()
-    reduce_partials_kernel[(triton.cdiv(size, _BLOCK),)](
+    M, N = y.shape
+    reduce_partials_kernel[(triton.cdiv(M * N, _BLOCK),)](
         partials,
         residual,
         y,
-        size,
+        M,
+        N,
         SPLITS=partials.shape[0],
         BLOCK=_BLOCK,
         num_warps=4,
@@ -58,12 +61,12 @@ def specializations(shape: ModelShape, target: str) -> list[Specialization]:
                 found[splits] = Specialization(
                     name=f"reduce_partials_bf16_{splits}",
                     kernel=reduce_partials_kernel,
-                    signature={"partials": "*fp32", "y": "*bf16", "size": "i32"},
+                    signature={"partials": "*fp32", "y": "*bf16", "M": "i32", "N": "i32"},
                     constexprs={"residual": None, "SPLITS": splits, "BLOCK": _BLOCK},
-                    divisible_by_16=(),
+                    divisible_by_16=("N",),
                     num_warps=4,
                     num_stages=1,
-                    grid=(f"(size + {_BLOCK - 1}) / {_BLOCK}", "1", "1"),
+                    grid=(f"(M * N + {_BLOCK - 1}) / {_BLOCK}", "1", "1"),
                     shape=f"{matrix.name}, {M} tokens, {splits} splits",
                     bytes_moved=(4 * splits + 2) * size,
                     operations=splits * size,
