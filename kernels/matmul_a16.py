@@ -6,10 +6,12 @@ import torch
 import triton
 import triton.language as tl
 
+from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.configuration import target_of
 from qwen3edge.kernels.matmul_plan import (
-    check_product,
-    launch_plan,
+    MatrixShape,
+    check_matrix,
+    half_plan,
     matrix_nbytes,
     model_matrices,
     scale_types,
@@ -109,13 +111,14 @@ def matmul_a16(
     residual: [M, rows], added before rounding. Raises KernelTypeError and KernelShapeError.
     """
     fmt = packed_format(format)
-    check_product(x, words, high, scales, offsets, steps, residual, fmt, rows)
+    expect("x", x, WORKING_TYPES, (None, None))
+    check_matrix(x, words, high, scales, offsets, steps, residual, fmt, rows)
     M, K = x.shape
     y = x.new_empty((M, rows), dtype=torch.float32 if wide else x.dtype)
     if M == 0:
         return y
     target = target_of(x.device)
-    plan = launch_plan(fmt, M, rows, K, x.dtype, target)
+    plan = half_plan(fmt, M, rows, K, x.dtype, target)
     constants, options = plan.constants, plan.options
     splits = constants["SPLITS"]
     out = y if splits == 1 else x.new_empty((splits, M, rows), dtype=torch.float32)
@@ -146,41 +149,40 @@ def _(
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
     """One token, eight and a chunk of a prompt for every matrix of the model, in bf16."""
+    return [special for matrix in model_matrices(shape) for special in specialize(matrix, target)]
+
+
+def specialize(matrix: MatrixShape, target: str) -> list[Specialization]:
+    """One for each number of tokens, in bf16."""
     found = []
-    for matrix in model_matrices(shape):
-        fmt = packed_format(matrix.format)
-        scales, steps = scale_types(fmt)
-        for M in matrix.tokens:
-            plan = launch_plan(fmt, M, matrix.rows, matrix.columns, torch.bfloat16, target)
-            constants = plan.constants
-            absent = {"residual": None}
-            signature = {"x": "*bf16", "words": "*i16", "scales": scales, "M": "i32", "N": "i32", "K": "i32"}
-            signature |= {"stored_rows": "i32", "y": "*bf16" if constants["SPLITS"] == 1 else "*fp32"}
-            given = (("high", "*u8", fmt.bits == 6), ("offsets", scales, fmt.kind == "q4a"), ("steps", steps, steps))
-            for name, kind, present in given:
-                if present:
-                    signature[name] = kind
-                else:
-                    absent[name] = None
-            found.append(
-                Specialization(
-                    name=f"matmul_a16_{matrix.name}_{fmt.name}_bf16_{M}",
-                    kernel=matmul_a16_kernel,
-                    signature=signature,
-                    constexprs=constants | absent,
-                    divisible_by_16=("N", "K", "stored_rows"),
-                    num_warps=plan.options["num_warps"],
-                    num_stages=plan.options["num_stages"],
-                    grid=(
-                        f"(M + {constants['BLOCK_M'] - 1}) / {constants['BLOCK_M']}",
-                        f"(N + {constants['BLOCK_N'] - 1}) / {constants['BLOCK_N']}",
-                        str(constants["SPLITS"]),
-                    ),
-                    shape=f"{matrix.name} {matrix.rows}x{matrix.columns} {fmt.name}, {M} tokens",
-                    bytes_moved=matrix_nbytes(fmt, matrix.rows, matrix.columns)
-                    + 2 * M * (matrix.rows + matrix.columns),
-                    operations=2 * M * matrix.rows * matrix.columns,
-                    weight_arguments=("words",),
-                )
+    fmt = packed_format(matrix.format)
+    scales, steps = scale_types(fmt)
+    for M in matrix.tokens:
+        plan = half_plan(fmt, M, matrix.rows, matrix.columns, torch.bfloat16, target)
+        constants = plan.constants
+        absent = {"residual": None}
+        signature = {"x": "*bf16", "words": "*i16", "scales": scales, "M": "i32", "N": "i32", "K": "i32"}
+        signature |= {"stored_rows": "i32", "y": "*bf16" if constants["SPLITS"] == 1 else "*fp32"}
+        given = (("high", "*u8", fmt.bits == 6), ("offsets", scales, fmt.kind == "q4a"), ("steps", steps, steps))
+        for name, kind, present in given:
+            if present:
+                signature[name] = kind
+            else:
+                absent[name] = None
+        found.append(
+            Specialization(
+                name=f"matmul_a16_{matrix.name}_{fmt.name}_bf16_{M}",
+                kernel=matmul_a16_kernel,
+                signature=signature,
+                constexprs=constants | absent,
+                divisible_by_16=("N", "K", "stored_rows"),
+                num_warps=plan.options["num_warps"],
+                num_stages=plan.options["num_stages"],
+                grid=plan.grid,
+                shape=f"{matrix.name} {matrix.rows}x{matrix.columns} {fmt.name}, {M} tokens",
+                bytes_moved=matrix_nbytes(fmt, matrix.rows, matrix.columns) + 2 * M * (matrix.rows + matrix.columns),
+                operations=2 * M * matrix.rows * matrix.columns,
+                weight_arguments=("words",),
             )
+        )
     return found

@@ -70,13 +70,23 @@ class LaunchPlan:
     constants: dict[str, Any]
     options: dict[str, Any]
 
+    @property
+    def grid(self) -> tuple[str, str, str]:
+        """As `Specialization` has it."""
+        m, n = self.constants["BLOCK_M"], self.constants["BLOCK_N"]
+        return (f"(M + {m - 1}) / {m}", f"(N + {n - 1}) / {n}", str(self.constants["SPLITS"]))
 
-def launch_plan(fmt: PackedFormat, M: int, N: int, K: int, dtype: torch.dtype, target: str) -> LaunchPlan:
-    """The configuration of the target for `matmul_a16`, and what follows from format and shape."""
-    entry = dict(configuration("matmul_a16", target, M))
+
+def launch_plan(op: str, fmt: PackedFormat, M: int, N: int, K: int, target: str) -> LaunchPlan:
+    """The configuration of the target for "matmul_a16" or "matmul_a8", and what follows from format and shape."""
+    entry = dict(configuration(op, target, M))
     programs = entry.pop("programs", 0)
     if set(entry) != _KEYS:
-        raise KernelConfigurationError(f"matmul_a16: expected {sorted(_KEYS)} for {target}, found {sorted(entry)}")
+        raise KernelConfigurationError(f"{op}: expected {sorted(_KEYS)} for {target}, found {sorted(entry)}")
+    if op == "matmul_a8" and fmt.block < TILE:
+        # Integer sums of several blocks live at once: 64 tokens spill on sm_90, 128 rows and q4a's 32 tokens on gfx942.
+        entry["BLOCK_M"] = min(entry["BLOCK_M"], 16 if fmt.kind == "q4a" else 32)
+        entry["BLOCK_N"] = min(entry["BLOCK_N"], 64)
     block_m, block_n = entry["BLOCK_M"], entry["BLOCK_N"]
     # Few programs leave most of the device idle: K is split until there are enough, but into whole pairs of tiles.
     alone = triton.cdiv(M, block_m) * triton.cdiv(N, block_n)
@@ -87,11 +97,8 @@ def launch_plan(fmt: PackedFormat, M: int, N: int, K: int, dtype: torch.dtype, t
         "BITS": fmt.bits,
         "BLOCK": fmt.block,
         "STEP_GROUP": fmt.step_group,
-        "EVEN_K": K % TILE == 0,
+        "EVEN_K": K % max(TILE, fmt.block) == 0,
         "SWAPPED": bool(entry["SWAPPED"]),
-        # A sum of few columns costs less to scale than the weights; an offset can only be added to weights.
-        "SCALE_WEIGHTS": fmt.kind == "q4a" or (fmt.block < TILE and block_m > 16),
-        "HALF_CODES": dtype == torch.bfloat16 and target.startswith("gfx"),
         "BLOCK_M": block_m,
         "BLOCK_N": block_n,
         "SPLITS": splits,
@@ -100,7 +107,20 @@ def launch_plan(fmt: PackedFormat, M: int, N: int, K: int, dtype: torch.dtype, t
     return LaunchPlan(constants, options)
 
 
-def check_product(
+def half_plan(fmt: PackedFormat, M: int, N: int, K: int, dtype: torch.dtype, target: str) -> LaunchPlan:
+    """`launch_plan` of matmul_a16, with what it has besides."""
+    plan = launch_plan("matmul_a16", fmt, M, N, K, target)
+    emulated = dtype == torch.bfloat16 and target.startswith("gfx")
+    # A sum of few columns costs less to scale than the weights, and so does any sum where bf16 products are emulated;
+    # an offset can only be added to weights.
+    many = plan.constants["BLOCK_M"] > 16 and not emulated
+    plan.constants["SCALE_WEIGHTS"] = fmt.kind == "q4a" or (fmt.block < TILE and many)
+    plan.constants["HALF_CODES"] = emulated
+    plan.constants["EVEN_K"] = K % TILE == 0
+    return plan
+
+
+def check_matrix(
     x: torch.Tensor,
     words: torch.Tensor,
     high: torch.Tensor | None,
@@ -111,10 +131,9 @@ def check_product(
     fmt: PackedFormat,
     rows: int,
 ) -> None:
-    """Raises KernelTypeError or KernelShapeError unless the tensors are the parts of such a matrix, and fit x."""
+    """Raises KernelTypeError or KernelShapeError unless the tensors are parts of such a matrix and fit x [M, K]."""
     if fmt.kind == "dense":
         raise KernelTypeError(f"format: expected a quantized one, found {fmt.name}")
-    expect("x", x, WORKING_TYPES, (None, None))
     K = x.shape[1]
     if K == 0 or K % fmt.column_unit:
         raise KernelShapeError(f"x: expected a multiple of {fmt.column_unit} columns for {fmt.name}, found {K}")

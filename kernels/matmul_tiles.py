@@ -34,6 +34,7 @@ def accumulate_tiles(
     """acc + the product over tiles first..last-1."""
     DTYPE: tl.constexpr = x_rows.dtype.element_ty
     CODES: tl.constexpr = tl.float16 if HALF_CODES else DTYPE
+    ADD: tl.constexpr = tl.float32 if DTYPE.is_bf16() else DTYPE  # what offsets are added in
     W: tl.constexpr = 0 if SWAPPED else 1  # the dimension of acc that the rows of the matrix lie in
     OTHER: tl.constexpr = 1 - W
     PLANES: tl.constexpr = 2 if BITS == 8 else 4
@@ -71,7 +72,6 @@ def accumulate_tiles(
                 d = tl.expand_dims(block_scale(scale_word, slab, BLOCK), OTHER)
                 if offsets_at is not None:
                     # Where the weights of a group lie on one side, most of d * w cancels: bf16 would lose it.
-                    ADD: tl.constexpr = tl.float32 if DTYPE.is_bf16() else DTYPE
                     m = tl.expand_dims(block_scale(offset_word, slab, BLOCK), OTHER)
                     w = (w.to(ADD) * d.to(ADD) + m.to(ADD)).to(DTYPE)
                 else:

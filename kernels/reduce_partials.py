@@ -55,9 +55,9 @@ def specializations(shape: ModelShape, target: str) -> list[Specialization]:
     found = {}
     for matrix in model_matrices(shape):
         for M in matrix.tokens:
-            plan = launch_plan(packed_format(matrix.format), M, matrix.rows, matrix.columns, torch.bfloat16, target)
-            splits, size = plan.constants["SPLITS"], M * matrix.rows
-            if splits > 1:
+            fmt, size = packed_format(matrix.format), M * matrix.rows
+            plans = [launch_plan(op, fmt, M, matrix.rows, matrix.columns, target) for op in ("matmul_a16", "matmul_a8")]
+            for splits in {plan.constants["SPLITS"] for plan in plans} - {1}:
                 found[splits] = Specialization(
                     name=f"reduce_partials_bf16_{splits}",
                     kernel=reduce_partials_kernel,

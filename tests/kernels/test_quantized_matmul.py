@@ -1,39 +1,23 @@
-"""Products with fp16 and bf16 activations against float32 on the weights that the planes stand for."""
+"""Products against float32 on the weights that the planes stand for."""
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
-from qwen3edge.formats.quantizers import quantize
 from qwen3edge.kernels import configuration
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
 from qwen3edge.kernels.matmul_a16 import matmul_a16
-from qwen3edge.kernels.matmul_plan import launch_plan
+from qwen3edge.kernels.matmul_plan import half_plan
 from qwen3edge.kernels.packing import TILE, DeviceMatrix
 from qwen3edge.kernels.panels import PACKED_FORMATS
 from qwen3edge.kernels.quantized_matmul import quantized_matmul
 from qwen3edge.kernels.references import quantized_matmul as reference
 from tests.kernels.closeness import assert_close
+from tests.kernels.matrices import activations, matrix_of
 
 QUANTIZED = sorted(name for name, fmt in PACKED_FORMATS.items() if fmt.kind != "dense")
 TYPES = [torch.float16, torch.bfloat16]
-
-
-def matrix_of(name: str, rows: int, columns: int, seed: int) -> DeviceMatrix:
-    rng = np.random.default_rng(seed)
-    w = (rng.standard_normal((rows, columns)) * 0.05).astype(np.float32)
-    w[:, rng.integers(0, columns, 3)] *= 20  # outliers
-    data = torch.from_numpy(quantize(name, w).copy())
-    return DeviceMatrix.from_packed(name, data, rows, columns, "cpu", torch.bfloat16)
-
-
-def activations(rows: int, columns: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(rows, columns, generator=generator)
-    x[:, 7] *= 30
-    return x.to(dtype)
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=["fp16", "bf16"])
@@ -78,7 +62,7 @@ def test_every_way_to_run(name, way, monkeypatch, seed):
     columns = 640
     matrix = matrix_of(name, 48, columns, seed)
     for rows, dtype in ((3, torch.bfloat16), (20 if "split" in way else 70, torch.float16)):
-        plan = launch_plan(matrix.packed_format, rows, 48, columns, dtype, "default")
+        plan = half_plan(matrix.packed_format, rows, 48, columns, dtype, "default")
         assert (plan.constants["SPLITS"] > 1) == ("split" in way)
         x = activations(rows, columns, dtype, seed + rows)
         residual = activations(rows, 48, dtype, seed + rows + 1)
@@ -96,7 +80,7 @@ def test_codes_in_float16_are_the_same(monkeypatch, seed):
         native = quantized_matmul(x, matrix, wide=True)
         with monkeypatch.context() as patched:
             patched.setattr("qwen3edge.kernels.matmul_a16.target_of", lambda _: "gfx-none")
-            assert launch_plan(matrix.packed_format, 5, 32, 256, x.dtype, "gfx-none").constants["HALF_CODES"]
+            assert half_plan(matrix.packed_format, 5, 32, 256, x.dtype, "gfx-none").constants["HALF_CODES"]
             torch.testing.assert_close(quantized_matmul(x, matrix, wide=True), native, rtol=0, atol=0)
 
 
@@ -124,7 +108,7 @@ def test_splits_are_whole_and_not_empty():
     fmt = PACKED_FORMATS["q4g128"]
     for columns in (128, 256, 384, 1024, 2560, 9728):
         for rows in (64, 1024, 151936):
-            splits = launch_plan(fmt, 1, rows, columns, torch.float16, "default").constants["SPLITS"]
+            splits = half_plan(fmt, 1, rows, columns, torch.float16, "default").constants["SPLITS"]
             pairs = -(-columns // 256)
             each = -(-pairs // splits)
             assert (splits - 1) * each < pairs <= splits * each

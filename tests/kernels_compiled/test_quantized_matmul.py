@@ -5,10 +5,11 @@ import re
 import pytest
 import torch
 
+from qwen3edge.kernels import matmul_a8, matmul_a16
 from qwen3edge.kernels.compiled import compile_for
 from qwen3edge.kernels.matmul_a16 import matmul_a16_kernel, specializations
-from qwen3edge.kernels.matmul_plan import launch_plan, scale_types
-from qwen3edge.kernels.panels import packed_format
+from qwen3edge.kernels.matmul_plan import MatrixShape, half_plan, scale_types
+from qwen3edge.kernels.panels import PACKED_FORMATS, packed_format
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specialization
 
 SHAPE = MODEL_SHAPES["0.6B"]
@@ -56,24 +57,32 @@ def check(special: Specialization, target: str) -> None:
     assert code.spills == 0, special.name
     if target.startswith("sm_"):
         assert code.count("I2F", loops=True) == 0, special.name
-        # Scale and step words: one of each a row and stage, some rows by several threads at once.
+    if target.startswith("sm_") and special.kernel is matmul_a16_kernel:
+        # Scale and step words: one of each a row and stage, some rows by several threads at once. (Slabs of int8
+        # activations are loaded by 64 bits a thread, the words beside them as here.)
         narrow = narrow_loads(code.compiled.asm["ptx"])
         threads = 32 * special.num_warps
         words = special.constexprs["BLOCK_N"] * 64 * special.num_stages  # bytes, of the narrowest codes
         assert narrow * threads < words, f"{special.name}: {narrow} bytes a thread by narrow loads"
 
 
+def products(target: str) -> list[Specialization]:
+    return matmul_a16.specializations(SHAPE, target) + matmul_a8.specializations(SHAPE, target)
+
+
 def distinct(target: str) -> list[Specialization]:
     """One of those that differ in nothing that the compiler sees."""
-    found = specializations(SHAPE, target)
-    return list({(str(s.signature), str(s.constexprs), s.num_warps): s for s in found}.values())
+    found = products(target)
+    return list({(s.kernel.__name__, str(s.signature), str(s.constexprs), s.num_warps): s for s in found}.values())
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_usual_format_on_every_target(target):
-    for special in specializations(SHAPE, target):
-        if special.name in ("matmul_a16_gate_up_q4z32_bf16_1", "matmul_a16_gate_up_q4z32_bf16_512"):
-            check(special, target)
+    names = ("matmul_a16_gate_up_q4z32_bf16_1", "matmul_a16_gate_up_q4z32_bf16_512", "matmul_a8_gate_up_q8_bf16_512")
+    specials = [special for special in products(target) if special.name in names]
+    assert len(specials) == len(names)
+    for special in specials:
+        check(special, target)
 
 
 @pytest.mark.slow
@@ -85,8 +94,26 @@ def test_every_product_of_a_model(target):
         check(special, target)
 
 
+def check_format(name: str, target: str) -> None:
+    matrix = MatrixShape("any", 6144, 1024, name, (1, 512))
+    for special in matmul_a16.specialize(matrix, target) + matmul_a8.specialize(matrix, target):
+        check(special, target)
+
+
+def test_an_offset_compiles():
+    """What the interpreter runs need not compile."""
+    check_format("q4a32", "sm_87")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", [name for name, fmt in PACKED_FORMATS.items() if fmt.kind != "dense"])
+def test_every_format_on_every_target(name, target):
+    check_format(name, target)
+
+
 def test_what_is_compiled_is_what_is_launched():
     special = next(s for s in specializations(SHAPE, "sm_87") if s.name == "matmul_a16_down_q4z32_bf16_1")
-    plan = launch_plan(packed_format("q4z32"), 1, SHAPE.hidden, SHAPE.feed_forward, torch.bfloat16, "sm_87")
+    plan = half_plan(packed_format("q4z32"), 1, SHAPE.hidden, SHAPE.feed_forward, torch.bfloat16, "sm_87")
     assert plan.constants.items() <= dict(special.constexprs).items()
     assert (plan.options["num_warps"], plan.options["num_stages"]) == (special.num_warps, special.num_stages)
