@@ -259,6 +259,16 @@ class kernels:
         isa: str, x: NDArray[np.float32], weight: NDArray[np.float32], eps: float, block: int
     ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]: ...
     @staticmethod
+    def silu_panels(isa: str, gate_up: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    @staticmethod
+    def route(
+        isa: str, logits: NDArray[np.float32], top: int, normalize: bool
+    ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]: ...
+    @staticmethod
+    def add_weighted(
+        isa: str, rows: NDArray[np.float32], weights: NDArray[np.float32], x: NDArray[np.float32]
+    ) -> NDArray[np.float32]: ...
+    @staticmethod
     def silu_mul(isa: str, gate: NDArray[np.float32], up: NDArray[np.float32]) -> NDArray[np.float32]: ...
     @staticmethod
     def matmul(

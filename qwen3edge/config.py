@@ -151,7 +151,7 @@ class ModelConfig:
             qkv_bias=kind == "qwen2",
             tied_embeddings=_flag(config, "tie_word_embeddings"),
             stop_token_ids=token_ids(config.get("eos_token_id"), "eos_token_id"),
-            experts=_integer(config, "num_experts") if moe else 0,
+            experts=_experts(config) if moe else 0,
             experts_per_token=_integer(config, "num_experts_per_tok") if moe else 0,
             expert_ffn_size=_integer(config, "moe_intermediate_size") if moe else 0,
             norm_topk_prob=moe and _flag(config, "norm_topk_prob"),
@@ -250,6 +250,11 @@ def _refuse_options(config: Mapping[str, Any], kind: str) -> None:
             )
         if rope.get("partial_rotary_factor", 1) != 1:
             raise UnsupportedModelError(f"{name}: expected RoPE on whole heads, found a partial_rotary_factor")
+
+
+def _experts(config: Mapping[str, Any]) -> int:
+    # transformers 5 writes num_local_experts.
+    return _integer(config, "num_experts" if "num_experts" in config else "num_local_experts")
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:

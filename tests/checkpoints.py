@@ -1,4 +1,4 @@
-"""Random Qwen3 and Qwen2 checkpoints made by transformers, and their `.q3e` files: what the engine's tests compare."""
+"""Random Qwen3, Qwen3-MoE and Qwen2 checkpoints made by transformers, and their `.q3e` files: what the engine's tests compare."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from qwen3edge import _core
 from qwen3edge.convert import convert
@@ -27,6 +34,9 @@ class Shape:
     ffn: int = 352
     vocab: int = 515
     tied: bool = True
+    experts: int = 0
+    top: int = 0
+    norm_topk: bool = True
 
 
 # Odd layer counts, tied and untied, 1, 2, 4 and 8 query heads a KV head, widths that fill no block, both families.
@@ -37,6 +47,15 @@ SHAPES = [
     Shape("gqa8", heads=8, kv_heads=1, head_dim=128, hidden=256, tied=False),
     Shape("qwen2", family="qwen2", hidden=128, heads=2, kv_heads=1, head_dim=64),
     Shape("qwen2-untied", family="qwen2", hidden=448, heads=14, kv_heads=2, head_dim=32, layers=1, tied=False),
+]
+
+# 8 to 128 experts, 1 to 8 of them a token, weights renormalized and not; ffn is an expert's.
+MOE_SHAPES = [
+    Shape("moe8-top1", family="qwen3_moe", ffn=96, experts=8, top=1, norm_topk=False),
+    Shape("moe8-top2", family="qwen3_moe", ffn=288, experts=8, top=2, tied=False),
+    Shape("moe20-top3", family="qwen3_moe", hidden=288, ffn=64, layers=2, experts=20, top=3, norm_topk=False),
+    Shape("moe128-top8", family="qwen3_moe", ffn=32, layers=2, experts=128, top=8),
+    Shape("moe60-top8", family="qwen3_moe", ffn=64, layers=2, experts=60, top=8, norm_topk=False, tied=False),
 ]
 
 
@@ -60,6 +79,14 @@ def make_model(shape: Shape, seed: int) -> torch.nn.Module:
     }
     if shape.family == "qwen3":
         model = Qwen3ForCausalLM(Qwen3Config(head_dim=shape.head_dim, **common))
+    elif shape.family == "qwen3_moe":
+        mixture = {
+            "num_experts": shape.experts,
+            "num_experts_per_tok": shape.top,
+            "moe_intermediate_size": shape.ffn,
+            "norm_topk_prob": shape.norm_topk,
+        }
+        model = Qwen3MoeForCausalLM(Qwen3MoeConfig(head_dim=shape.head_dim, **common, **mixture))
     else:
         assert shape.heads * shape.head_dim == shape.hidden, "qwen2 has no head_dim of its own"
         model = Qwen2ForCausalLM(Qwen2Config(**common))
@@ -70,7 +97,7 @@ def make_model(shape: Shape, seed: int) -> torch.nn.Module:
             elif parameter.dim() == 1:
                 parameter.normal_(0, 0.3)
             else:
-                parameter.normal_(0, 1.5 / parameter.shape[1] ** 0.5)
+                parameter.normal_(0, 1.5 / parameter.shape[-1] ** 0.5)
     return model.eval().float()
 
 

@@ -1,5 +1,6 @@
 // Single kernels, for tests and benches.
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -63,6 +64,43 @@ py::array_t<float> kernel_silu_mul(const std::string& isa, const Floats& gate, c
           "gate, up: expected two vectors of a multiple of 16");
   py::array_t<float> out(gate.size());
   kernel_table(parse_isa(isa)).silu_mul(gate.data(), up.data(), static_cast<uint32_t>(gate.size()), out.mutable_data());
+  return out;
+}
+
+py::array_t<float> kernel_silu_panels(const std::string& isa, const Floats& gate_up) {
+  require(gate_up.ndim() == 1 && gate_up.size() % 32 == 0, "gate_up: expected a vector of a multiple of 32");
+  py::array_t<float> out(gate_up.size() / 2);
+  kernel_table(parse_isa(isa)).silu_panels(gate_up.data(), static_cast<uint32_t>(out.size()), out.mutable_data());
+  return out;
+}
+
+// logits: [tokens, experts]; the result: chosen and weights, [tokens, top].
+py::tuple kernel_route(const std::string& isa, const Floats& logits, uint32_t top, bool normalize) {
+  require(logits.ndim() == 2 && logits.shape(1) >= 1 && logits.shape(1) <= kMaxExperts, "logits: expected [tokens, experts]");
+  const auto tokens = logits.shape(0), experts = logits.shape(1);
+  require(top >= 1 && top <= experts, "top: expected 1 to the number of experts");
+  py::array_t<uint32_t> chosen({tokens, static_cast<py::ssize_t>(top)});
+  py::array_t<float> weights({tokens, static_cast<py::ssize_t>(top)});
+  const RouteFn route = kernel_table(parse_isa(isa)).route;
+  std::vector<float> padded(kMaxExperts, std::numeric_limits<float>::quiet_NaN());  // what lies behind must not matter
+  for (py::ssize_t t = 0; t < tokens; ++t) {
+    std::copy_n(logits.data(t, 0), experts, padded.begin());
+    route(padded.data(), static_cast<uint32_t>(experts), top, normalize, chosen.mutable_data(t, 0), weights.mutable_data(t, 0));
+  }
+  return py::make_tuple(chosen, weights);
+}
+
+// rows: [count, columns]; the result: x + their weighted sum.
+py::array_t<float> kernel_add_weighted(const std::string& isa, const Floats& rows, const Floats& weights, const Floats& x) {
+  require(rows.ndim() == 2 && weights.size() == rows.shape(0) && x.size() == rows.shape(1) && x.size() % 16 == 0,
+          "rows, weights, x: expected [count, columns], [count] and [columns], a multiple of 16");
+  std::vector<const float*> pointers;
+  for (py::ssize_t r = 0; r < rows.shape(0); ++r) pointers.push_back(rows.data(r, 0));
+  py::array_t<float> out(x.size());
+  std::copy_n(x.data(), x.size(), out.mutable_data());
+  kernel_table(parse_isa(isa))
+      .add_weighted(pointers.data(), weights.data(), static_cast<uint32_t>(pointers.size()), static_cast<uint32_t>(x.size()),
+                    out.mutable_data());
   return out;
 }
 
@@ -180,6 +218,9 @@ void bind_kernels(py::module_ m) {
   m.def("rmsnorm", &kernel_rmsnorm, "isa"_a, "x"_a, "weight"_a, "eps"_a);
   m.def("rmsnorm_quantize", &kernel_rmsnorm_quantize, "isa"_a, "x"_a, "weight"_a, "eps"_a, "block"_a);
   m.def("silu_mul", &kernel_silu_mul, "isa"_a, "gate"_a, "up"_a);
+  m.def("silu_panels", &kernel_silu_panels, "isa"_a, "gate_up"_a);
+  m.def("route", &kernel_route, "isa"_a, "logits"_a, "top"_a, "normalize"_a);
+  m.def("add_weighted", &kernel_add_weighted, "isa"_a, "rows"_a, "weights"_a, "x"_a);
   m.def("matmul", &kernel_matmul, "isa"_a, "format"_a, "packed"_a, "rows"_a, "columns"_a, "x"_a);
   m.def("attention", &kernel_attention, "isa"_a, "kv"_a, "qkv"_a, "heads"_a, "kv_heads"_a, "frequencies"_a,
         "q_weight"_a = py::none(), "k_weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-6f, "tile"_a = 1);

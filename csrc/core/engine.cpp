@@ -38,6 +38,9 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
     throw Error(Status::unsupported_model, "attention: expected at most " + std::to_string(kMaxGroup) +
                                                " query heads a KV head, found " +
                                                std::to_string(config_.heads / config_.kv_heads));
+  if (!config_.is_moe()) return;
+  expert_source_ = std::make_unique<ResidentExperts>(config_, weights_);
+  experts_ = std::make_unique<Experts>(config_, weights_, work_, *expert_source_);
 }
 
 Engine::~Engine() = default;
@@ -171,7 +174,7 @@ void Engine::run_chunk(const Batch& chunk, float* logits) {
     for (uint32_t layer = 0; layer < config_.layers; ++layer) {
       if (!enter(w, layer)) return;
       attention_block(w, layer);
-      feed_forward(w, layer);
+      if (!feed_forward(w, layer)) return;
       leave(w, store_.streams(layer));
     }
     head(w, logits);
@@ -231,12 +234,16 @@ void Engine::attention_block(Worker& w, uint32_t layer) {
   attend(w, layer);
   work_.round(w, attention, config_.query_size(), tokens, l.attn_output);
   show(w, "attn_output", static_cast<int32_t>(layer), l.attn_output, attention, tokens);
-  expect_together(w, l.gate, l.up);
+  if (experts_)
+    expect(w, {&l.router});
+  else
+    expect_together(w, l.gate, l.up);
   work_.project(w, {{&l.attn_output, x, config_.hidden_size}}, tokens, attention, Epilogue::add);
 }
 
-// x += down(silu(gate(n)) * up(n)) with n = norm(x)
-void Engine::feed_forward(Worker& w, uint32_t layer) {
+// x += down(silu(gate(n)) * up(n)) with n = norm(x), or the same of experts; false when weights could not be read
+bool Engine::feed_forward(Worker& w, uint32_t layer) {
+  if (experts_) return experts_->run(w, layer, static_cast<uint32_t>(chunk_.count), observer_.get());
   const LayerWeights& l = weights_.layers[layer];
   const auto tokens = static_cast<uint32_t>(chunk_.count);
   float *x = at<float>(layout_.x), *ffn = at<float>(layout_.ffn);
@@ -248,6 +255,7 @@ void Engine::feed_forward(Worker& w, uint32_t layer) {
   show(w, "ffn_down", static_cast<int32_t>(layer), l.down, ffn, tokens);
   expect_layer(w, layer + 1);
   work_.project(w, {{&l.down, x, config_.hidden_size}}, tokens, ffn, Epilogue::add);
+  return true;
 }
 
 // logits = head(norm(x)) for the tokens that want them, a few at a time so that they fit one matmul call

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/experts.h"
 #include "core/kv_cache.h"
 #include "core/observer.h"
 #include "core/plan.h"
@@ -73,7 +74,7 @@ class Engine {
   void leave(Worker& w, bool streamed);
   void embed(Worker& w);
   void attention_block(Worker& w, uint32_t layer);
-  void feed_forward(Worker& w, uint32_t layer);
+  bool feed_forward(Worker& w, uint32_t layer);
   void head(Worker& w, float* logits);
 
   void show(Worker& w, const char* tensor, int32_t layer, const MatrixView& reader, const float* float_input,
@@ -100,6 +101,8 @@ class Engine {
   const KernelTable& kernels_;
   Workspace work_;
   const ScratchLayout& layout_ = work_.layout();
+  std::unique_ptr<ExpertSource> expert_source_;  // null for a dense model
+  std::unique_ptr<Experts> experts_;
   KvCache cache_;
   ThreadPool threads_;
   std::shared_ptr<Observer> observer_;

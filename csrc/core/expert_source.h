@@ -40,6 +40,9 @@ class ExpertSource {
   virtual ExpertWeights get(uint32_t index) noexcept = 0;
 
   virtual void end() noexcept = 0;
+
+  // Whether `get` never waits.
+  virtual bool resident() const noexcept { return false; }
 };
 
 // Experts in the mapped file.
@@ -49,6 +52,7 @@ class ResidentExperts : public ExpertSource {
   uint32_t begin(uint32_t layer, std::span<uint32_t> experts) noexcept override;
   ExpertWeights get(uint32_t index) noexcept override;
   void end() noexcept override {}
+  bool resident() const noexcept override { return true; }
 
  private:
   const ModelConfig& config_;

@@ -14,16 +14,18 @@ void Engine::observe(std::shared_ptr<Observer> observer) {
 void Engine::show(Worker& w, const char* tensor, int32_t layer, const MatrixView& reader, const float* float_input,
                   uint32_t tokens) const {
   if (!observer_ || tokens == 0) return;
-  w.for_each(1, [&](uint32_t) {
-    const Activations a = work_.activations(reader, float_input, 0, tokens);
-    if (a.block == 0) return observer_->see({tensor, layer, -1, tokens, a.columns, a.values});
-    std::vector<float> values(size_t{tokens} * a.columns);  // the one step that allocates, and never outside calibration
-    for (uint32_t t = 0; t < tokens; ++t)
-      for (uint32_t k = 0; k < a.columns; ++k)
-        values[size_t{t} * a.columns + k] =
-            static_cast<float>(a.quants[size_t{t} * a.stride + k]) * a.scales[size_t{t} * a.blocks() + k / a.block];
-    observer_->see({tensor, layer, -1, tokens, a.columns, values.data()});
-  });
+  w.for_each(
+      1, [&](uint32_t) { show_activations(*observer_, tensor, layer, -1, work_.activations(reader, float_input, 0, tokens)); });
+}
+
+void show_activations(Observer& observer, const char* tensor, int32_t layer, int32_t expert, const Activations& a) {
+  if (a.block == 0) return observer.see({tensor, layer, expert, a.tokens, a.columns, a.values});
+  std::vector<float> values(size_t{a.tokens} * a.columns);  // the one step that allocates, and never outside calibration
+  for (uint32_t t = 0; t < a.tokens; ++t)
+    for (uint32_t k = 0; k < a.columns; ++k)
+      values[size_t{t} * a.columns + k] =
+          static_cast<float>(a.quants[size_t{t} * a.stride + k]) * a.scales[size_t{t} * a.blocks() + k / a.block];
+  observer.see({tensor, layer, expert, a.tokens, a.columns, values.data()});
 }
 
 }  // namespace q3e

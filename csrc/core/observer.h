@@ -13,11 +13,16 @@ struct Observation {
   const float* values;  // [tokens][columns], as the matrix gets them: after rounding, where it rounds
 };
 
+struct Activations;
+
 class Observer {
  public:
   virtual ~Observer() = default;
   // Called by one thread of the engine while the others wait. Must not throw, nor call the engine.
   virtual void see(const Observation& observation) = 0;
 };
+
+// Shows what a matrix reads, as floats.
+void show_activations(Observer& observer, const char* tensor, int32_t layer, int32_t expert, const Activations& a);
 
 }  // namespace q3e

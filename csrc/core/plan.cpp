@@ -39,7 +39,6 @@ class Planner {
     require_range("threads", request_.threads, 0, 256);
     require_range("chunk", request_.chunk, 0, 8192);
     require_range("later", request_.later, 0, uint64_t{1} << 40);
-    if (config.is_moe()) throw Error(Status::unsupported_model, "model type: expected a dense model, found a mixture of experts");
     if (request_.threads == 0) request_.threads = static_cast<uint32_t>(usable_cores());
     if (request_.memory == 0) request_.memory = default_budget();
     if (request_.program == 0) {
@@ -176,7 +175,7 @@ class Planner {
   const ModelConfig& config_;
   const Weights& weights_;
   WeightRanges ranges_;
-  std::vector<uint32_t> blocks_;
+  ActivationBlocks blocks_;
   PlanRequest request_;
 };
 

@@ -11,24 +11,56 @@ size_t take(size_t& at, size_t bytes) {
   return begin;
 }
 
+// Rows of `columns` that matrices of these blocks read.
+ScratchLayout::Experts::Rows take_rows(size_t& at, const std::vector<uint32_t>& blocks, size_t rows, uint32_t columns,
+                                       bool values) {
+  const uint32_t smallest = blocks.front() ? blocks.front() : blocks.size() > 1 ? blocks[1] : 0;
+  const size_t scales = smallest ? rows * ((columns + smallest - 1) / smallest) * 4 : 0;
+  ScratchLayout::Experts::Rows r{};
+  r.values = take(at, values || blocks.front() == 0 ? rows * columns * 4 : 0);
+  r.quants = take(at, smallest ? rows * activation_stride(columns) : 0);
+  r.scales = take(at, scales);
+  r.sums = take(at, scales);
+  return r;
+}
+
+ScratchLayout::Experts expert_layout(const ModelConfig& config, const std::vector<uint32_t>& blocks, size_t tokens, size_t& at) {
+  const size_t slots = tokens * config.experts_per_token;
+  ScratchLayout::Experts e{};
+  e.logit_stride = (config.experts + kPanelRows - 1) / kPanelRows * kPanelRows;
+  e.logits = take(at, tokens * e.logit_stride * 4);
+  e.chosen = take(at, slots * 4);
+  e.weights = take(at, slots * 4);
+  e.slots = take(at, slots * 4);
+  e.input = take_rows(at, blocks, slots, config.hidden_size, false);
+  e.hidden = take_rows(at, blocks, slots, config.expert_ffn_size, true);
+  e.out = take(at, slots * config.hidden_size * 4);
+  return e;
+}
+
 }  // namespace
 
-std::vector<uint32_t> activation_blocks(const Weights& weights) {
-  std::vector<uint32_t> blocks{weights.head.format->block};
-  for (const LayerWeights& l : weights.layers)
-    for (const MatrixView* m : l.matrices()) blocks.push_back(m->format->block);
-  std::sort(blocks.begin(), blocks.end());
-  blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
+ActivationBlocks activation_blocks(const Weights& weights) {
+  ActivationBlocks blocks{{weights.head.format->block}, {}};
+  for (const LayerWeights& l : weights.layers) {
+    for (const MatrixView* m : l.matrices()) blocks.all.push_back(m->format->block);
+    for (const MatrixView* m : {&l.gate_up_experts, &l.down_experts})
+      if (m->format) blocks.experts.push_back(m->format->block);
+  }
+  for (std::vector<uint32_t>* each : {&blocks.all, &blocks.experts}) {
+    std::sort(each->begin(), each->end());
+    each->erase(std::unique(each->begin(), each->end()), each->end());
+  }
   return blocks;
 }
 
-ScratchLayout::ScratchLayout(const ModelConfig& config, const std::vector<uint32_t>& blocks, KvType kv, uint32_t chunk,
+ScratchLayout::ScratchLayout(const ModelConfig& config, const ActivationBlocks& blocks, KvType kv, uint32_t chunk,
                              uint32_t threads) {
   const size_t t = chunk, q_size = config.query_size();
   const size_t widest = std::max<size_t>({config.hidden_size, q_size, config.ffn_size});
   size_t at = 0;
   x = take(at, t * config.hidden_size * 4);
-  normed = take(at, blocks.front() == 0 ? t * config.hidden_size * 4 : 0);
+  normed = take(at, blocks.all.front() == 0 ? t * config.hidden_size * 4 : 0);
   const size_t shared = at;
   qkv = take(at, t * (q_size + 2 * config.kv_size()) * 4);
   q = take(at, t * q_size * (kv == KvType::int8 ? 1 : 4));
@@ -36,9 +68,10 @@ ScratchLayout::ScratchLayout(const ModelConfig& config, const std::vector<uint32
   attention = take(at, t * q_size * 4);
   size_t ffn_end = shared;
   ffn = take(ffn_end, t * config.ffn_size * 4);
+  experts = config.is_moe() ? expert_layout(config, blocks.experts, t, ffn_end) : Experts{};
   at = std::max(at, ffn_end);
   cos_sin = take(at, t * config.head_size * 4);
-  for (uint32_t block : blocks) {
+  for (uint32_t block : blocks.all) {
     if (block == 0) continue;
     const size_t count = (widest + block - 1) / block;
     Quantized b{block, 0, 0, 0};

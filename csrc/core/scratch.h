@@ -11,7 +11,10 @@
 namespace q3e {
 
 // The activation types that a model's matrices read: 0 for float32, else the int8 block. Ascending, each once.
-std::vector<uint32_t> activation_blocks(const Weights& weights);
+struct ActivationBlocks {
+  std::vector<uint32_t> all, experts;  // of all matrices; of those of experts
+};
+ActivationBlocks activation_blocks(const Weights& weights);
 
 // Byte offsets into one region; T is the chunk. The attention buffers and the FFN's are never alive together and share their
 // place.
@@ -28,10 +31,22 @@ struct ScratchLayout {
     size_t quants, scales, sums;  // int8 [T][activation_stride(widest)], float32 and int32 [T][widest / block]
   };
   std::vector<Quantized> quantized;  // one for each int8 block in use
-  size_t workers, worker_bytes;      // [threads], see WorkerScratch
+  // With experts; S = T * experts_per_token slots, one for each expert of each token.
+  struct Experts {
+    // As matrices read them: float32 [S][columns], int8 [S][activation_stride(columns)], float32 and int32 [S][blocks]
+    struct Rows {
+      size_t values, quants, scales, sums;
+    };
+    size_t logits, logit_stride;    // float32 [T][logit_stride]
+    size_t chosen, weights, slots;  // uint32, float32, uint32 [T][experts_per_token]
+    Rows input, hidden;             // columns: hidden, expert_ffn
+    size_t out;                     // float32 [S][hidden]
+  };
+  Experts experts;
+  size_t workers, worker_bytes;  // [threads], see WorkerScratch
   size_t bytes;
 
-  ScratchLayout(const ModelConfig& config, const std::vector<uint32_t>& blocks, KvType kv, uint32_t chunk, uint32_t threads);
+  ScratchLayout(const ModelConfig& config, const ActivationBlocks& blocks, KvType kv, uint32_t chunk, uint32_t threads);
 };
 
 // One thread's own buffers.

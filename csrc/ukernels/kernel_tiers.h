@@ -15,14 +15,17 @@ namespace q3e {
   void attention_##isa(const AttentionTask&); \
   int64_t dot_chain_##isa(int64_t rounds, int32_t* result);
 
-#define Q3E_DECLARE_TIER(isa)                                                                                             \
-  Q3E_DECLARE_DOTS(isa)                                                                                                   \
-  void rmsnorm_##isa(const float* x, const float* weight, uint32_t n, float eps, float* out);                             \
-  void rmsnorm_quantize_##isa(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants, \
-                              float* scales, int32_t* sums);                                                              \
-  void quantize_##isa(const float* x, uint32_t n, uint32_t block, int8_t* quants, float* scales, int32_t* sums);          \
-  void silu_mul_##isa(const float* gate, const float* up, uint32_t n, float* out);                                        \
-  void qk_norm_rope_##isa(const RopeTask&);                                                                               \
+#define Q3E_DECLARE_TIER(isa)                                                                                              \
+  Q3E_DECLARE_DOTS(isa)                                                                                                    \
+  void rmsnorm_##isa(const float* x, const float* weight, uint32_t n, float eps, float* out);                              \
+  void rmsnorm_quantize_##isa(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants,  \
+                              float* scales, int32_t* sums);                                                               \
+  void quantize_##isa(const float* x, uint32_t n, uint32_t block, int8_t* quants, float* scales, int32_t* sums);           \
+  void silu_mul_##isa(const float* gate, const float* up, uint32_t n, float* out);                                         \
+  void silu_panels_##isa(const float* gate_up, uint32_t n, float* out);                                                    \
+  void route_##isa(const float* logits, uint32_t experts, uint32_t top, bool normalize, uint32_t* chosen, float* weights); \
+  void add_weighted_##isa(const float* const* rows, const float* weights, uint32_t count, uint32_t n, float* x);           \
+  void qk_norm_rope_##isa(const RopeTask&);                                                                                \
   int32_t stream_##isa(const uint8_t* data, size_t bytes, size_t ahead);
 
 Q3E_DECLARE_TIER(scalar)

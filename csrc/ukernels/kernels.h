@@ -72,6 +72,17 @@ using QuantizeFn = void (*)(const float* x, uint32_t n, uint32_t block, int8_t* 
 // out[n] = gate / (1 + exp(-gate)) * up
 using SiluMulFn = void (*)(const float* gate, const float* up, uint32_t n, float* out);
 
+// The same of panels in turns, as the matrix of an expert gives them: gate_up [n / 16][2][16].
+using SiluPanelsFn = void (*)(const float* gate_up, uint32_t n, float* out);
+
+// One token's experts: softmax over all logits, then the largest `top` by (share, lowest index), descending; divided by their sum
+// when normalize. logits may be read up to the next multiple of 16, which does not count. chosen, weights: [top].
+inline constexpr uint32_t kMaxExperts = 512;
+using RouteFn = void (*)(const float* logits, uint32_t experts, uint32_t top, bool normalize, uint32_t* chosen, float* weights);
+
+// x[n] += weights[0] * rows[0][n] + weights[1] * rows[1][n] + ...; the sum in this order, then the addition.
+using AddWeightedFn = void (*)(const float* const* rows, const float* weights, uint32_t count, uint32_t n, float* x);
+
 enum class KvType : uint8_t { int8, bf16, f32 };
 inline constexpr KvType kKvTypes[] = {KvType::int8, KvType::bf16, KvType::f32};
 inline constexpr uint32_t kKvBlock = 64;  // tokens of a page; attention walks the cache in such blocks, aligned to position 0
@@ -151,6 +162,9 @@ struct KernelTable {
   RmsNormQuantizeFn rmsnorm_quantize;
   QuantizeFn quantize;
   SiluMulFn silu_mul;
+  SiluPanelsFn silu_panels;
+  RouteFn route;
+  AddWeightedFn add_weighted;
   RopeFn qk_norm_rope;
   AttentionFn attention;
 };

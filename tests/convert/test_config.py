@@ -87,6 +87,8 @@ def test_qwen3_moe():
     plain = {k: v for k, v in MOE.items() if k not in ("decoder_sparse_step", "mlp_only_layers", "norm_topk_prob")}
     assert not ModelConfig.from_hf(plain).norm_topk_prob  # Qwen3MoeConfig's default
     assert not ModelConfig.from_hf(QWEN3).is_moe
+    five = {"num_local_experts" if k == "num_experts" else k: v for k, v in MOE.items()}
+    assert ModelConfig.from_hf(five) == config
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,15 @@ import pytest
 import torch
 
 from qwen3edge import _core
-from tests.checkpoints import SHAPES, make_model, run, save, to_q3e
+from tests.checkpoints import MOE_SHAPES, SHAPES, Shape, make_model, run, save, to_q3e
 
 TOLERANCE = 1e-4  # of the logits' rms
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.name)
+WIDE_GROUP = Shape("gqa32", heads=32, kv_heads=1, head_dim=32, layers=2)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, WIDE_GROUP, *MOE_SHAPES], ids=lambda s: s.name)
 def test_f32_logits(shape, tmp_path, seed):
     model = make_model(shape, seed)
     engine = _core.Engine(_core.ModelFile(str(to_q3e(save(model, tmp_path), "f32"))), context=300, threads=2, kv="f32")

@@ -129,6 +129,62 @@ def test_rmsnorm(columns, seed):
             assert (a == b).all(), tier
 
 
+def test_silu_panels(seed):
+    """The same as silu_mul, with panels of gate and up in turns."""
+    rng = np.random.default_rng(seed)
+    gate, up = outliers(rng, 6, 16), outliers(rng, 6, 16)
+    interleaved = np.stack([gate, up], axis=1).reshape(-1)
+    for tier in ["scalar", *TIERS]:
+        assert (K.silu_panels(tier, interleaved) == K.silu_mul(tier, gate.reshape(-1), up.reshape(-1))).all(), tier
+
+
+@pytest.mark.parametrize(("experts", "top"), [(1, 1), (8, 2), (16, 4), (17, 17), (60, 4), (128, 8), (512, 10)])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_route(experts, top, normalize, seed):
+    rng = np.random.default_rng(seed)
+    logits = outliers(rng, 40, experts) * 3
+    logits[0] = 0  # ties: the lowest index is first
+    logits[1, ::3] = logits[1, 0]
+    logits[2] *= 100  # shares that vanish
+    chosen, weights = K.route("scalar", logits, top, normalize)
+    wide = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares = wide / wide.sum(axis=1, keepdims=True)
+    taken = np.take_along_axis(shares, chosen.astype(np.int64), axis=1)
+    expected = taken / taken.sum(axis=1, keepdims=True) if normalize else taken
+    np.testing.assert_allclose(weights, expected, rtol=3e-6, atol=1e-30)
+    assert (np.diff(weights, axis=1) <= 0).all()
+    assert (np.sort(shares, axis=1)[:, ::-1][:, :top] <= taken * (1 + 1e-5) + 1e-37).all()
+    assert all(len(set(row)) == top for row in chosen.tolist())
+    assert (chosen[0] == np.arange(top)).all()
+    equal = weights[:, 1:] == weights[:, :-1]
+    assert (chosen[:, 1:][equal] > chosen[:, :-1][equal]).all()
+    for tier in TIERS:
+        for ours, theirs in zip(K.route(tier, logits, top, normalize), (chosen, weights), strict=True):
+            assert (ours == theirs).all(), tier
+
+
+def test_route_of_what_is_no_number():
+    """Experts are still of those that there are, and different ones."""
+    logits = np.full((4, 20), np.nan, np.float32)
+    logits[1, 5:] = 0
+    logits[2] = np.inf
+    logits[3] = -np.inf
+    for tier in ["scalar", *TIERS]:
+        chosen, _ = K.route(tier, logits, 3, True)
+        assert (chosen < 20).all()
+        assert all(len(set(row)) == 3 for row in chosen.tolist())
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_add_weighted(count, seed):
+    rng = np.random.default_rng(seed)
+    rows, weights, x = outliers(rng, count, 96), rng.random(count).astype(np.float32), outliers(rng, 96)
+    scalar = K.add_weighted("scalar", rows, weights, x)
+    np.testing.assert_allclose(scalar, x + weights.astype(np.float64) @ rows, rtol=1e-5, atol=1e-5)
+    for tier in TIERS:
+        assert (K.add_weighted(tier, rows, weights, x) == scalar).all(), tier
+
+
 def test_silu_mul(seed):
     rng = np.random.default_rng(seed)
     gate = np.concatenate([outliers(rng, 4096), np.linspace(-200, 200, 1024, dtype=np.float32)])
