@@ -16,6 +16,7 @@ PYTHON = {
     "qwen3edge.formats": ({"errors", "config", "_core", "formats"}, {"numpy", "gguf", "safetensors"}),
     "qwen3edge.convert": ({"errors", "config", "_core", "formats", "convert"}, {"numpy"}),
     "qwen3edge.runtime": ({"errors", "config", "_core", "runtime"}, {"numpy"}),
+    "qwen3edge.runtime.aot": ({"errors", "runtime", "kernels"}, {"triton"}),
     "qwen3edge.runtime.torch_backend": ({"errors", "config", "_core", "runtime", "kernels"}, {"numpy", "torch"}),
     "qwen3edge.generation": (
         {"errors", "config", "_core", "runtime", "generation"},

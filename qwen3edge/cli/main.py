@@ -23,6 +23,7 @@ VERBS = {
     "info": "show what a .q3e file holds, and check it",
     "plan": "show what a model will take of the memory",
     "bench": "measure prefill and decode",
+    "aot": "compile the GPU kernels of a model's shapes, for apps that launch them without Python",
     "eval": "measure perplexity, divergence from a reference, and answers to items",
 }
 
@@ -91,6 +92,10 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--threads", type=int, help="default: all that the process may use")
     export.add_argument("--quiet", action="store_true", help="no progress bar")
 
+    aot = made["aot"]
+    aot.add_argument("--target", required=True, help="sm_80, sm_87, sm_89, sm_90, gfx942 or gfx1100")
+    aot.add_argument("--model", required=True, metavar="SHAPE", help="0.6B, 1.7B, 4B, 8B or 30B-A3B")
+    aot.add_argument("--out", required=True, metavar="DIR", help="a folder for the code, manifest.json and a C header")
     for name in ("run", "chat", "info", "plan", "bench"):
         made[name].add_argument("model", metavar="MODEL", help="a .q3e file")
     made["run"].add_argument("prompt", nargs="?", help="default: standard input")
@@ -105,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     for name in ("run", "chat", "plan", "bench"):
         _add_loading(made[name])
     _add_eval(made["eval"])
-    for name in ("convert", "export", "run", "info", "plan", "bench", "eval"):
+    for name in ("convert", "export", "run", "info", "plan", "bench", "eval", "aot"):
         made[name].add_argument("--json", action="store_true", help="for programs")
     return root
 
