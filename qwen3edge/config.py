@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
 
 MODEL_TYPES = ("qwen3", "qwen2", "qwen3_moe")
-_ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
+ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
 
 COLUMN_UNIT = 32
 """Every matrix has a multiple of this many columns (csrc/base/block_format.h)."""
@@ -123,9 +123,9 @@ class ModelConfig:
         kind = config.get("model_type")
         if kind not in MODEL_TYPES:
             raise UnsupportedModelError(f"model_type: expected one of {MODEL_TYPES}, found {kind!r}")
-        architectures = config.get("architectures") or [_ARCHITECTURES[kind]]
-        if architectures != [_ARCHITECTURES[kind]]:
-            raise UnsupportedModelError(f"architectures: expected {[_ARCHITECTURES[kind]]}, found {architectures!r}")
+        architectures = config.get("architectures") or [ARCHITECTURES[kind]]
+        if architectures != [ARCHITECTURES[kind]]:
+            raise UnsupportedModelError(f"architectures: expected {[ARCHITECTURES[kind]]}, found {architectures!r}")
         _refuse_options(config, kind)
         heads, hidden = _integer(config, "num_attention_heads"), _integer(config, "hidden_size")
         if kind == "qwen2" and config.get("head_dim") is None:

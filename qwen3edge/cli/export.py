@@ -7,7 +7,7 @@ import json
 import sys
 
 from qwen3edge.cli.progress import ProgressBar
-from qwen3edge.convert import export_gguf
+from qwen3edge.convert import export_compressed, export_gguf
 from qwen3edge.errors import RequestError
 from qwen3edge.runtime.plan import format_bytes
 
@@ -16,9 +16,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Exports; the progress goes to standard error, what was made to standard output."""
     types = dict(_pair(text) for text in arguments.type or ())
     with ProgressBar(sys.stderr.isatty() and not arguments.quiet) as bar:
-        report = export_gguf(
-            arguments.model, arguments.target, types=types, progress=bar.show, threads=arguments.threads
-        )
+        export = export_gguf if arguments.to == "gguf" else export_compressed
+        report = export(arguments.model, arguments.target, types=types, progress=bar.show, threads=arguments.threads)
     if arguments.json:
         result = {
             "path": str(report.path),

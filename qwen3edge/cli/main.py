@@ -17,7 +17,7 @@ from qwen3edge.errors import Qwen3EdgeError, RequestError
 
 VERBS = {
     "convert": "turn a Hugging Face checkpoint or a GGUF file into one .q3e file",
-    "export": "turn a .q3e file into a GGUF file",
+    "export": "turn a .q3e file into a GGUF file, or a folder for vLLM, SGLang and transformers",
     "run": "answer one prompt",
     "chat": "talk with a model",
     "info": "show what a .q3e file holds, and check it",
@@ -85,9 +85,13 @@ def parser() -> argparse.ArgumentParser:
 
     export = made["export"]
     export.add_argument("model", metavar="MODEL", help="a .q3e file")
-    export.add_argument("target", metavar="OUT.gguf")
+    export.add_argument("target", metavar="OUT", help="a file, or with --to compressed-tensors a new folder")
+    export.add_argument("--to", default="gguf", choices=["gguf", "compressed-tensors"], help="gguf (default)")
     export.add_argument(
-        "--type", action="append", metavar="FORMAT=TYPE", help="another type for a block format, such as q4z32=Q8_0"
+        "--type",
+        action="append",
+        metavar="FORMAT=TYPE",
+        help="what a block format becomes (docs/gguf.md), such as q4z32=Q8_0",
     )
     export.add_argument("--threads", type=int, help="default: all that the process may use")
     export.add_argument("--quiet", action="store_true", help="no progress bar")

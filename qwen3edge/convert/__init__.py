@@ -1,7 +1,18 @@
 """Checkpoints into `.q3e` files. Needs the extra `convert` (gguf, safetensors); never torch."""
 
 from qwen3edge.convert.checkpoint import ConvertReport, Progress, convert
+from qwen3edge.convert.compressed_export import export_compressed
 from qwen3edge.convert.gguf_export import ExportReport, export_gguf
 from qwen3edge.convert.recipe import RECIPES, Recipe, Rule
 
-__all__ = ["RECIPES", "ConvertReport", "ExportReport", "Progress", "Recipe", "Rule", "convert", "export_gguf"]
+__all__ = [
+    "RECIPES",
+    "ConvertReport",
+    "ExportReport",
+    "Progress",
+    "Recipe",
+    "Rule",
+    "convert",
+    "export_compressed",
+    "export_gguf",
+]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.convert.checkpoint import Progress, ProgressCallback
 from qwen3edge.convert.names import FREQUENCIES
 from qwen3edge.convert.ordered import in_order
+from qwen3edge.convert.panel_view import PanelView
 from qwen3edge.errors import RequestError, UnsupportedModelError
 from qwen3edge.formats.atomic import AtomicFile
-from qwen3edge.formats.blocks import PANEL_ROWS
 from qwen3edge.formats.gguf_blocks import (
     OUTGOING,
     WRITABLE,
@@ -35,7 +36,6 @@ ARCHITECTURES = {"qwen3": "qwen3", "qwen2": "qwen2", "qwen3_moe": "qwen3moe"}
 """GGUF's name of a model type."""
 
 _ALIGNMENT = 32
-_SLICE_BYTES = 4 << 20  # of packed panels that one thread takes at a time
 _QUANTIZATION_VERSION = 2
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32}
 
@@ -63,15 +63,13 @@ class ExportReport:
 
 @dataclass(frozen=True)
 class _Part:
-    """A tensor of the GGUF file: some panels of one of ours."""
+    """A tensor of the GGUF file."""
 
     name: str
-    source: str
     shape: tuple[int, ...]  # outermost first
     format: str
     kind: GgmlType
-    step: int = 1  # every step-th panel
-    first: int = 0  # from this one on
+    view: PanelView | None = None  # None: a vector
 
 
 def export_gguf(
@@ -110,7 +108,7 @@ def export_gguf(
         out.write(header)
         for index, (part, size) in enumerate(zip(parts, sizes, strict=True)):
             written = 0
-            for piece in in_order(pool, workers + 1, _slices(file, part)):
+            for piece in in_order(pool, workers + 1, _pieces(file, part)):
                 out.write(piece)
                 written += piece.nbytes
                 if progress is not None:
@@ -155,46 +153,42 @@ def _chosen(types: Mapping[str, str]) -> dict[str, GgmlType]:
 def _parts(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, GgmlType]) -> list[_Part]:
     """Experts become three dimensions, and their gates and ups tensors of their own."""
     parts = []
+
+    def add(name: str, view: PanelView, shape: tuple[int, ...], kind: GgmlType) -> None:
+        parts.append(_Part(name, shape, view.format, kind, view))
+
     for tensor in file.tensors():
-        name, rows, columns = tensor["name"], tensor["rows"], tensor["columns"]
+        name, packed, rows, columns = tensor["name"], tensor["format"], tensor["rows"], tensor["columns"]
         if name == FREQUENCIES:
             continue
-        if tensor["format"] == "vector":
-            parts.append(_Part(name, name, (columns,), "vector", GgmlType.F32))
-            continue
-        kind = types[tensor["format"]]
-        if name.endswith("ffn_gate_inp.weight"):
-            parts.append(_Part(name, name, (rows, columns), tensor["format"], GgmlType.F32))
+        if packed == "vector":
+            parts.append(_Part(name, (columns,), packed, GgmlType.F32))
         elif name.endswith("ffn_gate_up_exps.weight"):
-            shape = config.experts, config.expert_ffn_size, columns
+            apart = config.experts, config.expert_ffn_size, columns
             for first, projection in enumerate(("gate", "up")):
-                part = _Part(name.replace("gate_up", projection), name, shape, tensor["format"], kind, 2, first)
-                parts.append(part)
-        elif name.endswith("ffn_down_exps.weight"):
-            shape = config.experts, config.hidden_size, columns
-            parts.append(_Part(name, name, shape, tensor["format"], kind))
+                view = PanelView(name, packed, rows // 2, columns, first, 2)
+                add(name.replace("gate_up", projection), view, apart, types[packed])
         else:
-            parts.append(_Part(name, name, (rows, columns), tensor["format"], kind))
+            stacked = name.endswith("_exps.weight")
+            shape: tuple[int, ...] = (rows, columns)
+            if stacked:
+                shape = (config.experts, rows // config.experts, columns)
+            kind = GgmlType.F32 if name.endswith("ffn_gate_inp.weight") else types[packed]
+            add(name, PanelView(name, packed, rows, columns), shape, kind)
     return parts
 
 
-def _slices(file: _core.ModelFile, part: _Part) -> Iterator[Any]:
+def _pieces(file: _core.ModelFile, part: _Part) -> Iterator[Callable[[], NDArray[Any]]]:
     """Calls that give the tensor's bytes, in order."""
-    packed = file.packed(part.source)
-    if part.format == "vector":
-        yield lambda: packed
+    if part.view is None:
+        yield partial(file.packed, part.name)
         return
-    columns, rows = part.shape[-1], int(np.prod(part.shape[:-1]))
-    size = _core.packed_nbytes(part.format, PANEL_ROWS, columns)
-    panels = packed.reshape(-1, size)[part.first :: part.step]
-    step = max(1, _SLICE_BYTES // size)
+    for panels, rows in part.view.slices(file):
+        yield partial(_export, part, panels, rows)
 
-    def export(start: int) -> NDArray[np.uint8]:
-        raw = export_blocks(part.format, part.kind, panels[start : start + step], columns)
-        return np.ascontiguousarray(raw[: rows - start * PANEL_ROWS])
 
-    for start in range(0, len(panels), step):
-        yield lambda start=start: export(start)
+def _export(part: _Part, panels: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(export_blocks(part.format, part.kind, panels, part.shape[-1])[:rows])
 
 
 def _metadata(

@@ -72,6 +72,43 @@ class AtomicFile:
             self._file.close()
 
 
+class AtomicFolder:
+    """A folder that appears under its name when it is complete; used like AtomicFile."""
+
+    def __init__(self, target: str | os.PathLike[str], nbytes: int):
+        """nbytes: that will be written. Raises CheckpointError for a target that is there already and a full disk."""
+        self.target = Path(os.path.abspath(target))
+        if os.path.lexists(self.target):
+            raise CheckpointError(f"{target}: expected the name of a new folder, found one that exists")
+        if not self.target.parent.is_dir():
+            raise CheckpointError(f"{self.target.parent}: expected a directory to write into, found none")
+        _require_space(self.target.parent, nbytes)
+        token = secrets.token_hex(_TOKEN_DIGITS // 2)
+        self.path = self.target.with_name(f".{self.target.name}.{token}{SUFFIX}")
+        self.path.mkdir()
+
+    def __enter__(self) -> AtomicFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def write_text(self, name: str, text: str) -> None:
+        """A small file of its own."""
+        with open(self.path / name, "x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def commit(self) -> None:
+        """Gives the folder its name."""
+        sync_directory(self.path)
+        os.rename(self.path, self.target)
+        sync_directory(self.target.parent)
+
+
 def _create_temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new file beside the target, locked: the lock says that its writer lives, in whichever container."""
     while True:

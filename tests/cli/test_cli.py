@@ -78,6 +78,8 @@ def test_export_and_import(tiny_q3e, tmp_path):
     assert report["notes"] == ["29 matrices in Q8_0 are stored as q8g32: the same weights"]
     assert "FORMAT=TYPE" in one_line(run("export", tiny_q3e("int4"), tmp_path / "n.gguf", "--type", "Q8_0"), 2)
     assert "q4z32" in run("export", tiny_q3e("int4"), tmp_path / "n.gguf").stdout
+    report = json.loads(run("export", tiny_q3e("int4"), tmp_path / "n", "--to", "compressed-tensors", "--json").stdout)
+    assert report["notes"] == ["1 matrices in q6z32 are stored as bf16, which does not hold them exactly"]
 
 
 def test_convert_and_info(tiny_model_path, tmp_path):

@@ -147,7 +147,7 @@ def test_experts_whose_weights_are_not_normalized(tmp_path, seed):
 
 
 def test_threads_make_no_difference(tiny_q3e, tmp_path, monkeypatch):
-    monkeypatch.setattr("qwen3edge.convert.gguf_export._SLICE_BYTES", 1 << 14)
+    monkeypatch.setattr("qwen3edge.convert.panel_view._SLICE_BYTES", 1 << 14)
     seen = []
     export_gguf(tiny_q3e("int4"), tmp_path / "3.gguf", threads=3, progress=seen.append)
     monkeypatch.undo()

@@ -1,0 +1,124 @@
+"""config.json and the tokenizer's files of a Hugging Face folder, from the metadata of a `.q3e` file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from qwen3edge.config import ARCHITECTURES, Metadata, ModelConfig
+from qwen3edge.convert.tokenizer import CONTROL, NORMAL, USER_DEFINED, WORDS
+
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+_FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+
+
+def hf_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
+    """config.json, without a quantization_config."""
+    keys: dict[str, Any] = {
+        "architectures": [ARCHITECTURES[config.model_type]],
+        "model_type": config.model_type,
+        "dtype": dtype,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.ffn_size or config.expert_ffn_size * config.experts_per_token,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "max_position_embeddings": config.context_length,
+        "rms_norm_eps": config.rms_epsilon,
+        "rope_theta": config.rope_theta,
+        "tie_word_embeddings": config.tied_embeddings,
+        "hidden_act": "silu",
+        "use_sliding_window": False,
+        "eos_token_id": list(config.stop_token_ids) or None,
+        "bos_token_id": None,
+    }
+    if config.model_type != "qwen2":
+        keys |= {"head_dim": config.head_size, "attention_bias": False}
+    if config.is_moe:
+        keys |= {
+            "num_experts": config.experts,
+            "num_experts_per_tok": config.experts_per_token,
+            "moe_intermediate_size": config.expert_ffn_size,
+            "norm_topk_prob": config.norm_topk_prob,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [],
+        }
+    return keys
+
+
+def hf_texts(file: Metadata, config: ModelConfig) -> dict[str, str]:
+    """By name: tokenizer.json, tokenizer_config.json, generation_config.json; no tokenizer where there is none."""
+    texts = {"generation_config.json": _json(_generation(file, config))}
+    if "tokenizer.ggml.tokens" not in file:
+        return texts
+    tokens: Any = file.get("tokenizer.ggml.tokens")
+    types: Any = file.get("tokenizer.ggml.token_type")
+    merges: Any = file.get("tokenizer.ggml.merges") if "tokenizer.ggml.merges" in file else []
+    added = [
+        {"id": token, "content": text, **_FLAGS, "special": kind == CONTROL}
+        for token, (text, kind) in enumerate(zip(tokens, types, strict=True))
+        if kind in (CONTROL, USER_DEFINED)
+    ]
+    split = {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Isolated", "invert": False}
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": "",
+        "end_of_word_suffix": "",
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": {text: i for i, (text, kind) in enumerate(zip(tokens, types, strict=True)) if kind == NORMAL},
+        "merges": [merge.split(" ") for merge in merges],
+    }
+    tokenizer = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, _BYTE_LEVEL]},
+        "post_processor": _BYTE_LEVEL,
+        "decoder": _BYTE_LEVEL,
+        "model": model,
+    }
+    settings: dict[str, Any] = {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "add_bos_token": False,
+        "add_prefix_space": False,
+        "bos_token": None,
+        "unk_token": None,
+        "clean_up_tokenization_spaces": False,
+        "errors": "replace",
+        "split_special_tokens": False,
+        "model_max_length": config.context_length,
+        "added_tokens_decoder": {
+            str(entry["id"]): {key: value for key, value in entry.items() if key != "id"} for entry in added
+        },
+    }
+    for name, key in (("eos_token", "eos_token_id"), ("pad_token", "padding_token_id")):
+        if f"tokenizer.ggml.{key}" in file:
+            token: Any = file.get(f"tokenizer.ggml.{key}")
+            settings[name] = tokens[token]
+    if "tokenizer.chat_template" in file:
+        settings["chat_template"] = file.get("tokenizer.chat_template")
+    return {**texts, "tokenizer.json": _json(tokenizer), "tokenizer_config.json": _json(settings)}
+
+
+def _generation(file: Metadata, config: ModelConfig) -> dict[str, Any]:
+    """The sampling of the mode that the model starts in, as it is read from there."""
+    template = file.get("tokenizer.chat_template") if "tokenizer.chat_template" in file else None
+    mode = "direct" if isinstance(template, str) and "<think>" not in template else "thinking"
+    keys: dict[str, Any] = {"do_sample": True, "eos_token_id": list(config.stop_token_ids) or None}
+    for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
+        key = f"qwen3edge.sampling.{mode}.{name}"
+        if key in file:
+            value: Any = file.get(key)
+            keys[name] = round(value, 6) if isinstance(value, float) else value
+    return keys
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"

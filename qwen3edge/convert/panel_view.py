@@ -1,0 +1,39 @@
+"""Some panels of a packed matrix, such as one expert's gates, as a matrix of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge import _core
+from qwen3edge.formats.blocks import PANEL_ROWS
+
+_SLICE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class PanelView:
+    """Rows of a tensor of a `.q3e` file."""
+
+    tensor: str
+    format: str
+    rows: int  # of the view
+    columns: int
+    first: int = 0  # panel
+    step: int = 1  # every step-th panel
+
+    def panels(self, file: _core.ModelFile) -> NDArray[np.uint8]:
+        """[panels, bytes], a view of the mapping."""
+        size = _core.packed_nbytes(self.format, PANEL_ROWS, self.columns)
+        count = -(-self.rows // PANEL_ROWS)
+        return file.packed(self.tensor).reshape(-1, size)[self.first :: self.step][:count]
+
+    def slices(self, file: _core.ModelFile) -> Iterator[tuple[NDArray[np.uint8], int]]:
+        """Some megabytes of panels at a time, each with how many of its rows are the matrix's."""
+        panels = self.panels(file)
+        step = max(1, _SLICE_BYTES // panels.shape[1])
+        for start in range(0, len(panels), step):
+            yield panels[start : start + step], min(step * PANEL_ROWS, self.rows - start * PANEL_ROWS)

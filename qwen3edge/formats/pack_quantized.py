@@ -1,0 +1,123 @@
+"""Our blocks as compressed-tensors' `pack-quantized` integers: int32 words, scales, and zero points where asymmetric.
+
+A weight is scale * (q - zero), q an unsigned integer of 4 or 8 bits; a word holds 8 or 4 of them, the first lowest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge import _core
+from qwen3edge.errors import RequestError
+from qwen3edge.formats.blocks import PANEL_ROWS, Floats, block_format, codes_of, dequantize, panel_planes, read_plane
+
+KINDS = ("int4", "int8", "dense")
+_GROUPS = (128, 64, 32)  # that servers have kernels for
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a matrix is stored."""
+
+    bits: int
+    symmetric: bool
+    group: int
+    exact: bool  # the same float32, with scales in float16
+
+    @property
+    def per_word(self) -> int:
+        """Values of an int32."""
+        return 32 // self.bits
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Some rows of a matrix."""
+
+    words: NDArray[np.int32]  # [rows, columns / per_word]
+    scale: NDArray[np.float16]  # [rows, columns / group]
+    zero: NDArray[np.uint8] | None  # [rows, columns / group], of asymmetric schemes
+
+
+def default_kind(name: str) -> str:
+    """int4 where it is exact, int8 for all else that is quantized."""
+    fmt = block_format(name)
+    return {"q4g": "int4", "f32": "dense", "bf16": "dense"}.get(fmt.kind, "int8")
+
+
+def scheme_of(name: str, kind: str, columns: int) -> Scheme | None:
+    """None: dense. Raises RequestError for an unknown kind."""
+    if kind not in KINDS:
+        raise RequestError(f"type: expected one of {', '.join(KINDS)}, found {kind!r}")
+    fmt = block_format(name)
+    if kind == "dense":
+        return None
+    if kind == "int4":
+        group = fmt.group if fmt.group in _GROUPS else 32
+        return Scheme(4, fmt.kind == "q4g", group, fmt.kind == "q4g")
+    exact = fmt.kind in ("q8", "q4g", "q4z", "q6z")
+    widest = fmt.block if exact else 32
+    group = next(group for group in _GROUPS if group <= widest and columns % group == 0)
+    return Scheme(8, True, group, exact)
+
+
+def pack_rows(name: str, panels: NDArray[np.uint8], columns: int, scheme: Scheme) -> PackedRows:
+    """Whole panels [panels, bytes] of a block format."""
+    if not scheme.exact:
+        weights = dequantize(name, np.ascontiguousarray(panels).reshape(-1), len(panels) * PANEL_ROWS, columns)
+        if not scheme.symmetric:
+            return _fit_asymmetric(weights, scheme)
+        name = "q8g32"
+        panels = _core.quantize(name, weights).reshape(len(panels), -1)
+    fmt = block_format(name)
+    planes = {plane.name: read_plane(panels, plane) for plane in panel_planes(fmt, columns)[0]}
+    codes = _rows(codes_of(fmt, planes)) + (1 << scheme.bits - 1)
+    scale = _rows(planes["d"].repeat(fmt.block // scheme.group, axis=1)[:, : columns // scheme.group])
+    return PackedRows(_words(codes, scheme), scale.astype(np.float16), None)
+
+
+def pack_zeros(zero: NDArray[np.uint8], scheme: Scheme) -> NDArray[np.int32]:
+    """Zero points [rows, groups] of a whole matrix as words down the rows: [rows / per_word, groups]."""
+    padded = np.pad(zero, ((0, -len(zero) % scheme.per_word), (0, 0)))
+    return np.ascontiguousarray(_words(padded.T.astype(np.int32), scheme).T)
+
+
+def _words(codes: NDArray[Any], scheme: Scheme) -> NDArray[np.int32]:
+    """Unsigned codes [rows, columns] -> [rows, columns / per_word]."""
+    lanes = codes.astype(np.uint32).reshape(len(codes), -1, scheme.per_word)
+    shifts = np.arange(0, 32, scheme.bits, dtype=np.uint32)
+    words: NDArray[np.uint32] = np.bitwise_or.reduce(lanes << shifts, axis=-1)
+    return words.view(np.int32)
+
+
+def _rows(values: NDArray[Any]) -> NDArray[Any]:
+    """[panels, n, 16] -> [rows, n]."""
+    return np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(-1, values.shape[1])
+
+
+_RANGE_SHARES = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8)
+
+
+def _fit_asymmetric(weights: Floats, scheme: Scheme) -> PackedRows:
+    """The scale and integer zero point of least squared error among some, for each group."""
+    w = weights.reshape(len(weights), -1, scheme.group)
+    top = (1 << scheme.bits) - 1
+    low, high = np.minimum(w.min(-1, keepdims=True), 0), np.maximum(w.max(-1, keepdims=True), 0)
+    best = np.full(low.shape, np.inf, np.float32)
+    scale, zero = np.zeros_like(low), np.zeros_like(low)
+    for share in _RANGE_SHARES:
+        step = ((high - low) * np.float32(share / top)).astype(np.float16).astype(np.float32)
+        inverse = np.divide(1, step, out=np.zeros_like(step), where=step > 0)
+        for shift in (0.0, 0.5):
+            z = np.clip(np.round(-low * inverse * np.float32(share) - np.float32(shift)), 0, top)
+            q = np.clip(np.round(w * inverse) + z, 0, top)
+            error = ((w - step * (q - z)) ** 2).sum(-1, keepdims=True)
+            better = error < best
+            best, scale, zero = (np.where(better, new, old) for new, old in ((error, best), (step, scale), (z, zero)))
+    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
+    codes = np.clip(np.round(w * inverse) + zero, 0, top).reshape(weights.shape)
+    return PackedRows(_words(codes, scheme), scale[..., 0].astype(np.float16), zero[..., 0].astype(np.uint8))
