@@ -9,6 +9,7 @@ import triton.language as tl
 from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.configuration import target_of
 from qwen3edge.kernels.matmul_plan import (
+    LaunchPlan,
     MatrixShape,
     check_matrix,
     half_plan,
@@ -117,18 +118,27 @@ def matmul_a16(
     y = x.new_empty((M, rows), dtype=torch.float32 if wide else x.dtype)
     if M == 0:
         return y
-    target = target_of(x.device)
-    plan = half_plan(fmt, M, rows, K, x.dtype, target)
-    constants, options = plan.constants, plan.options
+    plan = half_plan(fmt, M, rows, K, x.dtype, target_of(x.device))
+    launch(plan, x, (words, high, scales, offsets, steps), residual, y)
+    return y
+
+
+def launch(
+    plan: LaunchPlan,
+    x: torch.Tensor,
+    parts: tuple[torch.Tensor | None, ...],
+    residual: torch.Tensor | None,
+    y: torch.Tensor,
+) -> None:
+    """The kernel and, where K is split, the sum; nothing is checked: for the op and for bench/tune.py."""
+    (M, N), constants = y.shape, plan.constants
     splits = constants["SPLITS"]
-    out = y if splits == 1 else x.new_empty((splits, M, rows), dtype=torch.float32)
-    grid = (triton.cdiv(M, constants["BLOCK_M"]), triton.cdiv(rows, constants["BLOCK_N"]), splits)
-    matmul_a16_kernel[grid](
-        x, words, high, scales, offsets, steps, residual, out, M, rows, K, words.shape[0], **constants, **options
-    )
+    out = y if splits == 1 else x.new_empty((splits, M, N), dtype=torch.float32)
+    grid = (triton.cdiv(M, constants["BLOCK_M"]), triton.cdiv(N, constants["BLOCK_N"]), splits)
+    stored_rows = parts[0].shape[0]
+    matmul_a16_kernel[grid](x, *parts, residual, out, M, N, x.shape[1], stored_rows, **constants, **plan.options)
     if splits > 1:
         reduce_partials(out, residual, y)
-    return y
 
 
 @matmul_a16.register_fake

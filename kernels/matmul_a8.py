@@ -17,6 +17,7 @@ from qwen3edge.kernels.codes import block_scale, slab_codes, step_floats
 from qwen3edge.kernels.configuration import target_of
 from qwen3edge.kernels.errors import KernelTypeError
 from qwen3edge.kernels.matmul_plan import (
+    LaunchPlan,
     MatrixShape,
     check_matrix,
     launch_plan,
@@ -187,15 +188,26 @@ def matmul_a8(
     if M == 0:
         return y
     plan = launch_plan("matmul_a8", fmt, M, rows, K, target_of(quants.device))
-    constants = plan.constants
+    launch(plan, (quants, scales_x, sums_x), (words, high, scales, offsets, steps), residual, y)
+    return y
+
+
+def launch(
+    plan: LaunchPlan,
+    x: tuple[torch.Tensor | None, ...],
+    parts: tuple[torch.Tensor | None, ...],
+    residual: torch.Tensor | None,
+    y: torch.Tensor,
+) -> None:
+    """The kernel and, where K is split, the sum; nothing is checked: for the op and for bench/tune.py."""
+    (M, N), constants = y.shape, plan.constants
     splits = constants["SPLITS"]
-    out = y if splits == 1 else quants.new_empty((splits, M, rows), dtype=torch.float32)
-    grid = (triton.cdiv(M, constants["BLOCK_M"]), triton.cdiv(rows, constants["BLOCK_N"]), splits)
-    given = (quants, scales_x, sums_x, words, high, scales, offsets, steps, residual, out)
-    matmul_a8_kernel[grid](*given, M, rows, K, words.shape[0], **constants, **plan.options)
+    out = y if splits == 1 else y.new_empty((splits, M, N), dtype=torch.float32)
+    grid = (triton.cdiv(M, constants["BLOCK_M"]), triton.cdiv(N, constants["BLOCK_N"]), splits)
+    K, stored_rows = x[0].shape[1], parts[0].shape[0]
+    matmul_a8_kernel[grid](*x, *parts, residual, out, M, N, K, stored_rows, **constants, **plan.options)
     if splits > 1:
         reduce_partials(out, residual, y)
-    return y
 
 
 @matmul_a8.register_fake

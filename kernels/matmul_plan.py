@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +78,11 @@ class LaunchPlan:
         return (f"(M + {m - 1}) / {m}", f"(N + {n - 1}) / {n}", str(self.constants["SPLITS"]))
 
 
-def launch_plan(op: str, fmt: PackedFormat, M: int, N: int, K: int, target: str) -> LaunchPlan:
-    """The configuration of the target for "matmul_a16" or "matmul_a8", and what follows from format and shape."""
-    entry = dict(configuration(op, target, M))
+def launch_plan(
+    op: str, fmt: PackedFormat, M: int, N: int, K: int, target: str, entry: Mapping[str, int] | None = None
+) -> LaunchPlan:
+    """The configuration of the target for "matmul_a16" or "matmul_a8" (or `entry`), and what follows from the shape."""
+    entry = dict(configuration(op, target, M) if entry is None else entry)
     programs = entry.pop("programs", 0)
     if set(entry) != _KEYS:
         raise KernelConfigurationError(f"{op}: expected {sorted(_KEYS)} for {target}, found {sorted(entry)}")
@@ -107,9 +110,17 @@ def launch_plan(op: str, fmt: PackedFormat, M: int, N: int, K: int, target: str)
     return LaunchPlan(constants, options)
 
 
-def half_plan(fmt: PackedFormat, M: int, N: int, K: int, dtype: torch.dtype, target: str) -> LaunchPlan:
+def half_plan(
+    fmt: PackedFormat,
+    M: int,
+    N: int,
+    K: int,
+    dtype: torch.dtype,
+    target: str,
+    entry: Mapping[str, int] | None = None,
+) -> LaunchPlan:
     """`launch_plan` of matmul_a16, with what it has besides."""
-    plan = launch_plan("matmul_a16", fmt, M, N, K, target)
+    plan = launch_plan("matmul_a16", fmt, M, N, K, target, entry)
     emulated = dtype == torch.bfloat16 and target.startswith("gfx")
     # A sum of few columns costs less to scale than the weights, and so does any sum where bf16 products are emulated;
     # an offset can only be added to weights.
