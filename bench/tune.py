@@ -141,6 +141,11 @@ def random_matrix(shape: MatrixShape, device: torch.device, generator: torch.Gen
     # Random bits of a scale may be NaN; up to 1/64 of a code, they are like a model's.
     scales = torch.rand(matrix.scales.shape, device=device, generator=generator) / 64
     matrix.scales.copy_(_as_words(scales, matrix.scales.dtype))
+    if matrix.steps is not None and matrix.packed_format.bits == 4:
+        # s * q + z must fit int8, as the quantizer sees to.
+        pairs = matrix.steps.view(torch.uint8).view(-1, 2)
+        pairs[:, 0] = pairs[:, 0] % 8 + 1
+        pairs[:, 1] = pairs[:, 1] % 128 + 128  # -128..-1
     return matrix
 
 

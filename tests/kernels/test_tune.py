@@ -1,4 +1,4 @@
-"""What the tuner times is right, and what is wrong is left out: its measurement in the interpreter, without the clock."""
+"""What the tuner times is right, what is wrong is left out: its measurement in the interpreter, without a clock."""
 
 import sys
 from pathlib import Path
