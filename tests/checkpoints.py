@@ -1,4 +1,4 @@
-"""Random Qwen3, Qwen3-MoE and Qwen2 checkpoints made by transformers, and their `.q3e` files: what the engine's tests compare."""
+"""Random checkpoints of each family made by transformers, and their `.q3e` files: what the engine's tests compare."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from qwen3edge.convert import convert
 
 TINY = Path(__file__).parent / "data" / "tiny-qwen3"
+TINY_MOE = TINY.with_name("tiny-qwen3-moe")
 
 # Processes of their own (tests/run.py); collected where they are named.
 collect_ignore = ["kernels", "kernels_compiled"]
@@ -25,6 +27,16 @@ def seed() -> int:
 def tiny_model_path() -> Path:
     """The tiny trained Qwen3 of this repository, a Hugging Face folder."""
     return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_moe_path(tmp_path_factory) -> Path:
+    """The tiny trained Qwen3-MoE, with the dense one's tokenizer and held-out items beside it."""
+    folder = tmp_path_factory.mktemp("tiny-qwen3-moe")
+    for path in (*TINY.iterdir(), *TINY_MOE.iterdir()):  # the second has the last word
+        if path.name != "README.md":
+            shutil.copyfile(path, folder / path.name)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,11 @@ import pytest
 from qwen3edge import _core
 from tests.checkpoints import Shape, make_model, run, save, to_q3e
 
-# Blocks of 256 that are short and whole, panels that fill no item, experts that no token takes and some with many tokens.
+# Short and whole blocks of 256, panels that fill no item, experts that no token takes and some that many take.
 SHAPE = Shape(
     "experts", family="qwen3_moe", hidden=288, layers=2, heads=2, kv_heads=1, ffn=352, vocab=300, experts=20, top=3
 )
+HALF_STEP = 0.51 / 127  # of a block's largest value, by which rounded activations may differ
 QUANTS = ["int4", "q4z64", "int8", "q4g32", "f32"]
 
 
@@ -62,8 +63,7 @@ def test_batch(file, seed):
         assert (run(alone, following[i : i + 1], start=len(prompt))[0] == decoded[i]).all(), i
 
 
-def test_an_observer_sees_what_experts_multiply(checkpoint):
-    file = _core.ModelFile(str(to_q3e(checkpoint, "f32")))
+def test_an_observer_sees_what_experts_multiply(file):
     seen = {}
     watched = engine(file)
     watched.observe(lambda tensor, layer, expert, values: seen.setdefault((layer, tensor), {}).update({expert: values}))
@@ -81,11 +81,13 @@ def test_an_observer_sees_what_experts_multiply(checkpoint):
             SHAPE.experts, -1, 2, 16, SHAPE.hidden
         )
         for expert, rows in routed.items():
-            assert (rows == everything[(chosen == expert).any(axis=1)]).all()
+            mine = everything[(chosen == expert).any(axis=1)]
+            assert (np.abs(rows - mine) <= HALF_STEP * np.abs(mine).max(axis=1, keepdims=True) + 1e-6).all()
             gate, up = (gate_up[expert, :, i].reshape(-1, SHAPE.hidden) for i in (0, 1))
             product = rows @ gate.T
             expected = product / (1 + np.exp(-product)) * (rows @ up.T)
-            np.testing.assert_allclose(hidden[expert], expected, rtol=1e-4, atol=1e-4)
+            largest = np.abs(expected).max(axis=1, keepdims=True)
+            assert (np.abs(hidden[expert] - expected) <= HALF_STEP * largest + 1e-4).all()
 
 
 def test_scratch_counts_every_slot(checkpoint):
