@@ -23,6 +23,17 @@ def seed() -> int:
     return value
 
 
+@pytest.fixture(scope="module")
+def one_torch_thread():
+    """The models are so small that torch's threads would only wait for each other, for seconds on a busy machine."""
+    import torch  # noqa: PLC0415
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny_model_path() -> Path:
     """The tiny trained Qwen3 of this repository, a Hugging Face folder."""

@@ -22,6 +22,10 @@ PYTHON = {
         {"errors", "config", "_core", "runtime", "generation"},
         {"numpy", "tokenizers", "jinja2", "markupsafe"},
     ),
+    "qwen3edge.calibrate": (
+        {"errors", "config", "_core", "convert", "runtime", "generation", "evaluate", "calibrate"},
+        {"numpy"},
+    ),
     "qwen3edge.evaluate": (
         {"errors", "config", "_core", "runtime", "generation", "evaluate"},
         {"numpy", "matplotlib"},

@@ -7,19 +7,28 @@ import json
 import sys
 
 from qwen3edge.cli.progress import ProgressBar
-from qwen3edge.convert import convert
+from qwen3edge.convert import Recipe, convert, read_recipe
+from qwen3edge.errors import RequestError
 from qwen3edge.runtime.plan import format_bytes
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts; the progress goes to standard error, what was made to standard output."""
+    quant: str | Recipe | None = arguments.quant
+    if arguments.recipe is not None:
+        if quant is not None or arguments.target_bits is not None:
+            raise RequestError("--recipe: expected neither --quant nor --target-bits beside it")
+        quant = read_recipe(arguments.recipe)
     with ProgressBar(sys.stderr.isatty() and not arguments.quiet) as bar:
         report = convert(
             arguments.source,
             arguments.target,
-            arguments.quant,
+            quant,
             progress=bar.show,
             threads=arguments.threads,
+            imatrix=arguments.imatrix,
+            quantizer=arguments.quantizer,
+            target_bits=arguments.target_bits,
             lora=arguments.lora,
         )
     if arguments.json:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen3edge import _core
+from qwen3edge.cli.status import StatusLine
 from qwen3edge.errors import RequestError, UnsupportedModelError
 from qwen3edge.evaluate.measure import measure
 from qwen3edge.evaluate.scores import Scores
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _measure_file(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"model": path, "bits_per_weight": bits_per_weight(_core.ModelFile(path))}
-    note = _Progress(Path(path).name, arguments.quiet)
+    note = StatusLine(sys.stderr, visible=sys.stderr.isatty() and not arguments.quiet)
     with ExitStack() as stack:
         model = stack.enter_context(_load(path, arguments))
         if arguments.text is not None:
@@ -62,7 +63,7 @@ def _measure_file(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
             def each(found: TaskResult) -> None:
                 done.append(found)
-                note.show(f"{len(done)} of {len(items)} items, {sum(r.right for r in done)} right")
+                note.show(f"{Path(path).name}: {len(done)} of {len(items)} items, {sum(r.right for r in done)} right")
 
             run_items(model, items, each=each)
             result["tasks"] = {"path": arguments.tasks, **accuracy_by_task(done)}
@@ -78,7 +79,7 @@ def _load(path: str, arguments: argparse.Namespace) -> Model:
 
 
 def _measure_text(
-    model: Model, reference: Model | None, path: str, arguments: argparse.Namespace, note: _Progress
+    model: Model, reference: Model | None, path: str, arguments: argparse.Namespace, note: StatusLine
 ) -> Scores:
     documents = read_documents(arguments.text, model.prompter)
     parts = list(windows(documents, arguments.window, arguments.stride))
@@ -92,7 +93,7 @@ def _measure_text(
     def each(scores: Scores, done: int) -> None:
         nonlocal saved
         kl = f", KL {scores.kl.mean():.4f}" if scores.kl.size else ""
-        note.show(f"{done} of {len(parts)} windows, loss {scores.loss.mean():.4f}{kl}")
+        note.show(f"{Path(path).name}: {done} of {len(parts)} windows, loss {scores.loss.mean():.4f}{kl}")
         if state is not None and (done == len(parts) or time.monotonic() - saved > _SAVE_SECONDS):
             scores.save(state, key)
             saved = time.monotonic()
@@ -188,20 +189,3 @@ def _aligned(rows: Sequence[Mapping[str, str]]) -> list[str]:
         )
         for line in table
     ]
-
-
-class _Progress:
-    """One line on a terminal that is written over."""
-
-    def __init__(self, name: str, quiet: bool) -> None:
-        self._name, self._visible, self._width = name, sys.stderr.isatty() and not quiet, 0
-
-    def show(self, text: str) -> None:
-        if self._visible:
-            line = f"{self._name}: {text}"
-            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
-            self._width = len(line)
-
-    def end(self) -> None:
-        if self._visible and self._width:
-            print(file=sys.stderr)

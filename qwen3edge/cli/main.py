@@ -24,6 +24,7 @@ VERBS = {
     "plan": "show what a model will take of the memory",
     "bench": "measure prefill and decode",
     "aot": "compile the GPU kernels of a model's shapes, for apps that launch them without Python",
+    "calibrate": "measure what a model's matrices meet in text, for better quantization",
     "eval": "measure perplexity, divergence from a reference, and answers to items",
 }
 
@@ -80,6 +81,18 @@ def parser() -> argparse.ArgumentParser:
         "docs/format.md",
     )
     convert.add_argument("--lora", metavar="DIR", help="a PEFT adapter to merge into the weights before quantizing")
+    convert.add_argument(
+        "--recipe", metavar="FILE", help="JSON (docs/quality.md), or a .q3e file to do as was done for it"
+    )
+    convert.add_argument(
+        "--imatrix", "--calibration", metavar="FILE", help="statistics of calibrate, or llama.cpp's importance matrix"
+    )
+    convert.add_argument(
+        "--quantizer", choices=["search", "gptq"], default="search", help="gptq takes longer and needs calibrate --gram"
+    )
+    convert.add_argument(
+        "--target-bits", type=float, metavar="BITS", help="a weight: formats by measured sensitivity instead of --quant"
+    )
     convert.add_argument("--threads", type=int, help="default: all that the process may use")
     convert.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -114,9 +127,33 @@ def parser() -> argparse.ArgumentParser:
     for name in ("run", "chat", "plan", "bench"):
         _add_loading(made[name])
     _add_eval(made["eval"])
-    for name in ("convert", "export", "run", "info", "plan", "bench", "eval", "aot"):
+    _add_calibrate(made["calibrate"])
+    for name in ("convert", "export", "run", "info", "plan", "bench", "aot", "calibrate", "eval"):
         made[name].add_argument("--json", action="store_true", help="for programs")
     return root
+
+
+def _add_calibrate(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", metavar="MODEL", help="a .q3e file, best in bf16 or f32")
+    verb.add_argument("--out", metavar="FILE.npz", required=True, help="what convert --imatrix takes")
+    verb.add_argument(
+        "--text",
+        metavar="FILE",
+        help="a text, or .jsonl with `text` or `messages` (default: what the model writes itself)",
+    )
+    verb.add_argument("--window", type=int, default=512, metavar="N", help="tokens that are read together (512)")
+    verb.add_argument("--limit", type=int, metavar="N", help="read so many tokens")
+    verb.add_argument("--gram", action="store_true", help="X^T X as well, for convert --quantizer gptq")
+    verb.add_argument("--gram-memory", default="2GiB", metavar="SIZE", help="of X^T X at a time (2GiB)")
+    verb.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="the divergence by each matrix, for convert --target-bits (f32, bf16)",
+    )
+    verb.add_argument("--sensitivity-tokens", type=int, default=2048, metavar="N", help="to measure it on (2048)")
+    verb.add_argument("--imatrix", metavar="FILE.dat", help="write llama.cpp's importance matrix, too")
+    verb.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
+    verb.add_argument("--quiet", action="store_true", help="no progress line")
 
 
 def _add_eval(verb: argparse.ArgumentParser) -> None:

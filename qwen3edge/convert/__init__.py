@@ -3,7 +3,7 @@
 from qwen3edge.convert.checkpoint import ConvertReport, Progress, convert
 from qwen3edge.convert.compressed_export import export_compressed
 from qwen3edge.convert.gguf_export import ExportReport, export_gguf
-from qwen3edge.convert.recipe import RECIPES, Recipe, Rule
+from qwen3edge.convert.recipe import RECIPES, Recipe, Rule, read_recipe
 
 __all__ = [
     "RECIPES",
@@ -15,4 +15,5 @@ __all__ = [
     "convert",
     "export_compressed",
     "export_gguf",
+    "read_recipe",
 ]

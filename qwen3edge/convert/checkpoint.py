@@ -17,6 +17,7 @@ from qwen3edge.convert.experts import StackedExperts
 from qwen3edge.convert.gguf_source import GgufSource, gguf_config, keeping_recipe, kept_notes
 from qwen3edge.convert.gguf_text import GgufText
 from qwen3edge.convert.lora import LoraSource
+from qwen3edge.convert.method import Method
 from qwen3edge.convert.names import FREQUENCIES, model_tensors, source_names
 from qwen3edge.convert.quantize import Job, packed_slices
 from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
@@ -76,6 +77,9 @@ def convert(
     name: str | None = None,
     lora: str | os.PathLike[str] | None = None,
     allow_missing_tokenizer: bool = False,
+    imatrix: str | os.PathLike[str] | None = None,
+    quantizer: str = "search",
+    target_bits: float | None = None,
 ) -> ConvertReport:
     """Converts a folder with config.json, safetensors shards and tokenizer.json, or a GGUF file.
 
@@ -83,18 +87,29 @@ def convert(
     default `int4`, but for a quantized GGUF file what holds its weights (docs/gguf.md). progress: called on this thread
     after each piece. threads: default all usable cores. name: default the checkpoint's. lora: a folder with a PEFT
     adapter, which is merged into the weights before they are quantized. allow_missing_tokenizer: a checkpoint without
-    one becomes a file for token ids only.
+    one becomes a file for token ids only. imatrix: statistics of `qwen3edge calibrate`, or llama.cpp's importance
+    matrix: errors count by what they are multiplied with. quantizer: "search", or "gptq" with statistics that hold
+    X^T X. target_bits: a weight, on average; measured sensitivities then choose the formats, not quant.
 
     The target appears when it is complete, and what was there before stays until then. Raises CheckpointError (and
     MissingShardError), UnsupportedModelError, RequestError; OSError when writing fails.
     """
     folder = Path(source)
     recipe = find_recipe(_DEFAULT_RECIPE if quant is None else quant)
+    method = Method.choose(imatrix, quantizer, target_bits)
     if folder.is_file():
         if lora is not None:
             raise RequestError("lora: expected a Hugging Face folder to merge it into, found a file")
         return _convert_gguf(
-            folder, target, recipe, quant is None, name, allow_missing_tokenizer, progress=progress, threads=threads
+            folder,
+            target,
+            recipe,
+            quant is None,
+            name,
+            allow_missing_tokenizer,
+            method,
+            progress=progress,
+            threads=threads,
         )
     if not folder.is_dir():
         raise CheckpointError(
@@ -108,9 +123,13 @@ def convert(
     metadata = {"general.name": name or folder.resolve().name, **texts.metadata(config.vocab_size)}
     with SafetensorsFolder(folder) as weights:
         if lora is None:
-            return write_model(weights, config, metadata, target, recipe, progress=progress, threads=threads)
+            return write_model(
+                weights, config, metadata, target, recipe, progress=progress, threads=threads, method=method
+            )
         with LoraSource(weights, lora, config.tied_embeddings) as merged:
-            report = write_model(merged, config, metadata, target, recipe, progress=progress, threads=threads)
+            report = write_model(
+                merged, config, metadata, target, recipe, progress=progress, threads=threads, method=method
+            )
             return replace(report, notes=(*report.notes, merged.note))
 
 
@@ -121,6 +140,7 @@ def _convert_gguf(
     keep: bool,
     name: str | None,
     allow_missing_tokenizer: bool,
+    method: Method,
     *,
     progress: ProgressCallback | None,
     threads: int | None,
@@ -133,10 +153,12 @@ def _convert_gguf(
             raise CheckpointError(f"{path}: expected a tokenizer in the metadata, found none")
         config = replace(config, stop_token_ids=text.stop_token_ids())
         source = GgufSource(file, config)
-        if keep:
+        if keep and method.target_bits is None:
             recipe = keeping_recipe(file, config, recipe)
         metadata = {"general.name": name or str(file.metadata.get("general.name", path.stem)), **text.metadata()}
-        report = write_model(source, config, metadata, target, recipe, progress=progress, threads=threads)
+        report = write_model(
+            source, config, metadata, target, recipe, progress=progress, threads=threads, method=method
+        )
         kept = kept_notes(file, config, {tensor.name: tensor.format for tensor in report.tensors})
         return replace(report, notes=(*report.notes, *kept, *text.notes))
 
@@ -150,6 +172,7 @@ def write_model(
     *,
     progress: ProgressCallback | None = None,
     threads: int | None = None,
+    method: Method | None = None,
 ) -> ConvertReport:
     """Packs the tensors of any source into a file. metadata: all that config and recipe do not say."""
     began = time.monotonic()
@@ -163,6 +186,8 @@ def write_model(
                 f"tensor {names[tensor.name]!r}: expected the shape {list(tensor.shape)} by its config, "
                 f"found {list(source.shape(names[tensor.name]))}"
             )
+    method = method or Method()
+    recipe, quantizer = method.recipe(recipe, source, names, tensors), method.quantizer()
     specs = [TensorSpec(t.name, recipe.format_of(t), t.rows, t.columns) for t in tensors]
     notes = _notes(recipe, specs, {t.name: recipe.wanted(t) for t in tensors if not t.is_vector})
     frequencies = np.array(config.inverse_frequencies(), np.float32)
@@ -175,7 +200,9 @@ def write_model(
     done = 0
     with Q3eWriter(target, keys, specs) as writer, ThreadPoolExecutor(workers, "quantize") as pool:
         for index, (tensor, spec) in enumerate(zip(tensors, specs, strict=False)):
-            for piece in packed_slices(Job(source, names[tensor.name], tensor, spec.format), pool, workers + 1):
+            for piece in packed_slices(
+                Job(source, names[tensor.name], tensor, spec.format, quantizer), pool, workers + 1
+            ):
                 writer.write(piece)
                 done += piece.nbytes
                 if progress is not None:

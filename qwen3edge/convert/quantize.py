@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3edge import _core
 from qwen3edge.convert.names import ModelTensor
 from qwen3edge.convert.ordered import in_order
+from qwen3edge.convert.quantizer import Quantizer
 from qwen3edge.convert.recipe import VECTOR
 from qwen3edge.convert.source import PackedSource, TensorSource
 from qwen3edge.errors import CheckpointError, RequestError
@@ -31,6 +31,7 @@ class Job:
     name: str  # of the tensor in the source
     tensor: ModelTensor
     block_format: str
+    quantizer: Quantizer
 
 
 def packed_slices(job: Job, pool: ThreadPoolExecutor, ahead: int) -> Iterator[NDArray[np.uint8]]:
@@ -52,7 +53,7 @@ def _pack(job: Job, start: int, stop: int) -> NDArray[np.uint8]:
         return job.source.read_packed(job.name, start, stop)
     weights = job.source.read_rows(job.name, start, stop)
     try:
-        return _core.quantize(job.block_format, weights)
+        return job.quantizer.pack(job.tensor, job.block_format, weights, start)
     except RequestError:
         row, column, value = _worst(weights)
         raise CheckpointError(

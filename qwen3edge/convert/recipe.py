@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from qwen3edge import _core
 from qwen3edge.convert.names import ModelTensor
@@ -44,7 +46,7 @@ class Recipe:
             return VECTOR
         wanted = self.wanted(tensor)
         fitting = wanted
-        while _GROUPS[fitting] and not _holds(fitting, tensor.columns):
+        while _GROUPS[fitting] and not holds(fitting, tensor.columns):
             fitting = f"{fitting.rstrip('0123456789')}{_GROUPS[fitting] // 2}"
         return fitting
 
@@ -85,6 +87,19 @@ RECIPES = {
 }
 
 
+def read_recipe(path: str | os.PathLike[str]) -> Recipe:
+    """From a JSON file, {"name": .., "rules": [{"pattern": .., "format": ..}, ..]}, or the one that made a `.q3e` file.
+
+    Raises RequestError, FileFormatError, OSError.
+    """
+    if Path(path).suffix == ".q3e":
+        file = _core.ModelFile(os.fspath(path))
+        text = file.get("qwen3edge.recipe") if "qwen3edge.recipe" in file else ""
+    else:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    return Recipe.from_json(str(text))
+
+
 def find_recipe(quant: str | Recipe) -> Recipe:
     """A recipe by its name, or a block format for every matrix. Raises RequestError for an unknown name."""
     if isinstance(quant, Recipe):
@@ -95,6 +110,7 @@ def find_recipe(quant: str | Recipe) -> Recipe:
         raise RequestError(f"quant: expected one of {', '.join(RECIPES)}, found {quant!r}") from None
 
 
-def _holds(block_format: str, columns: int) -> bool:
-    """q8 takes any number of columns (its last block may be short), and so do q4z and q6z but for their group."""
-    return block_format.startswith("q8") or columns % _GROUPS[block_format] == 0
+def holds(block_format: str, columns: int) -> bool:
+    """Whether rows of that many weights fit: whole groups, and of q8 any, as its last block may be short."""
+    group = _GROUPS[block_format]
+    return block_format.startswith("q8") or not group or columns % group == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from qwen3edge import _core
@@ -103,6 +103,15 @@ class Engine:
         start, count = core.length(slot), len(tokens)
         flags = [logits] * count if isinstance(logits, bool) else logits
         return core.forward(tokens, range(start, start + count), [slot] * count, flags)
+
+    def observe(self, callback: Callable[[str, int, int, NDArray[np.float32]], None] | None) -> None:
+        """Shows callback(tensor, layer, expert, values) what the matrices multiply, see `_core.Engine.observe`.
+
+        Raises RequestError on a device other than the CPU.
+        """
+        if not isinstance(self.core, _core.Engine):
+            raise RequestError("expected a model on the CPU to observe, found one on another device")
+        self.core.observe(callback)
 
     def close(self) -> None:
         """Frees weights, caches and threads."""

@@ -12,16 +12,9 @@ from qwen3edge.evaluate.measure import measure
 from qwen3edge.evaluate.scores import Scores
 from qwen3edge.evaluate.texts import read_documents, windows
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 PERPLEXITY_WITHIN = 1e-3
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_torch_thread():
-    """Threads of a model this small would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

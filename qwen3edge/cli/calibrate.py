@@ -1,0 +1,57 @@
+"""`qwen3edge calibrate MODEL --out STATISTICS.npz [--text FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from qwen3edge.calibrate.calibration import Wanted, calibrate
+from qwen3edge.cli.status import StatusLine
+from qwen3edge.convert.statistics import SENSITIVITY_FORMAT
+from qwen3edge.runtime.plan import parse_bytes
+
+_SHOWN = 8
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures; progress goes to standard error, what was found to standard output."""
+    wanted = Wanted(
+        text=arguments.text,
+        window=arguments.window,
+        limit=arguments.limit,
+        grams=arguments.gram,
+        gram_bytes=parse_bytes(arguments.gram_memory),
+        sensitivities=arguments.sensitivity,
+        sensitivity_tokens=arguments.sensitivity_tokens,
+        imatrix=arguments.imatrix,
+    )
+    status = StatusLine(sys.stderr, visible=sys.stderr.isatty() and not arguments.quiet)
+    report = calibrate(
+        arguments.model,
+        arguments.out,
+        wanted,
+        threads=arguments.threads,
+        progress=lambda what, done, of: status.show(f"{what}: {done} of {of}"),
+    )
+    status.end()
+    if arguments.json:
+        result: dict[str, Any] = {"path": str(report.path), "tokens": report.tokens, "inputs": report.inputs}
+        if report.experts:
+            result["unreached_experts"] = report.unreached
+        if report.sensitivities:
+            result["sensitivities"] = report.sensitivities
+        print(json.dumps(result))
+        return 0
+    print(f"{report.path}: {report.inputs} inputs of matrices over {report.tokens} tokens")
+    if report.experts:
+        print("  every expert saw a token" if not report.unreached else "  experts that saw no token:")
+        for name, experts in report.unreached.items():
+            listed = ", ".join(map(str, experts[:_SHOWN])) + (", .." if len(experts) > _SHOWN else "")
+            print(f"    {name}: {len(experts)} of {report.experts}: {listed}")
+    if report.sensitivities:
+        print(f"  most sensitive, KL divergence in nats of the tensor in {SENSITIVITY_FORMAT} alone:")
+        for name, value in sorted(report.sensitivities.items(), key=lambda item: -item[1])[:_SHOWN]:
+            print(f"    {name:<28} {value:.5f}")
+    return 0

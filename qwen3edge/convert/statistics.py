@@ -1,0 +1,157 @@
+"""What calibration found out about a model's matrices, in one `.npz` file.
+
+By tensor: `sums/NAME` float64 [experts, columns], squares of the activations summed over tokens; `counts/NAME` int64
+[experts], tokens; `gram/NAME` float32 [columns, columns], X^T X of the same tokens; `sensitivity/NAME`, the KL
+divergence in nats that the tensor in SENSITIVITY_FORMAT alone causes. Experts are one where the tensor has none.
+Tensors that share their input are stored once.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3edge.errors import CheckpointError, FileFormatError
+from qwen3edge.formats.imatrix import read_imatrix, write_imatrix
+
+SENSITIVITY_FORMAT = "q4z32"
+_SHARED = {"attn_k": "attn_q", "attn_v": "attn_q", "ffn_up": "ffn_gate", "ffn_up_exps": "ffn_gate_exps"}
+_THEIRS = {"ffn_gate_up_exps": "ffn_gate_exps"}  # llama.cpp's name of a tensor with our input
+_LEAST, _MOST = 1e-4, 1e6  # importance as a share of the mean
+
+
+def input_name(name: str) -> str:
+    """The tensor under whose name the input of `name` is stored."""
+    head, _, part = name.removesuffix(".weight").rpartition(".")
+    return f"{head}.{_SHARED.get(part, part)}.weight" if head else name
+
+
+class Statistics:
+    """A file of statistics, or llama.cpp's importance matrix. Read when asked for, one array at a time."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises FileFormatError, OSError."""
+        self.path = Path(path)
+        self._last: tuple[str, NDArray[np.float32] | None] = ("", None)
+        self._theirs: dict[str, NDArray[np.float32]] | None = None
+        self._arrays: set[str] = set()
+        if zipfile.is_zipfile(self.path):
+            with zipfile.ZipFile(self.path) as archive:
+                self._arrays = {n.removesuffix(".npy") for n in archive.namelist()}
+            if not any(n.startswith(("sums/", "sensitivity/")) for n in self._arrays):
+                raise FileFormatError(f"{path}: expected statistics of `qwen3edge calibrate`, found another archive")
+        else:
+            self._theirs = read_imatrix(self.path)
+
+    def mean_squares(self, name: str) -> NDArray[np.float32] | None:
+        """[experts, columns] of a tensor's input, zeros for an expert that saw no token; None where none are known."""
+        if self._theirs is not None:
+            head, _, part = name.removesuffix(".weight").rpartition(".")
+            for candidate in (name, f"{head}.{_THEIRS.get(part, part)}.weight", input_name(name)):
+                if candidate in self._theirs:
+                    return self._theirs[candidate]
+            return None
+        sums, counts = self._read(f"sums/{input_name(name)}"), self._read(f"counts/{input_name(name)}")
+        if sums is None or counts is None:
+            return None
+        means: NDArray[np.float32] = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
+        return means
+
+    def importance(self, name: str, columns: int) -> NDArray[np.float32] | None:
+        """As `_core.quantize` takes it: [experts, columns], relative to the expert's mean; ones for an expert that saw
+        no token. Raises CheckpointError for statistics of a tensor of another shape.
+        """
+        last = self._last  # slices of one tensor come one after the other, from several threads
+        if last[0] != name:
+            self._last = last = (name, self._importance(name, columns))
+        return last[1]
+
+    def _importance(self, name: str, columns: int) -> NDArray[np.float32] | None:
+        squares = self.mean_squares(name)
+        if squares is None:
+            return None
+        if squares.size % columns:
+            raise CheckpointError(
+                f"{self.path}: expected statistics of {columns} columns for {name!r}, found {squares.shape[-1]}"
+            )
+        squares = squares.reshape(-1, columns).astype(np.float64)
+        means = squares.mean(axis=1, keepdims=True)
+        relative = np.where(means > 0, squares / np.where(means > 0, means, 1), 1)
+        clipped: NDArray[np.float32] = np.clip(relative, _LEAST, _MOST).astype(np.float32)
+        return clipped
+
+    def gram(self, name: str, columns: int) -> NDArray[np.float32] | None:
+        """X^T X [columns, columns] of a tensor's input. Raises CheckpointError for one of another shape."""
+        found: NDArray[Any] | None = self._read(f"gram/{input_name(name)}")
+        if found is not None and found.shape != (columns, columns):
+            raise CheckpointError(
+                f"{self.path}: expected X^T X of {columns} columns for {name!r}, found {list(found.shape)}"
+            )
+        return found
+
+    @property
+    def has_grams(self) -> bool:
+        """Whether GPTQ can use it."""
+        return any(name.startswith("gram/") for name in self._arrays)
+
+    def sensitivities(self) -> dict[str, float]:
+        """By tensor; empty where none were measured."""
+        names = [n for n in self._arrays if n.startswith("sensitivity/")]
+        values = {n.removeprefix("sensitivity/"): self._read(n) for n in names}
+        return {name: float(value) for name, value in values.items() if value is not None}
+
+    def export(self, path: str | os.PathLike[str], names: Iterable[str]) -> None:
+        """Writes llama.cpp's importance matrix for the tensors of these names."""
+        entries = {}
+        for name in names:
+            squares = self.mean_squares(name)
+            if squares is not None:
+                entries[name] = squares
+        write_imatrix(path, entries)
+
+    def _read(self, key: str) -> NDArray[Any] | None:
+        if key not in self._arrays:
+            return None
+        try:
+            with np.load(self.path, allow_pickle=False) as arrays:
+                values: NDArray[Any] = arrays[key]
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise FileFormatError(f"{self.path}: expected the array {key!r}: {error}") from None
+        if not np.isfinite(values).all():
+            raise FileFormatError(f"{self.path}: expected finite numbers in {key!r}")
+        return values
+
+
+class StatisticsWriter:
+    """Writes arrays one by one; the file appears under its name at `commit`. Use it in a `with` statement."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises OSError."""
+        self._path = Path(path)
+        self._temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+        self._archive = zipfile.ZipFile(self._temporary, "w", zipfile.ZIP_STORED)
+
+    def __enter__(self) -> StatisticsWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def write(self, key: str, values: NDArray[np.generic]) -> None:
+        """One array."""
+        with self._archive.open(f"{key}.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array(file, values, allow_pickle=False)
+
+    def commit(self) -> None:
+        """Brings all to the disk, and only then gives the file its name."""
+        self._archive.close()
+        with self._temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(self._temporary, self._path)
