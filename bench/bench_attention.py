@@ -22,11 +22,11 @@ from shapes import SIZES, Size
 CHECK_TOKENS = 150  # two blocks of the cache and a part
 TASK_ROWS = 48  # tokens times query heads a KV head of one task
 MEMORY_BYTES = 512 << 20
-KV_WIDTH = {"f32": 4, "bf16": 2, "int8": 1}  # bytes a value
+KV_WIDTH = {"f32": 4, "bf16": 2, "int8": 1, "int4": 0.5}  # bytes a value
 THETA = 1e6
 EPS = 1e-6
 # rms, against float64 with the same rounding of queries, keys and values; of two near ties, one may round the other way
-TOLERANCE = {"f32": 1e-6, "bf16": 1e-4, "int8": 2e-3}
+TOLERANCE = {"f32": 1e-6, "bf16": 1e-4, "int8": 2e-3, "int4": 2e-2}
 
 
 def task_tokens(shape: Size) -> int:
@@ -38,14 +38,25 @@ def frequencies(shape: Size) -> Any:
 
 
 def rounded(x: Any, kv: str) -> Any:
-    """[..., head_dim] as the cache holds it: int8 has one scale a vector."""
+    """[..., head_dim] as the cache holds it: int8 and int4 have one scale a vector."""
     if kv == "int8":
         scale = np.max(np.abs(x), axis=-1, keepdims=True) / 127
         return np.rint(x / scale) * scale
+    if kv == "int4":
+        top = np.max(np.abs(x), axis=-1, keepdims=True)
+        return (2 * np.clip(np.rint(x * 7.5 / top + 7.5), 0, 15) - 15) * top / 15
     if kv == "bf16":
         bits = x.astype(np.float32).view(np.uint32)
         return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(np.float64)
     return x
+
+
+def hadamard(size: int) -> Any:
+    """The normalized Walsh-Hadamard matrix of a power of two."""
+    matrix = np.ones((1, 1))
+    while len(matrix) < size:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return matrix / np.sqrt(size)
 
 
 def oracle(shape: Size, qkv: Any, kv: str) -> Any:
@@ -61,8 +72,11 @@ def oracle(shape: Size, qkv: Any, kv: str) -> Any:
         return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=2)
 
     group = shape.heads // shape.kv_heads
-    keys, values = (np.repeat(rounded(x, kv), group, axis=1) for x in (norm_and_rotate(k), v))
-    queries = norm_and_rotate(q) if kv == "bf16" else rounded(norm_and_rotate(q), kv)  # float32 beside a bf16 cache
+    queries, keys = norm_and_rotate(q), norm_and_rotate(k)
+    if kv == "int4":
+        queries, keys = queries @ hadamard(shape.head_dim), keys @ hadamard(shape.head_dim)
+    keys, values = (np.repeat(rounded(x, kv), group, axis=1) for x in (keys, v))
+    queries = rounded(queries, {"int4": "int8", "bf16": "f32"}.get(kv, kv))  # float32 beside a bf16 cache
     scores = np.einsum("thd,shd->hts", queries, keys) / np.sqrt(shape.head_dim)
     scores[:, np.triu(np.ones((tokens, tokens), dtype=bool), 1)] = -np.inf
     weights = np.exp(scores - scores.max(axis=2, keepdims=True))
@@ -118,7 +132,9 @@ def bench(arguments: argparse.Namespace) -> Report:
                     GOPS=rate / 1e9, of_peak=rate / report.limits.int8_operations_per_second[isa],
                 )  # fmt: skip
         for context in arguments.context or [128, 512, 4096, 32768]:
-            nbytes = 2 * context * shape.kv_heads * (shape.head_dim * KV_WIDTH[kv] + (4 if kv == "int8" else 0))
+            nbytes = (
+                2 * context * shape.kv_heads * (shape.head_dim * KV_WIDTH[kv] + (4 if kv in ("int8", "int4") else 0))
+            )
             layers = MEMORY_BYTES // nbytes + 1
             samples = {isa: functools.partial(time_attention, isa, context=context, layers=layers) for isa in isas}
             for isa, time in interleave(samples, arguments.rounds, "s").items():

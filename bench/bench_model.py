@@ -150,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--prompt", type=int, default=512, help="tokens prefilled")
     one.add_argument("--generate", type=int, default=64, help="tokens decoded")
     one.add_argument("--sequences", type=int, default=1, help="that decode together")
-    one.add_argument("--kv", default="int8", choices=["int8", "bf16", "f32"], help="our KV cache")
+    one.add_argument("--kv", default="int8", choices=["int8", "int4", "bf16", "f32"], help="our KV cache")
     many = options.add_argument_group("the table of targets")
     many.add_argument("--table", action="store_true")
     many.add_argument("--scene", action="append", choices=list(SCENES), help="default: all; may be repeated")

@@ -29,7 +29,7 @@ def bench(arguments: argparse.Namespace) -> Report:
                 seconds=arguments.seconds,
             )  # fmt: skip
             read = 4 * (shape.heads + 2 * shape.kv_heads) * shape.head_dim
-            query = (1 if kv == "int8" else 4) * shape.heads * shape.head_dim
+            query = (1 if kv in ("int8", "int4") else 4) * shape.heads * shape.head_dim
             written = query + 2 * KV_WIDTH[kv] * shape.kv_heads * shape.head_dim
             samples = {isa: functools.partial(time, isa) for isa in isas}
             for isa, measured in interleave(samples, arguments.rounds, "s").items():

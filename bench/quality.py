@@ -196,7 +196,7 @@ def measure(study: Study, formats: Sequence[str], kinds_format: str) -> dict[str
         "tokens": sum(len(chat.tokens) for chat in study.chats),
         "answer_tokens": sum(len(chat.tokens) - chat.prompt_size for chat in study.chats),
         "bf16_accuracy": study.accuracy("bf16"),
-        "kv": [{"kv": kv, **study.of_engine("f32", kv)} for kv in ("f32", "bf16", "int8")],
+        "kv": [{"kv": kv, **study.of_engine("f32", kv)} for kv in ("f32", "bf16", "int8", "int4")],
         "blocks": [
             {"block": block, **study.of_activations(dict.fromkeys(layers, block))} for block in (32, 64, 128, 256)
         ],

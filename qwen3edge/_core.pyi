@@ -37,12 +37,17 @@ class PlanResult(TypedDict):
     streamed_layers: int
     streams_head: bool
     streamed: int  # bytes that a decoded token, or a chunk of a prompt, reads from the file
+    experts: int  # of all layers together
+    expert_slots: int  # 0: all are resident
+    expert_bytes: int  # of a slot
 
 class Metrics(TypedDict):
     """Since the engine was made."""
 
     bytes_read: int  # from the file, of what is streamed
-    wait_seconds: float  # that computing stood still for these reads
+    wait_seconds: float  # that threads stood still for these reads
+    expert_hits: int  # experts that were asked for and in a slot
+    expert_misses: int
 
 def default_budget(root: str = "") -> int:
     """min(cgroup limit, MemAvailable + what the process holds), less a sixteenth, at most 512 MiB.

@@ -27,7 +27,8 @@ py::dict plan_dict(const MemoryPlan& p, const ModelConfig& config) {
                   "sequences"_a = s.sequences, "chunk"_a = s.chunk, "threads"_a = s.threads, "kv"_a = kv_name(s.kv),
                   "kv_bytes_per_token"_a = p.kv_token_bytes(config), "layers"_a = p.layers,
                   "streamed_layers"_a = p.residence.streamed_layers, "streams_head"_a = p.residence.streams_head,
-                  "streamed"_a = p.streamed);
+                  "streamed"_a = p.streamed, "experts"_a = p.experts, "expert_slots"_a = p.residence.expert_slots,
+                  "expert_bytes"_a = p.expert_bytes);
 }
 
 // Keeps the mapping alive as long as the engine reads it.
@@ -111,7 +112,8 @@ void bind_engine(py::module_& m) {
       .def_property_readonly("metrics",
                              [](Engine& e) {
                                const EngineMetrics m = e.metrics();
-                               return py::dict("bytes_read"_a = m.bytes_read, "wait_seconds"_a = m.wait_seconds);
+                               return py::dict("bytes_read"_a = m.bytes_read, "wait_seconds"_a = m.wait_seconds,
+                                               "expert_hits"_a = m.expert_hits, "expert_misses"_a = m.expert_misses);
                              })
       .def_property_readonly("isa", [](const Engine& e) { return isa_name(e.isa()); })
       .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a)

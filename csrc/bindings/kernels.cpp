@@ -169,7 +169,7 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   cache.grow(0, tokens);
   std::vector<uint8_t> q(size_t{tokens} * heads * d * 4);
   std::vector<float> q_scales(size_t{tokens} * heads), cos_sin(d);
-  const size_t q_width = type == KvType::int8 ? 1 : 4;
+  const size_t q_width = query_width(type);
   for (uint32_t t = 0; t < tokens; ++t) {
     fill_cos_sin(t, frequencies.data(), d / 2, cos_sin.data());
     kernels.qk_norm_rope({qkv.data(t, 0, 0), bias ? bias->data() : nullptr, q_weight ? q_weight->data() : nullptr,

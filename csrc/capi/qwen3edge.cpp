@@ -63,7 +63,7 @@ void require(bool condition, const char* text) {
 }
 
 q3e::PlanRequest request_of(const q3e_settings& s) {
-  require(s.kv >= Q3E_KV_INT8 && s.kv <= Q3E_KV_F32, "kv: expected one of q3e_kv");
+  require(s.kv >= Q3E_KV_INT8 && s.kv <= Q3E_KV_INT4, "kv: expected one of q3e_kv");
   q3e::PlanRequest r;
   r.context = s.context;
   r.sequences = s.sessions;

@@ -39,7 +39,13 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
                                                " query heads a KV head, found " +
                                                std::to_string(config_.heads / config_.kv_heads));
   if (!config_.is_moe()) return;
-  expert_source_ = std::make_unique<ResidentExperts>(config_, weights_);
+  if (const uint32_t slots = plan_.residence.expert_slots; slots > 0) {
+    auto source = std::make_unique<ExpertSlots>(file_, config_, weights_, slots);
+    expert_slots_ = source.get();
+    expert_source_ = std::move(source);
+  } else {
+    expert_source_ = std::make_unique<ResidentExperts>(config_, weights_);
+  }
   experts_ = std::make_unique<Experts>(config_, weights_, work_, *expert_source_);
 }
 
@@ -55,7 +61,8 @@ void Engine::check_slot(uint32_t slot) const {
 
 EngineMetrics Engine::metrics() {
   std::lock_guard lock(mutex_);
-  return {store_.bytes_read(), store_.seconds_waited()};
+  const ExpertMetrics experts = expert_slots_ ? expert_slots_->metrics() : ExpertMetrics{};
+  return {store_.bytes_read() + experts.bytes_read, store_.seconds_waited() + experts.wait_seconds, experts.hits, experts.misses};
 }
 
 uint32_t Engine::length(uint32_t slot) {
@@ -180,6 +187,7 @@ void Engine::run_chunk(const Batch& chunk, float* logits) {
     head(w, logits);
   });
   store_.require_read();
+  if (expert_slots_) expert_slots_->require_read();
 }
 
 // ---- weights that are not resident ----
@@ -320,7 +328,7 @@ void Engine::gate_and_up(Worker& w, const LayerWeights& l) {
 void Engine::rotate_and_store(uint32_t layer, uint32_t token, uint32_t first_kv_head, uint32_t kv_heads) const {
   const LayerWeights& l = weights_.layers[layer];
   const KvShape& kv = cache_.shape();
-  const size_t q_size = config_.query_size(), q_width = kv.type == KvType::int8 ? 1 : 4;
+  const size_t q_size = config_.query_size(), q_width = query_width(kv.type);
   RopeTask task{};
   task.qkv = at<float>(layout_.qkv) + token * (q_size + 2 * config_.kv_size());
   task.bias = l.qkv_bias.empty() ? nullptr : l.qkv_bias.data();
@@ -344,7 +352,7 @@ void Engine::rotate_and_store(uint32_t layer, uint32_t token, uint32_t first_kv_
 void Engine::attend(Worker& w, uint32_t layer) {
   const KvShape& kv = cache_.shape();
   const uint32_t group = config_.heads / config_.kv_heads, d = config_.head_size;
-  const size_t q_width = kv.type == KvType::int8 ? 1 : 4, head_bytes = kv_block_layout(kv.type, d).bytes;
+  const size_t q_width = query_width(kv.type), head_bytes = kv_block_layout(kv.type, d).bytes;
   const uint32_t parts = (config_.kv_heads + heads_per_item_ - 1) / heads_per_item_;
   const uint32_t items = static_cast<uint32_t>(tiles_.size()) * parts;
   const auto first_block = [&](uint32_t item) { return layer * kv.layer_bytes() + item % parts * heads_per_item_ * head_bytes; };

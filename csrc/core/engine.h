@@ -6,6 +6,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/expert_slots.h"
 #include "core/experts.h"
 #include "core/kv_cache.h"
 #include "core/observer.h"
@@ -27,8 +28,9 @@ struct Batch {
 
 // Since the engine was made.
 struct EngineMetrics {
-  uint64_t bytes_read;  // from the file, of what is streamed
-  double wait_seconds;  // that computing stood still for these reads
+  uint64_t bytes_read;                  // from the file, of what is streamed
+  double wait_seconds;                  // that threads stood still for these reads
+  uint64_t expert_hits, expert_misses;  // experts that were asked for, by whether they were in a slot
 };
 
 class Engine {
@@ -103,6 +105,7 @@ class Engine {
   const ScratchLayout& layout_ = work_.layout();
   std::unique_ptr<ExpertSource> expert_source_;  // null for a dense model
   std::unique_ptr<Experts> experts_;
+  ExpertSlots* expert_slots_ = nullptr;  // the same, when experts are streamed
   KvCache cache_;
   ThreadPool threads_;
   std::shared_ptr<Observer> observer_;

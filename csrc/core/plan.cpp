@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "core/expert_slots.h"
 #include "core/kv_cache.h"
 #include "core/process_memory.h"
 #include "core/scratch.h"
@@ -39,6 +40,10 @@ class Planner {
     require_range("threads", request_.threads, 0, 256);
     require_range("chunk", request_.chunk, 0, 8192);
     require_range("later", request_.later, 0, uint64_t{1} << 40);
+    if (config.is_moe()) {
+      slot_bytes_ = ExpertSlotLayout(file, config, weights).bytes();
+      least_slots_ = ExpertSlotLayout::least(config);
+    }
     if (request_.threads == 0) request_.threads = static_cast<uint32_t>(usable_cores());
     if (request_.memory == 0) request_.memory = default_budget();
     if (request_.program == 0) {
@@ -62,11 +67,13 @@ class Planner {
     p.settings.chunk = std::min(chunk, request.context * request.sequences);
     p.layers = config_.layers;
     p.residence = residence;
-    p.weights = ranges_.others + ranges_.experts;
+    p.experts = config_.layers * config_.experts;
+    p.expert_bytes = slot_bytes_;
+    p.weights = ranges_.others + (residence.expert_slots ? 0 : ranges_.experts);
     for (uint32_t l = 0; l < config_.layers; ++l)
       if (!residence.streams(l, config_.layers)) p.weights += ranges_.layers[l].size();
     if (!residence.streams_head) p.weights += ranges_.head.size();
-    p.buffers = stream.memory();
+    p.buffers = stream.memory() + residence.expert_slots * slot_bytes_;
     p.streamed = stream.streamed;
     p.kv_cache = uint64_t{request.sequences} * KvShape::pages_for(request.context) * shape.page_bytes();
     p.scratch = ScratchLayout(config_, blocks_, request.kv, p.settings.chunk, request.threads).bytes;
@@ -83,16 +90,25 @@ class Planner {
       uint32_t low = head ? 0 : 1, high = config_.layers + 1;
       while (low < high) {
         const uint32_t middle = low + (high - low) / 2;
-        if (plan(request, chunk, {middle, head}).peak <= request.memory)
+        if (plan(request, chunk, {middle, head, least_slots_}).peak <= request.memory)
           high = middle;
         else
           low = middle + 1;
       }
       if (low > config_.layers) continue;
-      const MemoryPlan p = plan(request, chunk, {low, head});
+      const MemoryPlan p = plan(request, chunk, {low, head, least_slots_});
       if (!best || p.streamed < best->streamed) best = p;
     }
     return best;
+  }
+
+  // With as many slots for experts as the budget allows, all else resident.
+  std::optional<MemoryPlan> with_slots(const PlanRequest& request, uint32_t chunk) const {
+    if (!config_.is_moe()) return std::nullopt;
+    const MemoryPlan p = plan(request, chunk, {0, false, least_slots_});
+    const bool takes_much = p.scratch > p.budget / 16 && p.settings.chunk > 16 && !request.chunk;
+    if (takes_much || p.peak > p.budget) return std::nullopt;
+    return plan(request, chunk, {0, false, least_slots_ + static_cast<uint32_t>((p.budget - p.peak) / slot_bytes_)});
   }
 
   std::optional<MemoryPlan> fitting(const PlanRequest& request) const {
@@ -101,7 +117,9 @@ class Planner {
     };
     for (uint32_t chunk : chunks({256, 128, 64, 32, 16}))  // 512 is no faster (docs/memory.md) ...
       if (const MemoryPlan p = plan(request, chunk, {}); p.peak <= p.budget) return p;
-    for (uint32_t chunk : chunks({512, 256, 128, 64, 32, 16}))  // ... but each chunk reads all that is streamed
+    for (uint32_t chunk : chunks({2048, 1024, 512, 256, 128, 64, 32, 16}))  // ... but each chunk reads most experts
+      if (const auto p = with_slots(request, chunk)) return p;
+    for (uint32_t chunk : chunks({512, 256, 128, 64, 32, 16}))  // and all that is streamed
       if (const auto p = streaming(request, chunk)) return p;
     return std::nullopt;
   }
@@ -109,7 +127,7 @@ class Planner {
   // Everything streamed.
   MemoryPlan smallest(const PlanRequest& request) const {
     const uint32_t chunk = request.chunk ? request.chunk : 16;
-    const MemoryPlan resident = plan(request, chunk, {}), streamed = plan(request, chunk, {config_.layers, true});
+    const MemoryPlan resident = plan(request, chunk, {}), streamed = plan(request, chunk, {config_.layers, true, least_slots_});
     return streamed.peak < resident.peak ? streamed : resident;
   }
 
@@ -177,6 +195,8 @@ class Planner {
   WeightRanges ranges_;
   ActivationBlocks blocks_;
   PlanRequest request_;
+  uint64_t slot_bytes_ = 0;  // of an expert, when there are some
+  uint32_t least_slots_ = 0;
 };
 
 }  // namespace
@@ -189,6 +209,8 @@ const char* kv_name(KvType kv) {
   switch (kv) {
     case KvType::int8:
       return "int8";
+    case KvType::int4:
+      return "int4";
     case KvType::bf16:
       return "bf16";
     case KvType::f32:
@@ -200,7 +222,7 @@ const char* kv_name(KvType kv) {
 KvType parse_kv(const std::string& name) {
   for (KvType kv : kKvTypes)
     if (name == kv_name(kv)) return kv;
-  throw Error(Status::bad_argument, "kv: expected int8, bf16 or f32, found '" + name + "'");
+  throw Error(Status::bad_argument, "kv: expected int8, int4, bf16 or f32, found '" + name + "'");
 }
 
 MemoryPlan make_plan(const ModelFile& file, const ModelConfig& config, const Weights& weights, const PlanRequest& request) {

@@ -25,8 +25,9 @@ struct MemoryPlan {
   uint64_t weights;  // that are resident
   uint64_t buffers;  // for what is streamed
   uint64_t kv_cache, scratch, program, peak, budget;
-  uint64_t streamed;  // that every decoded token, and every chunk of a prompt, reads from the file
-  uint32_t layers;
+  uint64_t streamed;         // that every decoded token, and every chunk of a prompt, reads from the file
+  uint32_t layers, experts;  // of all layers together
+  uint64_t expert_bytes;     // of a slot, when experts are streamed
   Residence residence;
   PlanRequest settings;  // with all defaults filled in
 

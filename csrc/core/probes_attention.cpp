@@ -23,7 +23,7 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
                       int threads, double seconds) {
   const KernelTable& kernels = kernel_table(isa);
   const uint32_t group = shape.heads / shape.kv_heads, d = shape.head_dim, team = static_cast<uint32_t>(threads);
-  const size_t q_width = type == KvType::int8 ? 1 : 4, head_bytes = kv_block_layout(type, d).bytes;
+  const size_t q_width = query_width(type), head_bytes = kv_block_layout(type, d).bytes;
   KvCache cache({type, layers, shape.kv_heads, d}, 1, context);
   cache.grow(0, context);
   // Every byte pattern of this kind is a small finite number in int8, bfloat16 and float32.

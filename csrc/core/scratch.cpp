@@ -63,7 +63,7 @@ ScratchLayout::ScratchLayout(const ModelConfig& config, const ActivationBlocks& 
   normed = take(at, blocks.all.front() == 0 ? t * config.hidden_size * 4 : 0);
   const size_t shared = at;
   qkv = take(at, t * (q_size + 2 * config.kv_size()) * 4);
-  q = take(at, t * q_size * (kv == KvType::int8 ? 1 : 4));
+  q = take(at, t * q_size * query_width(kv));
   q_scales = take(at, t * config.heads * 4);
   attention = take(at, t * q_size * 4);
   size_t ffn_end = shared;

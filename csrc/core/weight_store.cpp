@@ -133,7 +133,8 @@ void WeightStore::embed(uint32_t token, float* out) {
 
 void WeightStore::begin_pass(bool head) noexcept {
   if (plan_.units.empty()) return;
-  if (failure_ != 0) {  // what was under way belongs to a pass that ended
+  const bool first = begun_count_ == 0 || (streamed_layers_ > 0 && begun_[0] == 0);
+  if (failure_ != 0 || !first) {  // what was under way belongs to a pass that ended early
     for (; begun_count_ > 0; --begun_count_) reader_->finish(reads_[released_++ % StreamPlan::kBuffers]);
     next_ = kNone;
     failure_ = 0;

@@ -30,8 +30,9 @@ struct WeightRanges {
 struct Residence {
   uint32_t streamed_layers = 0;  // spread evenly over the model, so that reads go on while the others compute
   bool streams_head = false;
+  uint32_t expert_slots = 0;  // 0: all experts are resident
 
-  bool any() const { return streamed_layers > 0 || streams_head; }
+  bool any() const { return streamed_layers > 0 || streams_head || expert_slots > 0; }
   bool streams(uint32_t layer, uint32_t layers) const {
     return (layer + uint64_t{1}) * streamed_layers / layers > uint64_t{layer} * streamed_layers / layers;
   }

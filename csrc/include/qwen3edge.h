@@ -33,7 +33,7 @@ typedef enum {
   Q3E_INTERNAL = 10
 } q3e_status;
 
-typedef enum { Q3E_KV_INT8 = 0, Q3E_KV_BF16 = 1, Q3E_KV_F32 = 2 } q3e_kv;
+typedef enum { Q3E_KV_INT8 = 0, Q3E_KV_BF16 = 1, Q3E_KV_F32 = 2, Q3E_KV_INT4 = 3 } q3e_kv;
 
 typedef struct {
   uint32_t context;  /* positions a session */

@@ -22,6 +22,15 @@ float score(const AttentionTask& a, const KvBlockLayout& layout, const uint8_t* 
   const uint32_t d = a.head_dim;
   const uint8_t* keys = block + layout.keys;
   const size_t panel = size_t{t / kPanelRows} * kPanelRows * d, r = t % kPanelRows;
+  if (a.type == KvType::int4) {
+    const int8_t* q = static_cast<const int8_t*>(a.q) + q_row * d;
+    int32_t isum = 0;
+    for (uint32_t i = 0; i < d; ++i) {
+      const uint8_t pair = keys[panel / 2 + size_t{i / 8} * 64 + r * 4 + i % 4];
+      isum += q[i] * (2 * (i % 8 < 4 ? pair & 15 : pair >> 4) - 15);
+    }
+    return static_cast<float>(isum) * load_float(KvType::f32, block + layout.key_scales, t);
+  }
   if (a.type == KvType::int8) {
     const int8_t* q = static_cast<const int8_t*>(a.q) + q_row * d;
     int32_t isum = 0;
@@ -42,9 +51,16 @@ void weigh_float(const AttentionTask& a, const uint8_t* values, uint32_t n, cons
     for (uint32_t i = 0; i < d; ++i) o[i] = fma_f32(load_float(a.type, values, size_t{t} * d + i), p[t], o[i]);
 }
 
+// Value i of token t as an integer.
+int32_t integer_value(KvType type, const uint8_t* values, uint32_t d, uint32_t t, uint32_t i) {
+  if (type == KvType::int8) return static_cast<int8_t>(values[(size_t{t / 4} * d + i) * 4 + t % 4]);
+  const uint8_t pair = values[size_t{t / 4} * d * 2 + i / 32 * 64 + i % 16 * 4 + t % 4];
+  return 2 * (i % 32 < 16 ? pair & 15 : pair >> 4) - 15;
+}
+
 // The same with weights p * scales rounded to integers, relative to the largest.
-void weigh_int8(const AttentionTask& a, const uint8_t* values, const float* scales, uint32_t n, const float* p, float correction,
-                float* o) {
+void weigh_integers(const AttentionTask& a, const uint8_t* values, const float* scales, uint32_t n, const float* p,
+                    float correction, float* o) {
   const uint32_t d = a.head_dim;
   float top = 0;
   for (uint32_t t = 0; t < n; ++t) top = max_f32(p[t] * scales[t], top);
@@ -54,7 +70,7 @@ void weigh_int8(const AttentionTask& a, const uint8_t* values, const float* scal
   for (uint32_t t = 0; t < n; ++t) w[t] = static_cast<int32_t>(round_f32(p[t] * scales[t] * inverse));
   for (uint32_t i = 0; i < d; ++i) {
     int32_t isum = 0;
-    for (uint32_t t = 0; t < n; ++t) isum += w[t] * static_cast<int8_t>(values[(size_t{t / 4} * d + i) * 4 + t % 4]);
+    for (uint32_t t = 0; t < n; ++t) isum += w[t] * integer_value(a.type, values, d, t, i);
     o[i] = fma_f32(static_cast<float>(isum), scale, o[i] * correction);
   }
 }
@@ -63,7 +79,7 @@ void weigh_int8(const AttentionTask& a, const uint8_t* values, const float* scal
 void attend_row(const AttentionTask& a, size_t q_row, uint32_t head, uint32_t position, float* o) {
   const uint32_t d = a.head_dim;
   const KvBlockLayout layout = kv_block_layout(a.type, d);
-  const float q_scale = a.type == KvType::int8 ? a.q_scales[q_row] : 1.0f;
+  const float q_scale = is_integer(a.type) ? a.q_scales[q_row] : 1.0f;
   float maximum = -1e30f, denominator = 0;
   for (uint32_t i = 0; i < d; ++i) o[i] = 0;
   for (uint32_t start = 0; start <= position; start += kKvBlock) {
@@ -83,8 +99,8 @@ void attend_row(const AttentionTask& a, size_t q_row, uint32_t head, uint32_t po
     }
     denominator = fma_f32(denominator, correction, fold_lanes(lanes));
     maximum = m;
-    if (a.type == KvType::int8)
-      weigh_int8(a, block + layout.values, reinterpret_cast<const float*>(block + layout.value_scales), n, p, correction, o);
+    if (is_integer(a.type))
+      weigh_integers(a, block + layout.values, reinterpret_cast<const float*>(block + layout.value_scales), n, p, correction, o);
     else
       weigh_float(a, block + layout.values, n, p, correction, o);
   }

@@ -14,14 +14,9 @@ inline constexpr uint32_t kStripRows = 12;  // rows whose scores and weights are
 inline constexpr uint32_t kLaneRows = 16;   // their scalars are lanes of one vector
 static_assert(kStripRows <= kLaneRows);
 
-template <KvType type>
-inline constexpr size_t kKvWidth = type == KvType::int8   ? 1
-                                   : type == KvType::bf16 ? 2
-                                                          : 4;
-
 template <class S, KvType type>
 typename S::F load_kv(const uint8_t* p) {
-  static_assert(type != KvType::int8);
+  static_assert(!is_integer(type));
   if constexpr (type == KvType::bf16) return S::load_bf16(p);
   return S::load(reinterpret_cast<const float*>(p));
 }
@@ -42,8 +37,9 @@ struct AttentionState {
   uint32_t indices[kRows], positions[kRows];  // AttentionRows::index, and of the row's token
   // Of the rows of a strip.
   float corrections[kLaneRows], weight_scales[kLaneRows];
-  alignas(64) float scores[kStripRows][kKvBlock];         // then weights, when values are not int8
-  alignas(64) uint8_t weights[kStripRows][2 * kKvBlock];  // int8 values: high seven bits, then low seven bits
+  int32_t weight_sums[kLaneRows];
+  alignas(64) float scores[kStripRows][kKvBlock];         // then weights, when values are not integers
+  alignas(64) uint8_t weights[kStripRows][2 * kKvBlock];  // integer values: high seven bits, then low seven bits
 };
 static_assert(sizeof(AttentionState) <= kAttentionScratchBytes);
 
@@ -63,8 +59,34 @@ template <class S, KvType type, int NR, int NP>
 void score_panels(const AttentionTask& a, const uint8_t* keys, const float* key_scales, const uint32_t* indices,
                   const int32_t* q_sums, const Prefetch& prefetch, float* scores) {
   const uint32_t d = a.head_dim;
-  const size_t panel = size_t{kPanelRows} * d * kKvWidth<type>;
-  if constexpr (type == KvType::int8) {
+  const size_t panel = kv_bytes(type, size_t{kPanelRows} * d);
+  if constexpr (type == KvType::int4) {
+    const int8_t* q[NR];
+    typename S::I acc[NR][NP];
+    for (int i = 0; i < NR; ++i) {
+      q[i] = static_cast<const int8_t*>(a.q) + size_t{indices[i]} * d;
+      for (int p = 0; p < NP; ++p) acc[i][p] = S::izero();
+    }
+    for (uint32_t k = 0; k < d; k += 8) {
+      typename S::W w[NP];
+      for (int p = 0; p < NP; ++p) {
+        w[p] = S::load_w(keys + p * panel + size_t{k} * 8);
+        prefetch.at<S>(p * panel + size_t{k} * 8);
+      }
+      for (int i = 0; i < NR; ++i)
+        for (int p = 0; p < NP; ++p) {
+          acc[i][p] = S::dot_nibbles(acc[i][p], S::low_nibbles(w[p]), q[i] + k);
+          acc[i][p] = S::dot_nibbles(acc[i][p], S::high_nibbles(w[p]), q[i] + k + 4);
+        }
+    }
+    for (int i = 0; i < NR; ++i) {
+      const typename S::I middle = S::iset1(15 * q_sums[i]);
+      for (int p = 0; p < NP; ++p) {
+        const typename S::I sum = S::isub(S::iadd(acc[i][p], acc[i][p]), middle);
+        S::store(scores + size_t(i) * kKvBlock + p * kPanelRows, S::mul(S::to_float(sum), S::load(key_scales + p * kPanelRows)));
+      }
+    }
+  } else if constexpr (type == KvType::int8) {
     const int8_t* q[NR];
     typename S::I acc[NR][NP];
     for (int i = 0; i < NR; ++i) {
@@ -93,7 +115,7 @@ void score_panels(const AttentionTask& a, const uint8_t* keys, const float* key_
     }
     for (uint32_t k = 0; k < d; ++k) {
       typename S::F w[NP];
-      for (int p = 0; p < NP; ++p) w[p] = load_kv<S, type>(keys + p * panel + size_t{k} * kPanelRows * kKvWidth<type>);
+      for (int p = 0; p < NP; ++p) w[p] = load_kv<S, type>(keys + p * panel + kv_bytes(type, size_t{k} * kPanelRows));
       for (int i = 0; i < NR; ++i)
         for (int p = 0; p < NP; ++p) acc[i][p] = S::fma(w[p], S::set1(q[i][k]), acc[i][p]);
     }
@@ -136,18 +158,18 @@ void softmax_strip(uint32_t first, uint32_t count, uint32_t start, const float* 
       float* at = state.scores[i] + j * kPanelRows;
       F p = masked(exp2_simd<S>(S::fma(S::load(at), scale, shift)), i, j, 0);
       sum = S::add(sum, p);
-      if constexpr (type == KvType::int8) {
+      if constexpr (is_integer(type)) {
         p = masked(S::mul(p, S::load(value_scales + j * kPanelRows)), i, j, 0);
         top = S::max(p, top);
       }
       S::store(at, p);
     }
     sums[i] = S::fold(sum);
-    if constexpr (type == KvType::int8) tops[i] = S::fold_max(top);
+    if constexpr (is_integer(type)) tops[i] = S::fold_max(top);
   }
   const F denominator = S::load(denominators);
   S::store(denominators, S::first_lanes(S::fma(denominator, correction, S::load(sums)), count, denominator));
-  if constexpr (type == KvType::int8) {
+  if constexpr (is_integer(type)) {
     const F top = S::max(S::load(tops), S::set1(kLeastWeight));
     S::store(inverses, S::div(S::set1(kLargestWeight), top));
     S::store(state.weight_scales, S::mul(top, S::set1(1 / kLargestWeight)));
@@ -156,6 +178,7 @@ void softmax_strip(uint32_t first, uint32_t count, uint32_t start, const float* 
       for (uint32_t j = 0; j < kBlockPanels; ++j)
         w[j] = S::to_int(S::mul(S::load(state.scores[i] + j * kPanelRows), S::set1(inverses[i])));
       S::store_weights(state.weights[i], state.weights[i] + kKvBlock, w);
+      if constexpr (type == KvType::int4) state.weight_sums[i] = S::ifold(S::iadd(S::iadd(w[0], w[1]), S::iadd(w[2], w[3])));
     }
   }
 }
@@ -188,6 +211,38 @@ void weigh_quads(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_
     }
 }
 
+// The same with codes of four bits in place of int8, 32 dimensions in a register: 2 * (weights . codes) - 15 * sum(weights).
+template <class S, int NR, int NV>
+void weigh_codes(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_t (*weights)[2 * kKvBlock],
+                 const int32_t* weight_sums, const float* scales, const float* corrections, const Prefetch& prefetch,
+                 float* const* o) {
+  static_assert(NV % 2 == 0);
+  typename S::I high[NR][NV], low[NR][NV];
+  for (int i = 0; i < NR; ++i)
+    for (int j = 0; j < NV; ++j) high[i][j] = low[i][j] = S::izero();
+  for (uint32_t q = 0; q < quads; ++q) {
+    typename S::W v[NV];
+    for (int j = 0; j < NV; j += 2) {
+      const typename S::W pair = S::load_w(values + size_t{q} * 2 * d + j * 32);
+      prefetch.at<S>(size_t{q} * 2 * d + j * 32);
+      v[j] = S::low_nibbles(pair);
+      v[j + 1] = S::high_nibbles(pair);
+    }
+    for (int i = 0; i < NR; ++i)
+      for (int j = 0; j < NV; ++j) {
+        high[i][j] = S::dot_weights(high[i][j], v[j], weights[i] + q * 4);
+        low[i][j] = S::dot_weights(low[i][j], v[j], weights[i] + kKvBlock + q * 4);
+      }
+  }
+  for (int i = 0; i < NR; ++i)
+    for (int j = 0; j < NV; ++j) {
+      const typename S::I sum = S::join_weights(high[i][j], low[i][j]);
+      const typename S::F value = S::to_float(S::isub(S::iadd(sum, sum), S::iset1(15 * weight_sums[i])));
+      const typename S::F before = S::mul(S::load(o[i] + j * 16), S::set1(corrections[i]));
+      S::store(o[i] + j * 16, S::fma(value, S::set1(scales[i]), before));
+    }
+}
+
 // The same in float32, values being rows of dimensions.
 template <class S, KvType type, int NR, int NV>
 void weigh_rows(const uint8_t* values, uint32_t d, uint32_t tokens, const float (*weights)[kKvBlock], const float* corrections,
@@ -197,7 +252,7 @@ void weigh_rows(const uint8_t* values, uint32_t d, uint32_t tokens, const float 
     for (int j = 0; j < NV; ++j) acc[i][j] = S::mul(S::load(o[i] + j * 16), S::set1(corrections[i]));
   for (uint32_t t = 0; t < tokens; ++t) {
     typename S::F v[NV];
-    for (int j = 0; j < NV; ++j) v[j] = load_kv<S, type>(values + (size_t{t} * d + j * 16) * kKvWidth<type>);
+    for (int j = 0; j < NV; ++j) v[j] = load_kv<S, type>(values + kv_bytes(type, size_t{t} * d + j * 16));
     for (int i = 0; i < NR; ++i)
       for (int j = 0; j < NV; ++j) acc[i][j] = S::fma(v[j], S::set1(weights[i][t]), acc[i][j]);
   }
@@ -205,9 +260,9 @@ void weigh_rows(const uint8_t* values, uint32_t d, uint32_t tokens, const float 
     for (int j = 0; j < NV; ++j) S::store(o[i] + j * 16, acc[i][j]);
 }
 
-// Two accumulators a row with int8 values, one otherwise.
+// Two accumulators a row with integer values, one otherwise.
 template <class S, KvType type>
-inline constexpr int kValueRows = type == KvType::int8 ? S::kTileRows / 2 : S::kTileRows;
+inline constexpr int kValueRows = is_integer(type) ? S::kTileRows / 2 : S::kTileRows;
 
 // One block of the cache, and how it is walked: rows in strips, each scored, turned into weights and weighed while it is in L1.
 template <class S, KvType type>
@@ -232,7 +287,7 @@ struct AttentionBlock {
       for (uint32_t panel = 0; panel < panels; panel += S::kTilePanels) {
         const int nr = count - i < S::kTileRows ? static_cast<int>(count - i) : S::kTileRows;
         const int np = panels - panel < S::kTilePanels ? static_cast<int>(panels - panel) : S::kTilePanels;
-        const size_t offset = size_t{panel} * kPanelRows * rows.a.head_dim * kKvWidth<type>;
+        const size_t offset = kv_bytes(type, size_t{panel} * kPanelRows * rows.a.head_dim);
         const uint32_t at = rows.state(first + i);
         with_count<S::kTileRows>(nr, [&]<int NR>() {
           with_count<S::kTilePanels>(np, [&]<int NP>() {
@@ -256,13 +311,19 @@ struct AttentionBlock {
         const int nv = d - dim < S::kTileVectors * 16 ? static_cast<int>(d - dim) / 16 : S::kTileVectors;
         with_count<kRows>(nr, [&]<int NR>() {
           with_count<S::kTileVectors>(nv, [&]<int NV>() {
-            if constexpr (type == KvType::int8) {
+            if constexpr (type == KvType::int4) {
+              const size_t offset = size_t{dim} * 2;
+              if constexpr (NV % 2 == 0)  // head_dim is a multiple of 32
+                weigh_codes<S, NR, NV>(block + layout.values + offset, d, (tokens + 3) / 4, state.weights + i,
+                                       state.weight_sums + i, state.weight_scales + i, state.corrections + i,
+                                       leads && i == 0 ? beside_values(offset) : Prefetch{}, o);
+            } else if constexpr (type == KvType::int8) {
               const size_t offset = size_t{dim} * 4;
               weigh_quads<S, NR, NV>(block + layout.values + offset, d, (tokens + 3) / 4, state.weights + i,
                                      state.weight_scales + i, state.corrections + i,
                                      leads && i == 0 ? beside_values(offset) : Prefetch{}, o);
             } else {
-              weigh_rows<S, type, NR, NV>(block + layout.values + size_t{dim} * kKvWidth<type>, d, tokens, state.scores + i,
+              weigh_rows<S, type, NR, NV>(block + layout.values + kv_bytes(type, dim), d, tokens, state.scores + i,
                                           state.corrections + i, o);
             }
           });
@@ -282,16 +343,17 @@ struct AttentionBlock {
       const uint32_t count = end - first < kStripRows ? end - first : kStripRows;
       // The first rows take the next block along line by line; a short block, the last, is asked for at once, and no more of it
       // than is read.
-      const bool leads = type == KvType::int8 && first == begin, whole = tokens == kKvBlock;
+      const bool leads = is_integer(type) && first == begin, whole = tokens == kKvBlock;
       if (leads) fetch(block + layout.value_scales, kKvBlock * 4);
-      if (leads && !whole) fetch(block + layout.values, size_t{(tokens + 3) / 4} * 4 * rows.a.head_dim);
+      if (leads && !whole) fetch(block + layout.values, kv_bytes(type, size_t{(tokens + 3) / 4} * 4 * rows.a.head_dim));
       score(first, count, leads && whole);
       const uint32_t at = rows.state(first);
       if (state.positions[at] - start + 1 >= kKvBlock)
         softmax_strip<S, type, true>(at, count, start, value_scales, state);
       else
         softmax_strip<S, type, false>(at, count, start, value_scales, state);
-      if (leads && !whole) fetch(ahead, size_t{(ahead_tokens + kPanelRows - 1) / kPanelRows} * kPanelRows * rows.a.head_dim);
+      if (leads && !whole)
+        fetch(ahead, kv_bytes(type, size_t{(ahead_tokens + kPanelRows - 1) / kPanelRows} * kPanelRows * rows.a.head_dim));
       if (leads) fetch(ahead + layout.key_scales, kKvBlock * 4);
       weigh(first, count, leads && whole);
     }
@@ -310,7 +372,7 @@ void begin_rows(const AttentionRows& rows, AttentionState& state) {
     state.maxima[at] = -1e30f;
     state.denominators[at] = 0;
     state.q_scales[at] = 1;
-    if constexpr (type == KvType::int8) {
+    if constexpr (is_integer(type)) {
       const int8_t* q = static_cast<const int8_t*>(a.q) + rows.index(i) * d;
       state.q_scales[at] = a.q_scales[rows.index(i)];
       state.q_sums[at] = 0;
@@ -355,6 +417,7 @@ void attention_of(const AttentionTask& a) {
 template <class S>
 void attention_simd(const AttentionTask& a) {
   if (a.type == KvType::int8) return attention_of<S, KvType::int8>(a);
+  if (a.type == KvType::int4) return attention_of<S, KvType::int4>(a);
   if (a.type == KvType::bf16) return attention_of<S, KvType::bf16>(a);
   attention_of<S, KvType::f32>(a);
 }

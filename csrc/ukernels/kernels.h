@@ -83,26 +83,37 @@ using RouteFn = void (*)(const float* logits, uint32_t experts, uint32_t top, bo
 // x[n] += weights[0] * rows[0][n] + weights[1] * rows[1][n] + ...; the sum in this order, then the addition.
 using AddWeightedFn = void (*)(const float* const* rows, const float* weights, uint32_t count, uint32_t n, float* x);
 
-enum class KvType : uint8_t { int8, bf16, f32 };
-inline constexpr KvType kKvTypes[] = {KvType::int8, KvType::bf16, KvType::f32};
+enum class KvType : uint8_t { int8, bf16, f32, int4 };
+inline constexpr KvType kKvTypes[] = {KvType::int8, KvType::int4, KvType::bf16, KvType::f32};
+// Integers with one scale a position and head; queries are int8 then, else float32.
+static constexpr bool is_integer(KvType type) { return type == KvType::int8 || type == KvType::int4; }
+static constexpr uint32_t query_width(KvType type) { return is_integer(type) ? 1 : 4; }
+// Bytes of so many values.
+static constexpr size_t kv_bytes(KvType type, size_t values) {
+  return type == KvType::int4 ? values / 2 : type == KvType::int8 ? values : type == KvType::bf16 ? 2 * values : 4 * values;
+}
 inline constexpr uint32_t kKvBlock = 64;  // tokens of a page; attention walks the cache in such blocks, aligned to position 0
 inline constexpr uint32_t kMaxHeadDim = 256;
 
 // Where the parts of one KV head's share of a page lie, in bytes. Keys are panels of 16 tokens, as the rows of a weight matrix
-// are.
+// are. A value of int4 is a code c in 0..15 that stands for (2 c - 15) times the scale: all 16 levels, none of them zero.
 struct KvBlockLayout {
-  size_t keys;          // int8 [4][d/4][16][4], or bf16 or float32 [4][d][16]
-  size_t key_scales;    // float32 [64]   (int8)
-  size_t values;        // int8 [16][d][4], quads of tokens, or bf16 or float32 [64][d]
-  size_t value_scales;  // float32 [64]   (int8)
+  size_t keys;        // int8 [4][d/4][16][4], or bf16 or float32 [4][d][16]; int4 [4][d/8][16][4], k + 4 in the high nibbles
+  size_t key_scales;  // float32 [64]   (int8, int4)
+  size_t values;      // int8 [16][d][4], quads of tokens, or bf16 or float32 [64][d]; int4 [16][d/32][16][4], d + 16 in the high
+  size_t value_scales;  // float32 [64]   (int8, int4)
   size_t bytes;         // a multiple of 64
 };
 
 static inline KvBlockLayout kv_block_layout(KvType type, uint32_t head_dim) {
-  const size_t width = type == KvType::int8 ? 1 : type == KvType::bf16 ? 2 : 4;
-  const size_t matrix = width * kKvBlock * head_dim, scales = type == KvType::int8 ? kKvBlock * 4 : 0;
+  const size_t matrix = kv_bytes(type, size_t{kKvBlock} * head_dim), scales = is_integer(type) ? kKvBlock * 4 : 0;
   return {0, matrix, matrix + scales, 2 * matrix + scales, 2 * matrix + 2 * scales};
 }
+
+// With int4, queries and keys are rotated by a Walsh-Hadamard transform (Ashkboos et al. 2024, QuaRot), normalized, on blocks of
+// the largest power of two that divides head_dim: scores do not change, and no value of a key stands out. Steps go from the
+// widest to the narrowest, then comes the norm. Values are not rotated, which gained nothing (docs/memory.md).
+static inline uint32_t hadamard_block(uint32_t head_dim) { return head_dim & (~head_dim + 1); }
 
 // What scores are multiplied with: 1 / sqrt(head_dim), and log2(e) because softmax takes powers of two.
 static inline float query_scale(uint32_t head_dim) {
@@ -121,7 +132,7 @@ struct RopeTask {
   uint32_t heads, kv_heads, head_dim;
   KvType type;
   void* q;                // [heads][head_dim]: int8, or float32 already times query_scale(head_dim)
-  float* q_scales;        // [heads], times query_scale(head_dim)  (int8)
+  float* q_scales;        // [heads], times query_scale(head_dim)  (int8, int4)
   uint8_t* page;          // this layer's share of the page: kv_heads blocks
   uint32_t row;           // position % kKvBlock
   uint32_t first, count;  // the KV heads that are wanted, with their query heads
@@ -145,10 +156,10 @@ struct AttentionTask {
 };
 inline constexpr uint32_t kAttentionRows = 48;  // tokens * group at most, or one token
 inline constexpr uint32_t kMaxGroup = 64;       // and heads * tokens * group at most
-inline constexpr size_t kAttentionScratchBytes = 6656;
+inline constexpr size_t kAttentionScratchBytes = 6720;
 
-// With int8 values, weights are integers up to kLargestWeight, relative to the largest of a row and block: w = 128 * high + low,
-// both in 0..127, so that every tier's dot product of bytes takes them exactly.
+// With integer values, weights are integers up to kLargestWeight, relative to the largest of a row and block: w = 128 * high +
+// low, both in 0..127, so that every tier's dot product of bytes takes them exactly.
 inline constexpr float kLargestWeight = 16383.0f;
 inline constexpr float kLeastWeight = 1e-30f;  // a largest weight below it counts as this, so that its inverse is finite
 

@@ -1,4 +1,6 @@
 // A token's projections become its query and its entry of the KV cache.
+#include <cmath>
+
 #include "base/half.h"
 #include "ukernels/kernel_tiers.h"
 #include "ukernels/math_scalar.h"
@@ -34,11 +36,29 @@ void store_row(KvType type, const float* y, uint32_t n, uint8_t* row, float* sca
   }
 }
 
+// Codes of n values and their scale.
+void quantize_codes(const float* y, uint32_t n, uint8_t* codes, float* scale) {
+  float top = 0;
+  for (uint32_t i = 0; i < n; ++i) top = max_f32(std::fabs(y[i]), top);
+  const float inverse = top > 0 ? 7.5f / top : 0.0f;
+  for (uint32_t i = 0; i < n; ++i)
+    codes[i] = static_cast<uint8_t>(round_f32(min_f32(max_f32(fma_f32(y[i], inverse, 7.5f), 0.0f), 15.0f)));
+  *scale = top / 15.0f;
+}
+
 // Element i of the key of token `row` in a block: see KvBlockLayout.
 void store_key(KvType type, const float* y, uint32_t d, uint8_t* keys, float* scales, uint32_t row) {
   uint8_t packed[kMaxHeadDim * 4];
+  if (type == KvType::int4) {
+    quantize_codes(y, d, packed, scales + row);
+    uint8_t* panel = keys + size_t{row / kPanelRows} * kPanelRows * d / 2;
+    for (uint32_t k = 0; k < d; k += 8)
+      for (uint32_t j = 0; j < 4; ++j)
+        panel[k / 8 * 64 + row % kPanelRows * 4 + j] = static_cast<uint8_t>(packed[k + j] | packed[k + 4 + j] << 4);
+    return;
+  }
   store_row(type, y, d, packed, scales ? scales + row : nullptr);
-  const size_t width = type == KvType::int8 ? 1 : type == KvType::bf16 ? 2 : 4;
+  const size_t width = kv_bytes(type, 1);
   const size_t unit = type == KvType::int8 ? 4 : width;  // bytes of one row that lie side by side
   uint8_t* panel = keys + size_t{row / kPanelRows} * kPanelRows * d * width;
   for (size_t at = 0; at < d * width; at += unit)
@@ -47,11 +67,19 @@ void store_key(KvType type, const float* y, uint32_t d, uint8_t* keys, float* sc
 
 // Likewise of its value.
 void store_value(KvType type, const float* y, uint32_t d, uint8_t* values, float* scales, uint32_t row) {
-  if (type != KvType::int8) {
-    store_row(type, y, d, values + size_t{row} * d * (type == KvType::bf16 ? 2 : 4), nullptr);
+  uint8_t packed[kMaxHeadDim];
+  if (type == KvType::int4) {
+    quantize_codes(y, d, packed, scales + row);
+    for (uint32_t i = 0; i < d; i += 32)
+      for (uint32_t lane = 0; lane < 16; ++lane)
+        values[row / 4 * d * 2 + i * 2 + lane * 4 + row % 4] =
+            static_cast<uint8_t>(packed[i + lane] | packed[i + 16 + lane] << 4);
     return;
   }
-  uint8_t packed[kMaxHeadDim];
+  if (type != KvType::int8) {
+    store_row(type, y, d, values + kv_bytes(type, size_t{row} * d), nullptr);
+    return;
+  }
   store_row(type, y, d, packed, scales + row);
   for (size_t i = 0; i < d; ++i) values[(row / 4 * d + i) * 4 + row % 4] = packed[i];
 }
@@ -66,8 +94,9 @@ void qk_norm_rope_scalar(const RopeTask& t) {
   const uint32_t group = t.heads / t.kv_heads, last = t.first + t.count;
   for (uint32_t h = t.first * group; h < last * group; ++h) {
     rotate_head(t, t.qkv + size_t{h} * d, t.bias ? t.bias + size_t{h} * d : nullptr, t.q_weight, y);
-    if (t.type == KvType::int8) {
-      store_row(t.type, y, d, static_cast<uint8_t*>(t.q) + size_t{h} * d, t.q_scales + h);
+    if (t.type == KvType::int4) hadamard_f32(y, d, hadamard_block(d));
+    if (is_integer(t.type)) {
+      store_row(KvType::int8, y, d, static_cast<uint8_t*>(t.q) + size_t{h} * d, t.q_scales + h);
       t.q_scales[h] *= root;
     } else {
       for (uint32_t i = 0; i < d; ++i) static_cast<float*>(t.q)[size_t{h} * d + i] = y[i] * root;
@@ -76,9 +105,10 @@ void qk_norm_rope_scalar(const RopeTask& t) {
   for (uint32_t h = t.first; h < last; ++h) {
     uint8_t* block = t.page + h * layout.bytes;
     const size_t k = size_t{t.heads + h} * d, v = size_t{t.heads + t.kv_heads + h} * d;
-    float* key_scales = t.type == KvType::int8 ? reinterpret_cast<float*>(block + layout.key_scales) : nullptr;
-    float* value_scales = t.type == KvType::int8 ? reinterpret_cast<float*>(block + layout.value_scales) : nullptr;
+    float* key_scales = is_integer(t.type) ? reinterpret_cast<float*>(block + layout.key_scales) : nullptr;
+    float* value_scales = is_integer(t.type) ? reinterpret_cast<float*>(block + layout.value_scales) : nullptr;
     rotate_head(t, t.qkv + k, t.bias ? t.bias + k : nullptr, t.k_weight, y);
+    if (t.type == KvType::int4) hadamard_f32(y, d, hadamard_block(d));
     store_key(t.type, y, d, block + layout.keys, key_scales, t.row);
     for (uint32_t i = 0; i < d; ++i) y[i] = t.bias ? t.qkv[v + i] + t.bias[v + i] : t.qkv[v + i];
     store_value(t.type, y, d, block + layout.values, value_scales, t.row);

@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "ukernels/kernels.h"
+#include "ukernels/math_simd.h"
 #include "ukernels/norm_simd.h"
 
 namespace q3e {
@@ -44,6 +45,18 @@ void store_row_simd(KvType type, const float* y, uint32_t n, uint8_t* row, float
   }
 }
 
+// Codes of n values and their scale.
+template <class S>
+void quantize_codes_simd(const float* y, uint32_t n, int8_t* codes, float* scale) {
+  typename S::F top = S::zero();
+  for (uint32_t i = 0; i < n; i += 16) top = S::max(S::abs(S::load(y + i)), top);
+  const float amax = S::fold_max(top);
+  const typename S::F inverse = S::set1(amax > 0 ? 7.5f / amax : 0.0f), middle = S::set1(7.5f), most = S::set1(15.0f);
+  for (uint32_t i = 0; i < n; i += 16)
+    S::store_s8(codes + i, S::to_int(S::min(S::max(S::fma(S::load(y + i), inverse, middle), S::zero()), most)));
+  *scale = amax / 15.0f;
+}
+
 // One token's key goes into a panel of 16 tokens: units of `unit` bytes, 16 of them apart.
 template <int unit>
 void scatter_key(const uint8_t* packed, size_t bytes, uint8_t* at) {
@@ -53,8 +66,20 @@ void scatter_key(const uint8_t* packed, size_t bytes, uint8_t* at) {
 template <class S>
 void store_key_simd(KvType type, const float* y, uint32_t d, uint8_t* keys, float* scale, uint32_t row) {
   alignas(64) uint8_t packed[kMaxHeadDim * 4];
+  if (type == KvType::int4) {
+    quantize_codes_simd<S>(y, d, reinterpret_cast<int8_t*>(packed), scale);
+    uint8_t* at = keys + size_t{row / kPanelRows} * kPanelRows * d / 2 + row % kPanelRows * 4;
+    for (uint32_t k = 0; k < d; k += 8, at += 64) {
+      uint32_t low, high;
+      std::memcpy(&low, packed + k, 4);
+      std::memcpy(&high, packed + k + 4, 4);
+      low |= high << 4;  // codes have four bits: nothing crosses a byte
+      std::memcpy(at, &low, 4);
+    }
+    return;
+  }
   store_row_simd<S>(type, y, d, packed, scale);
-  const size_t width = type == KvType::int8 ? 1 : type == KvType::bf16 ? 2 : 4;
+  const size_t width = kv_bytes(type, 1);
   uint8_t* panel = keys + size_t{row / kPanelRows} * kPanelRows * d * width;
   if (type == KvType::bf16)
     scatter_key<2>(packed, d * width, panel + row % kPanelRows * 2);
@@ -65,11 +90,19 @@ void store_key_simd(KvType type, const float* y, uint32_t d, uint8_t* keys, floa
 // Its value is a row, or the bytes `row` % 4 of quads of tokens. Bytes, because another thread may write the quad's other tokens.
 template <class S>
 void store_value_simd(KvType type, const float* y, uint32_t d, uint8_t* values, float* scale, uint32_t row) {
-  if (type != KvType::int8) {
-    store_row_simd<S>(type, y, d, values + size_t{row} * d * (type == KvType::bf16 ? 2 : 4), scale);
+  if (!is_integer(type)) {
+    store_row_simd<S>(type, y, d, values + kv_bytes(type, size_t{row} * d), scale);
     return;
   }
   alignas(64) uint8_t packed[kMaxHeadDim];
+  if (type == KvType::int4) {
+    quantize_codes_simd<S>(y, d, reinterpret_cast<int8_t*>(packed), scale);
+    uint8_t* at = values + size_t{row / 4} * d * 2 + row % 4;
+    for (uint32_t i = 0; i < d; i += 32)
+      for (uint32_t lane = 0; lane < 16; ++lane, at += 4)
+        *at = static_cast<uint8_t>(packed[i + lane] | packed[i + 16 + lane] << 4);
+    return;
+  }
   store_row_simd<S>(type, y, d, packed, scale);
   uint8_t* at = values + size_t{row / 4} * d * 4 + row % 4;
   for (uint32_t i = 0; i < d; ++i) at[i * 4] = packed[i];
@@ -85,8 +118,9 @@ void qk_norm_rope_simd(const RopeTask& t) {
   for (uint32_t h = t.first * group; h < last * group; ++h) {
     const size_t at = size_t{h} * d;
     rotate_head_simd<S>(t, t.qkv + at, t.bias ? t.bias + at : nullptr, t.q_weight, y);
-    if (t.type == KvType::int8) {
-      store_row_simd<S>(t.type, y, d, static_cast<uint8_t*>(t.q) + at, t.q_scales + h);
+    if (t.type == KvType::int4) hadamard_simd<S>(y, d, hadamard_block(d));
+    if (is_integer(t.type)) {
+      store_row_simd<S>(KvType::int8, y, d, static_cast<uint8_t*>(t.q) + at, t.q_scales + h);
       t.q_scales[h] *= root;
     } else {
       for (uint32_t i = 0; i < d; i += 16) S::store(static_cast<float*>(t.q) + at + i, S::mul(S::load(y + i), S::set1(root)));
@@ -98,6 +132,7 @@ void qk_norm_rope_simd(const RopeTask& t) {
     float* key_scales = reinterpret_cast<float*>(block + layout.key_scales);
     float* value_scales = reinterpret_cast<float*>(block + layout.value_scales);
     rotate_head_simd<S>(t, t.qkv + k, t.bias ? t.bias + k : nullptr, t.k_weight, y);
+    if (t.type == KvType::int4) hadamard_simd<S>(y, d, hadamard_block(d));
     store_key_simd<S>(t.type, y, d, block + layout.keys, key_scales + t.row, t.row);
     add_bias_simd<S>(t.qkv + v, t.bias ? t.bias + v : nullptr, d, y);
     store_value_simd<S>(t.type, y, d, block + layout.values, value_scales + t.row, t.row);

@@ -71,6 +71,8 @@ def measure(path: str, prompt: int, generate: int, repeat: int, loading: dict[st
             "streamed_bytes_per_token": model.plan.streamed,
             "bytes_read": metrics["bytes_read"],
             "wait_seconds": metrics["wait_seconds"],
+            "expert_hits": metrics["expert_hits"],
+            "expert_misses": metrics["expert_misses"],
             "bytes_per_token": round(read),
             "read_bandwidth_bytes_per_second": bandwidth,
             "read_bandwidth_share": decode_rate * read / bandwidth,
@@ -112,7 +114,9 @@ def _table(result: dict[str, Any]) -> str:
 def _streaming(result: dict[str, Any]) -> list[str]:
     if result["bytes_read"] == 0:
         return []
+    asked = result["expert_hits"] + result["expert_misses"]
+    hits = f"; {100 * result['expert_hits'] / asked:.0f} % of {asked} experts were in a slot" if asked else ""
     return [
         f"read    {format_bytes(result['bytes_read']):>10}    (streamed weights; waited {result['wait_seconds']:.2f} s "
-        f"for them; {format_bytes(result['streamed_bytes_per_token'])} a token)"
+        f"for them{hits})"
     ]

@@ -171,7 +171,9 @@ def _add_eval(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("memory and threads")
     group.add_argument("--memory", metavar="SIZE", help="budget of each model such as 600MiB")
     group.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
-    group.add_argument("--kv", default="int8", choices=["int8", "bf16", "f32"], help="type of the KV cache (int8)")
+    group.add_argument(
+        "--kv", default="int8", choices=["int8", "int4", "bf16", "f32"], help="type of the KV cache (int8)"
+    )
 
 
 def _add_loading(verb: argparse.ArgumentParser) -> None:
@@ -181,7 +183,9 @@ def _add_loading(verb: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--context", type=int, metavar="N", help="tokens that a conversation can hold (4096)")
     group.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
-    group.add_argument("--kv", default="int8", choices=["int8", "bf16", "f32"], help="type of the KV cache (int8)")
+    group.add_argument(
+        "--kv", default="int8", choices=["int8", "int4", "bf16", "f32"], help="type of the KV cache (int8)"
+    )
 
 
 def _add_sampling(verb: argparse.ArgumentParser) -> None:

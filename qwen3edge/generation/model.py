@@ -178,7 +178,8 @@ def load(
     memory: what the process may take at its peak, such as "600MiB"; by default ("auto") what the system leaves. Weights
     that do not fit are streamed from the file, to the same answers. context: tokens
     that a sequence can hold, by default 4096 or all that the model knows. threads: at most, by default as many as
-    the process has cores. kv: "int8", "bf16" or "f32". sequences: conversations at a time. chunk: tokens of a prompt
+    the process has cores. kv: "int8", "int4" (half of it, for a little quality),
+    "bf16" or "f32". sequences: conversations at a time. chunk: tokens of a prompt
     that are computed together, by default the most that fit. seed: of every answer that is not given one, by default a
     new one each time. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds, RequestError,
     OSError.

@@ -24,7 +24,7 @@ DEFAULT_CONTEXT = 4096
 MAX_SEQUENCES = 1024
 MAX_THREADS = 256
 MAX_CHUNK = 8192
-KV_TYPES = ("int8", "bf16", "f32")
+KV_TYPES = ("int8", "int4", "bf16", "f32")
 
 
 class Settings(TypedDict):
@@ -44,6 +44,7 @@ class MemoryPlan:
     """Bytes by what they are for (peak is the sum of the first four and the buffers), and the settings that they follow
     from.
 
+    expert_slots: of how many experts a model's buffers hold those that were used last; 0 when all are resident.
     weights: resident; streamed: what every decoded token and every chunk of a prompt reads from the file instead,
     through the buffers. kv_bytes_per_token: by which a conversation grows until the KV cache is full.
     """
@@ -65,6 +66,9 @@ class MemoryPlan:
     streams_head: bool = False
     streamed: int = 0
     buffers: int = 0
+    experts: int = 0
+    expert_slots: int = 0
+    expert_bytes: int = 0
 
     @classmethod
     def from_core(cls, result: _core.PlanResult) -> MemoryPlan:
@@ -91,9 +95,13 @@ class MemoryPlan:
             ("peak", self.peak, ""),
             ("budget", self.budget, ""),
         ]
+        notes = []
         if streamed:
-            note = f"for {' and '.join(streamed)}: {format_bytes(self.streamed)} read from the file a token"
-            rows.insert(1, ("buffers", self.buffers, note))
+            notes.append(f"for {' and '.join(streamed)}: {format_bytes(self.streamed)} read from the file a token")
+        if self.expert_slots:
+            notes.append(f"{self.expert_slots} of {self.experts} experts, {format_bytes(self.expert_bytes)} each")
+        if notes:
+            rows.insert(1, ("buffers", self.buffers, "; ".join(notes)))
         return "\n".join(f"{name:<9} {format_bytes(size):>11}  {note}".rstrip() for name, size, note in rows)
 
 

@@ -74,7 +74,7 @@ def test_bad_truncate(engine, length):
         {"sequences": 0},
         {"sequences": 1 << 20},
         {"threads": 10000},
-        {"kv": "int4"},
+        {"kv": "int2"},
         {"isa": "sse9"},
         {"chunk": 1 << 30},
     ],

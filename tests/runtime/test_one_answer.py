@@ -24,7 +24,7 @@ def engine(file, **settings) -> _core.Engine:
     return _core.Engine(file, **{"context": 256, "threads": 2, **settings})
 
 
-@pytest.fixture(scope="module", params=["int8", "bf16", "f32"])
+@pytest.fixture(scope="module", params=["int8", "int4", "bf16", "f32"])
 def kv(request):
     return request.param
 

@@ -54,7 +54,7 @@ def test_ints_are_bytes(size):
     "asked",
     [
         {"context": 0}, {"context": 2049}, {"context": -1}, {"context": 1.5}, {"context": True}, {"context": 10**30},
-        {"threads": 0}, {"threads": 257}, {"sequences": 0}, {"chunk": 0}, {"kv": "int4"}, {"kv": None},
+        {"threads": 0}, {"threads": 257}, {"sequences": 0}, {"chunk": 0}, {"kv": "int2"}, {"kv": None},
         {"memory": "lots"},
     ],
 )  # fmt: skip

@@ -13,10 +13,23 @@ from tests.checkpoints import Shape, make_model, run, save, to_q3e
 TIED = Shape("tied", hidden=320, ffn=576, heads=8, kv_heads=2, head_dim=64, vocab=600, layers=7)
 UNTIED = Shape("untied", hidden=256, ffn=352, heads=4, kv_heads=2, head_dim=32, vocab=999, layers=4, tied=False)
 QWEN2 = Shape("qwen2", family="qwen2", hidden=128, heads=2, kv_heads=1, head_dim=64, layers=5, vocab=515)
+MOE = Shape(
+    "moe",
+    family="qwen3_moe",
+    hidden=288,
+    layers=3,
+    heads=2,
+    kv_heads=1,
+    ffn=352,
+    vocab=600,
+    experts=20,
+    top=3,
+    tied=False,
+)
 SETTINGS = {"context": 256, "threads": 2, "program": 1 << 20, "chunk": 64}
 
 
-@pytest.fixture(scope="module", params=[TIED, UNTIED, QWEN2], ids=lambda s: s.name)
+@pytest.fixture(scope="module", params=[TIED, UNTIED, QWEN2, MOE], ids=lambda s: s.name)
 def path(request, tmp_path_factory):
     return to_q3e(save(make_model(request.param, 3), tmp_path_factory.mktemp("streaming")), "int4")
 
@@ -34,9 +47,9 @@ def budgets(file, **settings):
         try:
             plan = _core.plan(file, memory=memory, **settings)
         except MemoryBudgetError:
-            return list(found.values())
+            return list(found.values())[::-5][::-1] if plan["experts"] else list(found.values())
         assert plan["peak"] <= memory
-        found.setdefault((plan["streamed_layers"], plan["streams_head"]), memory)
+        found.setdefault((plan["streamed_layers"], plan["streams_head"], plan["expert_slots"]), memory)
         memory = plan["peak"] - 1
 
 
@@ -55,7 +68,9 @@ def test_budgets_give_the_same_bits(path, reader, seed):
             logits = engine.forward([tokens[i]], [i], [0], [i % 2 == 0])
             assert (logits == expected[i : i + 1 if i % 2 == 0 else i]).all(), (engine.plan, i)
         assert (run(engine, tokens[110:], start=110) == expected[110:]).all(), engine.plan
-        assert (engine.metrics["bytes_read"] > 0) == (engine.plan["streamed"] > 0)
+        metrics, plan = engine.metrics, engine.plan
+        assert (metrics["bytes_read"] > 0) == (plan["streamed"] > 0 or plan["expert_slots"] > 0)
+        assert (metrics["expert_misses"] > 0) == (plan["expert_slots"] > 0)
 
 
 def test_threads_and_batches(path, seed):
@@ -66,7 +81,7 @@ def test_threads_and_batches(path, seed):
     for threads in (1, 3):
         settings["threads"] = threads
         engine = _core.Engine(file, memory=budgets(file, **settings)[-1], **settings)
-        assert engine.plan["streamed"] > 0
+        assert engine.plan["streamed"] > 0 or engine.plan["expert_slots"] > 0
         run(engine, tokens[:20])
         both = engine.forward(tokens, [*range(20, 40), *range(20)], [0] * 20 + [1] * 20, [True] * 40)
         assert both.shape[0] == 40

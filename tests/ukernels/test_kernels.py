@@ -218,7 +218,7 @@ def reference_attention(qkv, heads, kv_heads, frequencies, q_weight, k_weight, b
     return np.einsum("hts,shd->thd", p / p.sum(axis=-1, keepdims=True), np.repeat(v, group, axis=1))
 
 
-@pytest.mark.parametrize(("kv", "tolerance"), [("f32", 1e-5), ("bf16", 2e-2), ("int8", 5e-2)])
+@pytest.mark.parametrize(("kv", "tolerance"), [("f32", 1e-5), ("bf16", 2e-2), ("int8", 5e-2), ("int4", 0.4)])
 @pytest.mark.parametrize(
     ("heads", "kv_heads", "d", "normed"),
     [(2, 2, 32, True), (4, 2, 128, True), (8, 1, 64, False), (14, 2, 64, False), (3, 3, 96, True)],
@@ -237,6 +237,35 @@ def test_attention(kv, tolerance, heads, kv_heads, d, normed, seed):
         for tile in {1, 3, 48 // (heads // kv_heads)}:
             for tier in TIERS:
                 assert (K.attention(tier, *arguments, tile) == scalar).all(), (tier, tokens, tile)
+
+
+@pytest.mark.parametrize("d", [32, 96, 128])
+def test_attention_rounds_int4_as_documented(d, seed):
+    """Queries and keys rotated, keys and values as the nearest of 16 levels: (2 c - 15) * largest / 15, c in 0..15."""
+    rng = np.random.default_rng(seed)
+    tokens, heads, kv_heads = 100, 4, 2
+    qkv = rng.standard_normal((tokens, heads + 2 * kv_heads, d)).astype(np.float32)
+    q, k, v = np.split(qkv.astype(np.float64), [heads, heads + kv_heads], axis=1)
+    block = d & -d
+    matrix = np.ones((1, 1))
+    while len(matrix) < block:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    rotation = np.kron(np.eye(d // block), matrix / np.sqrt(block))
+
+    def levels(x):
+        top = np.abs(x).max(axis=-1, keepdims=True)
+        return (2 * np.clip(np.rint(x * 7.5 / top + 7.5), 0, 15) - 15) * top / 15
+
+    q, k = q @ rotation, k @ rotation
+    scale = np.abs(q).max(axis=-1, keepdims=True) / 127
+    q, k, v = np.rint(q / scale) * scale, levels(np.repeat(k, 2, axis=1)), levels(np.repeat(v, 2, axis=1))
+    scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(d)
+    scores = np.where(np.tril(np.ones((tokens, tokens), bool)), scores, -np.inf)
+    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    expected = np.einsum("hts,shd->thd", p / p.sum(axis=-1, keepdims=True), v)
+    zero = np.zeros(d // 2, np.float32)
+    scalar = K.attention("scalar", "int4", qkv, heads, kv_heads, zero, None, None, None, 1e-6, 1)
+    assert np.abs(scalar - expected).max() <= 5e-2 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("sharpness", [0.1, 1.0, 30.0])

@@ -1,0 +1,242 @@
+#include "core/expert_slots.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+
+#include "base/error.h"
+
+namespace q3e {
+namespace {
+
+constexpr size_t kPage = DirectFile::kAlignment;
+
+uint64_t page_floor(uint64_t n) { return n / kPage * kPage; }
+uint64_t page_ceil(uint64_t n) { return (n + kPage - 1) / kPage * kPage; }
+
+size_t bytes_of(const MatrixView& m) { return size_t{m.panels()} * m.layout.bytes; }
+
+// The most pages that an expert of any layer takes.
+size_t room_for(const ModelFile& file, const ModelConfig& config, const Weights& weights, MatrixView LayerWeights::* matrix) {
+  size_t most = 0;
+  for (const LayerWeights& l : weights.layers)
+    for (uint32_t e = 0; e < config.experts; ++e) {
+      const MatrixView m = expert_of(l.*matrix, e, config.experts);
+      const uint64_t begin = static_cast<uint64_t>(m.data - file.bytes());
+      most = std::max<size_t>(most, page_ceil(begin + bytes_of(m)) - page_floor(begin));
+    }
+  return most;
+}
+
+}  // namespace
+
+ExpertSlotLayout::ExpertSlotLayout(const ModelFile& file, const ModelConfig& config, const Weights& weights)
+    : gate_up_bytes(room_for(file, config, weights, &LayerWeights::gate_up_experts)),
+      down_bytes(room_for(file, config, weights, &LayerWeights::down_experts)) {}
+
+ExpertSlots::ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Weights& weights, uint32_t slots)
+    : file_(std::move(file)),
+      config_(config),
+      weights_(weights),
+      layout_(*file_, config, weights),
+      direct_(file_->path(), file_->identity()),
+      slots_(slots),
+      slot_of_(size_t{config.layers} * config.experts, kNone),
+      order_(config.experts) {
+  asked_.reserve(config.experts);
+  for (const LayerWeights& l : weights_.layers)  // opening the file has touched some of these pages
+    for (const MatrixView* m : {&l.gate_up_experts, &l.down_experts}) {
+      const auto begin = reinterpret_cast<uintptr_t>(m->data);
+      const uintptr_t first = page_ceil(begin), last = page_floor(begin + bytes_of(*m));
+      if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    }
+  const size_t nbytes = slots_.size() * layout_.bytes();
+  void* p = mmap(nullptr, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED)
+    throw Error(Status::out_of_memory, "slots for experts: expected " + std::to_string(nbytes) + " bytes, found none");
+  memory_ = static_cast<uint8_t*>(p);
+  empty_.reserve(slots);
+  for (uint32_t i = slots; i-- > 0;) empty_.push_back(i);
+  try {
+    reader_ = std::make_unique<DirectReader>(direct_);
+  } catch (...) {
+    munmap(memory_, nbytes);
+    throw;
+  }
+}
+
+ExpertSlots::~ExpertSlots() {
+  reader_.reset();
+  munmap(memory_, slots_.size() * layout_.bytes());
+}
+
+// ---- which expert is where ----
+
+void ExpertSlots::unlink(uint32_t slot) {
+  Slot& s = slots_[slot];
+  (s.newer == kNone ? newest_ : slots_[s.newer].older) = s.older;
+  (s.older == kNone ? oldest_ : slots_[s.older].newer) = s.newer;
+}
+
+void ExpertSlots::link_newest(uint32_t slot) {
+  Slot& s = slots_[slot];
+  s.newer = kNone;
+  s.older = newest_;
+  (newest_ == kNone ? oldest_ : slots_[newest_].newer) = slot;
+  newest_ = slot;
+}
+
+void ExpertSlots::link_oldest(uint32_t slot) {
+  Slot& s = slots_[slot];
+  s.older = kNone;
+  s.newer = oldest_;
+  (oldest_ == kNone ? newest_ : slots_[oldest_].older) = slot;
+  oldest_ = slot;
+}
+
+// An empty slot, or the oldest that nobody holds, out of the list; kNone when all are held.
+uint32_t ExpertSlots::free_slot() {
+  uint32_t slot = oldest_;
+  if (!empty_.empty()) {
+    slot = empty_.back();
+    empty_.pop_back();
+    return slot;
+  }
+  while (slot != kNone && (slots_[slot].held || slots_[slot].ahead)) slot = slots_[slot].newer;
+  if (slot == kNone) return kNone;
+  Slot& s = slots_[slot];
+  if (!s.ready.load(std::memory_order_acquire)) finish(slot);
+  if (slot_of_[s.key] == slot) slot_of_[s.key] = kNone;
+  unlink(slot);
+  return slot;
+}
+
+MatrixView ExpertSlots::expert(uint32_t key, bool down) const {
+  const LayerWeights& l = weights_.layers[key / config_.experts];
+  return expert_of(down ? l.down_experts : l.gate_up_experts, key % config_.experts, config_.experts);
+}
+
+// Begins to read an expert into a slot; false when there is none.
+bool ExpertSlots::fetch(uint32_t key, bool scanning) {
+  const uint32_t slot = free_slot();
+  if (slot == kNone) return false;
+  Slot& s = slots_[slot];
+  s.key = key;
+  slot_of_[key] = slot;
+  scanning ? link_oldest(slot) : link_newest(slot);
+  s.ready.store(false, std::memory_order_relaxed);
+  for (const bool down : {false, true}) {
+    const MatrixView m = expert(key, down);
+    const auto begin = static_cast<uint64_t>(m.data - file_->bytes());
+    FileRead& read = s.reads[down];
+    read.offset = page_floor(begin);
+    read.bytes = page_ceil(begin + bytes_of(m)) - read.offset;
+    read.needed = begin + bytes_of(m) - read.offset;
+    read.to = memory(slot) + (down ? layout_.gate_up_bytes : 0);
+    reader_->start(read);
+  }
+  return true;
+}
+
+// Waits for a slot's reads. An expert that could not be read is forgotten.
+void ExpertSlots::finish(uint32_t slot) {
+  Slot& s = slots_[slot];
+  for (FileRead& read : s.reads)
+    if (const int code = reader_->finish(read); code != 0) {
+      failure_.store(code, std::memory_order_relaxed);
+      if (slot_of_[s.key] == slot) slot_of_[s.key] = kNone;
+    }
+  s.ready.store(true, std::memory_order_release);
+}
+
+// ---- the calls ----
+
+uint32_t ExpertSlots::begin(uint32_t layer, std::span<uint32_t> experts) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (failure_.load(std::memory_order_relaxed) != 0) return 0;
+  layer_ = layer;
+  asked_.clear();
+  const bool scanning = 2 * experts.size() > config_.experts;
+  const auto key_of = [&](uint32_t e) { return layer * config_.experts + e; };
+  // What is there first, then what is on its way, then what is not: a stable order within each.
+  size_t count = 0;
+  for (const int wanted : {0, 1, 2})
+    for (const uint32_t e : experts) {
+      const uint32_t slot = slot_of_[key_of(e)];
+      const int state = slot == kNone ? 2 : slots_[slot].ready.load(std::memory_order_acquire) ? 0 : 1;
+      if (state == wanted) order_[count++] = e;
+    }
+  std::copy_n(order_.begin(), experts.size(), experts.begin());
+  size_t missing = 0, at = 0;
+  for (; at < experts.size(); ++at) {
+    const uint32_t key = key_of(experts[at]);
+    uint32_t slot = slot_of_[key];
+    if (slot != kNone) {
+      Slot& s = slots_[slot];
+      if (s.ahead)
+        ++metrics_.misses;
+      else
+        ++metrics_.hits;
+      missing += s.ahead;
+      if (!s.ahead || !scanning) {
+        unlink(slot);
+        link_newest(slot);
+      }
+      s.ahead = false;
+    } else {
+      if (missing >= kGroup || !fetch(key, scanning)) break;
+      slot = slot_of_[key];
+      ++missing;
+      ++metrics_.misses;
+    }
+    slots_[slot].held = true;
+    asked_.push_back(slot);
+  }
+  const auto count_asked = static_cast<uint32_t>(at);
+  for (size_t next = at; next < experts.size() && next < at + kGroup; ++next) {
+    const uint32_t key = key_of(experts[next]);
+    if (slot_of_[key] != kNone) continue;
+    if (!fetch(key, scanning)) break;
+    slots_[slot_of_[key]].ahead = true;
+  }
+  return count_asked;
+}
+
+ExpertWeights ExpertSlots::get(uint32_t index) noexcept {
+  const uint32_t slot = asked_[index];
+  Slot& s = slots_[slot];
+  if (!s.ready.load(std::memory_order_acquire)) {
+    const auto start = std::chrono::steady_clock::now();
+    const std::lock_guard lock(mutex_);
+    if (!s.ready.load(std::memory_order_acquire)) finish(slot);
+    metrics_.wait_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  ExpertWeights w{expert(s.key, false), expert(s.key, true)};
+  const auto place = [&](MatrixView& m, const FileRead& read) { m.data = read.to + (m.data - file_->bytes() - read.offset); };
+  place(w.gate_up, s.reads[0]);
+  place(w.down, s.reads[1]);
+  return w;
+}
+
+void ExpertSlots::end() noexcept {
+  for (const uint32_t slot : asked_) slots_[slot].held = false;
+  asked_.clear();
+}
+
+void ExpertSlots::require_read() {
+  const int code = failure_.exchange(0, std::memory_order_relaxed);
+  if (code == 0) return;
+  for (Slot& s : slots_) s.held = s.ahead = false;
+  asked_.clear();
+  throw direct_.failure(code);
+}
+
+ExpertMetrics ExpertSlots::metrics() {
+  const std::lock_guard lock(mutex_);
+  metrics_.bytes_read = reader_->bytes_read();
+  return metrics_;
+}
+
+}  // namespace q3e

@@ -1,0 +1,90 @@
+// Experts that do not fit the budget: as many as do are held in slots, the others are read when they are chosen.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "core/expert_source.h"
+#include "io/direct_reader.h"
+
+namespace q3e {
+
+// A slot holds any expert of any layer, as it lies in the file: pages of its gate and up, then pages of its down.
+struct ExpertSlotLayout {
+  size_t gate_up_bytes = 0, down_bytes = 0;  // room for the pages, wherever an expert begins
+
+  explicit ExpertSlotLayout(const ModelFile& file, const ModelConfig& config, const Weights& weights);
+  ExpertSlotLayout() = default;
+  size_t bytes() const { return gate_up_bytes + down_bytes; }
+  // The fewest that a model runs with: what a token chooses in a layer, and what is read for the next ones meanwhile.
+  static uint32_t least(const ModelConfig& config) { return 2 * config.experts_per_token; }
+};
+
+struct ExpertMetrics {
+  uint64_t hits = 0, misses = 0;  // experts asked for, by whether they were there
+  uint64_t bytes_read = 0;
+  double wait_seconds = 0;  // that threads stood still for reads, all together
+};
+
+// Which expert leaves: the one that was not used for the longest time, of all layers. A prompt goes through all experts of a
+// layer and would push everything out, so what it reads is the first to leave again.
+class ExpertSlots : public ExpertSource {
+ public:
+  // Throws Error: io_error, out_of_memory.
+  ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Weights& weights, uint32_t slots);
+  ~ExpertSlots() override;
+  ExpertSlots(const ExpertSlots&) = delete;
+  ExpertSlots& operator=(const ExpertSlots&) = delete;
+
+  uint32_t begin(uint32_t layer, std::span<uint32_t> experts) noexcept override;
+  ExpertWeights get(uint32_t index) noexcept override;
+  void end() noexcept override;
+
+  // After a chunk: throws Error (truncated_file, io_error) if a read failed in it, once.
+  void require_read();
+  ExpertMetrics metrics();
+
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+  static constexpr uint32_t kGroup = 16;  // experts that are read before the first of them is waited for, and beside it
+  struct Slot {
+    uint32_t key = kNone;  // layer * experts + expert
+    uint32_t newer = kNone, older = kNone;
+    bool held = false;              // between `begin` and `end`
+    bool ahead = false;             // read before it was asked for
+    std::atomic<bool> ready{true};  // nothing is on its way
+    FileRead reads[2];
+  };
+  uint8_t* memory(uint32_t slot) const { return memory_ + size_t{slot} * layout_.bytes(); }
+  MatrixView expert(uint32_t key, bool down) const;
+  void unlink(uint32_t slot);
+  void link_newest(uint32_t slot);
+  void link_oldest(uint32_t slot);
+  uint32_t free_slot();
+  bool fetch(uint32_t key, bool scanning);
+  void finish(uint32_t slot);
+
+  std::shared_ptr<const ModelFile> file_;
+  const ModelConfig& config_;
+  const Weights& weights_;
+  ExpertSlotLayout layout_;
+  DirectFile direct_;
+  uint8_t* memory_ = nullptr;  // [slots][layout.bytes()]
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> slot_of_;  // [layers * experts]
+  std::vector<uint32_t> empty_;    // never filled yet; all others are in a list by their last use
+  uint32_t newest_ = kNone, oldest_ = kNone;
+
+  uint32_t layer_ = 0;
+  std::vector<uint32_t> asked_;  // slots of the experts that `get` may be asked for
+  std::vector<uint32_t> order_;  // [experts]
+  std::mutex mutex_;             // of the reader
+  std::atomic<int> failure_{0};
+  ExpertMetrics metrics_;
+  std::unique_ptr<DirectReader> reader_;  // last: it ends before what it fills
+};
+
+}  // namespace q3e
