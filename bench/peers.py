@@ -10,6 +10,7 @@
 | QWEN3EDGE_OPENVINO_MODEL | for `make bench`: the checkpoint as OpenVINO's int4, exported as below |
 | QWEN3EDGE_LLAMA_QUANTIZE | llama.cpp's llama-quantize |
 | QWEN3EDGE_LLAMA_CONVERT | llama.cpp's convert_hf_to_gguf.py |
+| QWEN3EDGE_LLAMA_CPP_PYTHON | an interpreter that has llama-cpp-python, for llama.cpp's logits |
 | QWEN3EDGE_LLAMA_PYTHON | the interpreter that has what the script imports; this one by default |
 
 llama-batched-bench gives prefill, decoding after that prompt and several sequences at once by one process each, where
@@ -67,6 +68,7 @@ IK_LLAMA = Tool("ik_llama.cpp", "llama-batched-bench", "QWEN3EDGE_IK_LLAMA", on_
 OPENVINO = Tool("OpenVINO GenAI", "python", "QWEN3EDGE_OPENVINO_PYTHON", on_path=False)
 LLAMA_QUANTIZE = Tool("llama.cpp", "llama-quantize", "QWEN3EDGE_LLAMA_QUANTIZE")
 LLAMA_CONVERT = Tool("llama.cpp", "convert_hf_to_gguf.py", "QWEN3EDGE_LLAMA_CONVERT")
+LLAMA_CPP_PYTHON = Tool("llama-cpp-python", "python", "QWEN3EDGE_LLAMA_CPP_PYTHON", on_path=False)
 TOOLS = (LLAMA, LLAMA_AVX512, LLAMA_AVX2, IK_LLAMA, OPENVINO, LLAMA_QUANTIZE, LLAMA_CONVERT)
 
 
