@@ -49,6 +49,12 @@ class Metrics(TypedDict):
     expert_hits: int  # experts that were asked for and in a slot
     expert_misses: int
 
+class ExpertReplay(TypedDict):
+    seconds: float
+    hits: int
+    misses: int
+    bytes_read: int
+
 def default_budget(root: str = "") -> int:
     """min(cgroup limit, MemAvailable + what the process holds), less a sixteenth, at most 512 MiB.
 
@@ -332,6 +338,15 @@ class kernels:
     @staticmethod
     def time_qk_norm_rope(isa: str, kv: str, heads: int, kv_heads: int, head_dim: int, seconds: float = 0.1) -> float:
         """Seconds a token."""
+    @staticmethod
+    def replay_experts(file: ModelFile, slots: int, trace: NDArray[np.uint32], warm: int) -> ExpertReplay:
+        """Reads experts as decoding would that chooses trace [tokens, layers, experts a token]; nothing is computed.
+
+        The first `warm` tokens fill the slots and do not count. Raises RequestError, OSError.
+        """
+    @staticmethod
+    def file_bandwidth(file: ModelFile, seconds: float = 1.0) -> float:
+        """Bytes per second of large reads around the page cache, several in flight. Raises RequestError, OSError."""
     @staticmethod
     def time_barrier(threads: int, seconds: float = 0.2) -> float:
         """Seconds of one barrier of the thread pool."""

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <span>
 
+#include "core/expert_slots.h"
 #include "ukernels/kernels.h"
 
 namespace q3e {
@@ -30,6 +33,18 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
 
 // Seconds of QK-norm, RoPE and KV write of one token in one layer, one thread, everything in cache.
 double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds);
+
+// Routing of a text, as if it were decoded: trace [tokens][layers][experts_per_token], through so many slots; nothing is
+// computed. The first `warm` tokens fill the slots and do not count. Throws Error: bad_argument, and as ExpertSlots does.
+struct ExpertReplay {
+  double seconds;
+  ExpertMetrics metrics;
+};
+ExpertReplay replay_experts(const std::shared_ptr<const ModelFile>& file, const ModelConfig& config, uint32_t slots,
+                            std::span<const uint32_t> trace, size_t warm);
+
+// Bytes per second that large direct reads of a file get, four in flight. Throws Error: bad_argument for a small file, io_error.
+double file_bandwidth(const ModelFile& file, double seconds);
 
 // Seconds of one barrier.
 double time_barrier(int threads, double seconds);
