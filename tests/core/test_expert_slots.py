@@ -1,0 +1,90 @@
+"""Slots for experts: who leaves, what counts as a hit, and what a prompt leaves in place."""
+
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qwen3edge import _core
+from qwen3edge.errors import MemoryBudgetError, RequestError
+from tests.checkpoints import Shape, make_model, run, save, to_q3e
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+import bench_experts
+
+SHAPE = Shape(
+    "slots", family="qwen3_moe", hidden=128, layers=4, heads=2, kv_heads=1, ffn=96, vocab=300, experts=24, top=3
+)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return _core.ModelFile(str(to_q3e(save(make_model(SHAPE, 5), tmp_path_factory.mktemp("slots")), "int4")))
+
+
+def lru_hits(trace: np.ndarray, slots: int, warm: int) -> int:
+    """Of a least-recently-used cache of all layers; what is there is used first, as the engine does it."""
+    cache: OrderedDict[tuple[int, int], None] = OrderedDict()
+    hits = 0
+    for t, layers in enumerate(trace):
+        for layer, experts in enumerate(layers):
+            keys = [(layer, int(e)) for e in experts]
+            there = [k for k in keys if k in cache]
+            hits += len(there) * (t >= warm)
+            for key in there:
+                cache.move_to_end(key)
+            for key in [k for k in keys if k not in there]:
+                if len(cache) == slots:
+                    cache.popitem(last=False)
+                cache[key] = None
+    return hits
+
+
+@pytest.mark.parametrize("slots", [6, 13, 40, 96])
+def test_hits_are_those_of_lru(file, slots, seed):
+    trace = bench_experts.make_trace(SHAPE.layers, SHAPE.experts, SHAPE.top, 60, seed)
+    result = _core.kernels.replay_experts(file, slots, trace, 20)
+    assert result["hits"] + result["misses"] == 40 * SHAPE.layers * SHAPE.top
+    assert result["hits"] == lru_hits(trace, slots, 20)
+    expert = _core.plan(file, context=1, threads=1)["expert_bytes"]
+    assert 0 < result["bytes_read"] <= result["misses"] * expert or result["misses"] == 0
+
+
+def test_bad_traces(file):
+    trace = np.zeros((2, SHAPE.layers, SHAPE.top), np.uint32)
+    for slots, bad, warm in ((1, trace, 0), (8, trace + SHAPE.experts, 0), (8, trace.ravel()[:-1], 0), (8, trace, 3)):
+        with pytest.raises(RequestError):
+            _core.kernels.replay_experts(file, slots, bad, warm)
+
+
+def test_traces_have_the_measured_locality(seed):
+    trace = bench_experts.make_trace(2, 128, 8, 400, seed)
+    for layer in range(2):
+        following, within = bench_experts.locality(trace[:, layer])
+        assert abs(following - bench_experts.NEXT) < 0.06 and abs(within - bench_experts.WITHIN_EIGHT) < 0.06
+    assert all(len(set(row)) == 8 for row in trace.reshape(-1, 8).tolist())
+
+
+def test_a_prompt_keeps_what_the_next_one_hits(file, seed):
+    """Prompts choose nearly all experts of a layer: pushed through a plain LRU, none would be there the next time."""
+    settings = {"context": 128, "threads": 2, "chunk": 64, "program": 1 << 20}
+    memory = _core.plan(file, **settings)["peak"]
+    while True:
+        memory -= 4096
+        try:
+            plan = _core.plan(file, memory=memory, **settings)
+        except MemoryBudgetError:
+            pytest.fail("no budget with half of the experts")
+        if 0 < plan["expert_slots"] <= plan["experts"] // 2:
+            break
+    engine = _core.Engine(file, memory=memory, **settings)
+    tokens = np.random.default_rng(seed).integers(0, SHAPE.vocab, 64)
+    run(engine, tokens)
+    first = engine.metrics
+    run(engine, tokens)
+    second = engine.metrics
+    hits, misses = (second[k] - first[k] for k in ("expert_hits", "expert_misses"))
+    assert hits >= 0.3 * (hits + misses)
