@@ -24,9 +24,26 @@ print(json.dumps({"peak": _core.peak_resident_bytes(), "plan": model.plan.as_dic
 """
 
 
-def fill(path: Path, memory: str, context: int, kv: str) -> dict:
+TURNS = """
+import json, sys
+import qwen3edge
+from qwen3edge import _core
+path, memory, context, kv = sys.argv[1:]
+model = qwen3edge.load(path, memory=memory, context=int(context), kv=kv, threads=2)
+session, messages, peaks = model.session(), [], []
+for turn in range(20):
+    messages.append({"role": "user", "content": f"What is {turn} + {turn * 3}?"})
+    answer = session.generate(messages, max_tokens=24, thinking=False, temperature=0)
+    answer.read()
+    messages.append({"role": "assistant", "content": answer.content})
+    peaks.append(_core.peak_resident_bytes())
+print(json.dumps({"peak": max(peaks), "plan": model.plan.as_dict(), "tokens": len(session.tokens)}))
+"""
+
+
+def fill(path: Path, memory: str, context: int, kv: str, code: str = FILL) -> dict:
     result = subprocess.run(
-        [sys.executable, "-c", FILL, path, memory, str(context), kv], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, path, memory, str(context), kv], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
@@ -39,6 +56,23 @@ def test_tiny_model_stays_within_budget(tiny_int4, memory, context, kv):
     assert result["peak"] <= result["plan"]["peak"] * 1.05
 
 
+@pytest.mark.parametrize("kv", ["int8", "int4"])
+def test_a_session_of_20_turns_stays_within_budget(tiny_int4, kv):
+    memory = 32 << 20
+    while True:  # the smallest budget that loads
+        try:
+            result = fill(tiny_int4, str(memory) + "B", 1536, kv, TURNS)
+            break
+        except AssertionError as error:
+            assert "MemoryBudgetError" in str(error)
+            memory += 4 << 20
+    print(
+        f"peak {result['peak'] / 2**20:.1f} MiB, plan {result['plan']['peak'] / 2**20:.1f} of {memory / 2**20:.0f}, {result['tokens']} tokens"
+    )
+    assert result["tokens"] > 400
+    assert result["peak"] <= memory
+
+
 @pytest.fixture(scope="module")
 def shape_06b(tmp_path_factory):
     path = tmp_path_factory.mktemp("shape") / "0.6B.q3e"
@@ -49,7 +83,14 @@ def shape_06b(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("memory", "context", "kv"), [("500MiB", 512, "int8"), ("600MiB", 1024, "bf16"), ("700MiB", 3072, "int8")]
+    ("memory", "context", "kv"),
+    [
+        ("500MiB", 512, "int8"),
+        ("600MiB", 1024, "bf16"),
+        ("700MiB", 3072, "int8"),
+        ("700MiB", 3072, "int4"),
+        ("430MiB", 1024, "int8"),  # layers are streamed
+    ],
 )
 def test_06b_shape_plan_is_within_5_percent(shape_06b, memory, context, kv):
     result = fill(shape_06b, memory, context, kv)
