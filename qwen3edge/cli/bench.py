@@ -85,11 +85,17 @@ def measure(path: str, prompt: int, generate: int, repeat: int, loading: dict[st
 
 
 def _bytes_per_token(path: str, model: Model, length: float) -> float:
-    """What decoding a token reads: all weights, but an untied embedding, and `length` tokens of the KV cache."""
+    """What decoding a token reads: all weights, but an untied embedding, and `length` tokens of the KV cache.
+
+    Of experts those that a token takes.
+    """
     tensors = {tensor["name"]: tensor for tensor in _core.ModelFile(path).tensors()}
     weights = sum(tensor["nbytes"] for tensor in tensors.values())
     if "output.weight" in tensors:
         weights -= tensors["token_embd.weight"]["nbytes"]
+    experts = sum(tensor["nbytes"] for name, tensor in tensors.items() if name.endswith("_exps.weight"))
+    if experts:
+        weights -= experts * (1 - model.config.experts_per_token / model.config.experts)
     plan = model.plan
     return weights + length * plan.kv_cache / (plan.context * plan.sequences)
 
