@@ -95,7 +95,7 @@ def _bytes_per_token(path: str, model: Model, length: float) -> float:
         weights -= tensors["token_embd.weight"]["nbytes"]
     experts = sum(tensor["nbytes"] for name, tensor in tensors.items() if name.endswith("_exps.weight"))
     if experts:
-        weights -= experts * (1 - model.config.experts_per_token / model.config.experts)
+        weights -= experts - experts * model.config.experts_per_token // model.config.experts
     plan = model.plan
     return weights + length * plan.kv_cache / (plan.context * plan.sequences)
 
