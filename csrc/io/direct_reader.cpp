@@ -92,7 +92,8 @@ int DirectReader::finish(FileRead& read) noexcept {
     reap();
     while (read.missing > 0) {
       submit();
-      if (!ring_->enter(1)) {  // the kernel takes no more of it: do what is left here
+      if (read.missing == 0) break;                       // without the ring: O_DIRECT was refused after all
+      if (ring_->in_flight() == 0 || !ring_->enter(1)) {  // the kernel takes no more of it: do what is left here
         Part part = waiting_.empty() ? Part{} : waiting_.front();
         if (!part.read) return EIO;
         waiting_.pop_front();
@@ -104,6 +105,8 @@ int DirectReader::finish(FileRead& read) noexcept {
     std::unique_lock lock(mutex_);
     done_.wait(lock, [&] { return read.missing == 0; });
   }
+  // What failed may have failed a while ago, when it was read ahead: what counts is whether it can be read now.
+  if (read.error != 0) read.error = file_.read(read.offset, read.bytes, read.needed, read.to);
   seconds_waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return read.error;
 }

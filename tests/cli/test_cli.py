@@ -102,7 +102,7 @@ def test_plan(tiny_q3e):
     plan = json.loads(run("plan", tiny_q3e("int4"), "--json", "--context", 256, "--memory", "1GiB").stdout)
     assert plan["peak"] == plan["weights"] + plan["kv_cache"] + plan["scratch"] + plan["program"]
     assert (plan["context"], plan["budget"]) == (256, 1 << 30)
-    assert "KV cache" in run("plan", tiny_q3e("int4")).stdout
+    assert "KV cache" in run("plan", tiny_q3e("int4"), "--memory", "auto", "--kv", "int4").stdout
     refusal = one_line(run("plan", tiny_q3e("int4"), "--memory", "20MiB"), 1)
     assert "weights" in refusal and "program" in refusal
 

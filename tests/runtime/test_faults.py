@@ -9,6 +9,7 @@ import pytest
 
 from qwen3edge import _core
 from qwen3edge.errors import MemoryBudgetError
+from tests.checkpoints import Shape, make_model, save, to_q3e
 
 SETTINGS = {"context": 256, "threads": 2, "program": 1 << 20, "chunk": 64}
 
@@ -114,9 +115,18 @@ def faulty(shim, code, tiny_int4, memory):
     return result.stdout.splitlines()
 
 
-def test_a_read_error(shim, tiny_int4):
-    memory = smallest_budget(tiny_int4)
-    lines = faulty(shim, READ_ERROR, tiny_int4, memory)
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory):
+    shape = Shape(
+        "moe", family="qwen3_moe", hidden=128, layers=3, heads=2, kv_heads=1, ffn=96, vocab=300, experts=16, top=3
+    )
+    return to_q3e(save(make_model(shape, 5), tmp_path_factory.mktemp("experts")), "int4")
+
+
+@pytest.mark.parametrize("kind", ["dense", "experts"])
+def test_a_read_error(shim, tiny_int4, experts, kind):
+    path = tiny_int4 if kind == "dense" else experts
+    lines = faulty(shim, READ_ERROR, path, smallest_budget(path))
     assert "cannot read" in lines[0] and lines[1] == "True"
 
 

@@ -66,9 +66,8 @@ def test_a_session_of_20_turns_stays_within_budget(tiny_int4, kv):
         except AssertionError as error:
             assert "MemoryBudgetError" in str(error)
             memory += 4 << 20
-    print(
-        f"peak {result['peak'] / 2**20:.1f} MiB, plan {result['plan']['peak'] / 2**20:.1f} of {memory / 2**20:.0f}, {result['tokens']} tokens"
-    )
+    peak, plan, budget = (size / 2**20 for size in (result["peak"], result["plan"]["peak"], memory))
+    print(f"peak {peak:.1f} MiB, plan {plan:.1f} of {budget:.0f}, {result['tokens']} tokens")
     assert result["tokens"] > 400
     assert result["peak"] <= memory
 
