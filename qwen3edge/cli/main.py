@@ -88,7 +88,9 @@ def parser() -> argparse.ArgumentParser:
         "--imatrix", "--calibration", metavar="FILE", help="statistics of calibrate, or llama.cpp's importance matrix"
     )
     convert.add_argument(
-        "--quantizer", choices=["search", "gptq"], default="search", help="gptq takes longer and needs calibrate --gram"
+        "--quantizer",
+        choices=["search", "weighted", "gptq"],
+        help="search (default), weighted (with --imatrix), or gptq: takes longer, needs calibrate --gram",
     )
     convert.add_argument(
         "--target-bits", type=float, metavar="BITS", help="a weight: formats by measured sensitivity instead of --quant"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qwen3edge import _core
 from qwen3edge.convert.names import ModelTensor
 from qwen3edge.convert.quantize import PANEL_ROWS, as_float32
-from qwen3edge.convert.quantizer import Quantizer
+from qwen3edge.convert.quantizer import Quantizer, Weighted
 from qwen3edge.convert.recipe import Recipe, Rule, holds
 from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.statistics import SENSITIVITY_FORMAT, Statistics
@@ -114,11 +114,11 @@ def _error(
     statistics: Statistics,
     quantizer: Quantizer,
 ) -> float:
-    """Squared error of the rows, each column as important as it is."""
+    """Squared error of the rows, its columns weighted if the quantizer weighs them."""
     wide = as_float32(rows)
     stored = _core.dequantize(block_format, quantizer.pack(tensor, block_format, rows, start), *wide.shape)
     squares = np.square(stored - wide, dtype=np.float64)
-    importance = statistics.importance(tensor.name, tensor.columns)
+    importance = statistics.importance(tensor.name, tensor.columns) if isinstance(quantizer, Weighted) else None
     if importance is None:
         return float(squares.sum())
     return float((squares @ importance[start * len(importance) // tensor.rows]).sum())

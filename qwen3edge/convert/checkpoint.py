@@ -78,7 +78,7 @@ def convert(
     lora: str | os.PathLike[str] | None = None,
     allow_missing_tokenizer: bool = False,
     imatrix: str | os.PathLike[str] | None = None,
-    quantizer: str = "search",
+    quantizer: str | None = None,
     target_bits: float | None = None,
 ) -> ConvertReport:
     """Converts a folder with config.json, safetensors shards and tokenizer.json, or a GGUF file.
@@ -88,8 +88,9 @@ def convert(
     after each piece. threads: default all usable cores. name: default the checkpoint's. lora: a folder with a PEFT
     adapter, which is merged into the weights before they are quantized. allow_missing_tokenizer: a checkpoint without
     one becomes a file for token ids only. imatrix: statistics of `qwen3edge calibrate`, or llama.cpp's importance
-    matrix: errors count by what they are multiplied with. quantizer: "search", or "gptq" with statistics that hold
-    X^T X. target_bits: a weight, on average; measured sensitivities then choose the formats, not quant.
+    matrix. quantizer: "search", all columns alike; "weighted", the default with imatrix, columns count by what they are
+    multiplied with; "gptq", which needs X^T X. target_bits: a weight, on average; measured sensitivities then choose
+    the formats, not quant.
 
     The target appears when it is complete, and what was there before stays until then. Raises CheckpointError (and
     MissingShardError), UnsupportedModelError, RequestError; OSError when writing fails.

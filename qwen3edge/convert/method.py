@@ -15,7 +15,7 @@ from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.statistics import Statistics
 from qwen3edge.errors import RequestError
 
-QUANTIZERS = ("search", "gptq")
+QUANTIZERS = ("search", "weighted", "gptq")
 
 
 @dataclass(frozen=True)
@@ -23,28 +23,33 @@ class Method:
     """By default no data, and the recipe as it is."""
 
     statistics: Statistics | None = None
-    gptq: bool = False
+    quantizer_name: str = "search"
     target_bits: float | None = None
 
     @classmethod
     def choose(
-        cls, imatrix: str | os.PathLike[str] | None, quantizer: str = "search", target_bits: float | None = None
+        cls, imatrix: str | os.PathLike[str] | None, quantizer: str | None = None, target_bits: float | None = None
     ) -> Method:
-        """imatrix: a file of statistics. Raises RequestError for choices that do not fit together, FileFormatError."""
+        """imatrix: a file of statistics. quantizer: by default "weighted" with one.
+
+        Raises RequestError for choices that do not fit together, FileFormatError.
+        """
+        if quantizer is None:
+            quantizer = "search" if imatrix is None else "weighted"
         if quantizer not in QUANTIZERS:
             raise RequestError(f"quantizer: expected one of {', '.join(QUANTIZERS)}, found {quantizer!r:.60}")
-        if imatrix is None and (quantizer == "gptq" or target_bits is not None):
-            what = "gptq" if quantizer == "gptq" else "target_bits"
+        if imatrix is None and (quantizer != "search" or target_bits is not None):
+            what = "target_bits" if quantizer == "search" else quantizer
             raise RequestError(f"{what}: expected statistics as well (qwen3edge calibrate makes them), found none")
         if target_bits is not None and not 1 <= target_bits <= 32:
             raise RequestError(f"target_bits: expected 1 to 32 bits a weight, found {target_bits}")
-        return cls(None if imatrix is None else Statistics(imatrix), quantizer == "gptq", target_bits)
+        return cls(None if imatrix is None else Statistics(imatrix), quantizer, target_bits)
 
     def quantizer(self) -> Quantizer:
         """For one conversion. Raises RequestError for GPTQ on statistics without X^T X."""
-        if self.statistics is None:
+        if self.statistics is None or self.quantizer_name == "search":
             return LeastSquares()
-        return Gptq(self.statistics) if self.gptq else Weighted(self.statistics)
+        return Gptq(self.statistics) if self.quantizer_name == "gptq" else Weighted(self.statistics)
 
     def recipe(
         self, recipe: Recipe, source: TensorSource, names: Mapping[str, str], tensors: Sequence[ModelTensor]
@@ -52,6 +57,8 @@ class Method:
         """The one to follow: that which was asked for, or one that meets the target. names: in the source."""
         if self.target_bits is None or self.statistics is None:
             return recipe
-        choices = find_choices(source, names, tensors, self.statistics, Weighted(self.statistics))
+        # GPTQ's errors stand in the same proportion from format to format.
+        estimate = LeastSquares() if self.quantizer_name == "search" else Weighted(self.statistics)
+        choices = find_choices(source, names, tensors, self.statistics, estimate)
         weights = {t.name: t.rows * t.columns for t in tensors if t.name in choices}
         return allocate(choices, weights, self.target_bits, f"{self.target_bits:g} bits")

@@ -130,6 +130,31 @@ def test_text_of_its_own(tiny_q3e, tmp_path):
     assert a.shape == (1, 768)
 
 
+def test_experts_are_counted_one_by_one(tiny_moe_path, text, tmp_path):
+    exact, few, many = tmp_path / "f32.q3e", tmp_path / "few.npz", tmp_path / "many.npz"
+    config = convert(tiny_moe_path, exact, "f32", threads=1).config
+    reports = {path: calibrate(exact, path, Wanted(text, 64, n), threads=1) for path, n in ((few, 2), (many, 2000))}
+    for path, tokens in ((few, 2), (many, 2000)):
+        unreached = reports[path].unreached
+        with np.load(path) as found:
+            for layer in range(config.layers):
+                names = [f"blk.{layer}.{part}.weight" for part in ("ffn_gate_up_exps", "ffn_down_exps")]
+                for name, columns in zip(names, (config.hidden_size, config.expert_ffn_size), strict=True):
+                    counts = found[f"counts/{name}"]
+                    assert found[f"sums/{name}"].shape == (config.experts, columns)
+                    assert counts.sum() == tokens * config.experts_per_token
+                    assert unreached.get(name, []) == list(np.flatnonzero(counts == 0))
+    assert reports[few].unreached
+    convert(tiny_moe_path, tmp_path / "int4.q3e", "int4", imatrix=few, threads=1)
+    plain = convert(tiny_moe_path, tmp_path / "plain.q3e", "int4", threads=1)
+    files = [_core.ModelFile(str(path)) for path in (tmp_path / "int4.q3e", plain.path)]
+    name = "blk.0.ffn_gate_up_exps.weight"
+    weighed, same = (f.packed(name).reshape(config.experts, -1) for f in files)
+    missed = reports[few].unreached[name]
+    np.testing.assert_array_equal(weighed[missed], same[missed])
+    assert (weighed != same).any(axis=1).sum() == config.experts - len(missed)
+
+
 def test_what_does_not_fit(statistics, tiny_int4, tiny_model_path, tmp_path, text):
     with pytest.raises(RequestError, match="f32 or bf16"):
         calibrate(tiny_int4, tmp_path / "x.npz", Wanted(text, 64, 200, sensitivities=True), threads=1)
