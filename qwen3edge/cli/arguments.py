@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-_LOADING = ("memory", "context", "threads", "kv")
+_LOADING = ("memory", "context", "threads", "kv", "device")
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "presence_penalty", "repetition_penalty")
 _ANSWER = ("thinking", "max_tokens", "stop", "seed", *_SAMPLING)
 
 
 def loading(arguments: argparse.Namespace) -> dict[str, Any]:
     """For `qwen3edge.load` and `qwen3edge.plan`."""
-    chosen = {name: getattr(arguments, name) for name in _LOADING}
+    chosen = {name: getattr(arguments, name) for name in _LOADING if hasattr(arguments, name)}
     if isinstance(chosen["memory"], str) and chosen["memory"].isdecimal():
         chosen["memory"] = int(chosen["memory"])
     return chosen

@@ -5,15 +5,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from qwen3edge.errors import RequestError
+
 if TYPE_CHECKING:
+    from qwen3edge import _core
+    from qwen3edge.config import ModelConfig
     from qwen3edge.generation.sandbox import BoundedSandbox
+    from qwen3edge.runtime.engine import Core
+    from qwen3edge.runtime.plan import Settings
 
 PENDING = {"numpy": 12 << 20, "tokenizers": 5 << 20, "jinja2": 17 << 19}
 """Bytes of the resident set, measured: each with what it brings along and, for jinja2, Qwen3's template compiled."""
+
+
+_DEVICES = re.compile(r"cuda(:\d{1,3})?|interpreter")
 
 
 def pending_bytes(*, text: bool) -> int:
@@ -26,6 +36,19 @@ def numpy() -> ModuleType:
     import numpy as module  # noqa: PLC0415
 
     return module
+
+
+def torch_core(file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: str) -> Core:
+    """`torch_backend.TorchCore` on a GPU, or in Triton's interpreter. Raises RequestError where it cannot run."""
+    if not isinstance(device, str) or not _DEVICES.fullmatch(device):
+        raise RequestError(f"expected device 'cpu', 'cuda', 'cuda:N' or 'interpreter', found {device!r:.60}")
+    try:
+        from qwen3edge.runtime.torch_backend import Device, TorchCore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            f"device={device!r}: expected torch and triton (pip install 'qwen3edge[gpu]'), found no {error.name}"
+        ) from None
+    return TorchCore(file, config, chosen, Device.named(device))
 
 
 def unicode_words(text: str) -> list[str]:

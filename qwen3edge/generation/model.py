@@ -180,16 +180,20 @@ def load(
     that a sequence can hold, by default 4096 or all that the model knows. threads: at most, by default as many as
     the process has cores. kv: "int8", "int4" (half of it, for a little quality),
     "bf16" or "f32". sequences: conversations at a time. chunk: tokens of a prompt
-    that are computed together, by default the most that fit. seed: of every answer that is not given one, by default a
-    new one each time. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds, RequestError,
+    that are computed together, by default the most that fit. device: "cpu"; "cuda" or "cuda:N" for a GPU, which needs
+    torch and triton, where memory bounds what is taken of the GPU's, and kv must be int8; "interpreter" for the GPU's
+    kernels in Triton's interpreter, which is for tests. seed: of every answer that is not given one, by default a new
+    one each time. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds, RequestError,
     OSError.
     """
-    if device != "cpu":
-        raise RequestError(f"expected device='cpu', found {device!r:.60}")
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk
     )
-    model = Model(opened, Engine.open(opened.file, chosen), seed)
+    if device == "cpu":
+        engine = Engine.open(opened.file, chosen)
+    else:
+        engine = Engine(late.torch_core(opened.file, opened.config, chosen, device))
+    model = Model(opened, engine, seed)
     opened.file.release_header()
     return model
 

@@ -1,0 +1,148 @@
+"""Rows of a quantized matrix as float32: what tokens begin with."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from qwen3edge.kernels.arguments import expect
+from qwen3edge.kernels.codes import block_scale, slab_codes, step_floats
+from qwen3edge.kernels.errors import KernelShapeError
+from qwen3edge.kernels.matmul_plan import matrix_nbytes, scale_types
+from qwen3edge.kernels.packing import TILE, DeviceMatrix
+from qwen3edge.kernels.panels import packed_format
+from qwen3edge.kernels.specialization import ModelShape, Specialization
+
+_TILES = 8  # of a row that a program takes: 1,024 values
+_WARPS = 4
+
+
+@triton.jit
+def embedding_kernel(
+    tokens,  # [tokens] int32
+    words,  # int16 [stored_rows, tiles * 32], 8 bits: * 64
+    high,  # uint8 [stored_rows, tiles * 32] or None
+    scales,  # [tiles, stored_rows]; blocks of 256: one row for two tiles
+    offsets,  # like scales, or None
+    steps,  # [tiles, stored_rows] or None
+    y,  # [tokens, columns] float32
+    columns,
+    stored_rows,
+    BITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STEP_GROUP: tl.constexpr,
+    TILES: tl.constexpr,
+):
+    PLANES: tl.constexpr = 2 if BITS == 8 else 4
+    PARTS: tl.constexpr = 4 // PLANES
+    CENTRE: tl.constexpr = 8 if BITS == 4 else 0
+    token = tl.program_id(0).to(tl.int64)
+    row = tl.load(tokens + token).to(tl.int64)
+    count = tl.cdiv(columns, 128)
+    tile = tl.program_id(1) * TILES + tl.arange(0, TILES)
+    there = tile < count
+    i = tl.arange(0, 32)[None, :]
+    scale_word = tl.load(scales + (tile // 2 if BLOCK == 256 else tile) * stored_rows + row, mask=there, other=0)
+    for slab in tl.static_range(4):
+        word = row * count * (PARTS * 32) + (tile * PARTS + slab // PLANES)[:, None] * 32 + i
+        packed = tl.load(words + word, mask=there[:, None], other=0)
+        top = 0
+        if BITS == 6:
+            top = tl.load(high + (row * count + tile)[:, None] * 32 + i, mask=there[:, None], other=0).to(tl.int16)
+        w = slab_codes(packed, top, slab % PLANES, BITS, tl.float16).to(tl.float32)
+        if STEP_GROUP > 0:
+            step_word = tl.load(steps + tile * stored_rows + row, mask=there, other=0)
+            s, z = step_floats(step_word, slab * 32 // STEP_GROUP, CENTRE, tl.float16)
+            w = w * s.to(tl.float32)[:, None] + z.to(tl.float32)[:, None]
+        w = w * block_scale(scale_word, slab, BLOCK)[:, None]
+        if offsets is not None:
+            offset_word = tl.load(offsets + tile * stored_rows + row, mask=there, other=0)
+            w += block_scale(offset_word, slab, BLOCK)[:, None]
+        column = tile[:, None] * 128 + slab * 32 + i
+        tl.store(y + token * columns + column, w, mask=column < columns)
+
+
+def embedding(tokens: torch.Tensor, matrix: DeviceMatrix) -> torch.Tensor:
+    """tokens int32 [tokens], each below the matrix's rows -> float32 [tokens, columns].
+
+    Raises KernelTypeError, KernelShapeError.
+    """
+    if matrix.experts is not None:
+        raise KernelShapeError(f"matrix: expected a single one, found {matrix.experts} experts")
+    expect("tokens", tokens, (torch.int32,), (None,))
+    if matrix.dense is not None:
+        return matrix.dense.index_select(0, tokens).float()
+    return torch.ops.qwen3edge.embedding(
+        tokens, matrix.words, matrix.high, matrix.scales, matrix.offsets, matrix.steps, matrix.format, matrix.columns
+    )
+
+
+@torch.library.custom_op("qwen3edge::embedding", mutates_args=())
+def _embedding(
+    tokens: torch.Tensor,
+    words: torch.Tensor,
+    high: torch.Tensor | None,
+    scales: torch.Tensor,
+    offsets: torch.Tensor | None,
+    steps: torch.Tensor | None,
+    format: str,
+    columns: int,
+) -> torch.Tensor:
+    expect("words", words, (torch.int16,), (None, None), tokens)
+    y = torch.empty(len(tokens), columns, dtype=torch.float32, device=tokens.device)
+    if len(tokens):
+        fmt = packed_format(format)
+        grid = (len(tokens), triton.cdiv(columns, TILE * _TILES))
+        embedding_kernel[grid](
+            tokens, words, high, scales, offsets, steps, y, columns, words.shape[0],
+            fmt.bits, fmt.block, fmt.step_group, _TILES, num_warps=_WARPS, enable_fp_fusion=True,
+        )  # fmt: skip
+    return y
+
+
+@_embedding.register_fake
+def _(tokens, words, high, scales, offsets, steps, format, columns):
+    return tokens.new_empty((len(tokens), columns), dtype=torch.float32)
+
+
+def specializations(shape: ModelShape, target: str) -> list[Specialization]:
+    """One token, in the formats that embeddings come in."""
+    del target
+    found = []
+    for name in ("q6z32", "q8"):
+        fmt = packed_format(name)
+        scale_type, step_type = scale_types(fmt)
+        absent = [part for part, given in (("high", fmt.bits == 6), ("steps", step_type)) if not given] + ["offsets"]
+        types = {
+            "tokens": "*i32",
+            "words": "*i16",
+            "high": "*u8",
+            "scales": scale_type,
+            "steps": step_type,
+            "y": "*fp32",
+            "columns": "i32",
+            "stored_rows": "i32",
+        }
+        found.append(
+            Specialization(
+                name=f"embedding_f32_{name}",
+                kernel=embedding_kernel,
+                signature={key: kind for key, kind in types.items() if key not in absent},
+                constexprs={
+                    **dict.fromkeys(absent),
+                    "BITS": fmt.bits,
+                    "BLOCK": fmt.block,
+                    "STEP_GROUP": fmt.step_group,
+                    "TILES": _TILES,
+                },
+                divisible_by_16=("columns", "stored_rows"),
+                num_warps=_WARPS,
+                num_stages=1,
+                grid=("tokens", f"(columns + {TILE * _TILES - 1}) / {TILE * _TILES}", "1"),
+                shape=f"{shape.vocabulary}x{shape.hidden}, 1 token",
+                bytes_moved=4 * shape.hidden + matrix_nbytes(fmt, 16, shape.hidden) // 16,
+                operations=2 * shape.hidden,
+            )
+        )
+    return found

@@ -1,0 +1,9 @@
+"""The Qwen3 graph on our Triton kernels.
+
+Imports torch and triton, so nobody imports it but `generation/late.py`, when a device is asked for.
+"""
+
+from qwen3edge.runtime.torch_backend.core import TorchCore
+from qwen3edge.runtime.torch_backend.device import Device
+
+__all__ = ["Device", "TorchCore"]

@@ -1,0 +1,133 @@
+"""`TorchCore`: what `runtime/engine.py` wants of a core, on a GPU."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from qwen3edge import _core
+from qwen3edge.config import ModelConfig
+from qwen3edge.runtime.plan import Settings
+from qwen3edge.runtime.torch_backend.batch import Batch
+from qwen3edge.runtime.torch_backend.decode import DecodeSteps
+from qwen3edge.runtime.torch_backend.device import Device
+from qwen3edge.runtime.torch_backend.graph import Graph, Step
+from qwen3edge.runtime.torch_backend.pages import Pages
+from qwen3edge.runtime.torch_backend.plan import HEAD_ROWS, plan_device
+from qwen3edge.runtime.torch_backend.weights import WeightReader
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class TorchCore:
+    """Weights, KV cache and graph on one device. Calls from several threads wait for each other."""
+
+    def __init__(self, file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: Device) -> None:
+        """Raises MemoryBudgetError, before any weight is read, if the settings do not fit the device."""
+        self.plan: _core.PlanResult = plan_device(file, config, chosen, device)
+        self._device = device
+        self._vocabulary = config.vocab_size
+        self._pages = Pages(config, self.plan["sequences"], self.plan["context"], device.place)
+        self._graph = Graph(config, WeightReader(file, config, device).read(), self._pages.layers, device.dtype)
+        self._decode = DecodeSteps(self._graph, self._pages, device)
+        self._lock = threading.Lock()
+
+    @property
+    def metrics(self) -> _core.Metrics:
+        """Nothing is streamed: all weights lie on the device."""
+        return {"bytes_read": 0, "wait_seconds": 0.0}
+
+    @property
+    def graph(self) -> Graph:
+        """What is run."""
+        return self._graph
+
+    @property
+    def device(self) -> Device:
+        """Where it is run."""
+        return self._device
+
+    @property
+    def block_tables(self) -> torch.Tensor:
+        """int32 [sequences, pages]: which page holds what."""
+        return self._pages.block_tables
+
+    def step_of(
+        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], want_logits: Sequence[bool]
+    ) -> Step:
+        """What `Graph.forward` takes for a batch. Raises RequestError."""
+        batch = Batch.checked(tokens, positions, slots, want_logits, self._vocabulary, self._pages)
+        return self._step(batch, batch.wanted())
+
+    def length(self, slot: int) -> int:
+        """Tokens in the cache of a slot. Raises RequestError."""
+        with self._lock:
+            return self._pages.length(slot)
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forgets all after `length` tokens. Raises RequestError."""
+        with self._lock:
+            self._pages.truncate(slot, length)
+
+    def forward(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        slots: Sequence[int],
+        want_logits: Sequence[bool],
+    ) -> NDArray[np.float32]:
+        """One ragged batch, as `_core.Engine.forward`: float32 [count of want_logits, vocabulary].
+
+        Raises RequestError, nothing changed, for a token, position or slot out of range.
+        """
+        with self._lock, torch.inference_mode():
+            batch = Batch.checked(tokens, positions, slots, want_logits, self._vocabulary, self._pages)
+            for run in batch.runs():
+                self._pages.truncate(run.slot, run.position)
+            logits = np.empty((sum(batch.want_logits), self._vocabulary), np.float32)
+            done, chunk = 0, self.plan["chunk"]
+            for first in range(0, len(batch), chunk):
+                part = batch.part(first, chunk)
+                found = self._run(part, logits[done:])
+                done += found
+                for run in part.runs():
+                    self._pages.extend(run.slot, run.position + run.count)
+            return logits
+
+    def _run(self, batch: Batch, logits: NDArray[np.float32]) -> int:
+        """One chunk; writes its logits and returns how many rows they are."""
+        wanted = batch.wanted()
+        if all(run.count == 1 for run in batch.runs()) and len(batch) <= self._decode.most:
+            found = self._decode.run(batch)  # [tokens, vocabulary]
+            logits[: len(wanted)] = found[torch.tensor(wanted, dtype=torch.long, device=found.device)].cpu().numpy()
+            return len(wanted)
+        step = self._step(batch, wanted)
+        states = self._graph.forward(step, self._pages.block_tables)
+        for first in range(0, len(wanted), HEAD_ROWS):
+            rows = self._graph.logits(states[first : first + HEAD_ROWS])
+            logits[first : first + len(rows)] = rows.cpu().numpy()
+        return len(wanted)
+
+    def _step(self, batch: Batch, wanted: list[int]) -> Step:
+        def ints(values: list[int]) -> torch.Tensor:
+            return torch.tensor(values, dtype=torch.int32).to(self._device.place)
+
+        runs = batch.runs()
+        lengths = [run.position + run.count for run in runs]
+        return Step(
+            tokens=ints(batch.tokens),
+            positions=ints(batch.positions),
+            slots=ints(batch.slots),
+            rows=ints([len(batch)]),
+            run_slots=ints([run.slot for run in runs]),
+            run_starts=ints([*(run.first for run in runs), len(batch)]),
+            run_lengths=ints(lengths),
+            wanted=ints(wanted),
+            longest_run=max(run.count for run in runs),
+            longest_context=max(lengths),
+        )

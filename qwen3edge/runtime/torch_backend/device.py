@@ -1,0 +1,48 @@
+"""Where the graph runs: a GPU, or Triton's interpreter on the CPU for tests."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from qwen3edge.errors import RequestError
+
+INTERPRETER = "interpreter"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that is there.
+
+    place: where tensors lie. dtype: of activations between kernels. captures: whether decode steps become CUDA graphs.
+    """
+
+    place: torch.device
+    dtype: torch.dtype
+    captures: bool
+
+    @classmethod
+    def named(cls, name: str) -> Device:
+        """ "cuda", "cuda:1" (also AMD's, as torch calls them) or "interpreter". Raises RequestError."""
+        interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+        if name == INTERPRETER:
+            if not interpreted:
+                raise RequestError(
+                    "device='interpreter': expected TRITON_INTERPRET=1 in the environment, found it unset"
+                )
+            # Triton's interpreter computes bfloat16 on its bit patterns.
+            return cls(torch.device("cpu"), torch.float16, captures=False)
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = torch.device(name).index or 0
+        if index >= found:
+            raise RequestError(f"device={name!r}: expected a GPU that torch can use, found {found} of them")
+        return cls(torch.device("cuda", index), torch.bfloat16, captures=not interpreted)
+
+    def free_bytes(self) -> int:
+        """What is free on the device now; the default budget."""
+        if self.place.type == "cuda":
+            free: int = torch.cuda.mem_get_info(self.place)[0]
+            return free
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,255 @@
+"""The whole graph in the interpreter: against float32 torch, against the CPU engine, and as an engine."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import qwen3edge
+from qwen3edge import _core
+from qwen3edge.errors import MemoryBudgetError, RequestError
+from qwen3edge.runtime.torch_backend.decode import buckets
+from qwen3edge.runtime.torch_backend.plan import weight_bytes
+from tests.conftest import TINY
+from tests.kernels import random_model
+from tests.kernels.reference_graph import ReferenceGraph, mean_kl
+
+TORCH_KL = 1e-4  # to float32 torch on the same weights and the same cache
+BFLOAT16_KL = 2e-3  # bfloat16 rounds activations eight times as coarsely as float16
+CPU_KL = 5e-3  # the CPU rounds activations to int8, too
+
+ITEMS = [json.loads(line) for line in (TINY / "heldout.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_q3e):
+    """loaded("int4"): the tiny model in the interpreter, loaded once."""
+    models = {}
+
+    def load(quant: str):
+        if quant not in models:
+            models[quant] = qwen3edge.load(tiny_q3e(quant), context=192, sequences=3, device="interpreter")
+        return models[quant]
+
+    yield load
+    for model in models.values():
+        model.close()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """small("qwen3_moe"): a random model, (path, loaded)."""
+    folder, models = tmp_path_factory.mktemp("small"), {}
+
+    def load(name: str):
+        if name not in models:
+            path = random_model.write(folder, name, "q4z32", seed=1)
+            models[name] = path, qwen3edge.load(path, context=192, sequences=3, chunk=8, device="interpreter")
+        return models[name]
+
+    yield load
+    for _, model in models.values():
+        model.close()
+
+
+def prompt_of(model, index: int) -> list[int]:
+    """A held-out item with its answer."""
+    item = ITEMS[index]
+    text = f"<|im_start|>user\n{item['messages'][-1]['content']}<|im_end|>\n<|im_start|>assistant\n{item['expected']}"
+    return model.tokenizer.encode(text)
+
+
+@pytest.mark.parametrize("quant", ["int4", "int8"])
+def test_tiny_model(loaded, tiny_q3e, quant):
+    model, path = loaded(quant), tiny_q3e(quant)
+    tokens = prompt_of(model, 3)[:14]
+    found = model.logits(tokens)
+    with qwen3edge.load(path, context=192) as cpu:
+        to_cpu = mean_kl(cpu.logits(tokens), found)
+    to_torch = mean_kl(ReferenceGraph(path).logits(tokens), found)
+    print(f"{quant}: KL to torch {to_torch:.2g}, to the CPU engine {to_cpu:.2g}, {len(tokens)} tokens")
+    assert to_torch <= TORCH_KL and to_cpu <= CPU_KL
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [*((name, torch.float16) for name in random_model.MODELS), ("qwen3", torch.bfloat16)]
+)
+def test_random_models(small, name, dtype):
+    path, model = small(name)
+    graph, tokens = model.engine.core.graph, list(range(3, 13))  # more than a chunk
+    before, graph.dtype = graph.dtype, dtype
+    try:
+        found = model.logits(tokens)
+    finally:
+        graph.dtype = before
+    kl = mean_kl(ReferenceGraph(path).logits(tokens), found)
+    print(f"{name} {dtype}: KL to torch {kl:.2g}")
+    assert kl <= (TORCH_KL if dtype == torch.float16 else BFLOAT16_KL)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
+def test_ragged_batches_chunks_and_decode(small, name):
+    """One call with prompts of all slots, then decode steps with padding: close to each sequence alone."""
+    path, model = small(name)
+    core, reference = model.engine.core, ReferenceGraph(path)
+    sequences = [list(range(5, 9)), list(range(40, 49)), [7]]
+    tokens = [t for sequence in sequences for t in sequence]
+    positions = [p for sequence in sequences for p in range(len(sequence))]
+    slots = [s for s, sequence in enumerate(sequences) for _ in sequence]
+    expected = [reference.logits([*sequence, 11, 12]) for sequence in sequences]
+    found = core.forward(tokens, positions, slots, [True] * len(tokens))
+    assert mean_kl(torch.cat([e[:-2] for e in expected]), found) <= TORCH_KL
+    lengths = [len(sequence) for sequence in sequences]
+    assert [core.length(s) for s in range(3)] == lengths
+    for step in range(2):
+        found = core.forward([11 + step] * 3, [n + step for n in lengths], [0, 1, 2], [True, False, True])
+        assert found.shape == (2, 96)
+        assert mean_kl(torch.stack([expected[s][lengths[s] + step] for s in (0, 2)]), found) <= TORCH_KL
+    for slot in range(3):
+        core.truncate(slot, 0)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
+def test_padding_changes_nothing(small, name):
+    """A bucket of four with three tokens gives what a bucket of four with four of them gives, row by row."""
+    _, model = small(name)
+    core = model.engine.core
+    for slot in range(3):
+        core.forward(list(range(4 + slot)), list(range(4 + slot)), [slot] * (4 + slot), [False] * (4 + slot))
+    whole = core.forward([5, 6, 7], [4, 5, 6], [0, 1, 2], [True] * 3)
+    again = core.forward([6, 7, 5], [5, 6, 4], [1, 2, 0], [True] * 3)
+    assert (whole[[1, 2, 0]] == again).all()
+    for slot in range(3):
+        core.truncate(slot, 0)
+
+
+def test_rewinding_and_logits_of_some(small):
+    _, model = small("qwen3")
+    core = model.engine.core
+    tokens = list(range(9))
+    want = [i % 4 == 0 for i in tokens]
+    whole = core.forward(tokens, tokens, [1] * 9, [True] * 9)
+    # Not equal: products of other numbers of rows add up in another order.
+    assert mean_kl(whole[want], core.forward(tokens, tokens, [1] * 9, want)) <= 1e-6
+    core.forward([9, 9], [5, 6], [1, 1], [False, False])
+    assert core.length(1) == 7
+    again = core.forward(tokens[5:], tokens[5:], [1] * 4, [True] * 4)
+    assert mean_kl(whole[5:], again) <= 1e-6
+    assert core.forward([3], [9], [1], [False]).shape == (0, 96)
+    assert core.forward([], [], [], []).shape == (0, 96)
+    core.truncate(1, 0)
+
+
+BAD_BATCHES = {
+    "token below": ([-1], [0], [0], [True]),
+    "token above": ([96], [0], [0], [True]),
+    "position above": ([1], [192], [0], [True]),
+    "position below": ([1], [-1], [0], [True]),
+    "position leaves a hole": ([1], [7], [0], [True]),
+    "slot above": ([1], [0], [3], [True]),
+    "slot below": ([1], [0], [-1], [True]),
+    "positions jump": ([1, 1], [6, 8], [0, 0], [True, True]),
+    "slot twice": ([1, 1, 1], [6, 0, 7], [0, 1, 0], [True] * 3),
+    "lengths differ": ([1, 1], [6], [0, 0], [True, True]),
+}
+
+
+def test_bad_batches_change_nothing(small):
+    _, model = small("qwen3")
+    core = model.engine.core
+    for slot in range(3):
+        core.truncate(slot, 0)
+    core.forward([1] * 6, range(6), [0] * 6, [False] * 6)
+    for name, batch in BAD_BATCHES.items():
+        with pytest.raises(RequestError, match="expected"):
+            core.forward(*batch)
+        assert [core.length(s) for s in range(3)] == [6, 0, 0], name
+    for slot, length in ((0, 7), (3, 0), (-1, 0), (0, -1)):
+        with pytest.raises(RequestError, match="expected"):
+            core.truncate(slot, length)
+    core.truncate(0, 0)
+
+
+def test_sessions_reuse_their_prefix(loaded):
+    model = loaded("int4")
+    first = [{"role": "user", "content": "What is 10 + 7?"}]
+    with model.session() as session:
+        answer = session.generate(first, thinking=False, temperature=0.0, max_tokens=10)
+        assert answer.read() == "10 + 7 = 17" and answer.usage.cached_tokens == 0
+        turn = [*first, {"role": "assistant", "content": answer.content}, {"role": "user", "content": "?"}]
+        again = session.generate(turn, thinking=False, temperature=0.0, max_tokens=1)
+        again.read()
+        assert again.usage.cached_tokens > answer.usage.prompt_tokens - 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quant", ["int4", "int8"])
+def test_held_out_answers_are_those_of_the_cpu(loaded, tiny_q3e, quant):
+    short = [item for item in ITEMS if not item["enable_thinking"]]
+    chosen = short[:: max(1, len(short) // 12)][:12]
+    model = loaded(quant)
+    with qwen3edge.load(tiny_q3e(quant), context=192) as cpu:
+        for item in chosen:
+            asked = {"thinking": False, "temperature": 0.0, "max_tokens": 24}
+            expected = cpu.generate(item["messages"], **asked).read()
+            assert model.generate(item["messages"], **asked).read() == expected, item
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
+def test_torch_compile_gives_the_same_logits(small, name):
+    _, model = small(name)
+    core = model.engine.core
+    tokens = list(range(4, 10))
+    expected = core.forward(tokens, range(6), [0] * 6, [True] * 6)
+    graph, step = core.graph, core.step_of(tokens, range(6), [0] * 6, [True] * 6)
+
+    def logits():
+        return graph.logits(graph.forward(step, core.block_tables))
+
+    with torch.no_grad():
+        compiled = torch.compile(logits, backend="aot_eager", fullgraph=True)
+        assert np.array_equal(compiled().numpy(), expected)
+    core.truncate(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "quant"), [("qwen3", "int4"), ("qwen2", "int8"), ("qwen3_moe", "int4"), ("qwen3_moe", "bf16")]
+)
+def test_the_plan_knows_the_weights(tmp_path, name, quant):
+    path = random_model.write(tmp_path, name, quant, seed=2)
+    with qwen3edge.load(path, context=100, sequences=2, device="interpreter") as model:
+        core, plan = model.engine.core, model.plan
+        vectors = sum(t.nbytes for t in core.graph.weights.vectors())
+        assert plan.weights == sum(m.nbytes for m in core.graph.weights.matrices()) + vectors
+        assert plan.kv_cache == sum(part.nbytes for cache in core.graph.caches for part in cache)
+        assert plan.peak == plan.weights + plan.kv_cache + plan.scratch + plan.program <= plan.budget
+        assert (plan.context, plan.sequences, plan.kv) == (100, 2, "int8")
+
+
+def test_budgets_and_settings(tmp_path):
+    path = random_model.write(tmp_path, "qwen3", "int4", seed=3)
+    with qwen3edge.load(path, context=512, device="interpreter") as model:
+        peak = model.plan.peak
+    with qwen3edge.load(path, context=512, memory=peak, device="interpreter") as model:
+        assert model.plan.chunk == 512
+    with qwen3edge.load(path, context=512, memory=peak - 1, device="interpreter") as model:
+        assert model.plan.chunk < 512 and model.plan.peak < peak
+    with pytest.raises(MemoryBudgetError, match=r"weights .*KV cache .*would fit: .*memory="):
+        qwen3edge.load(path, context=512, memory="40KiB", device="interpreter")
+    with pytest.raises(RequestError, match="kv: expected int8"):
+        qwen3edge.load(path, kv="f32", device="interpreter")
+    if not torch.cuda.is_available():
+        with pytest.raises(RequestError, match="expected a GPU"):
+            qwen3edge.load(path, device="cuda")
+
+
+def test_weight_bytes_follow_the_file(tmp_path):
+    path = random_model.write(tmp_path, "qwen3_moe", "q4a32", seed=3)
+    with qwen3edge.load(path, context=64, device="interpreter") as model:
+        device = model.engine.core.device
+        assert weight_bytes(_core.ModelFile(str(path)), device) == model.plan.weights
+
+
+def test_buckets():
+    assert buckets(1, 1) == [1] and buckets(1, 5) == [1, 2, 4, 8] and buckets(1024, 4096) == [1024, 2048, 4096]
