@@ -152,7 +152,7 @@ def moe_feed_forward(
         )
     order, owners, block = None, ids.flatten(), 0
     if not takes_few(len(x), ids.shape[1], gate_up.experts):
-        block = _block(len(x), ids.shape[1], gate_up.experts, target_of(x.device))
+        block = block_of(triton.cdiv(ids.numel(), gate_up.experts), x.device)
         order, owners = moe_align(ids, gate_up.experts, block)
     hidden = moe_gate_up(x, ids, order, owners, *_parts(gate_up), gate_up.format, gate_up.rows, block)
     return moe_down(hidden, ids, weights, order, owners, *_parts(down), down.format, down.rows, block)
@@ -259,9 +259,10 @@ def _launch(
     )
 
 
-def _block(tokens: int, top_k: int, experts: int, target: str) -> int:
-    """Pairs of a block: by how many an expert has in the mean."""
-    return configuration("moe_grouped", target, triton.cdiv(tokens * top_k, experts))["BLOCK_M"]
+@torch.compiler.assume_constant_result
+def block_of(pairs: int, device: torch.device) -> int:
+    """Pairs of a block where an expert has so many in the mean."""
+    return configuration("moe_grouped", target_of(device), pairs)["BLOCK_M"]
 
 
 def moe_plan(

@@ -96,6 +96,9 @@ def _plan(
         "streamed_layers": 0,
         "streams_head": False,
         "streamed": 0,
+        "experts": config.layers * config.experts,
+        "expert_slots": 0,
+        "expert_bytes": 0,
     }
 
 
