@@ -9,7 +9,7 @@ from __future__ import annotations
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import MemoryBudgetError, RequestError
-from qwen3edge.kernels.attention import SPLIT
+from qwen3edge.kernels.attention import FEW_ROWS, SPLIT
 from qwen3edge.kernels.kv_cache import PAGE
 from qwen3edge.kernels.matmul_plan import matrix_nbytes
 from qwen3edge.kernels.panels import packed_format
@@ -55,18 +55,19 @@ def matrix_bytes(format: str, rows: int, columns: int, itemsize: int) -> int:
     return size
 
 
-def scratch_bytes(config: ModelConfig, context: int, chunk: int, itemsize: int) -> int:
+def scratch_bytes(config: ModelConfig, sequences: int, context: int, chunk: int, itemsize: int) -> int:
     """What lives at once while a chunk is computed: residual, one sublayer's buffers, then logits."""
     hidden, query, kv = config.hidden_size, config.query_size, config.kv_size
     stream = hidden * (4 + itemsize + 4)  # residual, normed, delta
-    # Partial sums and two numbers of every head in every split of the context (kernels/attention.py).
-    splits = -(-context // SPLIT) * 4 * config.heads * (config.head_size + 2)
-    attention = (query + 2 * kv + 2 * query) * itemsize + 4 * config.head_size + splits
+    attention = (query + 2 * kv + 2 * query) * itemsize + 4 * config.head_size
+    # Partial sums and two numbers of every head, of the few queries that the decode kernel takes (kernels/attention.py).
+    few = sequences * max(FEW_ROWS // (config.heads // config.kv_heads), 1)
+    splits = -(-context // SPLIT) * few * 4 * config.heads * (config.head_size + 2)
     if config.experts:
         ffn = config.experts_per_token * (config.expert_ffn_size * itemsize + 4 * hidden + 24) + 4 * config.experts
     else:
         ffn = 3 * config.ffn_size * itemsize
-    size: int = chunk * (stream + max(attention, ffn)) + HEAD_ROWS * config.vocab_size * 4
+    size: int = chunk * (stream + max(attention, ffn)) + splits + HEAD_ROWS * config.vocab_size * 4
     return size
 
 
@@ -76,7 +77,7 @@ def _plan(
     sequences = chosen["sequences"]
     chunk = min(chunk, context * sequences)
     kv_cache = sequences * pages_for(context) * page_bytes(config)
-    scratch = scratch_bytes(config, context, chunk, device.dtype.itemsize)
+    scratch = scratch_bytes(config, sequences, context, chunk, device.dtype.itemsize)
     program = _CUDA_ALLOWANCE if device.place.type == "cuda" else 0
     return {
         "weights": weights,
