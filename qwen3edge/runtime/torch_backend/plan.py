@@ -106,9 +106,13 @@ def _plan(
 def _refusal(config: ModelConfig, chosen: Settings, device: Device, plan: _core.PlanResult) -> str:
     """As the CPU's planner says it."""
     need, budget = plan["peak"], plan["budget"]
-    parts = ", ".join(
-        f"{name.replace('_', ' ')} {plan[name] / _MEBI:.1f}" for name in ("weights", "kv_cache", "scratch", "program")
-    )
+    sizes = {
+        "weights": plan["weights"],
+        "KV cache": plan["kv_cache"],
+        "scratch": plan["scratch"],
+        "program": plan["program"],
+    }
+    parts = ", ".join(f"{name} {size / _MEBI:.1f}" for name, size in sizes.items())
     per_page = chosen["sequences"] * page_bytes(config)
     context = max(0, (budget - (need - plan["kv_cache"])) // per_page) * PAGE
     fits = [f"context={context}"] if context else []
