@@ -83,7 +83,12 @@ def as_cached(x: torch.Tensor) -> torch.Tensor:
     return (x / scale).round() * scale
 
 
-def mean_kl(expected: torch.Tensor, found: torch.Tensor) -> float:
-    """Of rows of logits, in nats."""
+def divergences(expected: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """KL of each row of logits, in nats."""
     p, q = (x.double().log_softmax(-1) for x in (torch.as_tensor(expected), torch.as_tensor(found)))
-    return (p.exp() * (p - q)).sum(-1).mean().item()
+    return (p.exp() * (p - q)).sum(-1)
+
+
+def mean_kl(expected: torch.Tensor, found: torch.Tensor) -> float:
+    """Of all rows."""
+    return divergences(expected, found).mean().item()

@@ -60,7 +60,7 @@ def scratch_bytes(config: ModelConfig, sequences: int, context: int, chunk: int,
     hidden, query, kv = config.hidden_size, config.query_size, config.kv_size
     stream = hidden * (4 + itemsize + 4)  # residual, normed, delta
     attention = (query + 2 * kv + 2 * query) * itemsize + 4 * config.head_size
-    # Partial sums and two numbers of every head, of the few queries that the decode kernel takes (kernels/attention.py).
+    # Partial sums and two numbers of every head, of the few queries that the decode kernel takes.
     few = sequences * max(FEW_ROWS // (config.heads // config.kv_heads), 1)
     splits = -(-context // SPLIT) * few * 4 * config.heads * (config.head_size + 2)
     if config.experts:
