@@ -115,7 +115,8 @@ class Planner {
     const auto chunks = [&](std::initializer_list<uint32_t> own) {
       return request.chunk ? std::vector<uint32_t>{request.chunk} : std::vector<uint32_t>(own);
     };
-    for (uint32_t chunk : chunks({256, 128, 64, 32, 16}))  // 512 is no faster (docs/memory.md) ...
+    // 512 is no faster (docs/memory.md), but for experts, of which each sees a part of the tokens only ...
+    for (uint32_t chunk : config_.is_moe() ? chunks({512, 256, 128, 64, 32, 16}) : chunks({256, 128, 64, 32, 16}))
       if (const MemoryPlan p = plan(request, chunk, {}); p.peak <= p.budget) return p;
     for (uint32_t chunk : chunks({2048, 1024, 512, 256, 128, 64, 32, 16}))  // ... but each chunk reads most experts
       if (const auto p = with_slots(request, chunk)) return p;

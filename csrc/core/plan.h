@@ -15,7 +15,7 @@ struct PlanRequest {
   uint32_t threads = 0;  // 0: usable_cores()
   KvType kv = KvType::int8;
   uint64_t memory = 0;   // budget; 0: default_budget()
-  uint32_t chunk = 0;    // tokens of a prefill chunk; 0: the largest of 256 ... 16 that fits, 512 when streaming
+  uint32_t chunk = 0;    // tokens of a prefill chunk; 0: the largest of 256 ... 16 that fits, 512 with experts or streaming
   uint64_t program = 0;  // 0: what the process holds now, without this file, and an allowance
   uint64_t later = 0;    // what the program will load besides; counts only when `program` is 0
 };
