@@ -205,7 +205,7 @@ def test_sessions_reuse_their_prefix(loaded, tiny_q3e):
 @pytest.mark.parametrize("quant", ["int4", "int8"])
 def test_held_out_answers_are_those_of_the_cpu(loaded, tiny_q3e, quant):
     short = [item for item in ITEMS if not item["enable_thinking"]]
-    chosen = short[:: max(1, len(short) // 12)][:12]
+    chosen = short[:: max(1, len(short) // 3)][:3]  # a minute each
     model = loaded(quant)
     with qwen3edge.load(tiny_q3e(quant), context=192) as cpu:
         for item in chosen:
