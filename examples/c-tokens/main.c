@@ -42,7 +42,8 @@ int main(int argc, char** argv) {
   q3e_memory_plan plan;
   if (q3e_plan(argv[1], &settings, &plan) != Q3E_OK) return fail("plan");
   fprintf(stderr, "needs %.1f MiB: weights %.1f, KV cache %.1f, scratch %.1f, program %.1f\n", plan.peak / 1048576.0,
-          (plan.weights + plan.buffers) / 1048576.0, plan.kv_cache / 1048576.0, plan.scratch / 1048576.0, plan.program / 1048576.0);
+          (plan.weights + plan.buffers) / 1048576.0, plan.kv_cache / 1048576.0, plan.scratch / 1048576.0,
+          plan.program / 1048576.0);
 
   q3e_model* model = NULL;
   q3e_session* session = NULL;
