@@ -16,7 +16,8 @@ def quantize(x: torch.Tensor, block: int = QUANT_BLOCK) -> tuple[torch.Tensor, t
     columns = x.shape[-1]
     tiles = torch.nn.functional.pad(x, (0, -columns % block)).unflatten(-1, (-1, block))
     magnitude = tiles.abs().amax(-1, keepdim=True)
-    inverse = torch.where(magnitude > 0, 127 / magnitude, 0.0)
+    # A quotient of tensors: torch takes `127 / x` as 127 * (1 / x), rounded twice.
+    inverse = torch.where(magnitude > 0, torch.full_like(magnitude, 127) / magnitude, 0.0)
     quants = (tiles * inverse).clamp(-127, 127).round().to(torch.int8)
     return quants.flatten(-2)[..., :columns], magnitude.squeeze(-1) / 127
 
