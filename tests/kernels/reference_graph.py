@@ -26,15 +26,23 @@ class ReferenceGraph:
     def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.config.rms_epsilon) * self.vector(name)
 
-    def logits(self, tokens: list[int]) -> torch.Tensor:
-        """[tokens, vocabulary] of one sequence from its beginning."""
+    def logits(self, tokens: list[int], chosen: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """[tokens, vocabulary] of one sequence from its beginning. chosen: the experts of each layer, [tokens, top_k].
+
+        Afterwards `scores` holds those of each layer's router, [tokens, experts].
+        """
+        self.scores: list[torch.Tensor] = []
         embedding = self.weight("token_embd.weight")
         x = embedding[tokens]
         for layer in range(self.config.layers):
             prefix = f"blk.{layer}."
             x = x + self.attention(self.norm(x, prefix + "attn_norm.weight"), prefix)
             h = self.norm(x, prefix + "ffn_norm.weight")
-            x = x + (self.experts(h, prefix) if self.config.experts else self.dense(h, prefix))
+            x = x + (
+                self.experts(h, prefix, chosen[layer] if chosen else None)
+                if self.config.experts
+                else self.dense(h, prefix)
+            )
         head = embedding if self.config.tied_embeddings else self.weight("output.weight")
         return self.norm(x, "output_norm.weight") @ head.T
 
@@ -62,10 +70,12 @@ class ReferenceGraph:
         gate, up = (h @ self.weight(f"{prefix}ffn_{part}.weight").T for part in ("gate", "up"))
         return (torch.nn.functional.silu(gate) * up) @ self.weight(prefix + "ffn_down.weight").T
 
-    def experts(self, h: torch.Tensor, prefix: str) -> torch.Tensor:
+    def experts(self, h: torch.Tensor, prefix: str, chosen: torch.Tensor | None) -> torch.Tensor:
         config = self.config
         scores = (h @ self.weight(prefix + "ffn_gate_inp.weight").T).softmax(-1)
-        weights, ids = scores.topk(config.experts_per_token, dim=-1)
+        self.scores.append(scores)
+        ids = scores.topk(config.experts_per_token, dim=-1).indices if chosen is None else chosen
+        weights = scores.gather(1, ids)
         if config.norm_topk_prob:
             weights = weights / weights.sum(-1, keepdim=True)
         gate_up = self.weight(prefix + "ffn_gate_up_exps.weight").unflatten(0, (config.experts, -1, 2, 16))
@@ -83,12 +93,7 @@ def as_cached(x: torch.Tensor) -> torch.Tensor:
     return (x / scale).round() * scale
 
 
-def divergences(expected: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-    """KL of each row of logits, in nats."""
-    p, q = (x.double().log_softmax(-1) for x in (torch.as_tensor(expected), torch.as_tensor(found)))
-    return (p.exp() * (p - q)).sum(-1)
-
-
 def mean_kl(expected: torch.Tensor, found: torch.Tensor) -> float:
-    """Of all rows."""
-    return divergences(expected, found).mean().item()
+    """Of the rows of logits, in nats."""
+    p, q = (x.double().log_softmax(-1) for x in (torch.as_tensor(expected), torch.as_tensor(found)))
+    return (p.exp() * (p - q)).sum(-1).mean().item()
