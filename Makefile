@@ -47,11 +47,7 @@ format: $(VENV)/.lint
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
-$(VENV)/.bench: $(VENV)/.installed constraints.txt
-	$(BIN)/pip install --quiet --group bench -c constraints.txt
-	touch $@
-
-bench: $(VENV)/.tests $(VENV)/.bench
+bench: $(VENV)/.tests
 	$(BIN)/python bench/report.py
 
 clean:

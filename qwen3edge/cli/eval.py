@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from qwen3edge import _core
@@ -35,9 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError("--plot: expected --text and --reference, as it draws the divergence between the two")
     if arguments.resume and len(arguments.model) > 1:
         raise RequestError("--resume: expected one model, found several")
+    plot = _plotting() if arguments.plot else None  # before the work, which may be long
     results = [_measure_file(path, arguments) for path in arguments.model]
-    if arguments.plot:
-        _plot(results, arguments.plot)
+    if plot:
+        points = [plot.Point(Path(r["model"]).stem, r["bits_per_weight"], r["text"]["kl"]) for r in results]
+        plot.draw(points, arguments.plot)
     if arguments.json:
         print(json.dumps(results if len(results) > 1 else results[0]))
     else:
@@ -127,13 +130,11 @@ def bits_per_weight(file: _core.ModelFile) -> float:
     return 8 * sum(t["nbytes"] for t in matrices) / sum(t["rows"] * t["columns"] for t in matrices)
 
 
-def _plot(results: Sequence[Mapping[str, Any]], target: str) -> None:
+def _plotting() -> ModuleType:
     try:
-        plot = import_module("qwen3edge.evaluate.plot")
+        return import_module("qwen3edge.evaluate.plot")
     except ModuleNotFoundError as error:
         raise UnsupportedModelError(f"--plot: expected matplotlib (pip install 'qwen3edge[plot]'): {error}") from None
-    points = [plot.Point(Path(r["model"]).stem, r["bits_per_weight"], r["text"]["kl"]) for r in results]
-    plot.draw(points, target)
 
 
 # ---- tables ----

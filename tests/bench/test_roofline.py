@@ -1,8 +1,7 @@
-"""The roofline's points and roofs from the benches' JSON, and the picture when matplotlib is here."""
+"""The roofline's points and roofs from the benches' JSON, and the picture."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -40,7 +39,6 @@ def test_points_and_roofs() -> None:
     assert roofline.roofs_of([{"limits": None, "rows": []}]) is None
 
 
-@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib comes with make bench")
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
     source, target = tmp_path / "results.json", tmp_path / "roofline.png"
     source.write_text(json.dumps(RESULTS))
