@@ -4,6 +4,9 @@
     python scripts/make_random.py --shape 8B --to q3e FILE --quant int4
 
 Weights are normal with a deviation of 0.02 and depend on the seed only, not on how they are cut; norms lie near 1.
+Of a mixture, embeddings have a deviation of 1 and attention's outputs are scaled down by sqrt(2 layers), so that tokens
+stay apart from each other and choose all experts nearly alike, as a trained router's do. With 0.02 everywhere, what
+attention averages over the prompt is soon the same for all tokens, and larger than what tells them apart.
 Memory stays bounded: a `.q3e` file goes through the converter with this generator in place of a checkpoint.
 """
 
@@ -21,6 +24,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +115,7 @@ SHAPES = {
 }
 """config.json by name. Those of Qwen's models are theirs."""
 
+_DEVIATION = 0.02
 _BLOCK_ROWS = 16  # rows that share a random state: slices of whole panels never make a row twice
 _SHARD_BYTES = 4 << 30
 _CHUNK_ROWS = 1024
@@ -126,6 +131,16 @@ class RandomTensors:
 
     shapes: Mapping[str, tuple[int, ...]]  # by name, as a checkpoint has them
     seed: int = 0
+
+    @cached_property
+    def _attention_scale(self) -> float:
+        """Of attention's outputs: 1 without experts."""
+        layers = sum(name.endswith("o_proj.weight") for name in self.shapes)
+        return 1 / math.sqrt(2 * layers) if self._mixture else 1
+
+    @cached_property
+    def _mixture(self) -> bool:
+        return any(".mlp.experts." in name for name in self.shapes)
 
     def names(self) -> list[str]:
         """All tensors."""
@@ -147,7 +162,13 @@ class RandomTensors:
             for block in range(first, -(-stop // _BLOCK_ROWS))
         ]
         rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        return _bf16(rows[start - first * _BLOCK_ROWS : stop - first * _BLOCK_ROWS] * np.float32(0.02))
+        return _bf16(rows[start - first * _BLOCK_ROWS : stop - first * _BLOCK_ROWS] * np.float32(self.deviation(name)))
+
+    def deviation(self, name: str) -> float:
+        """Of a matrix."""
+        if self._mixture and name.endswith("embed_tokens.weight"):
+            return 1.0
+        return _DEVIATION * (self._attention_scale if name.endswith("o_proj.weight") else 1)
 
     def _state(self, name: str, block: int) -> np.random.Generator:
         return np.random.Generator(np.random.SFC64([self.seed, zlib.crc32(name.encode()), block]))

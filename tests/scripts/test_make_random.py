@@ -87,6 +87,31 @@ def test_both_ways_give_the_same_file(tmp_path, shape):
     assert len(file.get("tokenizer.ggml.tokens")) == 260
 
 
+def test_a_mixture_routes_to_all_experts(tmp_path, seed):
+    """With a deviation of 0.02 everywhere, deep layers take a fifth of the experts, the same ones for all tokens."""
+    shape = {
+        **make_random.SHAPES["tiny-moe"],
+        "num_experts": 64,
+        "num_hidden_layers": 16,
+        "hidden_size": 128,
+        "vocab_size": 1024,
+    }
+    make_random.write_q3e(tmp_path / "m.q3e", shape, seed, "int8", "none")
+    engine = _core.Engine(_core.ModelFile(str(tmp_path / "m.q3e")), context=512, chunk=512)
+    counts = np.zeros((16, 64), int)
+
+    def count(tensor, layer, expert, values):
+        if tensor == "ffn_gate_up_exps":
+            counts[layer, expert] += len(values)
+
+    engine.observe(count)
+    tokens = np.random.default_rng(seed).integers(0, 1024, 512)
+    engine.forward(tokens, np.arange(512), np.zeros(512, int), np.zeros(512, bool))
+    assert (counts.sum(1) == 512 * 4).all()
+    assert ((counts > 0).mean(1) > 0.95).all(), (counts > 0).sum(1)
+    assert (counts.max(1) < 4 * counts.mean(1)).all(), counts.max(1)
+
+
 def test_shards(tmp_path, monkeypatch):
     monkeypatch.setattr(make_random, "_SHARD_BYTES", 1 << 20)
     make_random.write_checkpoint(tmp_path, make_random.SHAPES["tiny"], 3, "none")
