@@ -301,9 +301,10 @@ class kernels:
         bias: NDArray[np.float32] | None = None,
         eps: float = 1e-6,
         tile: int = 1,
+        together: int = 1,
     ) -> NDArray[np.float32]:
-        """A sequence through QK-norm, RoPE, KV write and causal attention, `tile` tokens at a time.
-        qkv [tokens, heads + 2 kv_heads, head_dim] -> [tokens, heads, head_dim]."""
+        """A sequence through QK-norm, RoPE, KV write and causal attention, `tile` tokens and `together` KV heads at a
+        time. qkv [tokens, heads + 2 kv_heads, head_dim] -> [tokens, heads, head_dim]. isa: as for matmul."""
     @staticmethod
     def embed(format: str, packed: NDArray[np.uint8], rows: int, columns: int, row: int) -> NDArray[np.float32]: ...
     @staticmethod

@@ -1,5 +1,6 @@
 // Single kernels, for tests and benches.
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -114,7 +115,7 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
   require(x.ndim() == 2 && x.shape(1) == columns, "x: expected [tokens, columns]");
   const bool emulated = isa == "amx_emulated";
   const KernelTable& kernels = kernel_table(parse_isa(emulated ? "scalar" : isa));
-  const MatmulFn matmul = emulated ? emulated_amx_matmul() : kernels.matmul;
+  const MatmulFn matmul = emulated ? emulated_amx().matmul : kernels.matmul;
   require(matmul, "isa: expected a machine with AVX-512 for amx_emulated");
   const auto tokens = static_cast<uint32_t>(x.shape(0));
   const uint32_t block = format.block, blocks = block ? (columns + block - 1) / block : 0;
@@ -150,12 +151,15 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
 }
 
 // A sequence through QK-norm, RoPE, KV write and attention. qkv: [tokens, heads + 2 kv_heads, head_dim]; the result [tokens,
-// heads, head_dim].
+// heads, head_dim]. A task is `tile` tokens and `together` KV heads.
 py::array_t<float> kernel_attention(const std::string& isa, const std::string& kv, const Floats& qkv, uint32_t heads,
                                     uint32_t kv_heads, const Floats& frequencies, const std::optional<Floats>& q_weight,
                                     const std::optional<Floats>& k_weight, const std::optional<Floats>& bias, float eps,
-                                    uint32_t tile) {
-  const KernelTable& kernels = kernel_table(parse_isa(isa));
+                                    uint32_t tile, uint32_t together) {
+  const bool emulated = isa == "amx_emulated";
+  const KernelTable& kernels = kernel_table(parse_isa(emulated ? "scalar" : isa));
+  const AttentionFn attention = emulated ? emulated_amx().attention : kernels.attention;
+  require(attention, "isa: expected a machine with AVX-512 for amx_emulated");
   const KvType type = parse_kv(kv);
   require(qkv.ndim() == 3 && qkv.shape(1) == heads + 2 * kv_heads && heads % kv_heads == 0,
           "qkv: expected [tokens, heads + 2 kv_heads, head_dim]");
@@ -165,8 +169,12 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   static_assert(kAttentionRows == 48);
   require(tile >= 1 && (tile == 1 || tile * group <= kAttentionRows) && group <= kMaxGroup,
           "tile: expected tile * group of at most 48");
+  require(together >= 1 && (together == 1 || together * tile * group <= kMaxGroup),
+          "together: expected together * tile * group of at most 64");
   KvCache cache({type, 1, kv_heads, d}, 1, std::max(tokens, 1u));
   cache.grow(0, tokens);
+  for (uint32_t p = 0; p < tokens; p += kKvBlock)  // NaNs: what lies behind the last position must not matter
+    std::memset(cache.page(0, p), 0xff, cache.shape().page_bytes());
   std::vector<uint8_t> q(size_t{tokens} * heads * d * 4);
   std::vector<float> q_scales(size_t{tokens} * heads), cos_sin(d);
   const size_t q_width = query_width(type);
@@ -180,11 +188,11 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   py::array_t<float> out({qkv.shape(0), static_cast<py::ssize_t>(heads), qkv.shape(2)});
   const auto scratch = std::make_unique<WorkerScratch>();
   for (uint32_t t = 0; t < tokens; t += tile)
-    for (uint32_t h = 0; h < kv_heads; ++h) {
+    for (uint32_t h = 0; h < kv_heads; h += together) {
       const size_t first = size_t{t} * heads + size_t{h} * group;
-      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, 1, std::min(tile, tokens - t), group, d,
-                         t, type, cache.pages(0), h * kv_block_layout(type, d).bytes, nullptr, out.mutable_data() + first * d,
-                         scratch->attention});
+      attention({q.data() + first * d * q_width, q_scales.data() + first, heads, std::min(together, kv_heads - h),
+                 std::min(tile, tokens - t), group, d, t, type, cache.pages(0), h * kv_block_layout(type, d).bytes, nullptr,
+                 out.mutable_data() + first * d, scratch->attention});
     }
   return out;
 }
@@ -223,7 +231,8 @@ void bind_kernels(py::module_ m) {
   m.def("add_weighted", &kernel_add_weighted, "isa"_a, "rows"_a, "weights"_a, "x"_a);
   m.def("matmul", &kernel_matmul, "isa"_a, "format"_a, "packed"_a, "rows"_a, "columns"_a, "x"_a);
   m.def("attention", &kernel_attention, "isa"_a, "kv"_a, "qkv"_a, "heads"_a, "kv_heads"_a, "frequencies"_a,
-        "q_weight"_a = py::none(), "k_weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-6f, "tile"_a = 1);
+        "q_weight"_a = py::none(), "k_weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-6f, "tile"_a = 1,
+        "together"_a = 1);
   m.def("embed", &kernel_embed, "format"_a, "packed"_a, "rows"_a, "columns"_a, "row"_a);
   m.def("cos_sin", &kernel_cos_sin, "position"_a, "frequencies"_a);
   m.def(

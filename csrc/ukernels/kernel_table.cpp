@@ -14,10 +14,9 @@ const KernelTable& kernel_table(Isa isa) {
   static const KernelTable avx512 = {Isa::avx512,         matmul_avx512,       rmsnorm_avx512,     rmsnorm_quantize_avx512,
                                      quantize_avx512,     silu_mul_avx512,     silu_panels_avx512, route_avx512,
                                      add_weighted_avx512, qk_norm_rope_avx512, attention_avx512};
-  // Attention's scores could be tiles, too (docs/kernels.md).
   static const KernelTable amx = {
       Isa::amx,           matmul_amx,   rmsnorm_avx512,      rmsnorm_quantize_avx512, quantize_avx512, silu_mul_avx512,
-      silu_panels_avx512, route_avx512, add_weighted_avx512, qk_norm_rope_avx512,     attention_avx512};
+      silu_panels_avx512, route_avx512, add_weighted_avx512, qk_norm_rope_avx512,     attention_amx};
   if (isa == Isa::amx) return amx;
   if (isa == Isa::avx512) return avx512;
   if (isa == Isa::avxvnni) return avxvnni;
@@ -30,11 +29,11 @@ const KernelTable& kernel_table(Isa isa) {
   return scalar;
 }
 
-MatmulFn emulated_amx_matmul() {
+EmulatedAmx emulated_amx() {
 #if defined(__x86_64__)
-  if (isa_supported(Isa::avx512)) return matmul_amx_emulated;
+  if (isa_supported(Isa::avx512)) return {matmul_amx_emulated, attention_amx_emulated};
 #endif
-  return nullptr;
+  return {};
 }
 
 }  // namespace q3e

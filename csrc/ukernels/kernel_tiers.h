@@ -32,9 +32,9 @@ Q3E_DECLARE_TIER(scalar)
 Q3E_DECLARE_TIER(avx2)
 Q3E_DECLARE_DOTS(avxvnni)
 Q3E_DECLARE_TIER(avx512)
-Q3E_DECLARE_MATMUL(amx)
+Q3E_DECLARE_DOTS(amx)
 Q3E_DECLARE_MATMUL(amx_emulated)
-int64_t dot_chain_amx(int64_t rounds, int32_t* result);
+void attention_amx_emulated(const AttentionTask&);
 #undef Q3E_DECLARE_TIER
 #undef Q3E_DECLARE_DOTS
 #undef Q3E_DECLARE_MATMUL

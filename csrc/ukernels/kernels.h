@@ -183,7 +183,12 @@ struct KernelTable {
 // The tier must be supported by this machine.
 const KernelTable& kernel_table(Isa isa);
 
-// AMX's matmul on tiles of plain C++, for the tests of machines that have AVX-512 alone; null on others. Not a tier.
-MatmulFn emulated_amx_matmul();
+// What the amx tier has of its own, on tiles of plain C++: for the tests of machines that have AVX-512 alone; null on others.
+// Not a tier.
+struct EmulatedAmx {
+  MatmulFn matmul = nullptr;
+  AttentionFn attention = nullptr;
+};
+EmulatedAmx emulated_amx();
 
 }  // namespace q3e

@@ -213,13 +213,11 @@ void gemm_tiles(const MatrixView& w, uint32_t first, uint32_t count, const Activ
   for (uint32_t i = 0; i < waiting; ++i) finish_tile<kind>(pending[i], a, blocks, out_stride);
 }
 
-// Fewer tokens than these stream their weights through the direct path of AVX-512, once and as fast as memory gives them.
-inline constexpr uint32_t kFewestTokens = 9;
-
+// Fewer tokens stream their weights through the direct path of AVX-512, once and as fast as memory gives them.
 template <class Tiles>
 bool matmul_tiles(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
                   uint8_t* scratch) {
-  if (a.tokens < kFewestTokens || w.format->block != kSuperBlock) return false;
+  if (a.tokens < kFewestTileTokens || w.format->block != kSuperBlock) return false;
   switch (w.format->kind) {
     case FormatKind::q8:
       gemm_tiles<FormatKind::q8, Tiles>(w, first, last - first, a, out, out_stride, scratch);

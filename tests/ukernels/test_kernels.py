@@ -7,7 +7,7 @@ from qwen3edge import _core
 
 TIERS = [t for t in _core.isa_tiers() if t != "scalar"]
 # The tiles of AMX in plain C++: what the amx tier does is tested wherever AVX-512 is.
-MATMUL_TIERS = [*TIERS, "amx_emulated"] if "avx512" in TIERS else TIERS
+TILE_TIERS = [*TIERS, "amx_emulated"] if "avx512" in TIERS else TIERS  # of matmul and attention
 MATRIX_FORMATS = [f for f in _core.block_formats() if f["name"] != "vector"]
 K = _core.kernels
 
@@ -49,7 +49,7 @@ def test_matmul(format, rows, columns, seed):
             rounded = quants.astype(np.float64) * np.repeat(scales, format["block"], axis=1)[:, :columns]
         expected = rounded @ weights.T
         assert np.abs(scalar - expected).max() <= 2e-5 * np.abs(rounded).sum(axis=1).max() * np.abs(weights).max()
-        for tier in MATMUL_TIERS:
+        for tier in TILE_TIERS:
             assert (K.matmul(tier, name, packed, rows, columns, x) == scalar).all(), (tier, tokens)
 
 
@@ -63,7 +63,7 @@ def test_matmul_tiles(name, seed):
         x = outliers(rng, 128, columns)
         scalar = K.matmul("scalar", name, packed, rows, columns, x)
         for tokens in [*range(1, 36), 47, 48, 49, 63, 64, 65, 127, 128]:
-            for tier in MATMUL_TIERS:
+            for tier in TILE_TIERS:
                 ours = K.matmul(tier, name, packed, rows, columns, x[:tokens])
                 assert (ours == scalar[:tokens]).all(), (tier, rows, columns, tokens)
 
@@ -87,7 +87,7 @@ def test_matmul_extremes(name):
     x[3, 512:] = 0
     scalar = K.matmul("scalar", name, packed, rows, columns, x)
     assert np.isfinite(scalar).all() and (scalar[0] != 0).all()
-    for tier in MATMUL_TIERS:
+    for tier in TILE_TIERS:
         for tokens in (1, 2, 4, 9):
             ours = K.matmul(tier, name, packed, rows, columns, x[:tokens])
             assert (ours == scalar[:tokens]).all(), (tier, tokens)
@@ -235,8 +235,26 @@ def test_attention(kv, tolerance, heads, kv_heads, d, normed, seed):
         expected = reference_attention(qkv, heads, kv_heads, frequencies, *weights, bias, 1e-6)
         assert np.abs(scalar - expected).max() <= tolerance * np.abs(expected).max()
         for tile in {1, 3, 48 // (heads // kv_heads)}:
-            for tier in TIERS:
+            for tier in TILE_TIERS:
                 assert (K.attention(tier, *arguments, tile) == scalar).all(), (tier, tokens, tile)
+
+
+@pytest.mark.parametrize("group", [1, 2, 4, 8])
+@pytest.mark.parametrize("d", [64, 96, 128])
+def test_attention_tiles(group, d, seed):
+    """Tasks that fill the tiles of AMX differently: prompts, drafts to verify, KV heads together, rows that end early."""
+    rng = np.random.default_rng(seed)
+    kv_heads, tokens = 3, int(rng.integers(130, 260))
+    qkv = outliers(rng, tokens, (group + 2) * kv_heads, d)
+    frequencies = (1 / 1e4 ** (np.arange(0, d, 2) / d)).astype(np.float32)
+    arguments = ("int8", qkv, group * kv_heads, kv_heads, frequencies, None, None, None, 1e-6)
+    scalar = K.attention("scalar", *arguments, 1)
+    for rows in (9, 12, 16, 17, 31, 33, 48):  # of a task and KV head, at most
+        tile = max(1, rows // group)
+        together = max(1, min(kv_heads, 64 // (tile * group)))
+        for tier in TILE_TIERS:
+            ours = K.attention(tier, *arguments, tile, together)
+            assert (ours == scalar).all(), (tier, tokens, tile, together)
 
 
 @pytest.mark.parametrize("d", [32, 96, 128])
@@ -289,7 +307,7 @@ def test_attention_weights_have_14_bits(sharpness, seed):
     unit = sum((p * scales)[:, s : s + block].max(axis=1) * min(block, tokens - s) for s in starts) / largest
     float32 = 1e-4 * (p @ np.abs(v).max(axis=1))  # scores of up to 240 in float32
     assert (np.abs(scalar - p @ v).max(axis=1) <= 127 * unit / 2 + float32).all()
-    for tier in TIERS:
+    for tier in TILE_TIERS:
         assert (K.attention(tier, "int8", qkv, 1, 1, zero, None, None, None, 1e-6, 48)[:, 0] == scalar).all(), tier
 
 

@@ -1,0 +1,10 @@
+#include "ukernels/attention_tiles.h"
+#include "ukernels/kernel_tiers.h"
+
+namespace q3e {
+
+void attention_amx(const AttentionTask& task) {
+  if (!attention_tiles<HardwareTiles>(task)) attention_avx512(task);
+}
+
+}  // namespace q3e
