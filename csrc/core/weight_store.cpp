@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -36,10 +37,41 @@ void move_pointers(LayerWeights& w, F&& move) {
     if (matrix->data) matrix->data = move(matrix->data);
 }
 
+// That a tensor is a part of, if any.
+std::optional<uint32_t> layer_of(const TensorView& t) {
+  constexpr std::string_view kLayer = "blk.";
+  if (!t.name.starts_with(kLayer)) return std::nullopt;
+  const std::string_view rest = t.name.substr(kLayer.size());
+  return static_cast<uint32_t>(std::stoul(std::string(rest.substr(0, rest.find('.')))));
+}
+
 // Takes pages of a file out of this process; they come back when they are read.
 void drop(const ModelFile& file, const ByteRange& range) {
   const uint64_t begin = page_ceil(range.begin), end = page_floor(range.end);
   if (begin < end) madvise(const_cast<uint8_t*>(file.bytes()) + begin, end - begin, MADV_DONTNEED);
+}
+
+// Every run of tensors that stay resident, from the first byte to the last: one after the other they are read by every token.
+void use_large_pages(const ModelFile& file, const ModelConfig& config, const Residence& residence) {
+  ByteRange run;
+  for (const TensorView& t : file.tensors()) {
+    bool resident = true;
+    if (t.name.ends_with("_exps.weight"))
+      resident = residence.expert_slots == 0;
+    else if (const std::optional<uint32_t> layer = layer_of(t))
+      resident = !residence.streams(*layer, config.layers);
+    else if (t.name == "output.weight" || (t.name == "token_embd.weight" && config.tied_embeddings))
+      resident = !residence.streams_head;
+    else if (t.name == "token_embd.weight")
+      resident = false;
+    if (resident) {
+      run = {run.end == 0 ? t.offset : run.begin, t.offset + t.nbytes};
+    } else {
+      file.use_large_pages(run.begin, run.end);
+      run = {};
+    }
+  }
+  file.use_large_pages(run.begin, run.end);
 }
 
 }  // namespace
@@ -48,12 +80,12 @@ WeightRanges::WeightRanges(const ModelFile& file, const ModelConfig& config) : l
   embedding = range_of(file.tensor("token_embd.weight"));
   head = config.tied_embeddings ? embedding : range_of(file.tensor("output.weight"));
   for (const TensorView& t : file.tensors()) {
-    if (t.name.starts_with("blk.")) {
+    if (const std::optional<uint32_t> index = layer_of(t)) {
       if (t.name.ends_with("_exps.weight")) {
         experts += t.nbytes;
         continue;
       }
-      ByteRange& layer = layers[std::stoul(std::string(t.name.substr(4, t.name.find('.', 4) - 4)))];
+      ByteRange& layer = layers[*index];
       const ByteRange r = range_of(t);
       layer = layer.end == 0 ? r : ByteRange{std::min(layer.begin, r.begin), std::max(layer.end, r.end)};
     } else if (t.format->kind == FormatKind::vector) {
@@ -91,6 +123,7 @@ WeightStore::WeightStore(std::shared_ptr<const ModelFile> file, const ModelConfi
       embeds_by_row_(residence.streams_head || !config.tied_embeddings),
       head_parts_(1),
       streamed_layers_(residence.streamed_layers) {
+  use_large_pages(*file_, config, residence);
   if (residence.streams_head) head_parts_ = static_cast<uint32_t>(plan_.units.size()) - streamed_layers_;
   if (!embeds_by_row_ && plan_.units.empty()) return;
   direct_ = std::make_unique<DirectFile>(file_->path(), file_->identity());

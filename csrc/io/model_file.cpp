@@ -27,6 +27,7 @@ constexpr std::string_view kUnfinished = ".part";  // how the converter names a 
 // Keep every product below in 64 bits: 2^27 panels of at most 2^30 bytes.
 constexpr uint64_t kMaxRows = uint64_t{1} << 31;
 constexpr uint64_t kMaxColumns = uint64_t{1} << 24;
+constexpr uint64_t kLargePage = uint64_t{2} << 20;
 
 uint64_t align_up(uint64_t n, uint64_t to = kAlignment) { return (n + to - 1) / to * to; }
 
@@ -49,6 +50,24 @@ struct FileDescriptor {
     if (fd >= 0) close(fd);
   }
 };
+
+// A large page of a file is mapped as one only where its address is a multiple of its size; null when there is no room.
+uint8_t* map_aligned(int fd, size_t nbytes) {
+  const auto place =
+      static_cast<uint8_t*>(mmap(nullptr, nbytes + kLargePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  if (place == MAP_FAILED) return nullptr;
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  uint8_t* const begin = place + (kLargePage - reinterpret_cast<uintptr_t>(place) % kLargePage) % kLargePage;
+  uint8_t* const end = begin + align_up(nbytes, page);
+  if (begin != place) munmap(place, static_cast<size_t>(begin - place));
+  if (uint8_t* const last = place + align_up(nbytes + kLargePage, page); last != end)
+    munmap(end, static_cast<size_t>(last - end));
+  if (mmap(begin, nbytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED) return begin;
+  const int code = errno;
+  munmap(begin, static_cast<size_t>(end - begin));
+  errno = code;
+  return nullptr;
+}
 
 }  // namespace
 
@@ -82,11 +101,12 @@ void ModelFile::map() {
   if (info.st_size == 0) fail(Status::truncated_file, "expected a .q3e model, found an empty file");
   nbytes_ = static_cast<size_t>(info.st_size);
   identity_ = {info.st_dev, info.st_ino};
-  void* address = mmap(nullptr, nbytes_, PROT_READ, MAP_SHARED, file.fd, 0);
-  if (address == MAP_FAILED)
+  uint8_t* const address = map_aligned(file.fd, nbytes_);
+  if (!address)
     fail(errno == ENOMEM ? Status::out_of_memory : Status::io_error,
          "cannot map " + std::to_string(nbytes_) + " bytes: " + std::strerror(errno));
-  bytes_ = static_cast<const uint8_t*>(address);
+  bytes_ = address;
+  madvise(address, nbytes_, MADV_NOHUGEPAGE);
   try {
     guard_ = std::make_unique<FaultGuard>(bytes_, nbytes_);
   } catch (...) {
@@ -252,6 +272,11 @@ const TensorView& ModelFile::tensor(std::string_view name) const {
 void ModelFile::release_header() const {
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   madvise(const_cast<uint8_t*>(bytes_), header_.header_bytes / page * page, MADV_DONTNEED);  // a file's: nothing is lost
+}
+
+void ModelFile::use_large_pages(uint64_t begin, uint64_t end) const {
+  const uint64_t first = align_up(begin, kLargePage), last = end / kLargePage * kLargePage;
+  if (first < last) madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_HUGEPAGE);  // advice: may be refused
 }
 
 void ModelFile::require_undamaged() const {

@@ -65,6 +65,9 @@ class ModelFile {
   void verify() const;
   // Takes the header's pages (metadata, 6 MB of vocabulary) out of this process; they come back when they are read.
   void release_header() const;
+  // Asks for large pages where [begin, end) of the file is mapped: for parts of which every byte will be read. Elsewhere small
+  // ones are mapped, so that what is never read takes no memory of this process.
+  void use_large_pages(uint64_t begin, uint64_t end) const;
 
   // The file shrank or could not be read while it was mapped: what was read since then may be zeros.
   bool damaged() const { return guard_ && guard_->damaged(); }

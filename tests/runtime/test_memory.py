@@ -96,3 +96,43 @@ def test_06b_shape_plan_is_within_5_percent(shape_06b, memory, context, kv):
     print(f"{memory}: peak {result['peak'] / 2**20:.1f} MiB, plan {result['plan']['peak'] / 2**20:.1f} MiB")
     assert result["peak"] <= result["plan"]["budget"]
     assert abs(result["plan"]["peak"] / result["peak"] - 1) <= 0.05
+
+
+LARGE_PAGES = """
+import json, sys
+import numpy as np
+from qwen3edge import _core
+path, saved = sys.argv[1:]
+settings = {"context": 64, "sequences": 1, "threads": 2, "kv": "int8"}
+file = _core.ModelFile(path)
+peak = _core.Engine(_core.ModelFile(path), **settings).plan["peak"]
+engine = _core.Engine(file, **settings, memory=peak - int(saved) if int(saved) else 0)
+engine.forward([1], [0], [0], [True])
+pieces = []
+for line in open("/proc/self/smaps"):
+    first, *rest = line.split()
+    if not first.endswith(":"):
+        begin, end = (int(address, 16) for address in first.split("-"))
+        offset, name = int(rest[1], 16), rest[-1]
+    elif name == path and first == "VmFlags:":
+        pieces.append((offset, offset + end - begin, begin, "hg" in rest, "nh" in rest))
+print(json.dumps([pieces, engine.plan, engine.metrics["bytes_read"]]))
+"""
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a kernel without large pages")
+@pytest.mark.parametrize("saved", [0, 6 << 20])
+def test_large_pages_are_mapped_for_weights_that_stay_resident_alone(tiny_q3e, saved):
+    path, page = tiny_q3e("f32"), 2 << 20
+    command = [sys.executable, "-c", LARGE_PAGES, path, str(saved)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    pieces, plan, bytes_read = json.loads(output)
+    assert all(small != large for *_, large, small in pieces)  # every part of the file has its advice
+    large = [(begin, end) for begin, end, _, large, _ in pieces if large]
+    assert all(begin % page == end % page == 0 for begin, end in large)
+    assert all((address - begin) % page == 0 for begin, _, address, *_ in pieces)
+    assert (bytes_read > 0) == (saved > 0)
+    in_large_pages = sum(end - begin for begin, end in large)
+    assert plan["weights"] - (2 + plan["streamed_layers"]) * 2 * page <= in_large_pages <= plan["weights"]
+    if saved == 0:
+        assert in_large_pages > path.stat().st_size / 2
