@@ -242,7 +242,7 @@ def test_attention(kv, tolerance, heads, kv_heads, d, normed, seed):
 @pytest.mark.parametrize("group", [1, 2, 4, 8])
 @pytest.mark.parametrize("d", [64, 96, 128])
 def test_attention_tiles(group, d, seed):
-    """Tasks that fill the tiles of AMX differently: prompts, drafts to verify, KV heads together, rows that end early."""
+    """Tasks that fill the tiles of AMX differently: prompts, drafts to verify, KV heads together."""
     rng = np.random.default_rng(seed)
     kv_heads, tokens = 3, int(rng.integers(130, 260))
     qkv = outliers(rng, tokens, (group + 2) * kv_heads, d)
