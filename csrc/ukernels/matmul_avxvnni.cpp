@@ -7,13 +7,6 @@ namespace q3e {
 
 void matmul_avxvnni(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
                     uint8_t* scratch) {
-  // So short a block is mostly float steps, which the GEMM of AVX2 does with its sums still in registers.
-  if (a.tokens > AvxVnni::kDirectMost && w.format->block == kColumnUnit) {
-    if (w.format->kind == FormatKind::q4g)
-      return gemm_nibbles<FormatKind::q4g>(w, first, last - first, a, out, out_stride, scratch);
-    if (w.format->kind == FormatKind::q4a)
-      return gemm_nibbles<FormatKind::q4a>(w, first, last - first, a, out, out_stride, scratch);
-  }
   // One token pays for s * q + z of every weight, and the sums of AVX2 need that only once a group.
   if (w.format->kind == FormatKind::q4z && a.tokens <= 2 && direct_nibbles_fit(w, a.tokens))
     return direct_q4z(w, first, last, a, out, out_stride, scratch);

@@ -8,132 +8,10 @@
 #include <array>
 #include <utility>
 
-#include "base/half.h"
-#include "ukernels/kernels.h"
+#include "ukernels/strips_simd.h"
 
 namespace q3e {
 namespace {
-
-inline constexpr size_t kPrefetchBytes =
-    8192;  // ahead in the stream of panels, whose end the hardware's prefetcher does not see coming
-
-// Unpack<S, kind>: one run of 32 columns of a panel, eight weight vectors (quads of k) in four pairs, and which dot product they
-// take.
-template <class S, FormatKind kind>
-struct Unpack;
-
-template <class S>
-struct Unpack<S, FormatKind::q8> {
-  static constexpr bool kSigned = true;
-  static constexpr int32_t kBias = S::kSignedBias;
-  Unpack(const MatrixView& w, const uint8_t* panel, uint32_t k) : quants(panel + w.layout.quants + size_t{k} * 16) {}
-  void pair(uint32_t i, typename S::W* v) const {
-    v[0] = S::load_signed(quants + i * 128);
-    v[1] = S::load_signed(quants + i * 128 + 64);
-  }
-  const uint8_t* quants;
-};
-
-template <class S>
-struct UnpackNibbles {
-  static constexpr bool kSigned = false;
-  UnpackNibbles(const MatrixView& w, const uint8_t* panel, uint32_t k) : quants(panel + w.layout.quants + size_t{k} * 8) {}
-  void pair(uint32_t i, typename S::W* v) const {
-    const typename S::W both = S::load_w(quants + i * 64);
-    v[0] = S::low_nibbles(both);
-    v[1] = S::high_nibbles(both);
-  }
-  const uint8_t* quants;
-};
-template <class S>
-struct Unpack<S, FormatKind::q4g> : UnpackNibbles<S> {
-  static constexpr int32_t kBias = 8;
-  using UnpackNibbles<S>::UnpackNibbles;
-};
-template <class S>
-struct Unpack<S, FormatKind::q4a> : UnpackNibbles<S> {
-  static constexpr int32_t kBias = 0;
-  using UnpackNibbles<S>::UnpackNibbles;
-};
-
-template <class S>
-struct Unpack<S, FormatKind::q4z> : UnpackNibbles<S> {
-  static constexpr bool kSigned = true;
-  static constexpr int32_t kBias = S::kSignedBias;
-  Unpack(const MatrixView& w, const uint8_t* panel, uint32_t k) : UnpackNibbles<S>(w, panel, k), group(load_group(w, panel, k)) {}
-  void pair(uint32_t i, typename S::W* v) const {
-    UnpackNibbles<S>::pair(i, v);
-    v[0] = S::scale_nibbles(v[0], group);
-    v[1] = S::scale_nibbles(v[1], group);
-  }
-  static typename S::Group load_group(const MatrixView& w, const uint8_t* panel, uint32_t k) {
-    const uint32_t groups = kSuperBlock / w.format->group, b = k / kSuperBlock, g = k % kSuperBlock / w.format->group;
-    return S::load_group(panel + w.layout.sub_scale + size_t{b} * kPanelRows * groups / 2,
-                         panel + w.layout.sub_offset + size_t{b} * kPanelRows * groups, groups, g);
-  }
-  typename S::Group group;
-};
-
-template <class S>
-struct Unpack<S, FormatKind::q6z> {
-  static constexpr bool kSigned = true;
-  static constexpr int32_t kBias = S::kSignedBias;
-  Unpack(const MatrixView& w, const uint8_t* panel, uint32_t k)
-      : quants(panel + w.layout.quants + size_t{k} * 12),
-        group(S::template load_group_q6<S::kSignedBias>(panel + w.layout.sub_scale + size_t{k / 128} * 64, k / 32 % 4)) {}
-  // Four quads lie in three vectors: the fourth in the upper two bits of the others.
-  void pair(uint32_t i, typename S::W* v) const {
-    const uint8_t* at = quants + i / 2 * 192;
-    const typename S::W a = S::load_w(at), b = S::load_w(at + 64), c = S::load_w(at + 128);
-    v[0] = S::scale_nibbles(S::low_six(i % 2 ? c : a), group);
-    v[1] = S::scale_nibbles(i % 2 ? S::high_pairs(a, b, c) : S::low_six(b), group);
-  }
-  const uint8_t* quants;
-  typename S::Group group;
-};
-
-// use(quad, vector) for the eight quads of a run.
-template <class S, class U, class Use>
-[[gnu::always_inline]] inline void for_each_quad(const U& run, Use&& use) {
-#pragma GCC unroll 4
-  for (uint32_t i = 0; i < 4; ++i) {
-    typename S::W v[2];
-    run.pair(i, v);
-    use(2 * i, v[0]);
-    use(2 * i + 1, v[1]);
-  }
-}
-
-template <class S, bool is_signed>
-typename S::I dot(typename S::I acc, typename S::W w, const int8_t* a) {
-  if constexpr (is_signed) return S::dot_signed(acc, w, a);
-  return S::dot_nibbles(acc, w, a);
-}
-
-// acc + d * sa * (isum - bias * sum) [+ m * sa * sum]: the one float step of a block.
-template <class S, FormatKind kind>
-typename S::F finish_block(typename S::F acc, typename S::I isum, typename S::F d, typename S::F m, float sa, int32_t sum) {
-  if constexpr (Unpack<S, kind>::kBias != 0) isum = S::isub(isum, S::iset1(Unpack<S, kind>::kBias * sum));
-  acc = S::fma(S::to_float(isum), S::mul(d, S::set1(sa)), acc);
-  if constexpr (kind == FormatKind::q4a) acc = S::fma(S::set1(static_cast<float>(sum)), S::mul(m, S::set1(sa)), acc);
-  return acc;
-}
-
-template <class S, FormatKind kind>
-typename S::F load_minimum(const MatrixView& w, const uint8_t* panel, uint32_t b) {
-  if constexpr (kind == FormatKind::q4a) return S::load_f16(panel + w.layout.minimum + size_t{b} * 32);
-  return S::zero();
-}
-
-// Asks for the part of the stream of panels that lies kPrefetchBytes after the run of columns at k. Panels that are read
-// `together` have their share of the distance each, and the next ones lie behind all of them.
-template <class S>
-void prefetch_ahead(const MatrixView& w, const uint8_t* panel, uint32_t k, uint32_t together = 1) {
-  const size_t run = w.layout.bytes * kColumnUnit / w.columns;  // bytes of all planes together
-  size_t at = k / kColumnUnit * run + kPrefetchBytes / together;
-  if (at >= w.layout.bytes) at += (together - 1) * w.layout.bytes;
-  for (size_t i = 0; i < run; i += 64) S::prefetch(panel + at + i);
-}
 
 // NT tokens, up to S::kDirectTokens, and NP panels. Two panels at once when tokens are many: then a token's quad is loaded
 // once for both, and loads no longer bound the loop.
@@ -201,17 +79,6 @@ void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const in
     for (int p = 0; p < NP; ++p) S::store_i(sums + (t * NP + p) * 16, acc[t][p]);
 }
 
-// Calls f.operator()<n>() for a run-time n in 1..N.
-template <int N, class Fn>
-void with_count(int n, Fn&& f) {
-  if constexpr (N > 0) {
-    if (n == N)
-      f.template operator()<N>();
-    else
-      with_count<N - 1>(n, f);
-  }
-}
-
 template <class S, FormatKind kind>
 void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Activations& a, float* out, size_t out_stride,
                  uint8_t* scratch) {
@@ -227,10 +94,12 @@ void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Acti
           S::store_w(scratch + ((size_t{k - begin} / 4 + quad) * count + p) * 64, v);
         });
       }
+    ColumnsAhead<S> ahead(w, first, count, end, tiles_of(count, S::kTilePanels) * tiles_of(a.tokens, S::kTileTokens));
     for (uint32_t p = 0; p < count; p += S::kTilePanels) {
       const uint32_t np = count - p < S::kTilePanels ? count - p : S::kTilePanels;
       for (uint32_t t = 0; t < a.tokens; t += S::kTileTokens) {
         const uint32_t nt = a.tokens - t < S::kTileTokens ? a.tokens - t : S::kTileTokens;
+        ahead.ask();
         with_count<S::kTilePanels>(static_cast<int>(np), [&]<int NP>() {
           with_count<S::kTileTokens>(static_cast<int>(nt), [&]<int NT>() {
             gemm_tile<S, Unpack<S, kind>::kSigned, NT, NP>(scratch + p * 64, (end - begin) / 4, count,
@@ -262,7 +131,10 @@ template <class S, FormatKind kind>
 void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
                       uint8_t* scratch) {
   if (a.tokens > S::kDirectMost) {
-    gemm_panels<S, kind>(w, first, last - first, a, out, out_stride, scratch);
+    if constexpr (kind == FormatKind::q8 || kind == FormatKind::q4g || kind == FormatKind::q4a)
+      if (w.format->block < kSuperBlock) return gemm_strips<S, kind>(w, first, last - first, a, out, out_stride, scratch);
+    if constexpr (kind != FormatKind::q4g && kind != FormatKind::q4a)
+      gemm_panels<S, kind>(w, first, last - first, a, out, out_stride, scratch);
     return;
   }
   const uint32_t parts = (a.tokens + S::kDirectTokens - 1) / S::kDirectTokens;

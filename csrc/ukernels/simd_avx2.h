@@ -24,6 +24,7 @@ struct Avx2 {
   static constexpr uint32_t kDirectTokens = 4, kDirectMost = 4;
   static constexpr bool kTwoPanels = false;  // registers allow two panels at once
   static constexpr int kTileTokens = 3, kTilePanels = 1;
+  static constexpr int kStripTokens = 2;
   static constexpr int kTileRows = 2, kTileVectors = 2;
   static constexpr int32_t kSignedBias = 0;
 
@@ -113,6 +114,7 @@ struct Avx2 {
 
   static W load_w(const uint8_t* p) { return {load256(p), load256(p + 32)}; }
   static W load_signed(const uint8_t* p) { return load_w(p); }
+  static void pin(W& w) { asm("" : "+x"(w.lo), "+x"(w.hi)); }  // in registers: GCC 12 would load them again for each use
   static void store_w(uint8_t* p, W w) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), w.lo);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), w.hi);

@@ -22,6 +22,7 @@ struct Avx512 {
   static constexpr uint32_t kDirectTokens = 8, kDirectMost = 16;
   static constexpr bool kTwoPanels = true;  // registers allow two panels at once
   static constexpr int kTileTokens = 6, kTilePanels = 4;
+  static constexpr int kStripTokens = 3;
   static constexpr int kTileRows = 6, kTileVectors = 4;
   static constexpr int32_t kSignedBias = 128;  // what a signed W carries on every weight
 
@@ -76,6 +77,7 @@ struct Avx512 {
 
   static W load_w(const uint8_t* p) { return _mm512_loadu_si512(p); }
   static W load_signed(const uint8_t* p) { return _mm512_xor_si512(load_w(p), _mm512_set1_epi8(-128)); }
+  static void pin(W& w) { asm("" : "+v"(w)); }  // in a register: GCC 12 would load it again for each use
   static void store_w(uint8_t* p, W w) { _mm512_storeu_si512(p, w); }
   static void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
   static W low_nibbles(W w) { return _mm512_and_si512(w, _mm512_set1_epi8(15)); }

@@ -11,6 +11,7 @@ struct AvxVnni : Avx2 {
   // 6 tokens are 12 sums, which covers a latency of 5 at two a cycle; with a panel's weights and a quad of activations that is 15
   // registers of 16.
   static constexpr int kTileTokens = 6, kTilePanels = 1;
+  static constexpr int kStripTokens = 3;
   static constexpr int32_t kSignedBias = 128;
 
   static W flip(W w) {

@@ -53,12 +53,12 @@ def test_matmul(format, rows, columns, seed):
             assert (K.matmul(tier, name, packed, rows, columns, x) == scalar).all(), (tier, tokens)
 
 
-@pytest.mark.parametrize("name", ["q8", "q4z32", "q4z64"])
+@pytest.mark.parametrize("name", ["q8", "q4z32", "q4z64", "q8g32", "q4g32", "q4g64", "q4a32"])
 def test_matmul_tiles(name, seed):
-    """Every count of tokens that fills the tiles of AMX differently, with one to four panels and a short last block."""
+    """Every count of tokens that fills a tier's tiles differently, with one to four panels and a short last block."""
     rng = np.random.default_rng(seed)
     # A last block of two and a half tiles, where the format can.
-    for rows, columns in [(16, 64), (32, 320 if name == "q4z64" else 352), (48, 256), (64, 576)]:
+    for rows, columns in [(16, 64), (32, 320 if name.endswith("64") else 352), (48, 256), (64, 576)]:
         packed = packed_matrix(rng, name, rows, columns)
         x = outliers(rng, 128, columns)
         scalar = K.matmul("scalar", name, packed, rows, columns, x)
@@ -81,14 +81,14 @@ def test_matmul_extremes(name):
         z, s = blocks * 16 * (256 // group), blocks * 16 * (128 // group)
         panel[:, -weights - z : -weights] = 0x80
         panel[:, -weights - z - s : -weights - z] = 0xFF
-    x = np.ones((9, columns), np.float32)
+    x = np.ones((19, columns), np.float32)
     x[1] = -1
     x[2, ::2] = -1
     x[3, 512:] = 0
     scalar = K.matmul("scalar", name, packed, rows, columns, x)
     assert np.isfinite(scalar).all() and (scalar[0] != 0).all()
     for tier in TILE_TIERS:
-        for tokens in (1, 2, 4, 9):
+        for tokens in (1, 2, 4, 9, 19):
             ours = K.matmul(tier, name, packed, rows, columns, x[:tokens])
             assert (ours == scalar[:tokens]).all(), (tier, tokens)
 
