@@ -145,7 +145,7 @@ def random_matrix(shape: MatrixShape, device: torch.device, generator: torch.Gen
         # s * q + z must fit int8, as the quantizer sees to.
         pairs = matrix.steps.view(torch.uint8).view(-1, 2)
         pairs[:, 0] = pairs[:, 0] % 8 + 1
-        pairs[:, 1] = pairs[:, 1] % 128 + 128  # -128..-1
+        pairs[:, 1] %= 128  # z + 128: z in -128..-1
     return matrix
 
 

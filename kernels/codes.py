@@ -1,10 +1,10 @@
-"""Codes of packed words as floats, exactly and without a conversion instruction; parts of the matmul kernels.
+"""Codes of packed words as weights without a conversion instruction, exactly; parts of the matmul kernels.
 
-`and` and `or` place a code into the mantissa of a power of two, and the power is subtracted: 1024 + q has the bits
-0x6400 | q in fp16, 128 + q has 0x4300 | q in bf16. Only the two high planes are shifted, by 8: a 16-bit shift costs two
-instructions and a repacking for each pair on NVIDIA, which has no packed one. So the second plane is read where it
-lies, in bits 4..7: 64 + q is 0x5400 | (word & 0xF0) in fp16; the mantissa of bf16 has only seven bits, so there the
-fourth bit of the code picks what is subtracted, 8 or 16.
+The bits of a small integer are a subnormal float: q * 2^-24 in fp16, q * 2^-133 in bf16, linear up to 2047 and 255. So
+an `and` makes a float of a code, and one multiply-add by a power of two (times the step) and an offset a weight. It
+comes out as 2^-13 of itself, as no type holds 2^133; the float scale makes up for it. A code in bits 4..7 is 16 times
+as large, so its factor is a 16th and it needs no shift: only the two high planes of four are shifted, by 8. Without
+steps fp16 has room for whole weights: 1024 + q is 0x6400 | q, 64 + q is 0x5400 | (word & 0xF0).
 """
 
 from __future__ import annotations
@@ -12,59 +12,117 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from qwen3edge.kernels.codes_ptx import step_text, weight_text, zero_text
+
+
+@triton.constexpr_function
+def unit_of(steps: bool, dtype: tl.dtype) -> float:
+    """What a weight of `scaled_codes` is to be multiplied with."""
+    # The least power of two by which 16 * 2^133 (16 is the largest step) and 16 * 2^24 become finite.
+    return 1.0 if dtype.is_fp16() and not steps else 8192.0
+
+
+@triton.constexpr_function
+def base_of(plane: int, bits: int, steps: bool, dtype: tl.dtype) -> int:
+    """Bits of the power of two in whose mantissa a code lies: 1024, 64, or none where it is a subnormal number."""
+    if steps or not dtype.is_fp16():
+        return 0
+    return 0x5400 if bits == 4 and plane % 2 else 0x6400
+
 
 @triton.jit
-def slab_codes(
+def code_bits(
     words,  # int16, a tile's or half a tile's row of 32 words
     high,  # int16, the two high bits of 6-bit codes; unused otherwise
     PLANE: tl.constexpr,
     BITS: tl.constexpr,
-    DTYPE: tl.constexpr,
 ):
-    """Codes of one plane in DTYPE: q - 8 (4 bits), q (6 bits), two's complement (8 bits)."""
-    BASE: tl.constexpr = 0x6400 if DTYPE.is_fp16() else 0x4300
-    POWER: tl.constexpr = 1024.0 if DTYPE.is_fp16() else 128.0  # what has these bits
+    """Codes of a plane, int16: q, or 16 q in the odd planes of 4 bits, or w8 + 128."""
     if BITS == 8:
-        b = words if PLANE == 0 else words >> 8
-        low = ((b & 0x7F) | BASE).to(DTYPE, bitcast=True)
-        sign = ((b & 0x80) | BASE).to(DTYPE, bitcast=True)  # 128 more where the code is negative
-        codes = low - sign
+        bits = ((words if PLANE == 0 else words >> 8) & 0xFF) ^ 0x80
     elif BITS == 6:
-        q = (words >> (4 * PLANE)) & 0xF
         top = high << 4 if PLANE == 0 else (high << 2 if PLANE == 1 else (high if PLANE == 2 else high >> 2))
-        codes = (q | (top & 0x30) | BASE).to(DTYPE, bitcast=True) - tl.full([], POWER, DTYPE)
+        bits = ((words >> (4 * PLANE)) & 0xF) | (top & 0x30)
     else:
-        w = words if PLANE < 2 else words >> 8
-        if PLANE % 2 == 0:
-            codes = ((w & 0xF) | BASE).to(DTYPE, bitcast=True) - tl.full([], POWER + 8, DTYPE)
-        elif DTYPE.is_fp16():
-            codes = ((w & 0xF0) | 0x5400).to(DTYPE, bitcast=True) - tl.full([], 72.0, DTYPE)
-        else:
-            low = ((w & 0x70) | 0x4100).to(DTYPE, bitcast=True)  # 8 + the low three bits
-            sign = ((w & 0x80) ^ 0x4180).to(DTYPE, bitcast=True)  # 16 where q < 8, else 8
-            codes = low - sign
-    return codes
+        bits = (words if PLANE < 2 else words >> 8) & (0xF if PLANE % 2 == 0 else 0xF0)
+    return bits
 
 
 @triton.jit
-def step_floats(
-    word,  # int32 or int64 [rows]: (s, z) of a tile's groups, a byte each
-    GROUP: tl.constexpr,  # which of them
-    CENTRE: tl.constexpr,  # 8 where codes are q - 8
+def scaled_codes(
+    words,
+    high,
+    s,  # of read_step or constant_step
+    z,
+    PLANE: tl.constexpr,
+    BITS: tl.constexpr,
+    STEPS: tl.constexpr,  # whether s and z are of read_step
     DTYPE: tl.constexpr,  # float16 or bfloat16
+    PTX: tl.constexpr,  # NVIDIA: two values an instruction, which LLVM finds in some of these expressions only
 ):
-    """s and z + CENTRE * s in DTYPE, exact: up to 16 and within -128..255."""
-    BASE: tl.constexpr = 0x6400 if DTYPE.is_fp16() else 0x4300
-    POWER: tl.constexpr = 1024.0 if DTYPE.is_fp16() else 128.0
+    """1 / unit_of(..) of s * q + z in DTYPE, in the shape of the words."""
+    BASE: tl.constexpr = base_of(PLANE, BITS, STEPS, DTYPE)
+    if PTX:
+        TEXT: tl.constexpr = weight_text(PLANE, BITS, BASE, DTYPE)
+        if BITS == 6:
+            pairs = tl.inline_asm_elementwise(TEXT, "=r,r,r,r,r", [words, s, z, high], tl.int16, True, 2)
+        else:
+            pairs = tl.inline_asm_elementwise(TEXT, "=r,r,r,r", [words, s, z], tl.int16, True, 2)
+        w = pairs.to(DTYPE, bitcast=True)
+    else:
+        w = (code_bits(words, high, PLANE, BITS) | BASE).to(DTYPE, bitcast=True) * s + z
+    return w
+
+
+@triton.jit
+def constant_step(
+    PLANE: tl.constexpr,
+    BITS: tl.constexpr,
+    DTYPE: tl.constexpr,
+    ADDED: tl.constexpr,  # to the code; 0 in bf16
+):
+    """What `scaled_codes` takes for q - 8 (4 bits) or w8 (8 bits): [1, 1]."""
+    ODD: tl.constexpr = BITS == 4 and PLANE % 2 == 1
+    CENTRE: tl.constexpr = 8 if BITS == 4 else 128
+    if DTYPE.is_fp16():
+        s = tl.full([1, 1], 1.0, DTYPE)
+        z = tl.full([1, 1], ADDED - CENTRE - (64 if ODD else 1024), DTYPE)
+    else:
+        s = tl.full([1, 1], 2.0**116 if ODD else 2.0**120, DTYPE)
+        z = tl.full([1, 1], -CENTRE / 8192.0, DTYPE)
+    return s, z
+
+
+@triton.jit
+def read_step(
+    word,  # int32 or int64 [rows]: (s, z + 128) of a tile's groups, a byte each
+    GROUP: tl.constexpr,  # which of them
+    PLANE: tl.constexpr,
+    BITS: tl.constexpr,
+    DTYPE: tl.constexpr,
+    ADDED: tl.constexpr,  # to s * q + z; 0 in bf16
+    PTX: tl.constexpr,
+):
+    """What `scaled_codes` takes for s * q + z: [rows] each."""
+    ODD: tl.constexpr = BITS == 4 and PLANE % 2 == 1
     pair = (word >> (16 * GROUP)).to(tl.int16)
-    s = ((pair & 0x1F) | BASE).to(DTYPE, bitcast=True) - tl.full([], POWER, DTYPE)
-    z = pair >> 8
-    low = ((z & 0x7F) | BASE).to(DTYPE, bitcast=True)
-    sign = ((z & 0x80) | BASE).to(DTYPE, bitcast=True)
-    offset = low - sign
-    if CENTRE > 0:
-        offset += s * tl.full([], CENTRE, DTYPE)
-    return s, offset
+    if PTX:
+        s_text: tl.constexpr = step_text(ODD, DTYPE)
+        z_text: tl.constexpr = zero_text(ADDED, DTYPE)
+        s = tl.inline_asm_elementwise(s_text, "=r,r", [pair], tl.int16, True, 2).to(DTYPE, bitcast=True)
+        z = tl.inline_asm_elementwise(z_text, "=r,r", [pair], tl.int16, True, 2).to(DTYPE, bitcast=True)
+    elif DTYPE.is_fp16():
+        s = ((pair & 0xFF) | 0x6400).to(DTYPE, bitcast=True) - tl.full([], 1024.0, DTYPE)
+        s = s * tl.full([], 128.0 if ODD else 2048.0, DTYPE)
+        u = (((pair >> 8) & 0xFF) | 0x6400).to(DTYPE, bitcast=True)
+        z = u * tl.full([], 1.0 / 8192.0, DTYPE) + tl.full([], (ADDED - 1152) / 8192.0, DTYPE)
+    else:
+        # 2^123 or 2^127: with s in the mantissa, s * 2^116 or s * 2^120 more
+        POWER: tl.constexpr = 0x7D00 if ODD else 0x7F00
+        s = ((pair & 0xFF) | POWER).to(DTYPE, bitcast=True) - tl.full([], 2.0**123 if ODD else 2.0**127, DTYPE)
+        u = ((pair >> 8) & 0xFF).to(DTYPE, bitcast=True)
+        z = u * tl.full([], 2.0**120, DTYPE) + tl.full([], -128 / 8192.0, DTYPE)
+    return s, z
 
 
 @triton.jit
@@ -82,5 +140,5 @@ def block_scale(
 
 @triton.jit
 def exact_bfloat16(codes):
-    """float16 integers of at most eight bits to bfloat16: their low bits are zeros, so nothing is rounded."""
+    """float16 of at most eight significant bits to bfloat16: the low bits are zeros, so nothing is rounded."""
     return (codes.to(tl.float32).to(tl.int32, bitcast=True) >> 16).to(tl.int16).to(tl.bfloat16, bitcast=True)

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 
 from qwen3edge.kernels.arguments import expect
-from qwen3edge.kernels.codes import block_scale, slab_codes, step_floats
+from qwen3edge.kernels.codes import block_scale, constant_step, read_step, scaled_codes, unit_of
 from qwen3edge.kernels.errors import KernelShapeError
 from qwen3edge.kernels.matmul_plan import matrix_nbytes, scale_types
 from qwen3edge.kernels.packing import TILE, DeviceMatrix
@@ -36,7 +36,7 @@ def embedding_kernel(
 ):
     PLANES: tl.constexpr = 2 if BITS == 8 else 4
     PARTS: tl.constexpr = 4 // PLANES
-    CENTRE: tl.constexpr = 8 if BITS == 4 else 0
+    UNIT: tl.constexpr = unit_of(STEP_GROUP > 0, tl.float16)
     token = tl.program_id(0).to(tl.int64)
     row = tl.load(tokens + token).to(tl.int64)
     count = tl.cdiv(columns, 128)
@@ -50,12 +50,14 @@ def embedding_kernel(
         top = 0
         if BITS == 6:
             top = tl.load(high + (row * count + tile)[:, None] * 32 + i, mask=there[:, None], other=0).to(tl.int16)
-        w = slab_codes(packed, top, slab % PLANES, BITS, tl.float16).to(tl.float32)
         if STEP_GROUP > 0:
             step_word = tl.load(steps + tile * stored_rows + row, mask=there, other=0)
-            s, z = step_floats(step_word, slab * 32 // STEP_GROUP, CENTRE, tl.float16)
-            w = w * s.to(tl.float32)[:, None] + z.to(tl.float32)[:, None]
-        w = w * block_scale(scale_word, slab, BLOCK)[:, None]
+            s, z = read_step(step_word, slab * 32 // STEP_GROUP, slab % PLANES, BITS, tl.float16, 0, False)
+            s, z = s[:, None], z[:, None]
+        else:
+            s, z = constant_step(slab % PLANES, BITS, tl.float16, 0)
+        w = scaled_codes(packed, top, s, z, slab % PLANES, BITS, STEP_GROUP > 0, tl.float16, False).to(tl.float32)
+        w = w * (block_scale(scale_word, slab, BLOCK) * UNIT)[:, None]
         if offsets is not None:
             offset_word = tl.load(offsets + tile * stored_rows + row, mask=there, other=0)
             w += block_scale(offset_word, slab, BLOCK)[:, None]

@@ -44,6 +44,7 @@ def matmul_a16_kernel(
     SWAPPED: tl.constexpr,
     SCALE_WEIGHTS: tl.constexpr,
     HALF_CODES: tl.constexpr,
+    PTX: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     SPLITS: tl.constexpr,
@@ -59,17 +60,18 @@ def matmul_a16_kernel(
         first = split * pairs * 2
         last = tl.minimum(first + pairs * 2, tiles)
     x_mask, w_mask = m < M, n < N
+    row = tl.minimum(n, N - 1)  # without a mask: its predicates cost 24 instructions and 12 registers
     row_words = tiles * (64 if BITS == 8 else 32)
     acc = tl.zeros((BLOCK_N, BLOCK_M) if SWAPPED else (BLOCK_M, BLOCK_N), tl.float32)
     acc = accumulate_tiles(
         acc,
         x + m * K,
         x_mask,
-        words + n * row_words,
-        high + n * row_words if high is not None else None,
+        words + row * row_words,
+        high + row * row_words if high is not None else None,
         scales + n,
         offsets + n if offsets is not None else None,
-        steps + n if steps is not None else None,
+        steps + row if steps is not None else None,
         w_mask,
         stored_rows,
         K,
@@ -82,6 +84,7 @@ def matmul_a16_kernel(
         SWAPPED,
         SCALE_WEIGHTS,
         HALF_CODES,
+        PTX,
     )
     W: tl.constexpr = 0 if SWAPPED else 1
     # 64 bits: a prompt's logits may exceed 2^31 values.

@@ -1,9 +1,9 @@
 """Quantized weights times int8 activations (W4A8, W6A8, W8A8) on the int8 matrix instructions.
 
 A block of K is one exact int32 sum, as on the CPU: q4z's w8 = s * q + z, q6z's and q8's codes over 256 values, one
-float32 step for each. w8 is computed as a float16 integer 1536 + w8, whose low byte is w8: no conversion. The sums
-start at the bits of 1.5 * 2^23, so that their bits are those of the float 1.5 * 2^23 + sum, as a sum is at most
-256 * 128 * 127 < 2^22.
+float32 step for each. w8 is computed as float16, 1536 + w8 (in units of 2^-13), whose low byte is w8: no conversion.
+The sums start at the bits of 1.5 * 2^23, so that their bits are those of the float 1.5 * 2^23 + sum, as a sum is at
+most 256 * 128 * 127 < 2^22.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from qwen3edge.kernels.arguments import WORKING_TYPES, expect
-from qwen3edge.kernels.codes import block_scale, slab_codes, step_floats
+from qwen3edge.kernels.codes import block_scale, constant_step, read_step, scaled_codes
 from qwen3edge.kernels.configuration import target_of
 from qwen3edge.kernels.errors import KernelTypeError
 from qwen3edge.kernels.matmul_plan import (
@@ -39,17 +39,18 @@ def int8_codes(
     BITS: tl.constexpr,
     STEP_GROUP: tl.constexpr,
     OTHER: tl.constexpr,  # the dimension that K lies in
+    PTX: tl.constexpr,
 ):
     """Codes of a slab as int8: q - 8, s * q + z, or two's complement bytes."""
     if BITS == 8:
         codes = (words >> (8 * (SLAB % 2))).to(tl.int8)
     else:
-        half = slab_codes(words, high, SLAB, BITS, tl.float16)
         if STEP_GROUP > 0:
-            s, z = step_floats(step_word, SLAB * 32 // STEP_GROUP, 8 if BITS == 4 else 0, tl.float16)
-            half = half * tl.expand_dims(s, OTHER) + tl.expand_dims(z + tl.full([], 1536.0, tl.float16), OTHER)
+            s, z = read_step(step_word, SLAB * 32 // STEP_GROUP, SLAB, BITS, tl.float16, 1536, PTX)
+            s, z = tl.expand_dims(s, OTHER), tl.expand_dims(z, OTHER)
         else:
-            half += tl.full([], 1536.0, tl.float16)
+            s, z = constant_step(SLAB, BITS, tl.float16, 1536)
+        half = scaled_codes(words, high, s, z, SLAB, BITS, STEP_GROUP > 0, tl.float16, PTX)
         codes = half.to(tl.int16, bitcast=True).to(tl.int8)
     return codes
 
@@ -75,6 +76,7 @@ def matmul_a8_kernel(
     STEP_GROUP: tl.constexpr,
     EVEN_K: tl.constexpr,  # K is a multiple of 128, and of BLOCK
     SWAPPED: tl.constexpr,
+    PTX: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     SPLITS: tl.constexpr,
@@ -86,17 +88,19 @@ def matmul_a8_kernel(
     SLABS: tl.constexpr = BLOCK // 32
     STEP_TILES: tl.constexpr = 2 if BLOCK == 256 else 1  # tiles of one turn of the loop
     SUM_START: tl.constexpr = 0x4B400000
+    OTHERWISE: tl.constexpr = None if EVEN_K else 0  # where there is a mask
     tiles = tl.cdiv(K, 128)
     blocks = tl.cdiv(K, BLOCK)
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     x_mask, w_mask = m < M, n < N
+    row = tl.minimum(n, N - 1)  # as in matmul_a16
     x_inside, w_inside = tl.expand_dims(x_mask, W), tl.expand_dims(w_mask, OTHER)
     i_w = tl.expand_dims(tl.arange(0, 32), W)
     i_x = tl.expand_dims(tl.arange(0, 32), OTHER)
-    words_tile = words + tl.expand_dims(n * (tiles * ROW_WORDS), OTHER) + i_w
+    words_tile = words + tl.expand_dims(row * (tiles * ROW_WORDS), OTHER) + i_w
     if BITS == 6:
-        high_tile = high + tl.expand_dims(n * (tiles * 32), OTHER) + i_w
+        high_tile = high + tl.expand_dims(row * (tiles * 32), OTHER) + i_w
     x_tile = quants + tl.expand_dims(m * K, W) + i_x
     turns = tl.cdiv(tiles, STEP_TILES)
     first, last = 0, turns
@@ -109,7 +113,7 @@ def matmul_a8_kernel(
     for turn in range(first, last):
         for slab in tl.static_range(4 * STEP_TILES):
             tile = turn * STEP_TILES + slab // 4
-            there = w_inside if EVEN_K else w_inside & (i_w + tile * 32 < tiles * 32)
+            there = None if EVEN_K else i_w + tile * 32 < tiles * 32
             if slab % 4 == 0:
                 scale_row = turn if BLOCK == 256 else tile
                 scale_word = tl.load(scales + scale_row * stored_rows + n, mask=w_mask, other=0)
@@ -117,16 +121,18 @@ def matmul_a8_kernel(
                     offset_word = tl.load(offsets + tile * stored_rows + n, mask=w_mask, other=0)
                 step_word = 0
                 if STEP_GROUP > 0:
-                    present = w_mask if EVEN_K else w_mask & (n - n + tile < tiles)
-                    step_word = tl.load(steps + tile * stored_rows + n, mask=present, other=0)
-                high_bits = tl.load(high_tile + tile * 32, mask=there, other=0).to(tl.int16) if BITS == 6 else 0
+                    present = None if EVEN_K else n - n + tile < tiles
+                    step_word = tl.load(steps + tile * stored_rows + row, mask=present, other=OTHERWISE)
+                high_bits = 0
+                if BITS == 6:
+                    high_bits = tl.load(high_tile + tile * 32, mask=there, other=OTHERWISE).to(tl.int16)
             if slab % PLANES == 0:
                 at = tile * ROW_WORDS + (slab % 4) // PLANES * 32
-                tile_words = tl.load(words_tile + at, mask=there, other=0)
+                tile_words = tl.load(words_tile + at, mask=there, other=OTHERWISE)
             k = tile * 128 + (slab % 4) * 32
             inside = x_inside if EVEN_K else x_inside & (i_x + k < K)
             x = tl.load(x_tile + k, mask=inside, other=0)
-            w = int8_codes(tile_words, high_bits, step_word, slab % 4, BITS, STEP_GROUP, OTHER)
+            w = int8_codes(tile_words, high_bits, step_word, slab % 4, BITS, STEP_GROUP, OTHER, PTX)
             if slab % SLABS == 0:
                 isum = tl.full(acc.shape, SUM_START, tl.int32)
             isum = tl.dot(w, x, isum, out_dtype=tl.int32) if SWAPPED else tl.dot(x, w, isum, out_dtype=tl.int32)

@@ -102,6 +102,7 @@ def launch_plan(
         "STEP_GROUP": fmt.step_group,
         "EVEN_K": K % max(TILE, fmt.block) == 0,
         "SWAPPED": bool(entry["SWAPPED"]),
+        "PTX": target.startswith("sm_"),
         "BLOCK_M": block_m,
         "BLOCK_N": block_n,
         "SPLITS": splits,

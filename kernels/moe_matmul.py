@@ -71,6 +71,7 @@ def moe_matmul_kernel(
     EVEN_K: tl.constexpr,
     SCALE_WEIGHTS: tl.constexpr,
     HALF_CODES: tl.constexpr,
+    PTX: tl.constexpr,
     X_SHARE: tl.constexpr,  # pairs that share a row of x: top_k, or 1
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -90,7 +91,8 @@ def moe_matmul_kernel(
             acc = accumulate_dense(acc, x_rows, x_mask, words + (expert * N + n) * K, w_mask, K, _DENSE_K)
         else:
             tiles = tl.cdiv(K, 128)
-            row = expert * stored_rows + n
+            there = tl.minimum(n, N - 1)  # as in matmul_a16
+            row = expert * stored_rows + there
             scale_rows = tl.cdiv(tiles, 2) if BLOCK == 256 else tiles
             acc = accumulate_tiles(
                 acc,
@@ -100,7 +102,7 @@ def moe_matmul_kernel(
                 high + row * (tiles * 32) if high is not None else None,
                 scales + expert * scale_rows * stored_rows + n,
                 offsets + expert * scale_rows * stored_rows + n if offsets is not None else None,
-                steps + expert * tiles * stored_rows + n if steps is not None else None,
+                steps + expert * tiles * stored_rows + there if steps is not None else None,
                 w_mask,
                 stored_rows,
                 K,
@@ -113,6 +115,7 @@ def moe_matmul_kernel(
                 True,
                 SCALE_WEIGHTS,
                 HALF_CODES,
+                PTX,
             )
         to = y + pair.to(tl.int64)[None, :] * (N // 2 if weights is None else N)
         if weights is None:
@@ -286,6 +289,7 @@ def moe_plan(
         # As in matmul_a16: sums of few columns cost less to scale than weights; an offset can only be added to weights.
         "SCALE_WEIGHTS": fmt.kind == "q4a" or (fmt.block < TILE and entry["BLOCK_M"] > 16),
         "HALF_CODES": dtype == torch.bfloat16 and target.startswith("gfx"),
+        "PTX": target.startswith("sm_"),
         "X_SHARE": share,
         "BLOCK_M": entry["BLOCK_M"],
         "BLOCK_N": entry["BLOCK_N"],

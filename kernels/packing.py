@@ -11,7 +11,7 @@ or 128. What scales a tile's row lies in one word as well, so that it is loaded 
 
     blocks of 32     int64, four float16        blocks of 64     int32, two float16
     blocks of 128    float32                    blocks of 256    float32, one for two tiles
-    steps of 32      int64, four times (s, z) in a byte each     steps of 64     int32, two times
+    steps of 32      int64, four times (s, z + 128) in a byte each     steps of 64     int32, two times
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _repack(fmt: PackedFormat, panels: Panels) -> dict[str, torch.Tensor]:
         centred = panels.m.float() + 8 * panels.d.float()
         parts["offsets"] = _scale_words(fmt, centred.to(torch.float16), tiles)
     if panels.s is not None and panels.z is not None:
-        pairs = torch.stack([panels.s, panels.z.view(torch.uint8)], dim=-1)  # [groups, rows, 2]
+        pairs = torch.stack([panels.s, panels.z.view(torch.uint8) ^ 0x80], dim=-1)  # [groups, rows, 2]
         parts["steps"] = _tile_words(pairs.view(torch.int16).squeeze(-1), TILE // fmt.step_group, tiles)
     return parts
 

@@ -23,7 +23,7 @@ def codes(matrix: DeviceMatrix) -> torch.Tensor:
     if matrix.steps is None:
         return q - 8
     steps = _halves(matrix.steps)  # [groups, rows]
-    s, z = steps & 255, (steps >> 8).to(torch.int8).to(torch.int32)
+    s, z = steps & 255, (steps >> 8 & 255) - 128
     group = fmt.step_group
     return s.T.repeat_interleave(group, dim=1) * q + z.T.repeat_interleave(group, dim=1)
 

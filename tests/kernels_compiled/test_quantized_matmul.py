@@ -15,22 +15,35 @@ from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specializati
 SHAPE = MODEL_SHAPES["0.6B"]
 
 
-def int4_gemm(dtype: str) -> Specialization:
-    """The tile that the bars are set for: 64 x 128 x 128, one scale in 128."""
-    fmt = packed_format("q4g128")
-    constants = {"BITS": 4, "BLOCK": 128, "STEP_GROUP": 0, "EVEN_K": True, "SWAPPED": False, "SCALE_WEIGHTS": False}
-    constants |= {"HALF_CODES": False, "BLOCK_M": 64, "BLOCK_N": 128, "SPLITS": 1}
-    constants |= dict.fromkeys(("high", "offsets", "steps", "residual"))
-    signature = {"x": f"*{dtype}", "words": "*i16", "scales": scale_types(fmt)[0], "y": f"*{dtype}"}
+def int4_gemm(name: str, dtype: str) -> Specialization:
+    """The tile that the bars are set for: 64 x 128 x 128."""
+    fmt = packed_format(name)
+    plan = half_plan(fmt, 512, 4096, 4096, {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype], "sm_87")
+    assert (plan.constants["BLOCK_M"], plan.constants["BLOCK_N"], plan.options["num_warps"]) == (64, 128, 8)
+    scales, steps = scale_types(fmt)
+    constants = {**plan.constants, **dict.fromkeys(("high", "offsets", "residual"))}
+    signature = {"x": f"*{dtype}", "words": "*i16", "scales": scales, "y": f"*{dtype}"}
+    if steps is None:
+        constants["steps"] = None
+    else:
+        signature["steps"] = steps
     signature |= dict.fromkeys(("M", "N", "K", "stored_rows"), "i32")
     aligned, grid = ("N", "K", "stored_rows"), ("1", "1", "1")
-    return Specialization(f"int4_{dtype}", matmul_a16_kernel, signature, constants, aligned, 8, 3, grid, "", 0, 0)
+    stages = plan.options["num_stages"]
+    return Specialization(
+        f"{name}_{dtype}", matmul_a16_kernel, signature, constants, aligned, 8, stages, grid, "", 0, 0
+    )
 
 
-@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
-def test_int4_gemm_on_orin(dtype):
-    code = compile_for(int4_gemm(dtype), "sm_87")
-    print(f"{dtype}: {code.instructions} instructions, {code.registers} registers, {code.shared_bytes} bytes")
+INT4 = ("q4z32", "q4z64", "q4g32", "q4g64", "q4g128")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [*((name, "bf16") for name in INT4), ("q4z32", "fp16"), ("q4g32", "fp16"), ("q4g128", "fp16")]
+)
+def test_int4_gemm_on_orin(name, dtype):
+    code = compile_for(int4_gemm(name, dtype), "sm_87")
+    print(f"{name} {dtype}: {code.instructions} instructions, {code.registers} registers, {code.shared_bytes} bytes")
     assert code.instructions <= 650
     assert code.registers <= 128
     assert code.spills == 0
@@ -38,6 +51,10 @@ def test_int4_gemm_on_orin(dtype):
     assert code.count("I2F", loops=True) == code.count("STS", loops=True) == 0
     # Three stages of 8 KiB of words and 16 KiB of activations, by 256 threads of 16 bytes.
     assert code.count("LDGSTS.E.BYPASS.128") == 3 * 24 * 1024 // (256 * 16)
+    # Two codes of 16 bits an instruction: one `and` and one multiply-add for each of 32 pairs, few more for steps.
+    assert code.count("LOP3", loops=True) <= 48 and code.count("SHF", "PRMT", loops=True) <= 24
+    # Subnormal numbers are kept, as the PTX manual says of these two; with .ftz every code would be 0.
+    assert ".ftz" not in code.compiled.asm["ptx"]
 
 
 def narrow_loads(ptx: str) -> int:
