@@ -1,15 +1,16 @@
-"""Causal attention over the paged int8 cache: a ragged batch of prompt chunks, decoded tokens and drafts to verify.
+"""Causal attention over the paged cache: a ragged batch of prompt chunks, decoded tokens and drafts to verify.
 
 Few rows (decode): the tokens of a sequence times the heads that share a key head, 16 at most, are the narrow side of
 both products, S^T = K q^T and O^T = V^T p^T, so that the cache is the wide operand of the tensor cores. The context is
 split at fixed positions, every 256; a second kernel adds the splits up in order, so a result does not depend on the
 batch. Many rows (prefill): S = q K^T and O = p V as usual, a block of rows against all of its context.
 
-The cache goes into the tensor cores as it lies there, int8: no conversion, no unpacking. What meets it, queries and
-weights, is split into two int8 of together 16 bits, high * 256 + low, and both products are exact int32; with one int8
-the tests' outliers cost an RMS error of 9e-2. Sums stay below 2^22, so they become float32 by an addition to a float's
-bits (I2F has a quarter of the throughput or less). The scales of keys multiply the scores, those of values the weights.
-Weights are relative to the page's largest score, so that pages of small weights keep their bits, too.
+The cache goes into the tensor cores as it lies there. In 16 bits that is all. Int8 is neither converted nor unpacked:
+what meets it, queries and weights, is split into two int8 of together 16 bits, high * 256 + low, and both products are
+exact int32; with one int8 the tests' outliers cost an RMS error of 9e-2. Sums stay below 2^22, so they become float32
+by an addition to a float's bits (I2F has a quarter of the throughput or less). The scales of keys multiply the scores,
+those of values the weights. Weights are relative to the page's largest score, so that pages of small weights keep their
+bits, too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import triton.language as tl
 
 from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.configuration import configuration, target_of
-from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError
+from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError, KernelTypeError
 from qwen3edge.kernels.kv_cache import PAGE, KvCache, expect_cache
 from qwen3edge.kernels.numerics import largest_magnitude
 from qwen3edge.kernels.specialization import ModelShape, Specialization
@@ -61,10 +62,10 @@ def _softmax_shift(maximum):
 @triton.jit(do_not_specialize=["heads", "kv_heads", "max_pages", "limit"])
 def attention_decode_kernel(
     queries,  # [tokens, heads, head_dim]
-    keys,  # [pages, kv_heads, 64, head_dim] int8
-    key_scales,  # [pages, kv_heads, 64] float32
-    values,  # [pages, kv_heads, head_dim, 64] int8
-    value_scales,  # [pages, kv_heads, 64] float32
+    keys,  # [pages, kv_heads, 64, head_dim] int8, float16 or bfloat16
+    key_scales,  # [pages, kv_heads, 64] float32; None: not int8
+    values,  # [pages, kv_heads, head_dim, 64], likewise
+    value_scales,  # [pages, kv_heads, 64] float32 or None
     block_tables,  # [slots, max_pages] int32
     slots,  # [sequences] int32
     query_starts,  # [sequences + 1] int32
@@ -99,10 +100,13 @@ def attention_decode_kernel(
         j = tl.arange(0, BLOCK)
         q_mask = used[None, :] & (i < HEAD_DIM)[:, None]
         q = tl.load(queries + (token * heads + head)[None, :] * HEAD_DIM + i[:, None], mask=q_mask, other=0.0)
-        q = q.to(tl.float32)  # [DIM, ROWS]
-        size = largest_magnitude(q, 0)
-        q_high, q_low = _high_and_low(q * tl.where(size > 0, 1.0 / size, 0.0)[None, :])
-        row_scale = size * (scale / _STEPS)
+        if key_scales is None:
+            q = q.to(keys.dtype.element_ty)  # [DIM, ROWS]
+        else:
+            q = q.to(tl.float32)
+            size = largest_magnitude(q, 0)
+            q_high, q_low = _high_and_low(q * tl.where(size > 0, 1.0 / size, 0.0)[None, :])
+            row_scale = size * (scale / _STEPS)
 
         maximum = tl.full([ROWS], float("-inf"), tl.float32)
         total = tl.zeros([ROWS], tl.float32)
@@ -124,22 +128,29 @@ def attention_decode_kernel(
                 value = tl.load(value_at, mask=(i < HEAD_DIM)[:, None], other=0)
             here = index * BLOCK + j
             # Past the length a page holds anything, NaN as well.
-            key_scale = tl.load(key_scales + entry + row_of_page, mask=here < length, other=0.0)
-            value_scale = tl.load(value_scales + entry + row_of_page, mask=here < length, other=0.0)
-            scores = _dot(key, q_high, BLOCK, ROWS) * 256.0 + _dot(key, q_low, BLOCK, ROWS)
-            scores *= key_scale[:, None] * row_scale[None, :]
+            if key_scales is None:
+                scores = tl.dot(key, q) * scale
+            else:
+                key_scale = tl.load(key_scales + entry + row_of_page, mask=here < length, other=0.0)
+                value_scale = tl.load(value_scales + entry + row_of_page, mask=here < length, other=0.0)
+                scores = _dot(key, q_high, BLOCK, ROWS) * 256.0 + _dot(key, q_low, BLOCK, ROWS)
+                scores *= key_scale[:, None] * row_scale[None, :]
             scores = tl.where(here[:, None] <= position[None, :], scores, float("-inf"))
             page_maximum = tl.max(scores, 0)
             p = tl.exp2(scores - _softmax_shift(page_maximum)[None, :])
-            page_weight = largest_magnitude(value_scale, 0)
-            relative = value_scale * tl.where(page_weight > 0, 1.0 / page_weight, 0.0)
-            p_high, p_low = _high_and_low(p * relative[:, None])
-            product = _dot(value, p_high, DIM, ROWS) * 256.0 + _dot(value, p_low, DIM, ROWS)
             largest = tl.maximum(maximum, page_maximum)
             shift = _softmax_shift(largest)
             before, now = tl.exp2(maximum - shift), tl.exp2(page_maximum - shift)
             total = total * before + tl.sum(p, 0) * now
-            out = out * before[None, :] + product * (now * (page_weight / _STEPS))[None, :]
+            if key_scales is None:
+                value = tl.where((here < length)[None, :], value, 0.0)
+                out = out * before[None, :] + tl.dot(value, p.to(value.dtype)) * now[None, :]
+            else:
+                page_weight = largest_magnitude(value_scale, 0)
+                relative = value_scale * tl.where(page_weight > 0, 1.0 / page_weight, 0.0)
+                p_high, p_low = _high_and_low(p * relative[:, None])
+                product = _dot(value, p_high, DIM, ROWS) * 256.0 + _dot(value, p_low, DIM, ROWS)
+                out = out * before[None, :] + product * (now * (page_weight / _STEPS))[None, :]
             maximum = largest
 
         part = split.to(tl.int64) * tl.num_programs(2) + sequence
@@ -198,10 +209,10 @@ def attention_combine_kernel(
 @triton.jit(do_not_specialize=["heads", "kv_heads", "max_pages", "limit"])
 def attention_prefill_kernel(
     queries,  # [tokens, heads, head_dim]
-    keys,  # [pages, kv_heads, 64, head_dim] int8
-    key_scales,  # [pages, kv_heads, 64] float32
-    values,  # [pages, kv_heads, head_dim, 64] int8
-    value_scales,  # [pages, kv_heads, 64] float32
+    keys,  # [pages, kv_heads, 64, head_dim] int8, float16 or bfloat16
+    key_scales,  # [pages, kv_heads, 64] float32; None: not int8
+    values,  # [pages, kv_heads, head_dim, 64], likewise
+    value_scales,  # [pages, kv_heads, 64] float32 or None
     block_tables,  # [slots, max_pages] int32
     slots,  # [sequences] int32
     query_starts,  # [sequences + 1] int32
@@ -232,10 +243,14 @@ def attention_prefill_kernel(
         i = tl.arange(0, DIM)
         j = tl.arange(0, BLOCK)
         mask = used[:, None] & (i < HEAD_DIM)[None, :]
-        q = tl.load(queries + at[:, None] + i[None, :], mask=mask, other=0.0).to(tl.float32)  # [ROWS, DIM]
-        size = largest_magnitude(q, 1)
-        q_high, q_low = _high_and_low(q * tl.where(size > 0, 1.0 / size, 0.0)[:, None])
-        row_scale = size * (scale / _STEPS)
+        q = tl.load(queries + at[:, None] + i[None, :], mask=mask, other=0.0)  # [ROWS, DIM]
+        if key_scales is None:
+            q = q.to(keys.dtype.element_ty)
+        else:
+            q = q.to(tl.float32)
+            size = largest_magnitude(q, 1)
+            q_high, q_low = _high_and_low(q * tl.where(size > 0, 1.0 / size, 0.0)[:, None])
+            row_scale = size * (scale / _STEPS)
 
         maximum = tl.full([ROWS], float("-inf"), tl.float32)
         total = tl.zeros([ROWS], tl.float32)
@@ -256,24 +271,31 @@ def attention_prefill_kernel(
                 key = tl.load(key_at, mask=(i < HEAD_DIM)[:, None], other=0)
                 value = tl.load(value_at, mask=(i < HEAD_DIM)[None, :], other=0)
             here = index * BLOCK + j
-            key_scale = tl.load(key_scales + entry + row_of_page, mask=here < length, other=0.0)
-            value_scale = tl.load(value_scales + entry + row_of_page, mask=here < length, other=0.0)
-            scores = _dot(q_high, key, ROWS, BLOCK) * 256.0 + _dot(q_low, key, ROWS, BLOCK)
-            scores *= key_scale[None, :] * row_scale[:, None]
+            if key_scales is None:
+                scores = tl.dot(q, key) * scale
+            else:
+                key_scale = tl.load(key_scales + entry + row_of_page, mask=here < length, other=0.0)
+                value_scale = tl.load(value_scales + entry + row_of_page, mask=here < length, other=0.0)
+                scores = _dot(q_high, key, ROWS, BLOCK) * 256.0 + _dot(q_low, key, ROWS, BLOCK)
+                scores *= key_scale[None, :] * row_scale[:, None]
             scores = tl.where(here[None, :] <= position[:, None], scores, float("-inf"))
             page_maximum = tl.max(scores, 1)
             p = tl.exp2(scores - _softmax_shift(page_maximum)[:, None])
-            page_weight = largest_magnitude(value_scale, 0)
-            relative = value_scale * tl.where(page_weight > 0, 1.0 / page_weight, 0.0)
-            p_high, p_low = _high_and_low(p * relative[None, :])
             largest = tl.maximum(maximum, page_maximum)
             shift = _softmax_shift(largest)
             before, now = tl.exp2(maximum - shift), tl.exp2(page_maximum - shift)
             total = total * before + tl.sum(p, 1) * now
-            # One product after the other: both at once would not fit the registers.
-            factor = (now * (page_weight / _STEPS))[:, None]
-            result = result * before[:, None] + _dot(p_high, value, ROWS, DIM) * (factor * 256.0)
-            result += _dot(p_low, value, ROWS, DIM) * factor
+            if key_scales is None:
+                value = tl.where((here < length)[:, None], value, 0.0)
+                result = result * before[:, None] + tl.dot(p.to(value.dtype), value) * now[:, None]
+            else:
+                page_weight = largest_magnitude(value_scale, 0)
+                relative = value_scale * tl.where(page_weight > 0, 1.0 / page_weight, 0.0)
+                p_high, p_low = _high_and_low(p * relative[None, :])
+                # One product after the other: both at once would not fit the registers.
+                factor = (now * (page_weight / _STEPS))[:, None]
+                result = result * before[:, None] + _dot(p_high, value, ROWS, DIM) * (factor * 256.0)
+                result += _dot(p_low, value, ROWS, DIM) * factor
             maximum = largest
 
         result = result / total[:, None]
@@ -308,9 +330,9 @@ def attention(
 def _attention(
     queries: torch.Tensor,
     keys: torch.Tensor,
-    key_scales: torch.Tensor,
+    key_scales: torch.Tensor | None,
     values: torch.Tensor,
-    value_scales: torch.Tensor,
+    value_scales: torch.Tensor | None,
     block_tables: torch.Tensor,
     slots: torch.Tensor,
     query_starts: torch.Tensor,
@@ -320,6 +342,9 @@ def _attention(
 ) -> torch.Tensor:
     expect("queries", queries, WORKING_TYPES, (None, None, None))
     kv_heads, head_dim = expect_cache(KvCache(keys, key_scales, values, value_scales), block_tables, queries)
+    if keys.dtype == torch.bfloat16 and queries.dtype != torch.bfloat16:
+        # They meet as bfloat16: three bits of the queries, and much of large scores, would be lost.
+        raise KernelTypeError(f"queries: expected torch.bfloat16 for such a cache, found {queries.dtype}")
     tokens, heads, found_dim = queries.shape
     if found_dim != head_dim or heads == 0 or heads % kv_heads:
         raise KernelShapeError(
@@ -420,24 +445,32 @@ def _prefill_tile(head_dim: int, group: int, target: str) -> tuple[dict[str, int
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """Decode of one token after 4096 positions, its combination, and a prompt of 512 tokens."""
+    """Decode of one token after 4096 positions, its combination, and a prompt of 512 tokens; int8 and bfloat16."""
+    wide = _specializations(shape, target, "bf16")
+    return _specializations(shape, target, "i8") + [found for found in wide if "combine" not in found.name]
+
+
+def _specializations(shape: ModelShape, target: str, cached: str) -> list[Specialization]:
     group, context, prompt, dim = shape.heads // shape.kv_heads, 4096, 512, shape.head_dim
     types = {
         **dict.fromkeys(("queries", "out"), "*bf16"),
-        **dict.fromkeys(("keys", "values"), "*i8"),
+        **dict.fromkeys(("keys", "values"), f"*{cached}"),
         **dict.fromkeys(("key_scales", "value_scales", "sums", "statistics"), "*fp32"),
         **dict.fromkeys(("block_tables", "slots", "query_starts", "lengths"), "*i32"),
         **dict.fromkeys(("heads", "kv_heads", "max_pages", "limit"), "i32"),
         "scale": "fp32",
     }
 
+    absent = {} if cached == "i8" else {"key_scales": None, "value_scales": None}
+
     def of(name, kernel, tile, **rest):
-        signature = {key: types[key] for key in kernel.arg_names if key not in tile}
+        constants = tile | {name: None for name in absent if name in kernel.arg_names}
+        signature = {key: types[key] for key in kernel.arg_names if key not in constants}
         return Specialization(
-            name=name, kernel=kernel, signature=signature, constexprs=tile, divisible_by_16=(), **rest
+            name=name, kernel=kernel, signature=signature, constexprs=constants, divisible_by_16=(), **rest
         )
 
-    entry = 2 * shape.kv_heads * (dim + 4)  # bytes of a position
+    entry = 2 * shape.kv_heads * (2 * dim if absent else dim + 4)  # bytes of a position
     vectors = shape.heads * dim
     decode, decode_options = _decode_tile(dim, group, 1, target)
     prefill, prefill_options = _prefill_tile(dim, group, target)
@@ -445,7 +478,7 @@ def specializations(shape: ModelShape, target: str) -> list[Specialization]:
     what = f"{shape.heads} heads of {dim} on {shape.kv_heads}"
     return [
         of(
-            f"attention_decode_bf16_i8_{dim}x{group}",
+            f"attention_decode_bf16_{cached}_{dim}x{group}",
             attention_decode_kernel,
             decode,
             **decode_options,
@@ -467,7 +500,7 @@ def specializations(shape: ModelShape, target: str) -> list[Specialization]:
             operations=2 * splits * vectors,
         ),
         of(
-            f"attention_prefill_bf16_i8_{dim}x{group}",
+            f"attention_prefill_bf16_{cached}_{dim}x{group}",
             attention_prefill_kernel,
             prefill,
             **prefill_options,

@@ -66,7 +66,7 @@ def rmsnorm_kernel(
 def rmsnorm(
     residual: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype, delta: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The normed residual [rows, columns] in `dtype` (float16 or bfloat16); adds `delta` to the residual first.
+    """The normed residual [rows, columns] in `dtype` (a working type or float32); adds `delta` to the residual first.
 
     residual: [rows, columns] float32, changed in place if there is a delta; weight: [columns] float32, float16 or
     bfloat16; delta: [rows, columns], likewise. Raises KernelTypeError, KernelShapeError.
@@ -134,8 +134,9 @@ def _(residual, delta, weight, epsilon):
 
 
 def _out(residual: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    if dtype not in WORKING_TYPES:
-        raise KernelTypeError(f"dtype: expected {' or '.join(map(str, WORKING_TYPES))}, found {dtype}")
+    wanted = (torch.float32, *WORKING_TYPES)  # the router of experts reads float32
+    if dtype not in wanted:
+        raise KernelTypeError(f"dtype: expected {' or '.join(map(str, wanted))}, found {dtype}")
     return torch.empty_like(residual, dtype=dtype)
 
 

@@ -1,4 +1,4 @@
-"""From the projections of a step to queries and entries of the cache: bias, QK-norm, RoPE, rounding to int8, writing.
+"""From the projections of a step to queries and entries of the cache: bias, QK-norm, RoPE, rounding, writing.
 
 A program takes one token and a few of its heads: with one head a load would be 4 bytes a thread. Values are taken by
 programs of their own, several tokens each, because a page holds them transposed: neighbours in position are neighbours
@@ -69,16 +69,20 @@ def _rotate(
     if ((program % rotating + 1) * HEADS > heads) & (slot >= 0):
         position = tl.load(positions + token)
         page = tl.load(block_tables + slot * max_pages + position // 64).to(tl.int64)
-        magnitude = tl.maximum(
-            largest_magnitude(first, 1), largest_magnitude(second, 1), propagate_nan=tl.PropagateNan.ALL
-        )
-        scale, inverse_scale = scale_of(magnitude)
         entry = (page * kv_heads + head - heads) * 64 + position % 64
         to_cache = is_key & (head < heads + kv_heads)
         to_keys = keys + entry[:, None] * HEAD_DIM + i[None, :]
-        tl.store(to_keys, quants_of(first, inverse_scale[:, None]), mask=there & to_cache[:, None])
-        tl.store(to_keys + HALF, quants_of(second, inverse_scale[:, None]), mask=there & to_cache[:, None])
-        tl.store(key_scales + entry, scale, mask=to_cache)
+        if key_scales is None:
+            tl.store(to_keys, first.to(keys.dtype.element_ty), mask=there & to_cache[:, None])
+            tl.store(to_keys + HALF, second.to(keys.dtype.element_ty), mask=there & to_cache[:, None])
+        else:
+            magnitude = tl.maximum(
+                largest_magnitude(first, 1), largest_magnitude(second, 1), propagate_nan=tl.PropagateNan.ALL
+            )
+            scale, inverse_scale = scale_of(magnitude)
+            tl.store(to_keys, quants_of(first, inverse_scale[:, None]), mask=there & to_cache[:, None])
+            tl.store(to_keys + HALF, quants_of(second, inverse_scale[:, None]), mask=there & to_cache[:, None])
+            tl.store(key_scales + entry, scale, mask=to_cache)
 
 
 @triton.jit
@@ -100,12 +104,15 @@ def _write_values(
     used = slot >= 0
     position = tl.load(positions + token, mask=used, other=0)
     page = tl.load(block_tables + slot * max_pages + position // 64, mask=used, other=0).to(tl.int64)
-    scale, inverse_scale = scale_of(largest_magnitude(x, 1))
-    transposed = tl.trans(quants_of(x, inverse_scale[:, None]))
     entry = (page * kv_heads + head) * 64
     to_values = values + entry[None, :] * HEAD_DIM + i[:, None] * 64 + (position % 64)[None, :]
-    tl.store(to_values, transposed, mask=used[None, :] & (i < HEAD_DIM)[:, None])
-    tl.store(value_scales + entry + position % 64, scale, mask=used)
+    written = used[None, :] & (i < HEAD_DIM)[:, None]
+    if value_scales is None:
+        tl.store(to_values, tl.trans(x.to(values.dtype.element_ty)), mask=written)
+    else:
+        scale, inverse_scale = scale_of(largest_magnitude(x, 1))
+        tl.store(to_values, tl.trans(quants_of(x, inverse_scale[:, None])), mask=written)
+        tl.store(value_scales + entry + position % 64, scale, mask=used)
 
 
 # Counts differ from step to step and model to model; none is worth a compilation of its own.
@@ -120,10 +127,10 @@ def rope_cache_kernel(
     slots,  # [tokens] int32, -1: a token that pads the batch
     block_tables,  # [slots, max_pages] int32
     queries,  # [tokens, heads, head_dim]
-    keys,  # [pages, kv_heads, 64, head_dim] int8
-    key_scales,  # [pages, kv_heads, 64] float32
-    values,  # [pages, kv_heads, head_dim, 64] int8
-    value_scales,  # [pages, kv_heads, 64] float32
+    keys,  # [pages, kv_heads, 64, head_dim] int8, float16 or bfloat16
+    key_scales,  # [pages, kv_heads, 64] float32; None: not int8
+    values,  # [pages, kv_heads, head_dim, 64], likewise
+    value_scales,  # [pages, kv_heads, 64] float32 or None
     epsilon,
     tokens,
     heads,
@@ -193,9 +200,9 @@ def _rope_cache(
     slots: torch.Tensor,
     block_tables: torch.Tensor,
     keys: torch.Tensor,
-    key_scales: torch.Tensor,
+    key_scales: torch.Tensor | None,
     values: torch.Tensor,
-    value_scales: torch.Tensor,
+    value_scales: torch.Tensor | None,
 ) -> torch.Tensor:
     expect("qkv", qkv, WORKING_TYPES, (None, None))
     kv_heads, head_dim = expect_cache(KvCache(keys, key_scales, values, value_scales), block_tables, qkv)
@@ -263,37 +270,38 @@ def _constants(head_dim: int) -> Mapping[str, int]:
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """One token, with QK-norm."""
+    """One token, with QK-norm, to int8 and to bfloat16."""
     del target
+    return [_specialization(shape, cached) for cached in ("i8", "bf16")]
+
+
+def _specialization(shape: ModelShape, cached: str) -> Specialization:
     signature = {
         **dict.fromkeys(("qkv", "queries"), "*bf16"),
         **dict.fromkeys(("query_weight", "key_weight", "cos_sin", "key_scales", "value_scales"), "*fp32"),
         **dict.fromkeys(("positions", "slots", "block_tables"), "*i32"),
-        **dict.fromkeys(("keys", "values"), "*i8"),
+        **dict.fromkeys(("keys", "values"), f"*{cached}"),
         "epsilon": "fp32",
         **dict.fromkeys(("tokens", "heads", "kv_heads", "max_pages"), "i32"),
     }
+    absent = {} if cached == "i8" else {"key_scales": None, "value_scales": None}
+    entry = 2 * shape.kv_heads * (2 * shape.head_dim if absent else shape.head_dim + 4)  # bytes of a position
     entries = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
-    return [
-        Specialization(
-            name=f"rope_cache_bf16_i8_{shape.head_dim}",
-            kernel=rope_cache_kernel,
-            signature=signature,
-            constexprs={"bias": None, **_constants(shape.head_dim)},
-            divisible_by_16=(),
-            num_warps=WARPS,
-            num_stages=1,
-            grid=(
-                f"tokens * ((heads + kv_heads + {HEADS_A_PROGRAM - 1}) / {HEADS_A_PROGRAM})"
-                f" + (tokens + {TOKENS_A_PROGRAM - 1}) / {TOKENS_A_PROGRAM} * kv_heads",
-                "1",
-                "1",
-            ),
-            shape=f"{shape.heads} + 2 x {shape.kv_heads} heads of {shape.head_dim}, 1 token",
-            bytes_moved=2 * entries
-            + 2 * shape.heads * shape.head_dim
-            + 2 * shape.kv_heads * (shape.head_dim + 4)
-            + 4 * 3 * shape.head_dim,
-            operations=10 * (shape.heads + shape.kv_heads) * shape.head_dim,
-        )
-    ]
+    return Specialization(
+        name=f"rope_cache_bf16_{cached}_{shape.head_dim}",
+        kernel=rope_cache_kernel,
+        signature={name: kind for name, kind in signature.items() if name not in absent},
+        constexprs={"bias": None, **absent, **_constants(shape.head_dim)},
+        divisible_by_16=(),
+        num_warps=WARPS,
+        num_stages=1,
+        grid=(
+            f"tokens * ((heads + kv_heads + {HEADS_A_PROGRAM - 1}) / {HEADS_A_PROGRAM})"
+            f" + (tokens + {TOKENS_A_PROGRAM - 1}) / {TOKENS_A_PROGRAM} * kv_heads",
+            "1",
+            "1",
+        ),
+        shape=f"{shape.heads} + 2 x {shape.kv_heads} heads of {shape.head_dim}, 1 token",
+        bytes_moved=2 * entries + 2 * shape.heads * shape.head_dim + entry + 4 * 3 * shape.head_dim,
+        operations=10 * (shape.heads + shape.kv_heads) * shape.head_dim,
+    )

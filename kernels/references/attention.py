@@ -1,4 +1,4 @@
-"""Causal attention over the paged int8 cache in plain torch, sequence by sequence."""
+"""Causal attention over the paged cache in plain torch, sequence by sequence."""
 
 import torch
 
@@ -22,8 +22,10 @@ def attention(
         if start == end:
             continue
         pages = block_tables[slot, : -(-length // cache.keys.shape[2])].long()
-        keys = (cache.keys[pages].float() * cache.key_scales[pages][..., None]).transpose(0, 1).flatten(1, 2)
-        values = cache.values[pages].transpose(2, 3).float() * cache.value_scales[pages][..., None]
+        keys, values = cache.keys[pages].float(), cache.values[pages].transpose(2, 3).float()
+        if cache.key_scales is not None and cache.value_scales is not None:
+            keys, values = keys * cache.key_scales[pages][..., None], values * cache.value_scales[pages][..., None]
+        keys = keys.transpose(0, 1).flatten(1, 2)
         keys = keys[:, :length].repeat_interleave(group, 0)  # [heads, length, head_dim]
         values = values.transpose(0, 1).flatten(1, 2)[:, :length].repeat_interleave(group, 0)
         scores = queries[start:end].float().transpose(0, 1) @ keys.transpose(1, 2) / head_dim**0.5

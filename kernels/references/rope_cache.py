@@ -1,4 +1,4 @@
-"""Bias, QK-norm, RoPE and the int8 entries of the cache in plain torch, token by token."""
+"""Bias, QK-norm, RoPE and the entries of the cache in plain torch, token by token."""
 
 import torch
 
@@ -45,14 +45,15 @@ def write(
     block_tables: torch.Tensor,
 ) -> None:
     """Puts keys and values [tokens, kv_heads, head_dim] float32 into the cache; tokens of slot -1 are left out."""
-    head_dim = keys.shape[-1]
-    key_quants, key_scales = quantize(keys, head_dim)
-    value_quants, value_scales = quantize(values, head_dim)
+    head_dim, scaled = keys.shape[-1], cache.key_scales is not None
+    key_quants, key_scales = quantize(keys, head_dim) if scaled else (keys, None)
+    value_quants, value_scales = quantize(values, head_dim) if scaled else (values, None)
     for token, (slot, position) in enumerate(zip(slots.tolist(), positions.tolist(), strict=True)):
         if slot < 0:
             continue
         page, row = int(block_tables[slot, position // PAGE]), position % PAGE
         cache.keys[page, :, row] = key_quants[token]
-        cache.key_scales[page, :, row] = key_scales[token, :, 0]
         cache.values[page, :, :, row] = value_quants[token]
-        cache.value_scales[page, :, row] = value_scales[token, :, 0]
+        if scaled:
+            cache.key_scales[page, :, row] = key_scales[token, :, 0]
+            cache.value_scales[page, :, row] = value_scales[token, :, 0]

@@ -176,7 +176,7 @@ def _add_eval(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--memory", metavar="SIZE", help="budget of each model such as 600MiB")
     group.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
     group.add_argument(
-        "--kv", default="int8", choices=["int8", "int4", "bf16", "f32"], help="type of the KV cache (int8)"
+        "--kv", default="int8", choices=["int8", "int4", "bf16", "f16", "f32"], help="type of the KV cache (int8)"
     )
 
 
@@ -188,7 +188,7 @@ def _add_loading(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--context", type=int, metavar="N", help="tokens that a conversation can hold (4096)")
     group.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
     group.add_argument(
-        "--kv", default="int8", choices=["int8", "int4", "bf16", "f32"], help="type of the KV cache (int8)"
+        "--kv", default="int8", choices=["int8", "int4", "bf16", "f16", "f32"], help="type of the KV cache (int8)"
     )
 
 

@@ -24,7 +24,7 @@ DEFAULT_CONTEXT = 4096
 MAX_SEQUENCES = 1024
 MAX_THREADS = 256
 MAX_CHUNK = 8192
-KV_TYPES = ("int8", "int4", "bf16", "f32")
+KV_TYPES = ("int8", "int4", "bf16", "f16", "f32")  # of all devices; each refuses what it does not have
 
 
 class Settings(TypedDict):

@@ -5,13 +5,15 @@ import torch
 from qwen3edge.kernels.kv_cache import PAGE, KvCache
 
 
-def poisoned_cache(pages: int, kv_heads: int, head_dim: int) -> KvCache:
-    """Scales are NaN, so that whatever is read without having been written shows."""
-    cache = KvCache.empty(pages, kv_heads, head_dim)
-    cache.keys.fill_(127)
-    cache.values.fill_(-127)
-    cache.key_scales.fill_(float("nan"))
-    cache.value_scales.fill_(float("nan"))
+def poisoned_cache(pages: int, kv_heads: int, head_dim: int, dtype: torch.dtype = torch.int8) -> KvCache:
+    """Scales, or entries that have none, are NaN, so that whatever is read without having been written shows."""
+    cache = KvCache.empty(pages, kv_heads, head_dim, dtype=dtype)
+    scaled = dtype == torch.int8
+    cache.keys.fill_(127 if scaled else float("nan"))
+    cache.values.fill_(-127 if scaled else float("nan"))
+    if scaled:
+        cache.key_scales.fill_(float("nan"))
+        cache.value_scales.fill_(float("nan"))
     return cache
 
 

@@ -1,7 +1,7 @@
 """Qwen3 in float32 on the dequantized weights of a `.q3e` file, as the paper reads: no kernels of ours.
 
-Keys and values are rounded as the cache keeps them (int8, one scale a position and head), for that is a property of the
-model that runs, like the format of its weights, and not of the kernels.
+With kv="int8" keys and values are rounded as such a cache keeps them (one scale a position and head), for that is a
+property of the model that runs, like the format of its weights, and not of the kernels.
 """
 
 import torch
@@ -13,7 +13,8 @@ from qwen3edge.config import ModelConfig
 class ReferenceGraph:
     """All weights in float32: for tiny models."""
 
-    def __init__(self, path) -> None:
+    def __init__(self, path, kv: str = "f32") -> None:
+        self.kv = kv
         self.file = _core.ModelFile(str(path))
         self.config = ModelConfig.from_metadata(self.file)
 
@@ -55,7 +56,8 @@ class ReferenceGraph:
         if config.qk_norm:
             q, k = self.norm(q, prefix + "attn_q_norm.weight"), self.norm(k, prefix + "attn_k_norm.weight")
         q, k = self.rotated(q), self.rotated(k)
-        k, v = as_cached(k), as_cached(v)
+        if self.kv == "int8":
+            k, v = as_int8(k), as_int8(v)
         k, v = (x.repeat_interleave(config.heads // config.kv_heads, dim=0) for x in (k, v))
         mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return mixed.transpose(0, 1).flatten(1) @ self.weight(prefix + "attn_output.weight").T
@@ -88,7 +90,7 @@ class ReferenceGraph:
         return out
 
 
-def as_cached(x: torch.Tensor) -> torch.Tensor:
+def as_int8(x: torch.Tensor) -> torch.Tensor:
     scale = x.abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127
     return (x / scale).round() * scale
 

@@ -1,4 +1,4 @@
-"""Attention over the paged int8 cache against torch: ragged, split, drafts, chunks, any group of heads."""
+"""Attention over the paged cache, int8 or 16 bits, against torch: ragged, split, drafts, chunks, any group of heads."""
 
 import pytest
 import torch
@@ -15,14 +15,15 @@ from tests.kernels.closeness import assert_close
 from tests.kernels.paged import dealt_tables, poisoned_cache
 
 DTYPES = [torch.float16, torch.bfloat16]
+CACHES = [torch.int8, torch.float16]
 
 
-def step(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size=1.0):
+def step(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size=1.0, cached=torch.int8):
     """The arguments of one step: queries of each sequence, `lengths` positions in all; one slot is left over."""
     random = torch.Generator().manual_seed(seed)
     slots = torch.randperm(len(lengths) + 1, generator=random)[: len(lengths)].int()
     tables = dealt_tables(len(lengths) + 1, max([1, *lengths]), random)
-    cache = poisoned_cache(tables.numel(), kv_heads, head_dim)
+    cache = poisoned_cache(tables.numel(), kv_heads, head_dim, cached)
     for slot, length in zip(slots.tolist(), lengths, strict=True):
         keys, values = (torch.randn(length, kv_heads, head_dim, generator=random) * size for _ in range(2))
         keys[::29] *= 8  # outliers
@@ -34,8 +35,8 @@ def step(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size=1.0):
     return q.to(dtype), cache, tables, slots, starts, torch.tensor(lengths, dtype=torch.int32)
 
 
-def check(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size=1.0):
-    arguments = step(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size)
+def check(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size=1.0, cached=torch.int8):
+    arguments = step(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size, cached)
     found = attention(*arguments, max(queries, default=0), max(lengths, default=0))
     assert found.dtype == dtype
     assert_close(found, reference.attention(*arguments))
@@ -59,9 +60,20 @@ def test_prefill(queries, lengths, dtype, seed):
     check(queries, lengths, 4, 2, 64, dtype, seed)
 
 
-def test_drafts_are_causal(seed):
+@pytest.mark.parametrize("cached", CACHES)
+def test_drafts_are_causal(cached, seed):
     """Up to 16 rows of tokens and heads are one tile of the decode kernel."""
-    check([4, 1, 3], [SPLIT + 2, 40, 3], 8, 2, 32, torch.float16, seed)
+    check([4, 1, 3], [SPLIT + 2, 40, 3], 8, 2, 32, torch.float16, seed, cached=cached)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cached"),
+    [(torch.float16, torch.float16), (torch.bfloat16, torch.bfloat16), (torch.bfloat16, torch.float16)],
+)
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(4, 2, 128), (3, 1, 96)])
+def test_a_cache_without_scales(dtype, cached, heads, kv_heads, head_dim, seed):
+    """Decode and prompts over pages whose unwritten rest is NaN."""
+    check([1, 33, 1, 0], [SPLIT + 9, 101, 64, 5], heads, kv_heads, head_dim, dtype, seed, cached=cached)
 
 
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(1, 1, 32), (7, 1, 96), (20, 1, 64), (6, 2, 256)])
@@ -91,6 +103,7 @@ def test_one_answer_in_any_batch(seed):
 def test_values_beyond_float16(seed):
     """Queries and keys of bfloat16's range meet no float16 on the way."""
     check([1, 20], [40, 70], 4, 2, 32, torch.bfloat16, seed, size=1e6)
+    check([1, 20], [40, 70], 4, 2, 32, torch.bfloat16, seed, size=1e6, cached=torch.bfloat16)
 
 
 def test_zeros(seed):
@@ -103,17 +116,19 @@ def test_zeros(seed):
     assert not attention(q, cache, *rest, 20, 70).any()
 
 
-@pytest.mark.parametrize("part", ["query", "key_scales", "value_scales"])
+@pytest.mark.parametrize("part", ["query", "key_scales", "value_scales", "keys", "values"])
 @pytest.mark.parametrize("many", [False, True])
 def test_nan_shows(part, many, seed):
     count = 20 if many else 1
-    q, cache, tables, slots, starts, lengths = step([count], [100], 2, 1, 32, torch.float16, seed)
+    cached = torch.float16 if part in ("keys", "values") else torch.int8
+    q, cache, tables, slots, starts, lengths = step([count], [100], 2, 1, 32, torch.float16, seed, cached=cached)
     if part == "query":
         q[-1, 1, 5] = float("nan")
     else:
         getattr(cache, part)[tables[slots[0], 0], 0, 17] = float("nan")
     found = attention(q, cache, tables, slots, starts, lengths, count, 100)
-    assert found[-1, 1].isnan().all()
+    shown = found[-1, 1, 17] if part == "values" else found[-1, 1]  # a row of the transposed values is a dimension
+    assert shown.isnan().all()
     if part == "query":
         assert found[-1, 0].isfinite().all() and found[:-1].isfinite().all()
 
@@ -125,6 +140,15 @@ def test_refusals(seed):
         (0, q.float(), KernelTypeError, "queries: expected"),
         (0, torch.zeros(2, 2, 64, dtype=torch.float16), KernelShapeError, "queries: expected"),
         (1, cache._replace(keys=cache.keys.float()), KernelTypeError, r"keys: expected torch\.int8"),
+        (1, cache._replace(keys=cache.keys.half()), KernelTypeError, r"values: expected torch\.float16"),
+        (1, KvCache.empty(1, 1, 32, dtype=torch.bfloat16), KernelTypeError, r"queries: expected torch\.bfloat16"),
+        (1, cache._replace(value_scales=None), KernelTypeError, r"value_scales: expected a tensor for .* torch\.int8"),
+        (
+            1,
+            KvCache.empty(1, 1, 32, dtype=torch.float16)._replace(key_scales=cache.key_scales),
+            KernelTypeError,
+            r"key_scales: expected none for a cache of torch\.float16",
+        ),
         (2, tables.long(), KernelTypeError, "block_tables"),
         (3, slots.long(), KernelTypeError, "slots"),
         (4, starts[:-1], KernelShapeError, "query_starts"),
@@ -148,6 +172,7 @@ def test_empty_steps(seed):
     assert attention(*arguments, 1, 9).shape == (0, 2, 32)
 
 
-def test_opcheck(seed):
-    q, cache, *rest = step([2], [10], 2, 1, 32, torch.float16, seed)
+@pytest.mark.parametrize("cached", CACHES)
+def test_opcheck(cached, seed):
+    q, cache, *rest = step([2], [10], 2, 1, 32, torch.float16, seed, cached=cached)
     opcheck(torch.ops.qwen3edge.attention.default, (q, *cache, *rest, 2, 10))

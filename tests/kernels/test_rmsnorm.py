@@ -11,7 +11,7 @@ from tests.kernels.closeness import assert_close
 
 EPSILON = 1e-6
 SHAPES = [(1, 1), (3, 37), (2, 896), (5, 1024), (1, 2560), (0, 64)]
-DTYPES = [torch.float16, torch.bfloat16]
+DTYPES = [torch.float16, torch.bfloat16, torch.float32]  # the router of experts reads float32
 
 
 def inputs(rows, columns, dtype, seed):
@@ -78,7 +78,7 @@ def test_refusals():
     with pytest.raises(KernelTypeError, match=r"residual: expected torch\.float32, found torch\.float16"):
         op.rmsnorm(x.half(), weight, EPSILON, torch.float16)
     with pytest.raises(KernelTypeError, match="dtype: expected"):
-        op.rmsnorm(x, weight, EPSILON, torch.float32)
+        op.rmsnorm(x, weight, EPSILON, torch.float64)
     with pytest.raises(KernelTypeError, match="weight: expected"):
         op.rmsnorm(x, weight.double(), EPSILON, torch.float16)
     with pytest.raises(KernelShapeError, match=r"weight: expected shape \[64\], found \[63\]"):

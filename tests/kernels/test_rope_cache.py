@@ -17,7 +17,7 @@ from tests.kernels.paged import dealt_tables, poisoned_cache
 EPSILON, THETA, SLOTS, CONTEXT = 1e-6, 1e6, 3, 200
 
 
-def run(tokens, heads, kv_heads, head_dim, dtype, norm, bias, seed):
+def run(tokens, heads, kv_heads, head_dim, dtype, norm, bias, seed, cached=torch.int8):
     """Launcher and reference on the same step; returns both queries and both caches, and who wrote where."""
     random = torch.Generator().manual_seed(seed)
     columns = (heads + 2 * kv_heads) * head_dim
@@ -32,8 +32,8 @@ def run(tokens, heads, kv_heads, head_dim, dtype, norm, bias, seed):
     slots[1::4] = -1
     tables = dealt_tables(SLOTS, CONTEXT, random)
     cos_sin = rotary_table(positions, THETA, head_dim)
-    found = poisoned_cache(tables.numel(), kv_heads, head_dim)
-    expected = KvCache(*(part.clone() for part in found))
+    found = poisoned_cache(tables.numel(), kv_heads, head_dim, cached)
+    expected = KvCache(*(part if part is None else part.clone() for part in found))
     queries = rope_cache(qkv, biases, *weights, EPSILON, cos_sin, positions, slots, tables, found)
     wanted, keys, values = reference.project(qkv, biases, *weights, EPSILON, cos_sin, kv_heads)
     reference.write(expected, keys, values, positions, slots, tables)
@@ -79,6 +79,17 @@ def test_any_heads(tokens, group, kv_heads, norm, seed):
     check(*run(tokens, group * kv_heads, kv_heads, 32, torch.float16, norm, not norm, seed), torch.float16)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("cached", [torch.float16, torch.bfloat16])
+def test_a_cache_without_scales(dtype, cached, seed):
+    queries, wanted, found, expected = run(21, 6, 2, 96, dtype, True, True, seed, cached)
+    assert_close(queries, wanted)
+    for ours, theirs in ((found.keys, expected.keys), (found.values, expected.values)):
+        written = ~theirs.isnan()
+        assert torch.equal(~ours.isnan(), written) and written.any() and not written.all()
+        assert_close(ours[written], theirs[written])
+
+
 def test_like_transformers(seed):
     """The norm's roundings and the rotation are those of the model in the working type."""
     torch.manual_seed(seed)
@@ -117,7 +128,7 @@ def test_nan_shows():
     assert cache.value_scales[0, :, :2].isnan().tolist() == [[False, False], [False, True]]
 
 
-def arguments(tokens=3, heads=2, kv_heads=1, head_dim=32):
+def arguments(tokens=3, heads=2, kv_heads=1, head_dim=32, cached=torch.int8):
     positions = torch.arange(tokens, dtype=torch.int32)
     return {
         "qkv": torch.randn(tokens, (heads + 2 * kv_heads) * head_dim).half(),
@@ -129,7 +140,7 @@ def arguments(tokens=3, heads=2, kv_heads=1, head_dim=32):
         "positions": positions,
         "slots": torch.zeros(tokens, dtype=torch.int32),
         "block_tables": torch.zeros(1, 1, dtype=torch.int32),
-        "cache": KvCache.empty(2, kv_heads, head_dim),
+        "cache": KvCache.empty(2, kv_heads, head_dim, dtype=cached),
     }
 
 
@@ -165,7 +176,8 @@ def test_an_empty_step():
     assert rope_cache(**arguments(tokens=0)).shape == (0, 2, 32)
 
 
-def test_opcheck():
-    good = arguments()
+@pytest.mark.parametrize("cached", [torch.int8, torch.float16])
+def test_opcheck(cached):
+    good = arguments(cached=cached)
     *others, cache = good.values()
     opcheck(torch.ops.qwen3edge.rope_cache.default, (*others, *cache))

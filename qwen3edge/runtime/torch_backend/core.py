@@ -32,7 +32,7 @@ class TorchCore:
         self.plan: _core.PlanResult = plan_device(file, config, chosen, device)
         self._device = device
         self._vocabulary = config.vocab_size
-        self._pages = Pages(config, self.plan["sequences"], self.plan["context"], device.place)
+        self._pages = Pages(config, self.plan["sequences"], self.plan["context"], self.plan["kv"], device.place)
         self._graph = Graph(config, WeightReader(file, config, device).read(), self._pages.layers, device.dtype)
         self._decode = DecodeSteps(self._graph, self._pages, device)
         self._lock = threading.Lock()

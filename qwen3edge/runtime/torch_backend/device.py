@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from qwen3edge.errors import RequestError
+from qwen3edge.runtime.torch_backend.pages import KV_TYPES
 
 INTERPRETER = "interpreter"
 
@@ -17,11 +18,13 @@ class Device:
     """A device that is there.
 
     place: where tensors lie. dtype: of activations between kernels. captures: whether decode steps become CUDA graphs.
+    kv_types: what the cache may hold (`pages.KV_TYPES`).
     """
 
     place: torch.device
     dtype: torch.dtype
     captures: bool
+    kv_types: tuple[str, ...] = tuple(KV_TYPES)
 
     @classmethod
     def named(cls, name: str) -> Device:
@@ -33,7 +36,7 @@ class Device:
                     "device='interpreter': expected TRITON_INTERPRET=1 in the environment, found it unset"
                 )
             # Triton's interpreter computes bfloat16 on its bit patterns.
-            return cls(torch.device("cpu"), torch.float16, captures=False)
+            return cls(torch.device("cpu"), torch.float16, captures=False, kv_types=("int8", "f16"))
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = torch.device(name).index or 0
         if index >= found:

@@ -58,11 +58,13 @@ class Graph:
         for layer, cache in zip(weights.layers, self.caches, strict=True):
             h = rmsnorm(x, layer.attention_norm, epsilon, self.dtype, delta)
             delta = self._attention(layer.attention, h, cos_sin, step, block_tables, cache)
-            h = rmsnorm(x, layer.feed_forward_norm, epsilon, self.dtype, delta)
             if isinstance(layer.feed_forward, DenseFeedForward):
+                h = rmsnorm(x, layer.feed_forward_norm, epsilon, self.dtype, delta)
                 delta = self._dense(layer.feed_forward, h)
             else:
-                delta = self._experts(layer.feed_forward, h, step.rows)
+                # The router's own: rounded to the working type, near ties would be decided by chance.
+                wide = rmsnorm(x, layer.feed_forward_norm, epsilon, torch.float32, delta)
+                delta = self._experts(layer.feed_forward, wide, step.rows)
         h = rmsnorm(x, weights.norm, epsilon, self.dtype, delta)
         return h if step.wanted is None else h.index_select(0, step.wanted)
 
@@ -94,9 +96,10 @@ class Graph:
         return quantized_matmul(silu_mul(_side_by_side(h, layer.gate_up)), layer.down, wide=True)
 
     def _experts(self, layer: Experts, h: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        scores = torch.nn.functional.linear(h.float(), layer.router)  # [tokens, experts] float32
+        """h: float32."""
+        scores = torch.nn.functional.linear(h, layer.router)  # [tokens, experts]
         weights, ids = moe_router(scores, layer.top_k, layer.renormalize, rows)
-        parts = moe_feed_forward(h, ids, weights, layer.gate_up, layer.down)
+        parts = moe_feed_forward(h.to(self.dtype), ids, weights, layer.gate_up, layer.down)
         return moe_combine(parts, ids, torch.float32)
 
 

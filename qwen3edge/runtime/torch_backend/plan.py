@@ -25,8 +25,8 @@ _MEBI = 1 << 20
 
 def plan_device(file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: Device) -> _core.PlanResult:
     """The plan, with the largest chunk that fits. Raises MemoryBudgetError with the breakdown, RequestError."""
-    if chosen["kv"] != "int8":
-        raise RequestError(f"kv: expected int8 on this device, found {chosen['kv']!r}")
+    if chosen["kv"] not in device.kv_types:
+        raise RequestError(f"kv: expected {' or '.join(device.kv_types)} on this device, found {chosen['kv']!r}")
     budget = chosen["memory"] or device.free_bytes()
     weights = weight_bytes(file, device)
     chunks = (chosen["chunk"],) if chosen["chunk"] else _CHUNKS
@@ -76,7 +76,8 @@ def _plan(
 ) -> _core.PlanResult:
     sequences = chosen["sequences"]
     chunk = min(chunk, context * sequences)
-    kv_cache = sequences * pages_for(context) * page_bytes(config)
+    per_page = page_bytes(config, chosen["kv"])
+    kv_cache = sequences * pages_for(context) * per_page
     scratch = scratch_bytes(config, sequences, context, chunk, device.dtype.itemsize)
     program = _CUDA_ALLOWANCE if device.place.type == "cuda" else 0
     return {
@@ -91,8 +92,8 @@ def _plan(
         "sequences": sequences,
         "chunk": chunk,
         "threads": 1,  # that launches
-        "kv": "int8",
-        "kv_bytes_per_token": page_bytes(config) // PAGE,
+        "kv": chosen["kv"],
+        "kv_bytes_per_token": per_page // PAGE,
         "layers": config.layers,
         "streamed_layers": 0,
         "streams_head": False,
@@ -113,7 +114,7 @@ def _refusal(config: ModelConfig, chosen: Settings, device: Device, plan: _core.
         "program": plan["program"],
     }
     parts = ", ".join(f"{name} {size / _MEBI:.1f}" for name, size in sizes.items())
-    per_page = chosen["sequences"] * page_bytes(config)
+    per_page = chosen["sequences"] * page_bytes(config, chosen["kv"])
     context = max(0, (budget - (need - plan["kv_cache"])) // per_page) * PAGE
     fits = [f"context={context}"] if context else []
     fits.append(f"memory={need // _MEBI + 1}MiB")
