@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 CORE   := $(shell find csrc -type f) setup.py pyproject.toml
-CXX_FILES := $(shell find csrc examples -name '*.cpp' -o -name '*.h' -o -name '*.c')
+CXX_FILES := $(shell find csrc examples tests -name '*.cpp' -o -name '*.h' -o -name '*.c')
 
 .PHONY: demo test test-all lint format bench clean
 

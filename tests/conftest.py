@@ -3,12 +3,16 @@
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from qwen3edge.convert import convert
 
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # a venv has cmake and ninja
 TINY = Path(__file__).parent / "data" / "tiny-qwen3"
 TINY_MOE = TINY.with_name("tiny-qwen3-moe")
 
@@ -68,3 +72,17 @@ def tiny_q3e(tmp_path_factory):
 def tiny_int4(tiny_q3e) -> Path:
     """The path of the tiny model in int4."""
     return Path(tiny_q3e("int4"))
+
+
+@pytest.fixture(scope="session")
+def c_build() -> Path:
+    """examples/c-tokens and the core, by CMake alone. Kept between runs, so that only the first one compiles all."""
+    folder = ROOT / "build" / "c-tokens"
+    cmake = shutil.which("cmake", path=TOOLS) or pytest.fail("expected cmake on PATH")
+    ninja = shutil.which("ninja", path=TOOLS)
+    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
+    subprocess.run(
+        [cmake, "-S", ROOT / "examples" / "c-tokens", "-B", folder, *generator], check=True, stdout=subprocess.DEVNULL
+    )
+    subprocess.run([cmake, "--build", folder, "--parallel", "2"], check=True, stdout=subprocess.DEVNULL)
+    return folder

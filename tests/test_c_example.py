@@ -1,46 +1,25 @@
 """examples/c-tokens, built by CMake alone: the same tokens as Python for the same seed; and what its objects export."""
 
-import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qwen3edge import _core
 
-ROOT = Path(__file__).resolve().parent.parent
 PROMPT = [11, 22, 33, 44]
-TOOLS = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-)  # a venv has cmake and ninja from PyPI
 
 
-@pytest.fixture(scope="session")
-def build():
-    """Kept between runs, so that only the first one compiles everything."""
-    folder = ROOT / "build" / "c-tokens"
-    cmake = shutil.which("cmake", path=TOOLS) or pytest.fail("expected cmake on PATH")
-    ninja = shutil.which("ninja", path=TOOLS)
-    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
-    subprocess.run(
-        [cmake, "-S", ROOT / "examples" / "c-tokens", "-B", folder, *generator], check=True, stdout=subprocess.DEVNULL
-    )
-    subprocess.run([cmake, "--build", folder, "--parallel", "2"], check=True, stdout=subprocess.DEVNULL)
-    return folder
-
-
-def run(build, *arguments):
+def run(c_build, *arguments):
     return subprocess.run(
-        [build / "c-tokens", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
+        [c_build / "c-tokens", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
     )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345])
-def test_same_tokens_as_python(build, tiny_int4, seed):
-    result = run(build, tiny_int4, seed, 24, *PROMPT)
+def test_same_tokens_as_python(c_build, tiny_int4, seed):
+    result = run(c_build, tiny_int4, seed, 24, *PROMPT)
     assert result.returncode == 0, result.stderr
     assert "KV cache" in result.stderr
 
@@ -59,22 +38,22 @@ def test_same_tokens_as_python(build, tiny_int4, seed):
     assert [int(t) for t in result.stdout.split()] == expected
 
 
-def test_errors_are_statuses(build, tmp_path, tiny_int4):
+def test_errors_are_statuses(c_build, tmp_path, tiny_int4):
     (tmp_path / "foreign.q3e").write_bytes(b"not a model" * 100)
     for model, words in [(tmp_path / "absent.q3e", "absent.q3e"), (tmp_path / "foreign.q3e", "expected")]:
-        result = run(build, model, 0, 4, 1)
+        result = run(c_build, model, 0, 4, 1)
         assert result.returncode == 1 and words in result.stderr
-    result = run(build, tiny_int4, 0, 4, 99999999)
+    result = run(c_build, tiny_int4, 0, 4, 99999999)
     assert result.returncode == 1 and "expected 0 to" in result.stderr
 
 
-def test_tiers_export_their_kernels_only(build):
+def test_tiers_export_their_kernels_only(c_build):
     """A weak symbol in a file compiled for AVX-512 could be the copy that every machine runs."""
     nm = shutil.which("nm")
     if nm is None:
         pytest.skip("no nm")
     tiers = ("avx2", "avxvnni", "avx512", "amx", "amx_emulated")
-    objects = [p for p in build.rglob("*.o") if p.name.endswith(tuple(f"_{t}.cpp.o" for t in tiers))]
+    objects = [p for p in c_build.rglob("*.o") if p.name.endswith(tuple(f"_{t}.cpp.o" for t in tiers))]
     assert objects or _core.isa_tiers() == ["scalar"]
     for path in objects:
         lines = subprocess.run(
