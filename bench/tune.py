@@ -21,8 +21,11 @@ import torch
 import triton
 
 from qwen3edge.formats.blocks import packed_nbytes
-from qwen3edge.kernels import matmul_a8, matmul_a16
 from qwen3edge.kernels.configuration import CONFIGS, target_of
+from qwen3edge.kernels.matmul_a8 import matmul_a8_kernel
+from qwen3edge.kernels.matmul_a16 import matmul_a16_kernel
+from qwen3edge.kernels.matmul_launch import launch
+from qwen3edge.kernels.matmul_parts import MatrixParts
 from qwen3edge.kernels.matmul_plan import MatrixShape, half_plan, launch_plan, model_matrices
 from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.kernels.quantize_activations import quantize_activations
@@ -104,14 +107,14 @@ class Device:
         fmt, dtype = matrix.packed_format, torch.bfloat16
         x = torch.randn(tokens, shape.columns, device=self.device, generator=self.generator).to(dtype)
         y = torch.empty(tokens, shape.rows, dtype=dtype, device=self.device)
-        parts = (matrix.words, matrix.high, matrix.scales, matrix.offsets, matrix.steps)
+        parts = MatrixParts.of(matrix)
         sizes = (tokens, shape.rows, shape.columns)
         if op == "matmul_a16":
             plan = half_plan(fmt, *sizes, dtype, self.target, entry)
             expected = reference.quantized_matmul(x, matrix)
 
             def run() -> None:
-                matmul_a16.launch(plan, x, parts, None, y)
+                launch(matmul_a16_kernel, plan, (x,), parts, None, y)
         else:
             plan = launch_plan(op, fmt, *sizes, self.target, entry)
             quants, scales, sums = quantize_activations(x, fmt.block)
@@ -119,7 +122,7 @@ class Device:
             expected = reference.rounded_matmul(quants, scales, matrix)
 
             def run() -> None:
-                matmul_a8.launch(plan, rounded, parts, None, y)
+                launch(matmul_a8_kernel, plan, rounded, parts, None, y)
 
         try:
             run()

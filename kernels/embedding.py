@@ -9,7 +9,7 @@ import triton.language as tl
 from qwen3edge.kernels.arguments import expect
 from qwen3edge.kernels.codes import block_scale, constant_step, read_step, scaled_codes, unit_of
 from qwen3edge.kernels.errors import KernelShapeError
-from qwen3edge.kernels.matmul_plan import matrix_nbytes, scale_types
+from qwen3edge.kernels.matmul_parts import MatrixParts, matrix_nbytes, part_types
 from qwen3edge.kernels.packing import TILE, DeviceMatrix
 from qwen3edge.kernels.panels import packed_format
 from qwen3edge.kernels.specialization import ModelShape, Specialization
@@ -75,9 +75,7 @@ def embedding(tokens: torch.Tensor, matrix: DeviceMatrix) -> torch.Tensor:
     expect("tokens", tokens, (torch.int32,), (None,))
     if matrix.dense is not None:
         return matrix.dense.index_select(0, tokens).float()
-    return torch.ops.qwen3edge.embedding(
-        tokens, matrix.words, matrix.high, matrix.scales, matrix.offsets, matrix.steps, matrix.format, matrix.columns
-    )
+    return torch.ops.qwen3edge.embedding(tokens, *MatrixParts.of(matrix), matrix.format, matrix.columns)
 
 
 @torch.library.custom_op("qwen3edge::embedding", mutates_args=())
@@ -114,25 +112,19 @@ def specializations(shape: ModelShape, target: str) -> list[Specialization]:
     found = []
     for name in ("q6z32", "q8"):
         fmt = packed_format(name)
-        scale_type, step_type = scale_types(fmt)
-        absent = [part for part, given in (("high", fmt.bits == 6), ("steps", step_type)) if not given] + ["offsets"]
         types = {
             "tokens": "*i32",
-            "words": "*i16",
-            "high": "*u8",
-            "scales": scale_type,
-            "steps": step_type,
+            **{part: wanted and wanted.pointer for part, wanted in part_types(fmt).items()},
             "y": "*fp32",
-            "columns": "i32",
-            "stored_rows": "i32",
+            **dict.fromkeys(("columns", "stored_rows"), "i32"),
         }
         found.append(
             Specialization(
                 name=f"embedding_f32_{name}",
                 kernel=embedding_kernel,
-                signature={key: kind for key, kind in types.items() if key not in absent},
+                signature={key: kind for key, kind in types.items() if kind is not None},
                 constexprs={
-                    **dict.fromkeys(absent),
+                    **{key: None for key, kind in types.items() if kind is None},
                     "BITS": fmt.bits,
                     "BLOCK": fmt.block,
                     "STEP_GROUP": fmt.step_group,

@@ -8,18 +8,11 @@ import triton.language as tl
 
 from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.configuration import target_of
-from qwen3edge.kernels.matmul_plan import (
-    LaunchPlan,
-    MatrixShape,
-    check_matrix,
-    half_plan,
-    matrix_nbytes,
-    model_matrices,
-    scale_types,
-)
+from qwen3edge.kernels.matmul_launch import launch, product
+from qwen3edge.kernels.matmul_parts import MatrixParts, check_parts
+from qwen3edge.kernels.matmul_plan import MatrixShape, half_plan, model_matrices
 from qwen3edge.kernels.matmul_tiles import accumulate_tiles
 from qwen3edge.kernels.panels import packed_format
-from qwen3edge.kernels.reduce_partials import reduce_partials
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
 
@@ -116,47 +109,21 @@ def matmul_a16(
     """
     fmt = packed_format(format)
     expect("x", x, WORKING_TYPES, (None, None))
-    check_matrix(x, words, high, scales, offsets, steps, residual, fmt, rows)
+    parts = MatrixParts(words, high, scales, offsets, steps)
+    check_parts(x, parts, fmt, rows)
     M, K = x.shape
+    if residual is not None:
+        expect("residual", residual, (*WORKING_TYPES, torch.float32), (M, rows), x)
     y = x.new_empty((M, rows), dtype=torch.float32 if wide else x.dtype)
     if M == 0:
         return y
     plan = half_plan(fmt, M, rows, K, x.dtype, target_of(x.device))
-    launch(plan, x, (words, high, scales, offsets, steps), residual, y)
+    launch(matmul_a16_kernel, plan, (x,), parts, residual, y)
     return y
 
 
-def launch(
-    plan: LaunchPlan,
-    x: torch.Tensor,
-    parts: tuple[torch.Tensor | None, ...],
-    residual: torch.Tensor | None,
-    y: torch.Tensor,
-) -> None:
-    """The kernel and, where K is split, the sum; nothing is checked: for the op and for bench/tune.py."""
-    (M, N), constants = y.shape, plan.constants
-    splits = constants["SPLITS"]
-    out = y if splits == 1 else x.new_empty((splits, M, N), dtype=torch.float32)
-    grid = (triton.cdiv(M, constants["BLOCK_M"]), triton.cdiv(N, constants["BLOCK_N"]), splits)
-    stored_rows = parts[0].shape[0]
-    matmul_a16_kernel[grid](x, *parts, residual, out, M, N, x.shape[1], stored_rows, **constants, **plan.options)
-    if splits > 1:
-        reduce_partials(out, residual, y)
-
-
 @matmul_a16.register_fake
-def _(
-    x: torch.Tensor,
-    words: torch.Tensor,
-    high: torch.Tensor | None,
-    scales: torch.Tensor,
-    offsets: torch.Tensor | None,
-    steps: torch.Tensor | None,
-    residual: torch.Tensor | None,
-    format: str,
-    rows: int,
-    wide: bool = False,
-) -> torch.Tensor:
+def _(x, words, high, scales, offsets, steps, residual, format, rows, wide=False):
     return x.new_empty((x.shape[0], rows), dtype=torch.float32 if wide else x.dtype)
 
 
@@ -169,33 +136,8 @@ def specialize(matrix: MatrixShape, target: str) -> list[Specialization]:
     """One for each number of tokens, in bf16."""
     found = []
     fmt = packed_format(matrix.format)
-    scales, steps = scale_types(fmt)
-    for M in matrix.tokens:
-        plan = half_plan(fmt, M, matrix.rows, matrix.columns, torch.bfloat16, target)
-        constants = plan.constants
-        absent = {"residual": None}
-        signature = {"x": "*bf16", "words": "*i16", "scales": scales, "M": "i32", "N": "i32", "K": "i32"}
-        signature |= {"stored_rows": "i32", "y": "*bf16" if constants["SPLITS"] == 1 else "*fp32"}
-        given = (("high", "*u8", fmt.bits == 6), ("offsets", scales, fmt.kind == "q4a"), ("steps", steps, steps))
-        for name, kind, present in given:
-            if present:
-                signature[name] = kind
-            else:
-                absent[name] = None
-        found.append(
-            Specialization(
-                name=f"matmul_a16_{matrix.name}_{fmt.name}_bf16_{M}",
-                kernel=matmul_a16_kernel,
-                signature=signature,
-                constexprs=constants | absent,
-                divisible_by_16=("N", "K", "stored_rows"),
-                num_warps=plan.options["num_warps"],
-                num_stages=plan.options["num_stages"],
-                grid=plan.grid,
-                shape=f"{matrix.name} {matrix.rows}x{matrix.columns} {fmt.name}, {M} tokens",
-                bytes_moved=matrix_nbytes(fmt, matrix.rows, matrix.columns) + 2 * M * (matrix.rows + matrix.columns),
-                operations=2 * M * matrix.rows * matrix.columns,
-                weight_arguments=("words",),
-            )
-        )
+    for tokens in matrix.tokens:
+        plan = half_plan(fmt, tokens, matrix.rows, matrix.columns, torch.bfloat16, target)
+        moved = 2 * tokens * matrix.columns
+        found.append(product("matmul_a16", matmul_a16_kernel, matrix, tokens, plan, {"x": "*bf16"}, moved))
     return found

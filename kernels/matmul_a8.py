@@ -16,17 +16,10 @@ from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.codes import block_scale, constant_step, read_step, scaled_codes
 from qwen3edge.kernels.configuration import target_of
 from qwen3edge.kernels.errors import KernelTypeError
-from qwen3edge.kernels.matmul_plan import (
-    LaunchPlan,
-    MatrixShape,
-    check_matrix,
-    launch_plan,
-    matrix_nbytes,
-    model_matrices,
-    scale_types,
-)
+from qwen3edge.kernels.matmul_launch import launch, product
+from qwen3edge.kernels.matmul_parts import MatrixParts, check_parts
+from qwen3edge.kernels.matmul_plan import MatrixShape, launch_plan, model_matrices
 from qwen3edge.kernels.panels import packed_format
-from qwen3edge.kernels.reduce_partials import reduce_partials
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
 
@@ -180,8 +173,11 @@ def matmul_a8(
     """
     fmt = packed_format(format)
     expect("quants", quants, (torch.int8,), (None, None))
-    check_matrix(quants, words, high, scales, offsets, steps, residual, fmt, rows)
+    parts = MatrixParts(words, high, scales, offsets, steps)
+    check_parts(quants, parts, fmt, rows)
     M, K = quants.shape
+    if residual is not None:
+        expect("residual", residual, (*WORKING_TYPES, torch.float32), (M, rows), quants)
     blocks = triton.cdiv(K, fmt.block)
     expect("scales_x", scales_x, (torch.float32,), (M, blocks), quants)
     if (sums_x is not None) != (fmt.kind == "q4a"):
@@ -194,43 +190,12 @@ def matmul_a8(
     if M == 0:
         return y
     plan = launch_plan("matmul_a8", fmt, M, rows, K, target_of(quants.device))
-    launch(plan, (quants, scales_x, sums_x), (words, high, scales, offsets, steps), residual, y)
+    launch(matmul_a8_kernel, plan, (quants, scales_x, sums_x), parts, residual, y)
     return y
 
 
-def launch(
-    plan: LaunchPlan,
-    x: tuple[torch.Tensor | None, ...],
-    parts: tuple[torch.Tensor | None, ...],
-    residual: torch.Tensor | None,
-    y: torch.Tensor,
-) -> None:
-    """The kernel and, where K is split, the sum; nothing is checked: for the op and for bench/tune.py."""
-    (M, N), constants = y.shape, plan.constants
-    splits = constants["SPLITS"]
-    out = y if splits == 1 else y.new_empty((splits, M, N), dtype=torch.float32)
-    grid = (triton.cdiv(M, constants["BLOCK_M"]), triton.cdiv(N, constants["BLOCK_N"]), splits)
-    K, stored_rows = x[0].shape[1], parts[0].shape[0]
-    matmul_a8_kernel[grid](*x, *parts, residual, out, M, N, K, stored_rows, **constants, **plan.options)
-    if splits > 1:
-        reduce_partials(out, residual, y)
-
-
 @matmul_a8.register_fake
-def _(
-    quants: torch.Tensor,
-    scales_x: torch.Tensor,
-    sums_x: torch.Tensor | None,
-    words: torch.Tensor,
-    high: torch.Tensor | None,
-    scales: torch.Tensor,
-    offsets: torch.Tensor | None,
-    steps: torch.Tensor | None,
-    residual: torch.Tensor | None,
-    format: str,
-    rows: int,
-    dtype: torch.dtype,
-) -> torch.Tensor:
+def _(quants, scales_x, sums_x, words, high, scales, offsets, steps, residual, format, rows, dtype):
     return quants.new_empty((quants.shape[0], rows), dtype=dtype)
 
 
@@ -243,36 +208,9 @@ def specialize(matrix: MatrixShape, target: str) -> list[Specialization]:
     """One for each number of tokens, in bf16."""
     found = []
     fmt = packed_format(matrix.format)
-    scales, steps = scale_types(fmt)
-    for M in matrix.tokens:
-        plan = launch_plan("matmul_a8", fmt, M, matrix.rows, matrix.columns, target)
-        constants = plan.constants
-        absent = {"residual": None}
-        signature = {"quants": "*i8", "scales_x": "*fp32", "words": "*i16", "scales": scales}
-        signature |= dict.fromkeys(("M", "N", "K", "stored_rows"), "i32")
-        signature["y"] = "*bf16" if constants["SPLITS"] == 1 else "*fp32"
-        affine = fmt.kind == "q4a"
-        given = (("high", "*u8", fmt.bits == 6), ("offsets", scales, affine), ("steps", steps, steps))
-        for name, kind, present in (*given, ("sums_x", "*i32", affine)):
-            if present:
-                signature[name] = kind
-            else:
-                absent[name] = None
-        found.append(
-            Specialization(
-                name=f"matmul_a8_{matrix.name}_{fmt.name}_bf16_{M}",
-                kernel=matmul_a8_kernel,
-                signature=signature,
-                constexprs=constants | absent,
-                divisible_by_16=("N", "K", "stored_rows"),
-                num_warps=plan.options["num_warps"],
-                num_stages=plan.options["num_stages"],
-                grid=plan.grid,
-                shape=f"{matrix.name} {matrix.rows}x{matrix.columns} {fmt.name}, {M} tokens",
-                bytes_moved=matrix_nbytes(fmt, matrix.rows, matrix.columns)
-                + M * (matrix.columns + 4 * triton.cdiv(matrix.columns, fmt.block) + 2 * matrix.rows),
-                operations=2 * M * matrix.rows * matrix.columns,
-                weight_arguments=("words",),
-            )
-        )
+    inputs = {"quants": "*i8", "scales_x": "*fp32", "sums_x": "*i32" if fmt.kind == "q4a" else None}
+    for tokens in matrix.tokens:
+        plan = launch_plan("matmul_a8", fmt, tokens, matrix.rows, matrix.columns, target)
+        moved = tokens * (matrix.columns + 4 * triton.cdiv(matrix.columns, fmt.block))
+        found.append(product("matmul_a8", matmul_a8_kernel, matrix, tokens, plan, inputs, moved))
     return found

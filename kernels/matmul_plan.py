@@ -1,4 +1,4 @@
-"""What the launcher of a product decides and checks, and which products a model runs."""
+"""What the launcher of a product decides, and which products a model runs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import torch
 import triton
 
-from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.configuration import configuration
-from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError, KernelTypeError
+from qwen3edge.kernels.errors import KernelConfigurationError
 from qwen3edge.kernels.packing import TILE
-from qwen3edge.kernels.panels import PANEL_ROWS, PackedFormat
+from qwen3edge.kernels.panels import PackedFormat
 from qwen3edge.kernels.specialization import ModelShape
 
+FEW_SUMS = 16  # columns of sums up to which scales of less than a tile multiply them, not the weights
 MAX_SPLITS = 16  # along K: beyond, the partial sums weigh more than the weights of a split
 _KEYS = {"BLOCK_M", "BLOCK_N", "SWAPPED", "num_warps", "num_stages"}
 
@@ -47,21 +47,6 @@ def model_matrices(shape: ModelShape) -> list[MatrixShape]:
         ]
         matrices.append(MatrixShape("down", shape.hidden, shape.feed_forward, "q4z32", every))
     return matrices
-
-
-def scale_types(fmt: PackedFormat) -> tuple[str, str | None]:
-    """Triton's types of the words that hold scales and steps."""
-    words = {32: "*i64", 64: "*i32"}
-    return words.get(fmt.block, "*fp32"), words.get(fmt.step_group)
-
-
-def matrix_nbytes(fmt: PackedFormat, rows: int, columns: int) -> int:
-    """Bytes of a `DeviceMatrix`."""
-    tiles = triton.cdiv(columns, TILE)
-    stored = triton.cdiv(rows, PANEL_ROWS) * PANEL_ROWS
-    scale = {32: 8, 64: 4}.get(fmt.block, 4) * (triton.cdiv(tiles, 2) if fmt.block == 2 * TILE else tiles)
-    step = {32: 8, 64: 4}.get(fmt.step_group, 0) * tiles
-    return stored * (tiles * TILE * fmt.bits // 8 + scale * (2 if fmt.kind == "q4a" else 1) + step)
 
 
 @dataclass(frozen=True)
@@ -122,48 +107,22 @@ def half_plan(
 ) -> LaunchPlan:
     """`launch_plan` of matmul_a16, with what it has besides."""
     plan = launch_plan("matmul_a16", fmt, M, N, K, target, entry)
-    emulated = dtype == torch.bfloat16 and target.startswith("gfx")
-    # A sum of few columns costs less to scale than the weights, and so does any sum where bf16 products are emulated;
-    # an offset can only be added to weights.
-    many = plan.constants["BLOCK_M"] > 16 and not emulated
-    plan.constants["SCALE_WEIGHTS"] = fmt.kind == "q4a" or (fmt.block < TILE and many)
-    plan.constants["HALF_CODES"] = emulated
-    plan.constants["EVEN_K"] = K % TILE == 0
+    many = plan.constants["BLOCK_M"] > FEW_SUMS
+    plan.constants.update(half_constants(fmt, K, many, dtype, target))
     return plan
 
 
-def check_matrix(
-    x: torch.Tensor,
-    words: torch.Tensor,
-    high: torch.Tensor | None,
-    scales: torch.Tensor,
-    offsets: torch.Tensor | None,
-    steps: torch.Tensor | None,
-    residual: torch.Tensor | None,
-    fmt: PackedFormat,
-    rows: int,
-) -> None:
-    """Raises KernelTypeError or KernelShapeError unless the tensors are parts of such a matrix and fit x [M, K]."""
-    if fmt.kind == "dense":
-        raise KernelTypeError(f"format: expected a quantized one, found {fmt.name}")
-    K = x.shape[1]
-    if K == 0 or K % fmt.column_unit:
-        raise KernelShapeError(f"x: expected a multiple of {fmt.column_unit} columns for {fmt.name}, found {K}")
-    tiles = triton.cdiv(K, TILE)
-    stored = triton.cdiv(rows, PANEL_ROWS) * PANEL_ROWS
-    expect("words", words, (torch.int16,), (stored, tiles * (64 if fmt.bits == 8 else 32)), x)
-    scale_type = {32: torch.int64, 64: torch.int32}.get(fmt.block, torch.float32)
-    expect("scales", scales, (scale_type,), (triton.cdiv(tiles, 2) if fmt.block == 2 * TILE else tiles, stored), x)
-    step_type = torch.int64 if fmt.step_group == 32 else torch.int32
-    optional = (
-        ("high", high, fmt.bits == 6, torch.uint8, (stored, tiles * 32)),
-        ("offsets", offsets, fmt.kind == "q4a", scale_type, (tiles, stored)),
-        ("steps", steps, bool(fmt.step_group), step_type, (tiles, stored)),
-    )
-    for name, part, wanted, dtype, shape in optional:
-        if (part is not None) != wanted:
-            raise KernelTypeError(f"{name}: expected {'a tensor' if wanted else 'none'} for {fmt.name}")
-        if part is not None:
-            expect(name, part, (dtype,), shape, x)
-    if residual is not None:
-        expect("residual", residual, (*WORKING_TYPES, torch.float32), (x.shape[0], rows), x)
+def half_constants(fmt: PackedFormat, K: int, many: bool, dtype: torch.dtype, target: str) -> dict[str, Any]:
+    """Constants of `accumulate_tiles` that follow from format, shape and target; many: more columns than FEW_SUMS."""
+    emulated = dtype == torch.bfloat16 and target.startswith("gfx")
+    return {
+        "BITS": fmt.bits,
+        "BLOCK": fmt.block,
+        "STEP_GROUP": fmt.step_group,
+        "EVEN_K": K % TILE == 0,
+        # A sum of few columns costs less to scale than the weights, and so does any sum where bf16 products are
+        # emulated; an offset can only be added to weights.
+        "SCALE_WEIGHTS": fmt.kind == "q4a" or (fmt.block < TILE and many and not emulated),
+        "HALF_CODES": emulated,
+        "PTX": target.startswith("sm_"),
+    }

@@ -17,11 +17,12 @@ import triton.language as tl
 
 from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.configuration import configuration, target_of
-from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
-from qwen3edge.kernels.matmul_plan import LaunchPlan, matrix_nbytes, scale_types
+from qwen3edge.kernels.errors import KernelShapeError
+from qwen3edge.kernels.matmul_parts import MatrixParts, check_parts, matrix_nbytes, part_types
+from qwen3edge.kernels.matmul_plan import FEW_SUMS, LaunchPlan, half_constants
 from qwen3edge.kernels.matmul_tiles import accumulate_tiles
 from qwen3edge.kernels.moe_align import moe_align
-from qwen3edge.kernels.packing import TILE, DeviceMatrix
+from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.kernels.panels import PANEL_ROWS, PackedFormat, packed_format
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
@@ -157,8 +158,8 @@ def moe_feed_forward(
     if not takes_few(len(x), ids.shape[1], gate_up.experts):
         block = block_of(triton.cdiv(ids.numel(), gate_up.experts), x.device)
         order, owners = moe_align(ids, gate_up.experts, block)
-    hidden = moe_gate_up(x, ids, order, owners, *_parts(gate_up), gate_up.format, gate_up.rows, block)
-    return moe_down(hidden, ids, weights, order, owners, *_parts(down), down.format, down.rows, block)
+    hidden = moe_gate_up(x, ids, order, owners, *MatrixParts.of(gate_up), gate_up.format, gate_up.rows, block)
+    return moe_down(hidden, ids, weights, order, owners, *MatrixParts.of(down), down.format, down.rows, block)
 
 
 @torch.library.custom_op("qwen3edge::moe_gate_up", mutates_args=())
@@ -185,7 +186,8 @@ def moe_gate_up(
         raise KernelShapeError(f"rows: expected a multiple of {2 * GATE_ROWS} for gate and up, found {rows}")
     expect("x", x, WORKING_TYPES, (ids.shape[0], None))
     y = x.new_empty((ids.numel(), rows // 2))
-    _launch(x, ids, order, owners, (words, high, scales, offsets, steps), None, y, format, rows, block)
+    parts = MatrixParts(words, high, scales, offsets, steps)
+    _launch(x, ids, order, owners, parts, None, y, format, rows, block)
     return y
 
 
@@ -214,7 +216,8 @@ def moe_down(
     expect("x", x, WORKING_TYPES, (ids.numel(), None))
     expect("weights", weights, (torch.float32,), tuple(ids.shape), x)
     y = x.new_empty((ids.numel(), rows), dtype=torch.float32)
-    _launch(x, ids, order, owners, (words, high, scales, offsets, steps), weights, y, format, rows, block)
+    parts = MatrixParts(words, high, scales, offsets, steps)
+    _launch(x, ids, order, owners, parts, weights, y, format, rows, block)
     return y
 
 
@@ -223,17 +226,12 @@ def _(x, ids, weights, order, owners, words, high, scales, offsets, steps, forma
     return x.new_empty((ids.numel(), rows), dtype=torch.float32)
 
 
-def _parts(matrix: DeviceMatrix) -> tuple[torch.Tensor | None, ...]:
-    words = matrix.words if matrix.dense is None else matrix.dense
-    return words, matrix.high, matrix.scales, matrix.offsets, matrix.steps
-
-
 def _launch(
     x: torch.Tensor,
     ids: torch.Tensor,
     order: torch.Tensor | None,
     owners: torch.Tensor,
-    parts: tuple[torch.Tensor | None, ...],
+    parts: MatrixParts,
     weights: torch.Tensor | None,
     y: torch.Tensor,
     format: str,
@@ -241,7 +239,11 @@ def _launch(
     block: int,
 ) -> None:
     fmt, (tokens, top_k), K = packed_format(format), ids.shape, x.shape[1]
-    experts = _check_parts(x, parts, fmt, rows)
+    if fmt.kind == "dense":
+        expect("words", parts.words, (torch.float32, *WORKING_TYPES), (None, rows, K), x)
+    else:
+        check_parts(x, parts, fmt, rows, (None,))
+    experts = parts.words.shape[0]
     expect("ids", ids, (torch.int32,), (None, None), x)
     expect("owners", owners, (torch.int32,), (None,), x)
     if order is not None:
@@ -281,50 +283,12 @@ def moe_plan(
 ) -> LaunchPlan:
     """The configuration of the target, and what follows from format and shape."""
     entry = configuration("moe_grouped" if grouped else "moe_few", target, triton.cdiv(pairs, experts))
-    constants = {
-        "BITS": 0 if fmt.kind == "dense" else fmt.bits,
-        "BLOCK": fmt.block,
-        "STEP_GROUP": fmt.step_group,
-        "EVEN_K": K % TILE == 0,
-        # As in matmul_a16: sums of few columns cost less to scale than weights; an offset can only be added to weights.
-        "SCALE_WEIGHTS": fmt.kind == "q4a" or (fmt.block < TILE and entry["BLOCK_M"] > 16),
-        "HALF_CODES": dtype == torch.bfloat16 and target.startswith("gfx"),
-        "PTX": target.startswith("sm_"),
-        "X_SHARE": share,
-        "BLOCK_M": entry["BLOCK_M"],
-        "BLOCK_N": entry["BLOCK_N"],
-    }
+    constants = half_constants(fmt, K, entry["BLOCK_M"] > FEW_SUMS, dtype, target)
+    constants |= {"X_SHARE": share, "BLOCK_M": entry["BLOCK_M"], "BLOCK_N": entry["BLOCK_N"]}
+    if fmt.kind == "dense":
+        constants["BITS"] = 0
     options = {"num_warps": entry["num_warps"], "num_stages": entry["num_stages"], "enable_fp_fusion": True}
     return LaunchPlan(constants, options)
-
-
-def _check_parts(x: torch.Tensor, parts: tuple[torch.Tensor | None, ...], fmt: PackedFormat, rows: int) -> int:
-    """Experts. Raises KernelTypeError or KernelShapeError unless the tensors are the parts of such matrices."""
-    words, high, scales, offsets, steps = parts
-    K = x.shape[1]
-    assert words is not None
-    if fmt.kind == "dense":
-        expect("words", words, (torch.float32, *WORKING_TYPES), (None, rows, K), x)
-        return words.shape[0]
-    if K == 0 or K % fmt.column_unit:
-        raise KernelShapeError(f"x: expected a multiple of {fmt.column_unit} columns for {fmt.name}, found {K}")
-    tiles, stored = triton.cdiv(K, TILE), triton.cdiv(rows, PANEL_ROWS) * PANEL_ROWS
-    expect("words", words, (torch.int16,), (None, stored, tiles * (64 if fmt.bits == 8 else 32)), x)
-    experts = words.shape[0]
-    scale_type = {32: torch.int64, 64: torch.int32}.get(fmt.block, torch.float32)
-    scale_rows = triton.cdiv(tiles, 2) if fmt.block == 2 * TILE else tiles
-    step_type = torch.int64 if fmt.step_group == 32 else torch.int32
-    for name, part, wanted, dtype, shape in (
-        ("high", high, fmt.bits == 6, torch.uint8, (experts, stored, tiles * 32)),
-        ("scales", scales, True, scale_type, (experts, scale_rows, stored)),
-        ("offsets", offsets, fmt.kind == "q4a", scale_type, (experts, tiles, stored)),
-        ("steps", steps, bool(fmt.step_group), step_type, (experts, tiles, stored)),
-    ):
-        if (part is not None) != wanted:
-            raise KernelTypeError(f"{name}: expected {'a tensor' if wanted else 'none'} for {fmt.name}")
-        if part is not None:
-            expect(name, part, (dtype,), shape, x)
-    return experts
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
@@ -346,23 +310,11 @@ def _specialization(shape: ModelShape, target: str, fmt: PackedFormat, tokens: i
     pairs, grouped = tokens * shape.experts_per_token, not takes_few(tokens, shape.experts_per_token, shape.experts)
     share = 1 if down else shape.experts_per_token
     plan = moe_plan(fmt, pairs, rows, K, shape.experts, share, grouped, torch.bfloat16, target)
-    absent = {
-        "high": fmt.bits != 6,
-        "offsets": fmt.kind != "q4a",
-        "steps": not fmt.step_group,
-        "weights": not down,
-        "order": not grouped,
-    }
-    scale_type, step_type = scale_types(fmt)
     types = {
         "x": "*bf16",
-        "words": "*i16",
-        "high": "*u8",
-        "scales": scale_type,
-        "offsets": scale_type,
-        "steps": step_type,
-        "weights": "*fp32",
-        "order": "*i32",
+        **{name: part and part.pointer for name, part in part_types(fmt).items()},
+        "weights": "*fp32" if down else None,
+        "order": "*i32" if grouped else None,
         "owners": "*i32",
         "y": "*fp32" if down else "*bf16",
         **dict.fromkeys(("pairs", "N", "K", "stored_rows"), "i32"),
@@ -373,8 +325,8 @@ def _specialization(shape: ModelShape, target: str, fmt: PackedFormat, tokens: i
     return Specialization(
         name=f"{name}_bf16_{fmt.name}_{plan.constants['BLOCK_M']}x{block_n}_{K}",
         kernel=moe_matmul_kernel,
-        signature={name: kind for name, kind in types.items() if not absent.get(name)},
-        constexprs={**{name: None for name, missing in absent.items() if missing}, **plan.constants},
+        signature={name: kind for name, kind in types.items() if kind is not None},
+        constexprs={name: None for name, kind in types.items() if kind is None} | plan.constants,
         divisible_by_16=("N", "K", "stored_rows"),
         num_warps=plan.options["num_warps"],
         num_stages=plan.options["num_stages"],

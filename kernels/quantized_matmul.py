@@ -8,6 +8,7 @@ from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
 from qwen3edge.kernels.matmul_a8 import matmul_a8
 from qwen3edge.kernels.matmul_a16 import matmul_a16
+from qwen3edge.kernels.matmul_parts import MatrixParts
 from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.kernels.quantize_activations import quantize_activations
 
@@ -32,8 +33,7 @@ def quantized_matmul(
     if int8:
         rounded = quantize_activations(x, matrix.packed_format.block)
         return rounded_matmul(*rounded, matrix, torch.float32 if wide else x.dtype, residual=residual)
-    parts = (matrix.words, matrix.high, matrix.scales, matrix.offsets, matrix.steps)
-    return matmul_a16(x, *parts, residual, matrix.format, matrix.rows, wide)
+    return matmul_a16(x, *MatrixParts.of(matrix), residual, matrix.format, matrix.rows, wide)
 
 
 def rounded_matmul(
@@ -52,9 +52,8 @@ def rounded_matmul(
     if matrix.dense is not None:
         raise KernelTypeError(f"matrix: expected a quantized one, found {matrix.format}")
     expect("quants", quants, (torch.int8,), (None, matrix.columns))
-    parts = (matrix.words, matrix.high, matrix.scales, matrix.offsets, matrix.steps)
     needed = sums if matrix.offsets is not None else None
-    return matmul_a8(quants, scales, needed, *parts, residual, matrix.format, matrix.rows, dtype)
+    return matmul_a8(quants, scales, needed, *MatrixParts.of(matrix), residual, matrix.format, matrix.rows, dtype)
 
 
 def _expect_single(matrix: DeviceMatrix) -> None:

@@ -1,5 +1,6 @@
 """The products' machine code: registers, spills, width of loads; without a device."""
 
+import dataclasses
 import re
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from qwen3edge.kernels import matmul_a8, matmul_a16
 from qwen3edge.kernels.compiled import compile_for
 from qwen3edge.kernels.matmul_a16 import matmul_a16_kernel, specializations
-from qwen3edge.kernels.matmul_plan import MatrixShape, half_plan, scale_types
+from qwen3edge.kernels.matmul_plan import MatrixShape, half_plan
 from qwen3edge.kernels.panels import PACKED_FORMATS, packed_format
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specialization
 
@@ -17,22 +18,9 @@ SHAPE = MODEL_SHAPES["0.6B"]
 
 def int4_gemm(name: str, dtype: str) -> Specialization:
     """The tile that the bars are set for: 64 x 128 x 128."""
-    fmt = packed_format(name)
-    plan = half_plan(fmt, 512, 4096, 4096, {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype], "sm_87")
-    assert (plan.constants["BLOCK_M"], plan.constants["BLOCK_N"], plan.options["num_warps"]) == (64, 128, 8)
-    scales, steps = scale_types(fmt)
-    constants = {**plan.constants, **dict.fromkeys(("high", "offsets", "residual"))}
-    signature = {"x": f"*{dtype}", "words": "*i16", "scales": scales, "y": f"*{dtype}"}
-    if steps is None:
-        constants["steps"] = None
-    else:
-        signature["steps"] = steps
-    signature |= dict.fromkeys(("M", "N", "K", "stored_rows"), "i32")
-    aligned, grid = ("N", "K", "stored_rows"), ("1", "1", "1")
-    stages = plan.options["num_stages"]
-    return Specialization(
-        f"{name}_{dtype}", matmul_a16_kernel, signature, constants, aligned, 8, stages, grid, "", 0, 0
-    )
+    (special,) = matmul_a16.specialize(MatrixShape("any", 4096, 4096, name, (512,)), "sm_87")
+    assert (special.constexprs["BLOCK_M"], special.constexprs["BLOCK_N"], special.num_warps) == (64, 128, 8)
+    return dataclasses.replace(special, signature={**special.signature, "x": f"*{dtype}", "y": f"*{dtype}"})
 
 
 INT4 = ("q4z32", "q4z64", "q4g32", "q4g64", "q4g128")

@@ -11,7 +11,7 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.errors import MemoryBudgetError, RequestError
 from qwen3edge.kernels.attention import FEW_ROWS, SPLIT
 from qwen3edge.kernels.kv_cache import PAGE
-from qwen3edge.kernels.matmul_plan import matrix_nbytes
+from qwen3edge.kernels.matmul_parts import matrix_nbytes
 from qwen3edge.kernels.panels import packed_format
 from qwen3edge.runtime.plan import Settings
 from qwen3edge.runtime.torch_backend.device import Device
