@@ -46,6 +46,7 @@ ExpertSlots::ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfi
       slot_of_(size_t{config.layers} * config.experts, kNone),
       order_(config.experts) {
   asked_.reserve(config.experts);
+  guessed_.reserve(kGuesses);
   for (const LayerWeights& l : weights_.layers)  // opening the file has touched some of these pages
     for (const MatrixView* m : {&l.gate_up_experts, &l.down_experts}) {
       const auto begin = reinterpret_cast<uintptr_t>(m->data);
@@ -57,6 +58,7 @@ ExpertSlots::ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfi
   if (p == MAP_FAILED)
     throw Error(Status::out_of_memory, "slots for experts: expected " + std::to_string(nbytes) + " bytes, found none");
   memory_ = static_cast<uint8_t*>(p);
+  madvise(memory_, nbytes, MADV_HUGEPAGE);  // filled several times as fast where fresh pages are slow to come
   empty_.reserve(slots);
   for (uint32_t i = slots; i-- > 0;) empty_.push_back(i);
   try {
@@ -135,8 +137,10 @@ bool ExpertSlots::fetch(uint32_t key, bool scanning) {
     read.bytes = page_ceil(begin + bytes_of(m)) - read.offset;
     read.needed = begin + bytes_of(m) - read.offset;
     read.to = memory(slot) + (down ? layout_.gate_up_bytes : 0);
+    read.fresh = s.fresh;
     reader_->start(read);
   }
+  s.fresh = false;
   return true;
 }
 
@@ -154,11 +158,22 @@ void ExpertSlots::finish(uint32_t slot) {
 // ---- the calls ----
 
 uint32_t ExpertSlots::begin(uint32_t layer, std::span<uint32_t> experts) noexcept {
+  const auto start = std::chrono::steady_clock::now();
   const std::lock_guard lock(mutex_);
   if (failure_.load(std::memory_order_relaxed) != 0) return 0;
-  layer_ = layer;
+  const uint32_t count = ask(layer, experts);
+  metrics_.wait_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return count;
+}
+
+uint32_t ExpertSlots::ask(uint32_t layer, std::span<uint32_t> experts) {
   asked_.clear();
-  const bool scanning = 2 * experts.size() > config_.experts;
+  const bool goes_on = layer == layer_ && left_ > 0 && experts.size() == left_;
+  if (!goes_on) {
+    wanted_ = static_cast<uint32_t>(experts.size());
+    forget_guesses(layer, experts);
+  }
+  const bool scanning = 2 * wanted_ > config_.experts;
   const auto key_of = [&](uint32_t e) { return layer * config_.experts + e; };
   // What is there first, then what is on its way, then what is not: a stable order within each.
   size_t count = 0;
@@ -201,7 +216,32 @@ uint32_t ExpertSlots::begin(uint32_t layer, std::span<uint32_t> experts) noexcep
     if (!fetch(key, scanning)) break;
     slots_[slot_of_[key]].ahead = true;
   }
+  layer_ = layer;
+  left_ = static_cast<uint32_t>(experts.size()) - count_asked;
+  if (4 * wanted_ > 3 * config_.experts && left_ <= kGroup) guess(layer + 1);
   return count_asked;
+}
+
+// Reads some of a layer's experts, while attention is computed, for a chunk that will need nearly all of them.
+void ExpertSlots::guess(uint32_t layer) {
+  if (layer == config_.layers) return;
+  const size_t most = std::min<size_t>(kGuesses, slots_.size() / 4);
+  for (uint32_t e = 0; e < config_.experts && guessed_.size() < most; ++e) {
+    const uint32_t key = layer * config_.experts + e;
+    if (slot_of_[key] != kNone) continue;
+    if (!fetch(key, true)) return;
+    slots_[slot_of_[key]].ahead = true;
+    guessed_.push_back(slot_of_[key]);
+  }
+}
+
+// Slots of experts that were guessed and are not wanted may be taken again.
+void ExpertSlots::forget_guesses(uint32_t layer, std::span<const uint32_t> experts) {
+  for (const uint32_t slot : guessed_) {
+    const auto is_it = [&](uint32_t e) { return layer * config_.experts + e == slots_[slot].key; };
+    if (std::none_of(experts.begin(), experts.end(), is_it)) slots_[slot].ahead = false;
+  }
+  guessed_.clear();
 }
 
 ExpertWeights ExpertSlots::get(uint32_t index) noexcept {
@@ -230,6 +270,8 @@ void ExpertSlots::require_read() {
   if (code == 0) return;
   for (Slot& s : slots_) s.held = s.ahead = false;
   asked_.clear();
+  guessed_.clear();
+  left_ = 0;
   throw direct_.failure(code);
 }
 

@@ -26,7 +26,7 @@ struct ExpertSlotLayout {
 struct ExpertMetrics {
   uint64_t hits = 0, misses = 0;  // experts asked for, by whether they were there
   uint64_t bytes_read = 0;
-  double wait_seconds = 0;  // that threads stood still for reads, all together
+  double wait_seconds = 0;  // that threads stood still for reads, all together, and that one took to begin reads
 };
 
 // Which expert leaves: the one that was not used for the longest time, of all layers. A prompt goes through all experts of a
@@ -49,12 +49,14 @@ class ExpertSlots : public ExpertSource {
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
-  static constexpr uint32_t kGroup = 16;  // experts that are read before the first of them is waited for, and beside it
+  static constexpr uint32_t kGroup = 16;    // experts that are read before the first of them is waited for, and beside it
+  static constexpr uint32_t kGuesses = 32;  // experts of the next layer that are read while a prompt's attention is computed
   struct Slot {
     uint32_t key = kNone;  // layer * experts + expert
     uint32_t newer = kNone, older = kNone;
     bool held = false;              // between `begin` and `end`
     bool ahead = false;             // read before it was asked for
+    bool fresh = true;              // never filled: its pages do not exist yet
     std::atomic<bool> ready{true};  // nothing is on its way
     FileRead reads[2];
   };
@@ -64,7 +66,10 @@ class ExpertSlots : public ExpertSource {
   void link_newest(uint32_t slot);
   void link_oldest(uint32_t slot);
   uint32_t free_slot();
+  uint32_t ask(uint32_t layer, std::span<uint32_t> experts);
   bool fetch(uint32_t key, bool scanning);
+  void guess(uint32_t layer);
+  void forget_guesses(uint32_t layer, std::span<const uint32_t> experts);
   void finish(uint32_t slot);
 
   std::shared_ptr<const ModelFile> file_;
@@ -78,10 +83,11 @@ class ExpertSlots : public ExpertSource {
   std::vector<uint32_t> empty_;    // never filled yet; all others are in a list by their last use
   uint32_t newest_ = kNone, oldest_ = kNone;
 
-  uint32_t layer_ = 0;
-  std::vector<uint32_t> asked_;  // slots of the experts that `get` may be asked for
-  std::vector<uint32_t> order_;  // [experts]
-  std::mutex mutex_;             // of the reader
+  uint32_t layer_ = 0, wanted_ = 0, left_ = 0;  // experts that the layer was begun with, and that `begin` did not get to
+  std::vector<uint32_t> asked_;                 // slots of the experts that `get` may be asked for
+  std::vector<uint32_t> guessed_;               // slots that were filled before anyone knew whether they are needed
+  std::vector<uint32_t> order_;                 // [experts]
+  std::mutex mutex_;                            // of the reader
   std::atomic<int> failure_{0};
   ExpertMetrics metrics_;
   std::unique_ptr<DirectReader> reader_;  // last: it ends before what it fills

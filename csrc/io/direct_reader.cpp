@@ -130,7 +130,8 @@ void DirectReader::submit() {
     free_.pop_back();
     flying_[tag] = waiting_.front();
     waiting_.pop_front();
-    ring_->prepare(fd, flying_[tag].offset, static_cast<uint32_t>(flying_[tag].bytes), flying_[tag].to, tag);
+    ring_->prepare(fd, flying_[tag].offset, static_cast<uint32_t>(flying_[tag].bytes), flying_[tag].to, tag,
+                   flying_[tag].read->fresh);
     any = true;
   }
   if (any) ring_->enter(0);

@@ -23,6 +23,8 @@ struct FileRead {
   size_t bytes = 0;   // offset, bytes and `to` are multiples of DirectFile::kAlignment
   size_t needed = 0;  // bytes that the file must have: its last page may be short
   uint8_t* to = nullptr;
+  bool fresh =
+      false;  // `to` was never touched: making its pages takes longer than reading them, so that `start` leaves it to others
   uint32_t missing = 0;  // parts that are not there yet; the reader's, as is the error
   int error = 0;
 };

@@ -53,11 +53,12 @@ Uring::~Uring() {
   if (fd_ >= 0) close(fd_);
 }
 
-void Uring::prepare(int fd, uint64_t offset, uint32_t bytes, void* to, uint64_t tag) {
+void Uring::prepare(int fd, uint64_t offset, uint32_t bytes, void* to, uint64_t tag, bool elsewhere) {
   const uint32_t tail = sq_tail_->load(std::memory_order_relaxed), index = tail & sq_mask_;
   io_uring_sqe& entry = sqes_[index];
   std::memset(&entry, 0, sizeof entry);
   entry.opcode = IORING_OP_READ;
+  entry.flags = elsewhere ? IOSQE_ASYNC : 0;
   entry.fd = fd;
   entry.off = offset;
   entry.addr = reinterpret_cast<uint64_t>(to);

@@ -24,7 +24,8 @@ class Uring {
 
   uint32_t in_flight() const { return in_flight_; }
   // Queues a read; in_flight() must be below kDepth. `tag` comes back with its result.
-  void prepare(int fd, uint64_t offset, uint32_t bytes, void* to, uint64_t tag);
+  // elsewhere: `enter` does not even begin it, threads of the kernel do.
+  void prepare(int fd, uint64_t offset, uint32_t bytes, void* to, uint64_t tag, bool elsewhere);
   // Hands to the kernel what was queued, and waits for `wanted` results. False when the kernel refuses.
   bool enter(uint32_t wanted);
   struct Result {
