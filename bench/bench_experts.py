@@ -4,8 +4,11 @@
 
 Random weights route without locality, so the engine's expert slots replay traces that have the locality measured on
 Qwen3-30B-A3B: of the experts that a token chooses, 45 % are chosen again at the next token and 80 % within eight.
-Nothing is computed, so that reads are all that takes time; tok_s is what the disk then allows, of_disk the share of the
-bandwidth that large direct reads of the same file reach just before and after. `known` are hit rates reported for LRU.
+Nothing is computed, so that reads are all that takes time; tok_s is what the disk then allows. The slots hold what
+tokens before the measured ones left in them. waiting: the share of the time in which reads were waited for, by the
+engine's own metrics; of_disk: of the bandwidth of large direct reads of the same file, in turns of a tenth of a second
+with the replay. What a layer misses is read at once, and the next layer waits for it: with few misses a layer, the
+disk's latency shows. `known` are hit rates reported for LRU.
 """
 
 from __future__ import annotations
@@ -38,9 +41,11 @@ class Row:
     GB: float
     hits: float
     known: float | None
+    misses_layer: float  # a token
     MB_token: float
     tok_s: float
-    of_disk: float | None  # None: too few reads to say
+    waiting: float
+    of_disk: float
 
 
 @dataclass
@@ -107,20 +112,20 @@ def measure(file: _core.ModelFile, kept: list[int], tokens: int, warm: int, seco
     rows = []
     for each in kept:
         slots = max(each * layers, 2 * top)
-        before = _core.kernels.file_bandwidth(file, seconds)
-        result = _core.kernels.replay_experts(file, slots, trace, warm)
-        disk = statistics.mean((before, _core.kernels.file_bandwidth(file, seconds)))
-        asked = result["hits"] + result["misses"]
+        result = _core.kernels.replay_experts(file, slots, trace, warm, seconds)
+        counted = result["tokens"]
         rows.append(
             Row(
                 kept=each,
                 slots=slots,
                 GB=slots * expert_bytes / 1e9,
-                hits=result["hits"] / asked,
+                hits=result["hits"] / (result["hits"] + result["misses"]),
                 known=KNOWN.get(each) if (experts, top) == (128, 8) else None,
-                MB_token=result["bytes_read"] / tokens / 1e6,
-                tok_s=tokens / result["seconds"],
-                of_disk=result["bytes_read"] / result["seconds"] / disk if result["misses"] > tokens else None,
+                misses_layer=result["misses"] / counted / layers,
+                MB_token=result["bytes_read"] / counted / 1e6,
+                tok_s=counted / result["seconds"],
+                waiting=result["wait_seconds"] / result["seconds"],
+                of_disk=result["bytes_read"] / result["seconds"] / result["disk"],
             )
         )
     return rows
@@ -128,14 +133,14 @@ def measure(file: _core.ModelFile, kept: list[int], tokens: int, warm: int, seco
 
 def table(rows: list[Row]) -> str:
     """Markdown."""
-    lines = ["| experts kept of a layer | GB | hits | known LRU | MB read a token | tok/s | of the disk |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    lines = ["| experts kept of a layer | GB | hits | known LRU | misses a layer | MB read a token | tok/s | waiting "]
+    lines[0] += "| of the disk |"
+    lines.append("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:
         known = "" if row.known is None else f"{100 * row.known:.0f} %"
-        share = "" if row.of_disk is None else f"{100 * row.of_disk:.0f} %"
         lines.append(
-            f"| {row.kept} | {row.GB:.1f} | {100 * row.hits:.0f} % | {known} | {row.MB_token:.0f} | {row.tok_s:.1f} "
-            f"| {share} |"
+            f"| {row.kept} | {row.GB:.1f} | {100 * row.hits:.0f} % | {known} | {row.misses_layer:.1f} "
+            f"| {row.MB_token:.0f} | {row.tok_s:.1f} | {100 * row.waiting:.0f} % | {100 * row.of_disk:.0f} % |"
         )
     return "\n".join(lines)
 
@@ -163,9 +168,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a .q3e file of a mixture of experts")
     parser.add_argument("--kept", type=int, nargs="+", default=list(KNOWN), help="experts of a layer (8 24 49 81)")
-    parser.add_argument("--tokens", type=int, default=96, help="decoded and measured (96)")
-    parser.add_argument("--warm", type=int, default=64, help="decoded before (64)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of measuring the disk, twice a row")
+    parser.add_argument("--tokens", type=int, default=500, help="decoded and measured at most (500)")
+    parser.add_argument("--warm", type=int, default=300, help="decoded before (300)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of replay a row, and of the disk beside it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true")

@@ -50,10 +50,13 @@ class Metrics(TypedDict):
     expert_misses: int
 
 class ExpertReplay(TypedDict):
+    tokens: int  # that count
     seconds: float
+    disk: float  # bytes per second of large reads, in between
     hits: int
     misses: int
     bytes_read: int
+    wait_seconds: float
 
 def default_budget(root: str = "") -> int:
     """min(cgroup limit, MemAvailable + what the process holds), less a sixteenth, at most 512 MiB.
@@ -340,10 +343,13 @@ class kernels:
     def time_qk_norm_rope(isa: str, kv: str, heads: int, kv_heads: int, head_dim: int, seconds: float = 0.1) -> float:
         """Seconds a token."""
     @staticmethod
-    def replay_experts(file: ModelFile, slots: int, trace: NDArray[np.uint32], warm: int) -> ExpertReplay:
+    def replay_experts(
+        file: ModelFile, slots: int, trace: NDArray[np.uint32], warm: int, seconds: float = 60.0
+    ) -> ExpertReplay:
         """Reads experts as decoding would that chooses trace [tokens, layers, experts a token]; nothing is computed.
 
-        The first `warm` tokens fill the slots and do not count. Raises RequestError, OSError.
+        The slots hold what the first `warm` tokens leave in them; of the others as many count as `seconds` allow.
+        Raises RequestError, OSError.
         """
     @staticmethod
     def file_bandwidth(file: ModelFile, seconds: float = 1.0) -> float:

@@ -264,18 +264,19 @@ void bind_kernels(py::module_ m) {
       "isa"_a, "kv"_a, "heads"_a, "kv_heads"_a, "head_dim"_a, "seconds"_a = 0.1, GilReleased());
   m.def(
       "replay_experts",
-      [](const std::shared_ptr<OpenFile>& f, uint32_t slots, const py::array_t<uint32_t, py::array::c_style>& trace,
-         size_t warm) {
+      [](const std::shared_ptr<OpenFile>& f, uint32_t slots, const py::array_t<uint32_t, py::array::c_style>& trace, size_t warm,
+         double seconds) {
         const std::span<const uint32_t> all(trace.data(), static_cast<size_t>(trace.size()));
         ExpertReplay r{};
         {
           const py::gil_scoped_release released;
-          r = replay_experts({f, &f->file}, f->config, slots, all, warm);
+          r = replay_experts({f, &f->file}, f->config, slots, all, warm, seconds);
         }
-        return py::dict("seconds"_a = r.seconds, "hits"_a = r.metrics.hits, "misses"_a = r.metrics.misses,
-                        "bytes_read"_a = r.metrics.bytes_read);
+        return py::dict("tokens"_a = r.tokens, "seconds"_a = r.seconds, "disk"_a = r.disk, "hits"_a = r.metrics.hits,
+                        "misses"_a = r.metrics.misses, "bytes_read"_a = r.metrics.bytes_read,
+                        "wait_seconds"_a = r.metrics.wait_seconds);
       },
-      "file"_a, "slots"_a, "trace"_a, "warm"_a);
+      "file"_a, "slots"_a, "trace"_a, "warm"_a, "seconds"_a = 60.0);
   m.def(
       "file_bandwidth", [](const OpenFile& f, double seconds) { return file_bandwidth(f.file, seconds); }, "file"_a,
       "seconds"_a = 1.0, GilReleased());

@@ -43,10 +43,12 @@ ExpertSlots::ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfi
       layout_(*file_, config, weights),
       direct_(file_->path(), file_->identity()),
       slots_(slots),
+      group_(std::max(config.experts_per_token, std::min(slots / 8, kMostGroup))),
+      guesses_(std::min(slots / 16, kMostGuesses)),
       slot_of_(size_t{config.layers} * config.experts, kNone),
       order_(config.experts) {
   asked_.reserve(config.experts);
-  guessed_.reserve(kGuesses);
+  guessed_.reserve(guesses_);
   for (const LayerWeights& l : weights_.layers)  // opening the file has touched some of these pages
     for (const MatrixView* m : {&l.gate_up_experts, &l.down_experts}) {
       const auto begin = reinterpret_cast<uintptr_t>(m->data);
@@ -201,7 +203,7 @@ uint32_t ExpertSlots::ask(uint32_t layer, std::span<uint32_t> experts) {
       }
       s.ahead = false;
     } else {
-      if (missing >= kGroup || !fetch(key, scanning)) break;
+      if (missing >= group_ || !fetch(key, scanning)) break;
       slot = slot_of_[key];
       ++missing;
       ++metrics_.misses;
@@ -210,7 +212,7 @@ uint32_t ExpertSlots::ask(uint32_t layer, std::span<uint32_t> experts) {
     asked_.push_back(slot);
   }
   const auto count_asked = static_cast<uint32_t>(at);
-  for (size_t next = at; next < experts.size() && next < at + kGroup; ++next) {
+  for (size_t next = at; next < experts.size() && next < at + group_; ++next) {
     const uint32_t key = key_of(experts[next]);
     if (slot_of_[key] != kNone) continue;
     if (!fetch(key, scanning)) break;
@@ -218,15 +220,14 @@ uint32_t ExpertSlots::ask(uint32_t layer, std::span<uint32_t> experts) {
   }
   layer_ = layer;
   left_ = static_cast<uint32_t>(experts.size()) - count_asked;
-  if (4 * wanted_ > 3 * config_.experts && left_ <= kGroup) guess(layer + 1);
+  if (4 * wanted_ > 3 * config_.experts && left_ <= group_) guess(layer + 1);
   return count_asked;
 }
 
 // Reads some of a layer's experts, while attention is computed, for a chunk that will need nearly all of them.
 void ExpertSlots::guess(uint32_t layer) {
   if (layer == config_.layers) return;
-  const size_t most = std::min<size_t>(kGuesses, slots_.size() / 4);
-  for (uint32_t e = 0; e < config_.experts && guessed_.size() < most; ++e) {
+  for (uint32_t e = 0; e < config_.experts && guessed_.size() < guesses_; ++e) {
     const uint32_t key = layer * config_.experts + e;
     if (slot_of_[key] != kNone) continue;
     if (!fetch(key, true)) return;

@@ -49,8 +49,7 @@ class ExpertSlots : public ExpertSource {
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
-  static constexpr uint32_t kGroup = 16;    // experts that are read before the first of them is waited for, and beside it
-  static constexpr uint32_t kGuesses = 32;  // experts of the next layer that are read while a prompt's attention is computed
+  static constexpr uint32_t kMostGroup = 16, kMostGuesses = 32;
   struct Slot {
     uint32_t key = kNone;  // layer * experts + expert
     uint32_t newer = kNone, older = kNone;
@@ -79,6 +78,9 @@ class ExpertSlots : public ExpertSource {
   DirectFile direct_;
   uint8_t* memory_ = nullptr;  // [slots][layout.bytes()]
   std::vector<Slot> slots_;
+  // Experts that are read before the first of them is waited for, and as many beside it; and of the next layer while a prompt's
+  // attention is computed. Of few slots few, as what is read at once pushes out what the next chunk would find.
+  uint32_t group_, guesses_;
   std::vector<uint32_t> slot_of_;  // [layers * experts]
   std::vector<uint32_t> empty_;    // never filled yet; all others are in a list by their last use
   uint32_t newest_ = kNone, oldest_ = kNone;

@@ -35,15 +35,18 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
 double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds);
 
 // Routing of a text, as if it were decoded: trace [tokens][layers][experts_per_token], through so many slots; nothing is
-// computed. The first `warm` tokens fill the slots and do not count. Throws Error: bad_argument, and as ExpertSlots does.
+// computed. The slots hold what the first `warm` tokens leave in them; of the others as many count as `seconds` allow. Throws
+// Error: bad_argument, and as ExpertSlots does.
 struct ExpertReplay {
+  uint64_t tokens;  // that count
   double seconds;
+  double disk;  // bytes per second of large reads, in between
   ExpertMetrics metrics;
 };
 ExpertReplay replay_experts(const std::shared_ptr<const ModelFile>& file, const ModelConfig& config, uint32_t slots,
-                            std::span<const uint32_t> trace, size_t warm);
+                            std::span<const uint32_t> trace, size_t warm, double seconds);
 
-// Bytes per second that large direct reads of a file get, four in flight. Throws Error: bad_argument for a small file, io_error.
+// Bytes per second that large direct reads of a file get, four in flight. Throws Error: bad_argument for a file of a few pages, io_error.
 double file_bandwidth(const ModelFile& file, double seconds);
 
 // Seconds of one barrier.

@@ -26,8 +26,10 @@ def file(tmp_path_factory):
 
 
 def lru_hits(trace: np.ndarray, slots: int, warm: int) -> int:
-    """Of a least-recently-used cache of all layers; what is there is used first, as the engine does it."""
-    cache: OrderedDict[tuple[int, int], None] = OrderedDict()
+    """Of a least-recently-used cache of all layers, full from the start; what is there is used first, as the engine does
+    it.
+    """
+    cache = OrderedDict.fromkeys(divmod(key, SHAPE.experts) for key in range(slots))
     hits = 0
     for t, layers in enumerate(trace):
         for layer, experts in enumerate(layers):
@@ -51,11 +53,13 @@ def test_hits_are_those_of_lru(file, slots, seed):
     assert result["hits"] == lru_hits(trace, slots, 20)
     expert = _core.plan(file, context=1, threads=1)["expert_bytes"]
     assert 0 < result["bytes_read"] <= result["misses"] * expert or result["misses"] == 0
+    assert result["tokens"] == 40 and result["disk"] > 0
+    assert 0 < result["wait_seconds"] <= result["seconds"]
 
 
 def test_bad_traces(file):
     trace = np.zeros((2, SHAPE.layers, SHAPE.top), np.uint32)
-    for slots, bad, warm in ((1, trace, 0), (8, trace + SHAPE.experts, 0), (8, trace.ravel()[:-1], 0), (8, trace, 3)):
+    for slots, bad, warm in ((1, trace, 0), (8, trace + SHAPE.experts, 0), (8, trace.ravel()[:-1], 0), (8, trace, 2)):
         with pytest.raises(RequestError):
             _core.kernels.replay_experts(file, slots, bad, warm)
 
