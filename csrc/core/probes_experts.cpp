@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <list>
 #include <vector>
 
@@ -29,11 +30,14 @@ class LargeReads {
     if (bytes_each_ == 0)
       throw Error(Status::bad_argument, "file: expected at least 16 KiB, found " + std::to_string(file.nbytes()) + " bytes");
     pieces_ = file.nbytes() / bytes_each_;
-    void* p = mmap(nullptr, kReads * bytes_each_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    if (p == MAP_FAILED) throw Error(Status::out_of_memory, "buffers: expected 32 MiB, found none");
-    memory_ = static_cast<uint8_t*>(p);
+    void* p = mmap(nullptr, room(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) throw Error(Status::out_of_memory, "buffers: expected " + std::to_string(room()) + " bytes, found none");
+    mapped_ = static_cast<uint8_t*>(p);
+    madvise(mapped_, room(), MADV_HUGEPAGE);  // as the slots are, which makes reads twice as fast on some disks
+    memory_ = mapped_ + (kHugePage - reinterpret_cast<uintptr_t>(mapped_) % kHugePage) % kHugePage;
+    std::memset(memory_, 1, kReads * bytes_each_);
   }
-  ~LargeReads() { munmap(memory_, kReads * bytes_each_); }
+  ~LargeReads() { munmap(mapped_, room()); }
   LargeReads(const LargeReads&) = delete;
   LargeReads& operator=(const LargeReads&) = delete;
 
@@ -55,7 +59,8 @@ class LargeReads {
   double rate() const { return static_cast<double>(bytes_) / seconds_; }
 
  private:
-  static constexpr size_t kMostBytes = size_t{8} << 20, kReads = 4;
+  static constexpr size_t kMostBytes = size_t{8} << 20, kReads = 4, kHugePage = size_t{2} << 20;
+  size_t room() const { return kReads * bytes_each_ + kHugePage; }
   void start(size_t i) {
     FileRead& read = reads_[i % kReads];
     read.offset = next_++ % pieces_ * bytes_each_;
@@ -67,7 +72,7 @@ class LargeReads {
   DirectFile direct_;
   size_t bytes_each_, pieces_ = 0, next_ = 0, bytes_ = 0;
   double seconds_ = 0;
-  uint8_t* memory_ = nullptr;  // [kReads][bytes_each_]
+  uint8_t *mapped_ = nullptr, *memory_ = nullptr;  // [kReads][bytes_each_], and what lies around it
   std::vector<FileRead> reads_;
   DirectReader reader_;
 };

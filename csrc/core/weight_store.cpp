@@ -141,6 +141,7 @@ WeightStore::WeightStore(std::shared_ptr<const ModelFile> file, const ModelConfi
     throw Error(Status::out_of_memory,
                 "buffers for streamed layers: expected " + std::to_string(plan_.memory()) + " bytes, found none");
   buffers_ = static_cast<uint8_t*>(p);
+  madvise(buffers_, plan_.memory(), MADV_HUGEPAGE);  // as of expert slots
   try {
     reader_ = std::make_unique<DirectReader>(*direct_);
   } catch (...) {
