@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.library import opcheck
 
-from qwen3edge.kernels.attention import SPLIT, attention
+from qwen3edge.kernels.attention import attention
+from qwen3edge.kernels.attention_decode import SPLIT
 from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError, KernelTypeError
 from qwen3edge.kernels.kv_cache import PAGE, KvCache
 from qwen3edge.kernels.references import attention as reference

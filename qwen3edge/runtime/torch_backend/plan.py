@@ -9,7 +9,7 @@ from __future__ import annotations
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import MemoryBudgetError, RequestError
-from qwen3edge.kernels.attention import FEW_ROWS, SPLIT
+from qwen3edge.kernels.attention_decode import FEW_ROWS, SPLIT
 from qwen3edge.kernels.kv_cache import PAGE
 from qwen3edge.kernels.matmul_parts import matrix_nbytes
 from qwen3edge.kernels.panels import packed_format
