@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import triton
 import triton.language as tl
 
-from qwen3edge.kernels.attention_pages import STEPS, exact_dot, high_and_low, softmax_shift
+from qwen3edge.kernels.attention_pages import attend, softmax_shift
 from qwen3edge.kernels.configuration import configuration
-from qwen3edge.kernels.numerics import largest_magnitude
 
 SPLIT = 256  # positions: 16 programs for 512 positions of 8 key heads, as many as the smallest device has SMs
 FEW_ROWS = 16  # the narrowest side that all tensor cores take; more rows are a block of the prefill kernel
@@ -53,63 +52,15 @@ def attention_decode_kernel(
         token = (start + row // GROUP).to(tl.int64)
         head = kv_head * GROUP + row % GROUP
         position = length - count + row // GROUP  # of the query
-        i = tl.arange(0, DIM)
-        j = tl.arange(0, BLOCK)
-        q_mask = used[None, :] & (i < HEAD_DIM)[:, None]
-        q = tl.load(queries + (token * heads + head)[None, :] * HEAD_DIM + i[:, None], mask=q_mask, other=0.0)
-        if key_scales is None:
-            q = q.to(keys.dtype.element_ty)  # [DIM, ROWS]
-        else:
-            q = q.to(tl.float32)
-            size = largest_magnitude(q, 0)
-            q_high, q_low = high_and_low(q * tl.where(size > 0, 1.0 / size, 0.0)[None, :])
-            row_scale = size * (scale / STEPS)
-
-        maximum = tl.full([ROWS], float("-inf"), tl.float32)
-        total = tl.zeros([ROWS], tl.float32)
-        out = tl.zeros([DIM, ROWS], tl.float32)
         table = block_tables + tl.load(slots + sequence).to(tl.int64) * max_pages
         first = split * (SPLIT // BLOCK)
         last = tl.minimum(first + SPLIT // BLOCK, tl.cdiv(length, BLOCK))
-        for index in range(first, last):
-            page = tl.load(table + index * BLOCK // 64).to(tl.int64)
-            entry = (page * kv_heads + kv_head) * 64
-            row_of_page = index * BLOCK % 64 + j
-            key_at = keys + entry * HEAD_DIM + row_of_page[:, None] * HEAD_DIM + i[None, :]
-            value_at = values + entry * HEAD_DIM + i[:, None] * 64 + row_of_page[None, :]
-            if DIM == HEAD_DIM:
-                key = tl.load(key_at)  # [BLOCK, DIM]
-                value = tl.load(value_at)  # [DIM, BLOCK]
-            else:
-                key = tl.load(key_at, mask=(i < HEAD_DIM)[None, :], other=0)
-                value = tl.load(value_at, mask=(i < HEAD_DIM)[:, None], other=0)
-            here = index * BLOCK + j
-            # Past the length a page holds anything, NaN as well.
-            if key_scales is None:
-                scores = tl.dot(key, q) * scale
-            else:
-                key_scale = tl.load(key_scales + entry + row_of_page, mask=here < length, other=0.0)
-                value_scale = tl.load(value_scales + entry + row_of_page, mask=here < length, other=0.0)
-                scores = exact_dot(key, q_high, BLOCK, ROWS) * 256.0 + exact_dot(key, q_low, BLOCK, ROWS)
-                scores *= key_scale[:, None] * row_scale[None, :]
-            scores = tl.where(here[:, None] <= position[None, :], scores, float("-inf"))
-            page_maximum = tl.max(scores, 0)
-            p = tl.exp2(scores - softmax_shift(page_maximum)[None, :])
-            largest = tl.maximum(maximum, page_maximum)
-            shift = softmax_shift(largest)
-            before, now = tl.exp2(maximum - shift), tl.exp2(page_maximum - shift)
-            total = total * before + tl.sum(p, 0) * now
-            if key_scales is None:
-                value = tl.where((here < length)[None, :], value, 0.0)
-                out = out * before[None, :] + tl.dot(value, p.to(value.dtype)) * now[None, :]
-            else:
-                page_weight = largest_magnitude(value_scale, 0)
-                relative = value_scale * tl.where(page_weight > 0, 1.0 / page_weight, 0.0)
-                p_high, p_low = high_and_low(p * relative[:, None])
-                product = exact_dot(value, p_high, DIM, ROWS) * 256.0 + exact_dot(value, p_low, DIM, ROWS)
-                out = out * before[None, :] + product * (now * (page_weight / STEPS))[None, :]
-            maximum = largest
-
+        query_at = (token * heads + head) * HEAD_DIM
+        out, maximum, total = attend(
+            queries, query_at, used, position, keys, key_scales, values, value_scales, table, kv_head, kv_heads,
+            length, first, last, scale, HEAD_DIM, DIM, ROWS, BLOCK, True,
+        )  # fmt: skip
+        i = tl.arange(0, DIM)
         part = split.to(tl.int64) * tl.num_programs(2) + sequence
         at = (part * limit + row // GROUP) * heads + head
         mask = used[:, None] & (i < HEAD_DIM)[None, :]
