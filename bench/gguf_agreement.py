@@ -1,11 +1,16 @@
 """Do llama.cpp and transformers say the same about a model's exports, and we the same about llama.cpp's files?
 
-python bench/gguf_agreement.py tests/data/tiny-qwen3 --markdown docs/gguf.md
+python bench/gguf_agreement.py tests/data/tiny-qwen3 tests/data/tiny-qwen3-moe --markdown docs/gguf.md
 
 Each row is one file in both programs: the mean KL divergence of ours from the other's, in nats a token, and the share
-of tokens on whose successor both agree. Activations are rounded differently in both, in transformers not at all.
+of tokens on whose successor both agree. Activations are rounded differently in both, in transformers not at all; so
+beside it stands how far the other program is from float32 arithmetic on the same file.
 Exports: our formats as GGUF in llama.cpp, as compressed-tensors in transformers. Imports: files that llama-quantize
 made of the model's bf16 GGUF. bench/peers.py says how the peers are found; those that are absent are named.
+
+In a mixture of experts a token near a tie of its router takes other experts in the other program, for whichever of the
+two rounds how. So llama.cpp runs such a file twice, by its own routers and with the experts that ours chose: what
+differs then is not the choice.
 """
 
 from __future__ import annotations
@@ -13,10 +18,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +40,10 @@ from qwen3edge.convert import convert, export_compressed, export_gguf
 from qwen3edge.evaluate.divergence import kl_divergence
 
 BENCH = Path(__file__).resolve().parent
-BEGIN, END = "<!-- agreement: begin -->", "<!-- agreement: end -->"
+MARKS = {  # of the tables of a dense model and of a mixture
+    False: ("<!-- agreement: begin -->", "<!-- agreement: end -->"),
+    True: ("<!-- agreement of a mixture: begin -->", "<!-- agreement of a mixture: end -->"),
+}
 EXPORTS = ["f32", "bf16", "q8g32", "int8", "q4g32", "q4a32", "int4"]
 FOLDERS = ["q4g32", "q4a32", "int8", "int4"]
 IMPORTS = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q3_K_M", "Q2_K", "IQ3_S"]
@@ -50,16 +59,46 @@ class Agreement:
     peer: str
     bits: float  # a weight in the `.q3e` file
     kl: float
+    median: float  # of the tokens' KL
     top1: float  # share
+    peer_kl: float  # the other program's from float32 arithmetic on the same file
+    experts: Experts | None  # of a mixture
+
+    @property
+    def is_close(self) -> bool:
+        """Whether roundings alone explain what differs: with the same experts, where a router has to choose."""
+        return (self.kl if self.experts is None else self.experts.kl) <= BOUND
 
     def row(self) -> dict[str, Cell]:
-        return {
+        row: dict[str, Cell] = {
             "file": self.what,
             "other program": self.peer,
             "our bits": f"{self.bits:.2f}",
             "mean KL": f"{self.kl:.1e}",
             "top-1": f"{100 * self.top1:.1f} %",
+            "other program from float32": f"{self.peer_kl:.1e}",
         }
+        if self.experts is not None:
+            row["median KL"] = f"{self.median:.1e}"
+            row["other experts"] = f"{100 * self.experts.differing:.1f} %"
+            row["mean KL with the same experts"] = f"{self.experts.kl:.1e}"
+        return row
+
+
+@dataclass(frozen=True)
+class Experts:
+    """What the routers have to do with it."""
+
+    kl: float  # mean, where the other program takes the experts that ours chose
+    differing: float  # share of the choices, of a token in a layer, that are not the same without
+
+
+@dataclass(frozen=True)
+class Run:
+    """One program's."""
+
+    logits: NDArray[np.float32]  # [tokens, vocabulary]
+    routers: NDArray[np.float32] | None = None  # [layers, tokens, experts]: what a mixture's choices are made by
 
 
 class Agreements:
@@ -85,9 +124,14 @@ class Agreements:
         return np.array(found[:count], np.int32)
 
     @property
+    def config(self) -> ModelConfig:
+        """The checkpoint's."""
+        return ModelConfig.from_metadata(_core.ModelFile(str(self.path("bf16"))))
+
+    @property
     def is_moe(self) -> bool:
         """A mixture of experts."""
-        return ModelConfig.from_metadata(_core.ModelFile(str(self.path("bf16")))).is_moe
+        return self.config.is_moe
 
     def path(self, quant: str) -> Path:
         """Our file, converted when it is first asked for."""
@@ -103,31 +147,76 @@ class Agreements:
             export_gguf(self.path("bf16"), path)
         return path
 
-    def ours(self, path: Path) -> NDArray[np.float32]:
-        n = len(self.tokens)
-        engine = _core.Engine(_core.ModelFile(str(path)), context=n, threads=1, kv="f32")
-        return engine.forward(self.tokens, np.arange(n), np.zeros(n, np.int32), np.ones(n, bool))
+    def ours(self, path: Path) -> Run:
+        n, file = len(self.tokens), _core.ModelFile(str(path))
+        engine = _core.Engine(file, context=n, threads=1, kv="f32")
+        routers: dict[int, NDArray[np.float32]] = {}
 
-    def llama(self, path: Path) -> NDArray[np.float32]:
+        def see(tensor: str, layer: int, _: int, values: NDArray[np.float32]) -> None:
+            if tensor == "ffn_gate_inp":
+                routers[layer] = values @ file.dequantize(f"blk.{layer}.ffn_gate_inp.weight").T
+
+        engine.observe(see if self.is_moe else None)
+        logits = engine.forward(self.tokens, np.arange(n), np.zeros(n, np.int32), np.ones(n, bool))
+        return Run(logits, np.stack([routers[layer] for layer in sorted(routers)]) if routers else None)
+
+    def llama(self, path: Path, order: NDArray[np.integer] | None = None) -> Run:
+        """order: the experts of each token, best first [layers, tokens, experts]; by default as its routers say."""
         python = LLAMA_CPP_PYTHON.find()
         if python is None:
             raise BenchError(LLAMA_CPP_PYTHON.absent())
-        found = self.work / "logits.npy"
-        run([python, BENCH / "llama_logits.py", path, self.work / "tokens.npy", found], environment={"PYTHONPATH": ""})
-        logits: NDArray[np.float32] = np.load(found)
-        return logits
+        logits, routers, experts = (self.work / f"{name}.npy" for name in ("logits", "routers", "experts"))
+        command = [python, BENCH / "llama_logits.py", path, self.work / "tokens.npy", logits]
+        if self.is_moe:
+            command += ["--probabilities", routers]
+        if order is not None:
+            np.save(experts, order.astype(np.int32))
+            command += ["--experts", experts]
+        run(command, environment={"PYTHONPATH": ""})
+        return Run(np.load(logits), np.load(routers) if self.is_moe else None)
 
-    def compare(self, what: str, peer: str, path: Path, theirs: NDArray[np.float32]) -> Agreement:
-        ours = self.ours(path)
+    def experts(self, path: Path, ours: Run, theirs: Run) -> Experts | None:
+        """path: of the GGUF file."""
+        if ours.routers is None or theirs.routers is None:
+            return None
+        top = self.config.experts_per_token
+        order = np.argsort(-ours.routers, -1, kind="stable")
+        others = np.argsort(-theirs.routers, -1, kind="stable")
+        differing = (np.sort(order[..., :top], -1) != np.sort(others[..., :top], -1)).any(-1).mean()
+        same = self.llama(path, order)
+        return Experts(float(kl_divergence(same.logits, ours.logits).mean()), float(differing))
+
+    def compare_with_llama(self, what: str, path: Path, gguf: Path) -> Agreement:
+        """path: our file. gguf: what llama.cpp reads."""
+        wide = self.work / f"{gguf.stem}-f32.q3e"
+        convert(gguf, wide, "f32", allow_missing_tokenizer=True)
+        ours, theirs = self.ours(path), self.llama(gguf)
+        exact = self.ours(wide).logits
+        wide.unlink()
+        return self.compare(what, "llama.cpp", path, ours, theirs, exact, self.experts(gguf, ours, theirs))
+
+    def compare(
+        self,
+        what: str,
+        peer: str,
+        path: Path,
+        ours: Run,
+        theirs: Run,
+        exact: NDArray[np.float32],
+        experts: Experts | None,
+    ) -> Agreement:
+        """exact: the file's logits in float32."""
         matrices = [t for t in _core.ModelFile(str(path)).tensors() if t["format"] != "vector"]
         bits = 8 * sum(t["nbytes"] for t in matrices) / sum(t["rows"] * t["columns"] for t in matrices)
-        kl = float(kl_divergence(theirs, ours).mean())
-        return Agreement(what, peer, bits, kl, float((theirs.argmax(-1) == ours.argmax(-1)).mean()))
+        kl = kl_divergence(theirs.logits, ours.logits)
+        top1 = float((theirs.logits.argmax(-1) == ours.logits.argmax(-1)).mean())
+        peer_kl = float(kl_divergence(exact, theirs.logits).mean())
+        return Agreement(what, peer, bits, float(kl.mean()), float(np.median(kl)), top1, peer_kl, experts)
 
     def export_to_llama(self, quant: str) -> Agreement:
         target = self.work / f"{quant}.gguf"
         export_gguf(self.path(quant), target)
-        return self.compare(f"our {quant} as GGUF", "llama.cpp", self.path(quant), self.llama(target))
+        return self.compare_with_llama(f"our {quant} as GGUF", self.path(quant), target)
 
     def export_to_transformers(self, quant: str) -> Agreement:
         if self.is_moe:
@@ -136,13 +225,16 @@ class Agreements:
         export_compressed(self.path(quant), target)
         model = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32, attn_implementation="eager").eval()
         theirs = reference_logits(model, self.tokens)
-        return self.compare(f"our {quant} as compressed-tensors", "transformers", self.path(quant), theirs)
+        ours = self.ours(self.path(quant))
+        return self.compare(
+            f"our {quant} as compressed-tensors", "transformers", self.path(quant), ours, Run(theirs), theirs, None
+        )
 
     def import_from_llama(self, kind: str) -> Agreement:
         source, target = self.work / f"{kind}.gguf", self.work / f"from-{kind}.q3e"
         run(llama_quantize_command(self.base(), source, kind, len(os.sched_getaffinity(0))))
         convert(source, target, allow_missing_tokenizer=True)
-        return self.compare(f"llama.cpp's {kind}", "llama.cpp", target, self.llama(source))
+        return self.compare_with_llama(f"llama.cpp's {kind}", target, source)
 
     def all(self) -> Iterator[Agreement]:
         """What the peers that are here allow."""
@@ -155,39 +247,53 @@ class Agreements:
             yield self.export_to_transformers(quant)
 
 
-def write_markdown(path: Path, rows: Sequence[Agreement]) -> None:
+def write_markdown(path: Path, is_moe: bool, rows: Sequence[Agreement]) -> None:
     """Replaces what stands between the marks. Raises ValueError for a file without them."""
-    before, mark, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise ValueError(f"{path}: expected the marks {BEGIN} and {END}")
+    begin, end = MARKS[is_moe]
+    before, mark, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, closing, after = rest.partition(end)
+    if not mark or not closing:
+        raise ValueError(f"{path}: expected the marks {begin} and {end}")
     lines = "\n".join(markdown_table([row.row() for row in rows]))
-    path.write_text(f"{before}{BEGIN}\n\n{lines}\n\n{END}{after}", encoding="utf-8")
+    path.write_text(f"{before}{begin}\n\n{lines}\n\n{end}{after}", encoding="utf-8")
+
+
+def with_texts(model: Path, texts: Path, folder: Path) -> Path:
+    """A copy of a checkpoint in `folder`, with the other's tokenizer and held-out chats where it has none."""
+    folder.mkdir()
+    for path in (*texts.iterdir(), *model.iterdir()):  # the second has the last word
+        if path.is_file() and (path.parent == model or path.suffix != ".safetensors"):
+            shutil.copyfile(path, folder / path.name)
+    return folder
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="a Hugging Face folder; K-quants want rows of whole 256")
+    parser.add_argument("model", type=Path, nargs="+", help="a folder; the first with the others' tokenizer and texts")
     parser.add_argument("--tokens", type=int, default=TOKENS)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--markdown", type=Path, help="a file with marks to write the table between")
+    parser.add_argument("--markdown", type=Path, help="a file with marks to write the tables between")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for tool in (LLAMA_CPP_PYTHON, LLAMA_QUANTIZE):
         if tool.find() is None:
             print(tool.absent(), file=sys.stderr)
-    rows = []
-    with tempfile.TemporaryDirectory() as work:
-        for row in Agreements(arguments.model, Path(work), arguments.tokens).all():
-            rows.append(row)
-            print(row, file=sys.stderr, flush=True)
-    if arguments.markdown is not None:
-        write_markdown(arguments.markdown, rows)
+    found: dict[str, list[Agreement]] = {}
+    for model in arguments.model:
+        with tempfile.TemporaryDirectory() as work:
+            folder = with_texts(model, arguments.model[0], Path(work) / "checkpoint")
+            agreements = Agreements(folder, Path(work), arguments.tokens)
+            rows = found.setdefault(model.name, [])
+            for row in agreements.all():
+                rows.append(row)
+                print(row, file=sys.stderr, flush=True)
+            if arguments.markdown is not None:
+                write_markdown(arguments.markdown, agreements.is_moe, rows)
     if arguments.json:
-        print(json.dumps({"rows": [vars(row) for row in rows]}, indent=1))
+        print(json.dumps({name: [asdict(row) for row in rows] for name, rows in found.items()}, indent=1))
     else:
-        print("\n".join(table([row.row() for row in rows])))
-    return 0 if all(row.kl <= BOUND for row in rows) else 1
+        print("\n\n".join("\n".join(table([row.row() for row in rows])) for rows in found.values()))
+    return 0 if all(row.is_close for rows in found.values() for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 
 Runs under QWEN3EDGE_LLAMA_CPP_PYTHON, so it imports nothing of ours.
 
-python bench/llama_logits.py MODEL.gguf TOKENS.npy LOGITS.npy
+python bench/llama_logits.py MODEL.gguf TOKENS.npy LOGITS.npy [--probabilities FILE.npy] [--experts FILE.npy]
 
-One prompt, one thread, an f32 KV cache; the calls are the C API's, as a file may have no tokenizer.
+One prompt, one thread, an f32 KV cache; the calls are the C API's, as a file may have no tokenizer. Of a mixture the
+routers' probabilities can be written, float32 [layers, tokens, experts], and the order of the experts of each token,
+best first, be given: int32 [layers, tokens, experts]. Their weights remain llama.cpp's own.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 
 import llama_cpp.llama_cpp as llama
 import numpy as np
@@ -17,7 +20,43 @@ import numpy as np
 F32 = 0  # GGML_TYPE_F32
 
 
-def logits(path: str, tokens: np.ndarray) -> np.ndarray:
+class Routers:
+    """Reads and overwrites what llama.cpp's graph computes of the routers."""
+
+    def __init__(self, tokens: int, order: np.ndarray | None) -> None:
+        self.probabilities: dict[int, np.ndarray] = {}  # [tokens, experts] by layer
+        self._tokens, self._order = tokens, order
+        self._ggml = llama._lib  # which depends on ggml's libraries, so their symbols are found in it
+        self._ggml.ggml_get_name.restype = ctypes.c_char_p
+        self._ggml.ggml_get_name.argtypes = [ctypes.c_void_p]
+        for access in (self._ggml.ggml_backend_tensor_get, self._ggml.ggml_backend_tensor_set):
+            access.restype = None
+            access.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
+        self._ggml.ggml_nbytes.restype = ctypes.c_size_t
+        self._ggml.ggml_nbytes.argtypes = [ctypes.c_void_p]
+        self.callback = llama.ggml_backend_sched_eval_callback(self._see)
+
+    def _see(self, tensor: int, asked: bool, _: object) -> bool:
+        """Asked: whether the tensor is wanted. Later: with its values."""
+        kind, _, layer = self._ggml.ggml_get_name(tensor).decode().rpartition("-")
+        if not layer.isdigit() or kind not in ("ffn_moe_probs", "ffn_moe_argsort"):
+            return not asked
+        if asked:
+            return True
+        size = self._ggml.ggml_nbytes(tensor)
+        if kind == "ffn_moe_probs":
+            values = np.empty(size // 4, np.float32)
+            self._ggml.ggml_backend_tensor_get(tensor, values.ctypes.data, 0, size)
+            self.probabilities[int(layer)] = values.reshape(self._tokens, -1)
+        elif self._order is not None:
+            order = np.ascontiguousarray(self._order[int(layer)], np.int32)
+            if order.nbytes != size:
+                raise SystemExit(f"{kind}-{layer}: expected {size} bytes of experts, found {order.nbytes}")
+            self._ggml.ggml_backend_tensor_set(tensor, order.ctypes.data, 0, size)
+        return True
+
+
+def logits(path: str, tokens: np.ndarray, routers: Routers | None = None) -> np.ndarray:
     """tokens int32 [n] -> float32 [n, vocabulary]."""
     llama.llama_backend_init()
     model_settings = llama.llama_model_default_params()
@@ -30,6 +69,8 @@ def logits(path: str, tokens: np.ndarray) -> np.ndarray:
     settings.n_ctx = settings.n_batch = settings.n_ubatch = count
     settings.n_threads = settings.n_threads_batch = 1
     settings.type_k = settings.type_v = F32
+    if routers is not None:
+        settings.cb_eval = routers.callback
     context = llama.llama_init_from_model(model, settings)
     batch = llama.llama_batch_init(count, 0, 1)
     batch.n_tokens = count
@@ -43,10 +84,25 @@ def logits(path: str, tokens: np.ndarray) -> np.ndarray:
     return found.reshape(count, vocabulary).copy()
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("tokens")
     parser.add_argument("logits")
+    parser.add_argument("--probabilities", help="where the routers' go; the model must be a mixture of experts")
+    parser.add_argument("--experts", help="the order to take instead of the routers' own")
     arguments = parser.parse_args()
-    np.save(arguments.logits, logits(arguments.model, np.load(arguments.tokens).astype(np.int32)))
+    tokens = np.load(arguments.tokens).astype(np.int32)
+    routers = None
+    if arguments.probabilities or arguments.experts:
+        routers = Routers(len(tokens), np.load(arguments.experts) if arguments.experts else None)
+    np.save(arguments.logits, logits(arguments.model, tokens, routers))
+    if routers is not None and not routers.probabilities:
+        raise SystemExit("llama.cpp's graph has no router")
+    if routers is not None and arguments.probabilities:
+        found = routers.probabilities
+        np.save(arguments.probabilities, np.stack([found[layer] for layer in sorted(found)]))
+
+
+if __name__ == "__main__":
+    main()

@@ -37,6 +37,8 @@ class Shape:
     experts: int = 0
     top: int = 0
     norm_topk: bool = True
+    gain: float = 1.5  # of a matrix, for inputs of variance 1: attention is sharp, logits are of some units
+    router_gain: float | None = None  # the same by default
 
 
 # Odd layer counts, tied and untied, 1, 2, 4 and 8 query heads a KV head, widths that fill no block, both families.
@@ -97,7 +99,9 @@ def make_model(shape: Shape, seed: int) -> torch.nn.Module:
             elif parameter.dim() == 1:
                 parameter.normal_(0, 0.3)
             else:
-                parameter.normal_(0, 1.5 / parameter.shape[-1] ** 0.5)
+                router = shape.router_gain is not None and name.endswith("mlp.gate.weight")
+                gain = shape.router_gain if router else shape.gain
+                parameter.normal_(0, gain / parameter.shape[-1] ** 0.5)
     return model.eval().float()
 
 
