@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,11 +87,11 @@ def convert(
     source: of a split GGUF file the first shard. quant: `int4`, `int8`, a block format for all matrices, or a Recipe;
     default `int4`, but for a quantized GGUF file what holds its weights (docs/gguf.md). progress: called on this thread
     after each piece. threads: default all usable cores. name: default the checkpoint's. lora: a folder with a PEFT
-    adapter, which is merged into the weights before they are quantized. allow_missing_tokenizer: a checkpoint without
-    one becomes a file for token ids only. imatrix: statistics of `qwen3edge calibrate`, or llama.cpp's importance
-    matrix. quantizer: "search", all columns alike; "weighted", the default with imatrix, columns count by what they are
-    multiplied with; "gptq", which needs X^T X. target_bits: a weight, on average; measured sensitivities then choose
-    the formats, not quant.
+    adapter, which is merged into the weights, dequantized ones of a GGUF file too, before they are quantized.
+    allow_missing_tokenizer: a checkpoint without one becomes a file for token ids only. imatrix: statistics of
+    `qwen3edge calibrate`, or llama.cpp's importance matrix. quantizer: "search", all columns alike; "weighted", the
+    default with imatrix, columns count by what they are multiplied with; "gptq", which needs X^T X. target_bits: a
+    weight, on average; measured sensitivities then choose the formats, not quant.
 
     The target appears when it is complete, and what was there before stays until then. Raises CheckpointError (and
     MissingShardError), UnsupportedModelError, RequestError; OSError when writing fails.
@@ -99,8 +100,6 @@ def convert(
     recipe = find_recipe(_DEFAULT_RECIPE if quant is None else quant)
     method = Method.choose(imatrix, quantizer, target_bits)
     if folder.is_file():
-        if lora is not None:
-            raise RequestError("lora: expected a Hugging Face folder to merge it into, found a file")
         return _convert_gguf(
             folder,
             target,
@@ -109,6 +108,7 @@ def convert(
             name,
             allow_missing_tokenizer,
             method,
+            lora,
             progress=progress,
             threads=threads,
         )
@@ -127,7 +127,7 @@ def convert(
             return write_model(
                 weights, config, metadata, target, recipe, progress=progress, threads=threads, method=method
             )
-        with LoraSource(weights, lora, config.tied_embeddings) as merged:
+        with LoraSource(weights, lora, config) as merged:
             report = write_model(
                 merged, config, metadata, target, recipe, progress=progress, threads=threads, method=method
             )
@@ -142,26 +142,31 @@ def _convert_gguf(
     name: str | None,
     allow_missing_tokenizer: bool,
     method: Method,
+    lora: str | os.PathLike[str] | None,
     *,
     progress: ProgressCallback | None,
     threads: int | None,
 ) -> ConvertReport:
     """keep: formats that hold the file's types; the recipe is for unquantized ones."""
-    with GgufFile(path) as file:
+    with ExitStack() as opened:
+        file = opened.enter_context(GgufFile(path))
         config = gguf_config(file)
         text = GgufText(file.metadata, config.vocab_size)
         if not text.present and not allow_missing_tokenizer:
             raise CheckpointError(f"{path}: expected a tokenizer in the metadata, found none")
         config = replace(config, stop_token_ids=text.stop_token_ids())
         source = GgufSource(file, config)
+        merged = None if lora is None else opened.enter_context(LoraSource(source, lora, config))
         if keep and method.target_bits is None:
             recipe = keeping_recipe(file, config, recipe)
         metadata = {"general.name": name or str(file.metadata.get("general.name", path.stem)), **text.metadata()}
         report = write_model(
-            source, config, metadata, target, recipe, progress=progress, threads=threads, method=method
+            merged or source, config, metadata, target, recipe, progress=progress, threads=threads, method=method
         )
-        kept = kept_notes(file, config, {tensor.name: tensor.format for tensor in report.tensors})
-        return replace(report, notes=(*report.notes, *kept, *text.notes))
+        updated = source.stored_names(merged.updated()) if merged else []
+        kept = kept_notes(file, config, {tensor.name: tensor.format for tensor in report.tensors}, updated)
+        notes = (*report.notes, *kept, *text.notes, *((merged.note,) if merged else ()))
+        return replace(report, notes=notes)
 
 
 def write_model(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +18,10 @@ from qwen3edge.errors import CheckpointError
 
 _PROJECTIONS = ("gate", "up", "down")
 _PREFIX = "model."
+_MODULE = re.compile(
+    r"(?P<experts>(?:model\.)?layers\.(?P<layer>[0-9]{1,4})\.mlp\.experts)\.(?P<expert>[0-9]{1,6})\."
+    r"(?P<projection>gate|up|down)_proj\Z"
+)
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,20 @@ def checkpoint_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         parts = [layout(projection, expert) for expert in range(config.experts) for projection in projections]
         shapes.update({part.name: part.shape for part in parts})
     return shapes
+
+
+def find_expert(module: str, found: Collection[str], config: ModelConfig) -> tuple[str, int, tuple[int, int]] | None:
+    """Where one projection of one expert lies, by its module's name in Hugging Face's model: the checkpoint's tensor,
+    its first row there and its shape. None for a module that is no expert's, and for one that the model lacks."""
+    match = _MODULE.match(module)
+    if match is None or int(match["expert"]) >= config.experts or int(match["layer"]) >= config.layers:
+        return None
+    projection = match["projection"]
+    part = _find_layout(match["experts"], set(found), config)(projection, int(match["expert"]))
+    if part.name not in found:
+        return None
+    hidden, ffn = config.hidden_size, config.expert_ffn_size
+    return (part.name, part.first_row, (hidden, ffn) if projection == "down" else (ffn, hidden))
 
 
 def _apart(experts: str, config: ModelConfig) -> _Layout:

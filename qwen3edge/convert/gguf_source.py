@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -136,6 +136,10 @@ class GgufSource:
             return read_weights(tensor.type, self._file.read_blocks(ours, 0, 1))[0, start:stop]
         return read_weights(tensor.type, self._file.read_blocks(ours, start, stop))
 
+    def stored_names(self, names: Collection[str]) -> list[str]:
+        """What the file calls these tensors."""
+        return [self._names[name] for name in names]
+
     def packed_format(self, name: str) -> str | None:
         """The block format in which `read_packed` gives a matrix."""
         incoming = INCOMING[self._file.tensors[self._names[name]].type]
@@ -193,19 +197,29 @@ def keeping_recipe(file: GgufFile, config: ModelConfig, unquantized: Recipe) -> 
     return Recipe("gguf", (*exceptions, Rule("*", most)))
 
 
-def kept_notes(file: GgufFile, config: ModelConfig, formats: Mapping[str, str]) -> tuple[str, ...]:
-    """One line for each type of the file: what it became, and whether that is the same. formats: by tensor."""
-    counts: Counter[tuple[tuple[GgmlType, ...], str]] = Counter()
-    for name, kinds in _matrix_types(file, config).items():
-        counts[kinds, formats[name]] += 1
+def kept_notes(
+    file: GgufFile, config: ModelConfig, formats: Mapping[str, str], updated: Collection[str] = ()
+) -> tuple[str, ...]:
+    """One line for each type of the file: what it became, and whether that is the same.
+
+    formats: by tensor. updated: the file's tensors that an adapter changed.
+    """
+    counts: Counter[tuple[tuple[GgmlType, ...], str, bool]] = Counter()
+    types, changed = _matrix_types(file, config), set(updated)
+    for tensor in model_tensors(config):
+        if tensor.name in types:
+            counts[types[tensor.name], formats[tensor.name], not changed.isdisjoint(_stored_names(tensor))] += 1
     return tuple(
-        f"{count} matrices in {' and '.join(kind.name for kind in kinds)} are stored as {kept}: {_how(kinds, kept)}"
-        for (kinds, kept), count in counts.items()
+        f"{count} matrices in {' and '.join(kind.name for kind in kinds)} are stored as {kept}: "
+        f"{_how(kinds, kept, new)}"
+        for (kinds, kept, new), count in counts.items()
     )
 
 
-def _how(kinds: tuple[GgmlType, ...], kept: str) -> str:
+def _how(kinds: tuple[GgmlType, ...], kept: str, updated: bool) -> str:
     kind, *others = kinds
+    if updated:
+        return "with the adapter's updates" + ("" if kept == "f32" else ", quantized")
     incoming = INCOMING[kind]
     if kept == incoming.format and incoming.planes is not None and not others:
         return "the same weights" if incoming.exact else "the same levels, their scales multiplied out"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3edge.config import ModelConfig
+from qwen3edge.convert.experts import find_expert
 from qwen3edge.convert.quantize import as_float32
-from qwen3edge.convert.source import TensorSource
+from qwen3edge.convert.source import PackedSource, TensorSource
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
 from qwen3edge.formats.safetensors import SafetensorsFolder, read_json
 
@@ -42,19 +44,20 @@ _CACHED = 8  # A matrices, some megabytes each
 
 @dataclass(frozen=True)
 class _Update:
-    """Of one matrix."""
+    """Of one matrix, which may be some rows of a checkpoint's tensor."""
 
     a: str  # [rank, columns], its name in the adapter
     b: str  # [rows, rank]
-    rank: int
     scale: float
+    first_row: int
+    rows: int
 
 
 class LoraSource:
-    """A TensorSource: another one with the adapter's updates added, in float32, where it has some."""
+    """A PackedSource: another one with the adapter's updates added, in float32, where it has some."""
 
-    def __init__(self, source: TensorSource, adapter: str | os.PathLike[str], tied: bool):
-        """tied: the head is the embedding, so it cannot have an update of its own.
+    def __init__(self, source: TensorSource, adapter: str | os.PathLike[str], config: ModelConfig):
+        """config: the checkpoint's.
 
         Raises CheckpointError (MissingShardError) for an adapter that is incomplete or of another model,
         UnsupportedModelError for one that is no plain LoRA.
@@ -66,7 +69,7 @@ class LoraSource:
         scaling = _Scaling(read_json(folder / CONFIG, _MAX_CONFIG_BYTES), str(folder / CONFIG))
         self._adapter = SafetensorsFolder(folder, WEIGHTS)
         try:
-            self._updates = _updates(self._adapter, source, scaling, tied)
+            self._updates = _updates(self._adapter, source, scaling, config)
         except BaseException:
             self._adapter.close()
             raise
@@ -83,7 +86,12 @@ class LoraSource:
     @property
     def note(self) -> str:
         """For the report."""
-        return f"{len(self._updates)} matrices of the checkpoint have the updates of {self._adapter.folder}"
+        count = sum(len(updates) for updates in self._updates.values())
+        return f"{count} matrices of the checkpoint have the updates of {self._adapter.folder}"
+
+    def updated(self) -> list[str]:
+        """The tensors that are no longer the checkpoint's."""
+        return list(self._updates)
 
     def names(self) -> list[str]:
         """All tensors."""
@@ -96,12 +104,25 @@ class LoraSource:
     def read_rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Rows [start, stop) with their update."""
         weights = self._source.read_rows(name, start, stop)
-        update = self._updates.get(name)
-        if update is None:
+        if name not in self._updates:
             return weights
-        b = as_float32(self._adapter.read_rows(update.b, start, stop))
-        merged: NDArray[np.float32] = as_float32(weights) + np.float32(update.scale) * (b @ self._read_a(update.a))
+        merged = np.array(as_float32(weights))  # of its own
+        for update in self._updates[name]:
+            first, last = max(start, update.first_row), min(stop, update.first_row + update.rows)
+            if first < last:
+                b = as_float32(self._adapter.read_rows(update.b, first - update.first_row, last - update.first_row))
+                merged[first - start : last - start] += np.float32(update.scale) * (b @ self._read_a(update.a))
         return merged
+
+    def packed_format(self, name: str) -> str | None:
+        """None for a tensor with updates."""
+        packed = isinstance(self._source, PackedSource) and name not in self._updates
+        return self._source.packed_format(name) if packed else None  # type: ignore[attr-defined]
+
+    def read_packed(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows [start, stop) as packed panels."""
+        assert isinstance(self._source, PackedSource), "packed_format offers none"
+        return self._source.read_packed(name, start, stop)
 
     def _read_whole(self, name: str) -> NDArray[np.float32]:
         return as_float32(self._adapter.read_rows(name, 0, self._adapter.shape(name)[0]))
@@ -144,8 +165,10 @@ class _Scaling:
         return list(self._patterns)
 
 
-def _updates(adapter: SafetensorsFolder, source: TensorSource, scaling: _Scaling, tied: bool) -> dict[str, _Update]:
-    """By the checkpoint's name of the matrix."""
+def _updates(
+    adapter: SafetensorsFolder, source: TensorSource, scaling: _Scaling, config: ModelConfig
+) -> dict[str, list[_Update]]:
+    """By the checkpoint's name of the tensor."""
     halves: dict[str, dict[str, str]] = {}
     for name in adapter.names():
         match = _TENSOR.match(name)
@@ -160,18 +183,30 @@ def _updates(adapter: SafetensorsFolder, source: TensorSource, scaling: _Scaling
         if not any(module == pattern or module.endswith(f".{pattern}") for module in halves):
             raise UnsupportedModelError(f"{adapter.folder}: alpha_pattern: expected modules' names, found {pattern!r}")
     found = set(source.names())
-    updates = {}
+    updates: dict[str, list[_Update]] = {}
     for module, names in halves.items():
-        weight = next((w for w in (f"{module}.weight", f"model.{module}.weight") if w in found), None)
-        if weight is None or (tied and module == "lm_head"):
+        place = _find(module, found, source, config)
+        if place is None or (config.tied_embeddings and module == "lm_head"):
             raise CheckpointError(f"{adapter.folder}: expected modules of the checkpoint, found {module!r}")
         if names.keys() != {"A", "B"}:
             raise CheckpointError(f"{adapter.folder}: {module!r}: expected lora_A and lora_B, found one of them")
-        a, b, shape = adapter.shape(names["A"]), adapter.shape(names["B"]), source.shape(weight)
+        weight, first_row, shape = place
+        a, b = adapter.shape(names["A"]), adapter.shape(names["B"])
         if len(a) != 2 or len(b) != 2 or not a[0] or a[0] != b[1] or (b[0], a[1]) != shape:
             raise CheckpointError(
                 f"{adapter.folder}: {module!r}: expected B [{shape[0]}, rank] and A [rank, {shape[-1]}], "
                 f"found {list(b)} and {list(a)}"
             )
-        updates[weight] = _Update(names["A"], names["B"], a[0], scaling.of(module, a[0]))
+        update = _Update(names["A"], names["B"], scaling.of(module, a[0]), first_row, b[0])
+        updates.setdefault(weight, []).append(update)
     return updates
+
+
+def _find(
+    module: str, found: Collection[str], source: TensorSource, config: ModelConfig
+) -> tuple[str, int, tuple[int, ...]] | None:
+    """Where the checkpoint has a module's weights: the tensor, its first row, the shape. None: nowhere."""
+    for weight in (f"{module}.weight", f"model.{module}.weight"):
+        if weight in found:
+            return weight, 0, source.shape(weight)
+    return find_expert(module, found, config) if config.is_moe else None

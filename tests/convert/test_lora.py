@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM
 from qwen3edge import _core
 from qwen3edge.convert import convert
 from qwen3edge.convert.quantize import as_float32
-from qwen3edge.errors import CheckpointError, MissingShardError, RequestError, UnsupportedModelError
+from qwen3edge.errors import CheckpointError, MissingShardError, UnsupportedModelError
 from tests.checkpoints import SHAPES, make_model, save
+from tests.convert.random_gguf import Case, write_gguf
 from tests.convert.small_checkpoint import CONFIG, random_tensors, write
 from tests.formats.safetensors_bytes import encode
 
@@ -110,6 +111,88 @@ def test_against_peft(tmp_path, seed):
         np.testing.assert_allclose(file.dequantize(f"blk.1.{ours}.weight"), weight, rtol=0, atol=1e-5)
 
 
+def added(adapter, module, scale):
+    a, b = (adapter[f"base_model.model.{module}.lora_{half}.weight"].astype(np.float64) for half in "AB")
+    return scale * (b @ a)
+
+
+def test_on_a_gguf_file(tmp_path, seed):
+    """What has no update is repacked bit by bit; what has one is the sum, in the format that holds the file's type."""
+    model = write_gguf(tmp_path / "m.gguf", Case("qwen3"), seed, lambda name: "Q4_0" if "attn" in name else "Q8_0")
+    weights = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    adapter = halves(weights, seed)
+    write_adapter(tmp_path / "lora", adapter)
+    names = {"model.layers.0.self_attn.q_proj": "blk.0.attn_q", "model.layers.1.mlp.down_proj": "blk.1.ffn_down"}
+    files = {}
+    for quant in (None, "f32"):
+        target = tmp_path / f"{quant}.q3e"
+        report = convert(tmp_path / "m.gguf", target, quant, lora=tmp_path / "lora")
+        files[quant] = _core.ModelFile(str(target))
+        assert any("2 matrices" in note and "lora" in note for note in report.notes)
+        assert sum("1 matrices" in note and "adapter's updates" in note for note in report.notes) == 2
+    for module, name in names.items():
+        expected = weights[f"{module}.weight"] + added(adapter, module, 2)
+        np.testing.assert_allclose(files["f32"].dequantize(f"{name}.weight"), expected, rtol=0, atol=1e-5)
+    kept = {t["name"]: t["format"] for t in files[None].tensors()}
+    assert (kept["blk.0.attn_q.weight"], kept["blk.1.ffn_down.weight"]) == ("q4g32", "q8g32")
+    for name, block_format in (("blk.0.attn_q.weight", "q4g32"), ("blk.1.ffn_down.weight", "q8g32")):
+        np.testing.assert_array_equal(
+            files[None].packed(name), _core.quantize(block_format, files["f32"].dequantize(name))
+        )
+    untouched = weights["model.layers.0.self_attn.k_proj.weight"]
+    np.testing.assert_array_equal(files[None].dequantize("blk.0.attn_k.weight"), untouched)
+
+
+@pytest.mark.parametrize("kind", ["gguf", "fused", "apart"])
+def test_experts(kind, tmp_path, seed, monkeypatch):
+    """An expert's update reaches its rows of the stacked matrices, whatever the slices."""
+    monkeypatch.setattr("qwen3edge.convert.quantize.SLICE_BYTES", 1 << 15)
+    case = Case("qwen3moe")
+    model = write_gguf(tmp_path / "m.gguf", case, seed, lambda _: "F32")
+    if kind == "gguf":
+        source = tmp_path / "m.gguf"
+    else:
+        source = save(model, tmp_path / "hf")  # transformers writes experts apart
+        if kind == "fused":
+            tensors = {name: p.detach().numpy() for name, p in model.named_parameters() if name != "lm_head.weight"}
+            (source / "model.safetensors").write_bytes(encode(tensors))
+    experts = dict(model.named_parameters())
+    gate_up, down = (
+        experts[f"model.layers.1.mlp.experts.{part}_proj"].detach().numpy().copy() for part in ("gate_up", "down")
+    )
+    modules = {
+        f"model.layers.1.mlp.experts.{e}.{part}_proj": view
+        for e, part, view in (
+            (0, "gate", gate_up[0, :256]),
+            (3, "gate", gate_up[3, :256]),
+            (3, "up", gate_up[3, 256:]),
+            (2, "down", down[2]),
+        )
+    }
+    adapter = halves({f"{module}.weight": view for module, view in modules.items()}, seed, list(modules))
+    write_adapter(tmp_path / "lora", adapter)
+    convert(source, tmp_path / "m.q3e", "f32", lora=tmp_path / "lora", allow_missing_tokenizer=True)
+    for module, view in modules.items():
+        np.add(view, added(adapter, module, 2), out=view)
+    file = _core.ModelFile(str(tmp_path / "m.q3e"))
+    found = file.dequantize("blk.1.ffn_down_exps.weight").reshape(down.shape)
+    np.testing.assert_allclose(found, down, rtol=0, atol=1e-5)
+    panels = file.dequantize("blk.1.ffn_gate_up_exps.weight").reshape(case.experts, -1, 2, 16, case.hidden)
+    found = np.moveaxis(panels, 2, 1).reshape(gate_up.shape)
+    np.testing.assert_allclose(found, gate_up, rtol=0, atol=1e-5)
+
+
+def test_experts_that_are_none(tmp_path, seed):
+    write_gguf(tmp_path / "m.gguf", Case("qwen3moe"), seed, lambda _: "Q8_0")
+    shapes = {"4.gate": (256, 256), "0.side": (256, 256), "0.down": (256, 128)}
+    for name, shape in shapes.items():
+        module = f"model.layers.0.mlp.experts.{name}_proj"
+        write_adapter(tmp_path / "lora", halves({f"{module}.weight": np.zeros(shape)}, seed, [module]))
+        with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+            convert(tmp_path / "m.gguf", tmp_path / "m.q3e", lora=tmp_path / "lora")
+    assert not list(tmp_path.glob("*q3e*"))
+
+
 @pytest.mark.parametrize(
     ("config", "match"),
     [
@@ -173,5 +256,5 @@ def test_folders_that_are_none(base, tmp_path, seed, tiny_q3e):
     (adapter / "adapter_model.safetensors").unlink()
     with pytest.raises(MissingShardError, match="adapter_model"):
         merged_file(base, adapter)
-    with pytest.raises(RequestError, match="folder"):
+    with pytest.raises(UnsupportedModelError, match="architecture"):
         convert(tiny_q3e("int4"), tmp_path / "m.q3e", lora=adapter)
