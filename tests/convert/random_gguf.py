@@ -29,6 +29,9 @@ CLASSES = {
 VOCAB = 515
 GAIN = 1.0
 """Of a matrix, for inputs of variance 1: logits are of some units, as a trained model's are."""
+ROUTER_GAIN = 2.0
+"""Trained routers are sharper: the last of a token's experts has some hundredths of the weight, and where roundings
+decide between it and the next one, little depends on it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Case:
     kv_heads: int = 2
     head_dim: int = 64
     ffn: int = 512  # of an expert: 256
-    experts: int = 4
+    experts: int = 16
+    top: int = 8
 
     @property
     def moe(self) -> bool:
@@ -69,7 +73,7 @@ def build_model(case: Case) -> PreTrainedModel:
     if case.architecture != "qwen2":
         common["head_dim"] = case.head_dim
     if case.moe:
-        common |= {"num_experts": case.experts, "num_experts_per_tok": 2, "moe_intermediate_size": 256}
+        common |= {"num_experts": case.experts, "num_experts_per_tok": case.top, "moe_intermediate_size": 256}
         common |= {"norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": []}
     return model(config(**common)).eval().float()
 
@@ -124,7 +128,7 @@ def write_gguf(
         writer.add_value_length(case.head_dim)
     if case.moe:
         writer.add_expert_count(case.experts)
-        writer.add_expert_used_count(2)
+        writer.add_expert_used_count(case.top)
         writer.add_expert_feed_forward_length(256)
     if metadata:
         add_tokenizer(writer)
@@ -171,5 +175,6 @@ def _random(
     if len(shape) == 1:
         return (1 + 0.2 * rng.standard_normal(shape)).astype(np.float32), gguf.GGMLQuantizationType.F32
     kind = "F32" if "ffn_gate_inp" in name else choose(name)
-    raw = random_raw(kind, rng, int(np.prod(shape[:-1])), shape[-1], GAIN / shape[-1] ** 0.5)
+    gain = ROUTER_GAIN if "ffn_gate_inp" in name else GAIN
+    raw = random_raw(kind, rng, int(np.prod(shape[:-1])), shape[-1], gain / shape[-1] ** 0.5)
     return raw.reshape(*shape[:-1], -1), gguf.GGMLQuantizationType[kind]

@@ -22,7 +22,6 @@ from tests.formats.random_blocks import ALL, QUANTIZED
 
 CASES = [Case("qwen3"), Case("qwen2", tied=False, head_dim=64), Case("qwen3", tied=False)]
 OF_WEIGHTS, WITH_HOOKS, WITHOUT_HOOKS = 1e-3, 1e-3, 5e-3  # mean KL divergence in nats
-WITH_HOOKS_OF_EXPERTS = 5e-3  # 2e-4 is usual; a tie may move a token to another expert
 
 
 def parts(model: torch.nn.Module) -> dict[str, np.ndarray]:
@@ -88,7 +87,6 @@ class Divergences:
     weights: float  # of transformers with our weights from transformers with the file's
     hooked: float  # of the engine from the former with the same rounding of activations
     plain: float  # of the engine from the latter
-    typical: float  # the same, but the median of the tokens
 
 
 def divergences(path, model: torch.nn.Module, seed: int) -> Divergences:
@@ -101,8 +99,8 @@ def divergences(path, model: torch.nn.Module, seed: int) -> Divergences:
     weights = kl_divergence(theirs, rr.reference_logits(model, tokens)).mean()
     with rounded(model, file):
         hooked = kl_divergence(rr.reference_logits(model, tokens), logits).mean()
-    plain = kl_divergence(theirs, logits)
-    return Divergences(float(weights), float(hooked), float(plain.mean()), float(np.median(plain)))
+    plain = kl_divergence(theirs, logits).mean()
+    return Divergences(float(weights), float(hooked), float(plain))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -134,12 +132,12 @@ def test_experts(name, tmp_path, seed):
     file.verify()
     check_weights(file, model, INCOMING[gguf.GGMLQuantizationType[name]].exact)
     config = ModelConfig.from_metadata(file)
-    assert (config.experts, config.experts_per_token, config.expert_ffn_size) == (4, 2, 256)
+    assert (config.experts, config.experts_per_token, config.expert_ffn_size) == (16, 8, 256)
     assert config.norm_topk_prob
     found = divergences(tmp_path / "m.q3e", model, seed)
     print(f"{name}: {found}")
-    assert found.hooked <= WITH_HOOKS_OF_EXPERTS
-    assert found.typical <= WITHOUT_HOOKS  # whatever is rounded otherwise moves some tokens to another expert
+    assert found.hooked <= WITH_HOOKS
+    assert found.plain <= WITHOUT_HOOKS
 
 
 def test_types_may_be_mixed(tmp_path, seed):

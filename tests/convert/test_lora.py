@@ -184,7 +184,7 @@ def test_experts(kind, tmp_path, seed, monkeypatch):
 
 def test_experts_that_are_none(tmp_path, seed):
     write_gguf(tmp_path / "m.gguf", Case("qwen3moe"), seed, lambda _: "Q8_0")
-    shapes = {"4.gate": (256, 256), "0.side": (256, 256), "0.down": (256, 128)}
+    shapes = {"16.gate": (256, 256), "0.side": (256, 256), "0.down": (256, 128)}
     for name, shape in shapes.items():
         module = f"model.layers.0.mlp.experts.{name}_proj"
         write_adapter(tmp_path / "lora", halves({f"{module}.weight": np.zeros(shape)}, seed, [module]))
