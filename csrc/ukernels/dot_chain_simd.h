@@ -15,9 +15,13 @@ int64_t dot_chain_simd(int64_t rounds, int32_t* result) {
   for (int i = 0; i < 64; ++i) bytes[i] = static_cast<uint8_t>(i);
   typename S::W w = S::load_w(bytes);
   typename S::I acc[kChains], total = S::izero();
+  // Unrolled, or GCC 12 keeps more than a few sums in memory.
+#pragma GCC unroll 32
   for (int c = 0; c < kChains; ++c) acc[c] = S::iset1(c);
   for (int64_t i = 0; i < rounds; ++i)
+#pragma GCC unroll 32
     for (int c = 0; c < kChains; ++c) acc[c] = S::dot_signed(acc[c], w, quad);
+#pragma GCC unroll 32
   for (int c = 0; c < kChains; ++c) total = S::iadd(total, acc[c]);
   *result = S::ifold(total);
   return rounds * kChains * 16 * 4 * 2;

@@ -1,8 +1,7 @@
 // Matrix products of packed weights, for any tier's vocabulary S (simd_<isa>.h). The 16 rows of a panel are the lanes, so no sum
 // crosses lanes.
 //
-// Few tokens: weights are unpacked into registers and used at once. More tokens: one block of K of up to four panels is unpacked
-// into scratch (it stays in L1) and serves every token of the call.
+// Few tokens: weights are unpacked into registers and used at once. More tokens: strips_simd.h.
 #pragma once
 
 #include <array>
@@ -62,65 +61,6 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
     for (int t = 0; t < NT; ++t) S::store(out + size_t(t) * out_stride + p * kPanelRows, acc[p][t]);
 }
 
-// sums[t][p][16] = exact products of one block of K: scratch [quads][stride] vectors with NT tokens.
-template <class S, bool is_signed, int NT, int NP>
-void gemm_tile(const uint8_t* scratch, uint32_t quads, uint32_t stride, const int8_t* quants, size_t token_stride,
-               int32_t* sums) {
-  typename S::I acc[NT][NP];
-  for (int t = 0; t < NT; ++t)
-    for (int p = 0; p < NP; ++p) acc[t][p] = S::izero();
-  for (uint32_t q = 0; q < quads; ++q, scratch += size_t{stride} * 64, quants += 4) {
-    typename S::W v[NP];
-    for (int p = 0; p < NP; ++p) v[p] = S::load_w(scratch + p * 64);
-    for (int t = 0; t < NT; ++t)
-      for (int p = 0; p < NP; ++p) acc[t][p] = dot<S, is_signed>(acc[t][p], v[p], quants + size_t(t) * token_stride);
-  }
-  for (int t = 0; t < NT; ++t)
-    for (int p = 0; p < NP; ++p) S::store_i(sums + (t * NP + p) * 16, acc[t][p]);
-}
-
-template <class S, FormatKind kind>
-void gemm_panels(const MatrixView& w, uint32_t first, uint32_t count, const Activations& a, float* out, size_t out_stride,
-                 uint8_t* scratch) {
-  const uint8_t* panels[kGemmPanels];
-  for (uint32_t p = 0; p < count; ++p) panels[p] = w.data + (first + p) * w.layout.bytes;
-  const uint32_t block = w.format->block;
-  alignas(64) int32_t sums[S::kTileTokens * S::kTilePanels * 16];
-  for (uint32_t b = 0; b < w.layout.blocks; ++b) {
-    const uint32_t begin = b * block, end = begin + block < w.columns ? begin + block : w.columns;
-    for (uint32_t p = 0; p < count; ++p)
-      for (uint32_t k = begin; k < end; k += kColumnUnit) {
-        for_each_quad<S>(Unpack<S, kind>(w, panels[p], k), [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
-          S::store_w(scratch + ((size_t{k - begin} / 4 + quad) * count + p) * 64, v);
-        });
-      }
-    ColumnsAhead<S> ahead(w, first, count, end, tiles_of(count, S::kTilePanels) * tiles_of(a.tokens, S::kTileTokens));
-    for (uint32_t p = 0; p < count; p += S::kTilePanels) {
-      const uint32_t np = count - p < S::kTilePanels ? count - p : S::kTilePanels;
-      for (uint32_t t = 0; t < a.tokens; t += S::kTileTokens) {
-        const uint32_t nt = a.tokens - t < S::kTileTokens ? a.tokens - t : S::kTileTokens;
-        ahead.ask();
-        with_count<S::kTilePanels>(static_cast<int>(np), [&]<int NP>() {
-          with_count<S::kTileTokens>(static_cast<int>(nt), [&]<int NT>() {
-            gemm_tile<S, Unpack<S, kind>::kSigned, NT, NP>(scratch + p * 64, (end - begin) / 4, count,
-                                                           a.quants + size_t{t} * a.stride + begin, a.stride, sums);
-          });
-        });
-        for (uint32_t i = 0; i < np; ++i) {
-          const uint8_t* panel = panels[p + i];
-          const typename S::F d = S::load_f16(panel + w.layout.scale + size_t{b} * 32), m = load_minimum<S, kind>(w, panel, b);
-          for (uint32_t j = 0; j < nt; ++j) {
-            float* o = out + size_t{t + j} * out_stride + (p + i) * kPanelRows;
-            const size_t at = size_t{t + j} * w.layout.blocks + b;
-            const typename S::F before = b == 0 ? S::zero() : S::load(o);
-            S::store(o, finish_block<S, kind>(before, S::load_i(sums + (j * np + i) * 16), d, m, a.scales[at], a.sums[at]));
-          }
-        }
-      }
-    }
-  }
-}
-
 // Tokens [first, first + count) of quantized activations.
 Activations tokens_of(const Activations& a, uint32_t first, uint32_t count) {
   const size_t blocks = size_t{first} * a.blocks();
@@ -132,9 +72,9 @@ void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const 
                       uint8_t* scratch) {
   if (a.tokens > S::kDirectMost) {
     if constexpr (kind == FormatKind::q8 || kind == FormatKind::q4g || kind == FormatKind::q4a)
-      if (w.format->block < kSuperBlock) return gemm_strips<S, kind>(w, first, last - first, a, out, out_stride, scratch);
-    if constexpr (kind != FormatKind::q4g && kind != FormatKind::q4a)
-      gemm_panels<S, kind>(w, first, last - first, a, out, out_stride, scratch);
+      if (w.format->block < kSuperBlock) return gemm_strips<S, kind, false>(w, first, last - first, a, out, out_stride, scratch);
+    if constexpr (kind == FormatKind::q8 || kind == FormatKind::q4z || kind == FormatKind::q6z)
+      gemm_strips<S, kind, true>(w, first, last - first, a, out, out_stride, scratch);
     return;
   }
   const uint32_t parts = (a.tokens + S::kDirectTokens - 1) / S::kDirectTokens;

@@ -147,7 +147,7 @@ static inline TileConfig tile_config(uint32_t tokens) {
   return config;
 }
 
-// As gemm_panels in matmul_simd.h.
+// As gemm_strips in strips_simd.h.
 template <FormatKind kind, class Tiles>
 void gemm_tiles(const MatrixView& w, uint32_t first, uint32_t count, const Activations& a, float* out, size_t out_stride,
                 uint8_t* scratch) {

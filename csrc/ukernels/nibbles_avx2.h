@@ -165,7 +165,7 @@ void nibble_tile(const uint8_t* w, const Avx2::W* scales, uint32_t runs, const i
 // One block of K from `begin` to `end` of one panel, for all tokens.
 template <FormatKind kind>
 void gemm_nibble_block(const MatrixView& w, const uint8_t* panel, uint32_t b, uint32_t begin, uint32_t end, const Activations& a,
-                       const int16_t* sums, ColumnsAhead<Avx2>& ahead, float* out, size_t out_stride, uint8_t* scratch) {
+                       const int16_t* sums, float* out, size_t out_stride, uint8_t* scratch) {
   const uint32_t runs = (end - begin) / kColumnUnit;
   for (uint32_t run = 0; run < runs; ++run)
     for_each_quad<Avx2>(UnpackNibbles<Avx2>(w, panel, begin + run * kColumnUnit),
@@ -178,7 +178,6 @@ void gemm_nibble_block(const MatrixView& w, const uint8_t* panel, uint32_t b, ui
   const Avx2::F d = Avx2::load_f16(panel + w.layout.scale + size_t{b} * 32), m = load_minimum<Avx2, kind>(w, panel, b);
   for (uint32_t t = 0; t < a.tokens; t += kNibbleTokens) {
     const uint32_t nt = a.tokens - t < kNibbleTokens ? a.tokens - t : kNibbleTokens;
-    ahead.ask();
     Avx2::I isums[kNibbleTokens];
     with_count<kNibbleTokens>(static_cast<int>(nt), [&]<int NT>() {
       nibble_tile<kind, NT>(scratch, scales, runs, a.quants + size_t{t} * a.stride + begin, a.stride, isums);
@@ -194,7 +193,7 @@ void gemm_nibble_block(const MatrixView& w, const uint8_t* panel, uint32_t b, ui
   }
 }
 
-// As gemm_panels in matmul_simd.h, for q4z, q4g and q4a.
+// As gemm_strips in strips_simd.h, for q4z, q4g and q4a.
 template <FormatKind kind>
 void gemm_nibbles(const MatrixView& w, uint32_t first, uint32_t count, const Activations& a, float* out, size_t out_stride,
                   uint8_t* scratch) {
@@ -203,15 +202,15 @@ void gemm_nibbles(const MatrixView& w, uint32_t first, uint32_t count, const Act
   ColumnsAhead<Avx2> ahead(w, first, count, 0, 1);
   for (uint32_t b = 0; b < w.layout.blocks; ++b) {
     const uint32_t begin = b * block, end = begin + block < w.columns ? begin + block : w.columns;
-    if (begin % kSuperBlock == 0)
-      ahead = ColumnsAhead<Avx2>(w, first, count, begin + kSuperBlock,
-                                 count * tiles_of(a.tokens, kNibbleTokens) * (kSuperBlock / block));
+    if (begin % kSuperBlock == 0) ahead = ColumnsAhead<Avx2>(w, first, count, begin + kSuperBlock, count * (kSuperBlock / block));
     if constexpr (kind == FormatKind::q4z)
       for (uint32_t t = 0; t < a.tokens; ++t)
         sum_groups(a.quants + size_t{t} * a.stride + begin, end - begin, w.format->group, sums + size_t{t} * kBlockRuns);
-    for (uint32_t p = 0; p < count; ++p)
-      gemm_nibble_block<kind>(w, w.data + (first + p) * w.layout.bytes, b, begin, end, a, sums, ahead, out + p * kPanelRows,
-                              out_stride, scratch);
+    for (uint32_t p = 0; p < count; ++p) {
+      ahead.ask();
+      gemm_nibble_block<kind>(w, w.data + (first + p) * w.layout.bytes, b, begin, end, a, sums, out + p * kPanelRows, out_stride,
+                              scratch);
+    }
   }
 }
 

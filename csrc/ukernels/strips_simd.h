@@ -1,6 +1,6 @@
-// The matrix product of many tokens for formats whose blocks are shorter than 256 columns, for any tier's vocabulary S. With a
-// float step in every 32 columns it is those steps that count: here they find everything in registers, over 256 columns at a
-// time.
+// The matrix product of many tokens, for any tier's vocabulary S (simd_<isa>.h): 256 columns of up to four panels at a time are
+// unpacked into scratch, where they stay in L1 and serve every token of the call, tile by tile. A tile does its float steps
+// itself, with sums in registers: with blocks of 32 columns it is those steps that count.
 #pragma once
 
 #include <type_traits>
@@ -19,7 +19,7 @@ struct TokenBlock {
   std::conditional_t<kMinimum, float, int32_t> sum;  // of its quants; of integers -kBias times it, where a sum starts
 };
 
-// 256 columns of panels with shorter blocks, ready for tiles.
+// 256 columns of some panels, ready for tiles.
 template <class S, FormatKind kind>
 struct Strip {
   const uint8_t* weights;             // vectors [quads][panels]
@@ -30,20 +30,21 @@ struct Strip {
   uint32_t blocks, block_quads;
 };
 
-// out[NT][NP][16] = before or zero, plus a strip. Its many float steps find what they add in registers: integers of a block and
-// float32 of the rows.
-template <class S, FormatKind kind, int NT, int NP>
+// out[NT][NP][16] = before or zero, plus a strip. `whole`: of one block; else its rows' sums stay in registers from block to
+// block.
+template <class S, FormatKind kind, bool whole, int NT, int NP>
 [[gnu::noinline]] void strip_tile(const Strip<S, kind>& strip, bool begin, float* out, size_t out_stride) {
   using Token = TokenBlock<S, kind>;
   typename S::F acc[NT][NP];
-  for (int t = 0; t < NT; ++t)
-    for (int p = 0; p < NP; ++p) acc[t][p] = begin ? S::zero() : S::load(out + size_t(t) * out_stride + p * kPanelRows);
+  if constexpr (!whole)
+    for (int t = 0; t < NT; ++t)
+      for (int p = 0; p < NP; ++p) acc[t][p] = begin ? S::zero() : S::load(out + size_t(t) * out_stride + p * kPanelRows);
   const size_t panels = strip.panels, stride = strip.quants_stride, token_count = strip.token_count;
   const uint8_t* weights = strip.weights;
   const int8_t* quants = strip.quants;
   const float *scales = strip.scales, *minimum = strip.minimum;
   const Token* tokens = strip.tokens;
-  for (uint32_t b = strip.blocks; b > 0; --b) {
+  for (uint32_t b = whole ? 1 : strip.blocks; b > 0; --b) {
     typename S::I isum[NT][NP];
     for (int t = 0; t < NT; ++t)
       for (int p = 0; p < NP; ++p)
@@ -55,11 +56,14 @@ template <class S, FormatKind kind, int NT, int NP>
       typename S::W v[NP];
       for (int p = 0; p < NP; ++p) {
         v[p] = S::load_w(weights + p * 64);
-        S::pin(v[p]);
+        if constexpr (S::kSignedBias != 0) S::pin(v[p]);  // AVX2 needs |w|, too, and has no register left
       }
       for (int t = 0; t < NT; ++t)
         for (int p = 0; p < NP; ++p) isum[t][p] = dot<S, Unpack<S, kind>::kSigned>(isum[t][p], v[p], quants + size_t(t) * stride);
     }
+    if constexpr (whole)
+      for (int t = 0; t < NT; ++t)
+        for (int p = 0; p < NP; ++p) acc[t][p] = begin ? S::zero() : S::load(out + size_t(t) * out_stride + p * kPanelRows);
     for (int t = 0; t < NT; ++t) {
       const typename S::F sa = S::set1(tokens[t].scale);
       for (int p = 0; p < NP; ++p)
@@ -76,7 +80,7 @@ template <class S, FormatKind kind, int NT, int NP>
     for (int p = 0; p < NP; ++p) S::store(out + size_t(t) * out_stride + p * kPanelRows, acc[t][p]);
 }
 
-// The scratch of a call, for strips.
+// The scratch of a call.
 template <class S, FormatKind kind>
 struct StripScratch {
   static constexpr size_t kMostBlocks = kSuperBlock / kColumnUnit;
@@ -85,23 +89,24 @@ struct StripScratch {
   TokenBlock<S, kind> tokens[kMostBlocks * kGemmTokens];
 };
 
-// As gemm_panels, for blocks shorter than 256.
-template <class S, FormatKind kind>
+template <class S, FormatKind kind, bool whole>
 void gemm_strips(const MatrixView& w, uint32_t first, uint32_t count, const Activations& a, float* out, size_t out_stride,
                  uint8_t* scratch) {
   using Token = TokenBlock<S, kind>;
+  constexpr int kTokens = whole ? S::kTileTokens : S::kStripTokens, kPanels = S::kTilePanels;
   static_assert(sizeof(StripScratch<S, kind>) <= kMatmulScratchBytes);
   auto& at = *reinterpret_cast<StripScratch<S, kind>*>(scratch);
   const uint32_t block = w.format->block;
   for (uint32_t begin = 0; begin < w.columns; begin += kSuperBlock) {
-    const uint32_t end = begin + at_most(w.columns - begin, kSuperBlock), first_block = begin / block,
-                   blocks = (end - begin) / block;
+    const uint32_t columns = at_most(w.columns - begin, kSuperBlock);
+    const uint32_t first_block = begin / block, blocks = whole ? 1 : columns / block;
     for (uint32_t p = 0; p < count; ++p) {
       const uint8_t* panel = w.data + (first + p) * w.layout.bytes;
-      for (uint32_t k = begin; k < end; k += kColumnUnit)
-        for_each_quad<S>(Unpack<S, kind>(w, panel, k), [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
-          S::store_w(at.weights + ((size_t{k - begin} / 4 + quad) * count + p) * 64, v);
-        });
+      for (uint32_t k = 0; k < columns; k += kColumnUnit)
+        for_each_quad<S>(Unpack<S, kind>(w, panel, begin + k),
+                         [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
+                           S::store_w(at.weights + (size_t{k / 4 + quad} * count + p) * 64, v);
+                         });
       for (uint32_t b = 0; b < blocks; ++b) {
         const size_t i = (size_t{b} * count + p) * kPanelRows;
         S::store(at.scales + i, S::load_f16(panel + w.layout.scale + size_t{first_block + b} * 32));
@@ -118,9 +123,9 @@ void gemm_strips(const MatrixView& w, uint32_t first, uint32_t count, const Acti
         else
           token.sum = -Token::kBias * a.sums[i];
       }
-    ColumnsAhead<S> ahead(w, first, count, end, tiles_of(count, S::kTilePanels) * tiles_of(a.tokens, S::kStripTokens));
-    for (uint32_t p = 0; p < count; p += S::kTilePanels)
-      for (uint32_t t = 0; t < a.tokens; t += S::kStripTokens) {
+    ColumnsAhead<S> ahead(w, first, count, begin + columns, tiles_of(count, kPanels) * tiles_of(a.tokens, kTokens));
+    for (uint32_t p = 0; p < count; p += kPanels)
+      for (uint32_t t = 0; t < a.tokens; t += kTokens) {
         ahead.ask();
         const Strip<S, kind> strip{at.weights + p * 64,
                                    at.scales + p * kPanelRows,
@@ -131,10 +136,10 @@ void gemm_strips(const MatrixView& w, uint32_t first, uint32_t count, const Acti
                                    a.tokens,
                                    a.stride,
                                    blocks,
-                                   block / 4};
-        with_count<S::kTilePanels>(static_cast<int>(at_most(count - p, S::kTilePanels)), [&]<int NP>() {
-          with_count<S::kStripTokens>(static_cast<int>(at_most(a.tokens - t, S::kStripTokens)), [&]<int NT>() {
-            strip_tile<S, kind, NT, NP>(strip, begin == 0, out + size_t{t} * out_stride + p * kPanelRows, out_stride);
+                                   (whole ? columns : block) / 4};
+        with_count<kPanels>(static_cast<int>(at_most(count - p, kPanels)), [&]<int NP>() {
+          with_count<kTokens>(static_cast<int>(at_most(a.tokens - t, kTokens)), [&]<int NT>() {
+            strip_tile<S, kind, whole, NT, NP>(strip, begin == 0, out + size_t{t} * out_stride + p * kPanelRows, out_stride);
           });
         });
       }

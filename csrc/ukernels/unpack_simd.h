@@ -61,7 +61,8 @@ struct Unpack<S, FormatKind::q4z> : UnpackNibbles<S> {
     v[1] = S::scale_nibbles(v[1], group);
   }
   static typename S::Group load_group(const MatrixView& w, const uint8_t* panel, uint32_t k) {
-    const uint32_t groups = kSuperBlock / w.format->group, b = k / kSuperBlock, g = k % kSuperBlock / w.format->group;
+    const uint32_t shift = w.format->group == 32 ? 5 : 6, groups = kSuperBlock >> shift;  // a division would take longer
+    const uint32_t b = k / kSuperBlock, g = k % kSuperBlock >> shift;
     return S::load_group(panel + w.layout.sub_scale + size_t{b} * kPanelRows * groups / 2,
                          panel + w.layout.sub_offset + size_t{b} * kPanelRows * groups, groups, g);
   }
