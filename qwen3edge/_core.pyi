@@ -40,6 +40,7 @@ class PlanResult(TypedDict):
     experts: int  # of all layers together
     expert_slots: int  # 0: all are resident
     expert_bytes: int  # of a slot
+    min_expert_share: float  # lossy when above 0
 
 class Metrics(TypedDict):
     """Since the engine was made."""
@@ -48,6 +49,7 @@ class Metrics(TypedDict):
     wait_seconds: float  # that threads stood still for these reads
     expert_hits: int  # experts that were asked for and in a slot
     expert_misses: int
+    experts_left_out: int  # for their small share
 
 class ExpertReplay(TypedDict):
     tokens: int  # that count
@@ -163,11 +165,13 @@ def plan(
     chunk: int = 0,
     program: int = 0,
     later: int = 0,
+    min_expert_share: float = 0.0,
 ) -> PlanResult:
     """What the settings will cost. memory=0: default_budget(). What is above the budget is streamed from the file.
 
     chunk=0: the largest prefill chunk up to 256 that fits, 512 when streaming; program=0: the process's resident set
-    now, an allowance and `later`, what the program is going to load.
+    now, an allowance and `later`, what the program is going to load. min_expert_share, lossy when above 0: a token
+    leaves out experts whose share of its weights is smaller, and the others' weights grow to the same sum.
     Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
     """
 
@@ -186,6 +190,7 @@ class Engine:
         chunk: int = 0,
         program: int = 0,
         later: int = 0,
+        min_expert_share: float = 0.0,
         isa: str | None = None,
     ) -> None: ...
     @property

@@ -16,8 +16,8 @@ namespace q3e::bindings {
 namespace {
 
 PlanRequest plan_request(uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv, uint64_t memory,
-                         uint32_t chunk, uint64_t program, uint64_t later) {
-  return {context, sequences, threads, parse_kv(kv), memory, chunk, program, later};
+                         uint32_t chunk, uint64_t program, uint64_t later, float min_expert_share) {
+  return {context, sequences, threads, parse_kv(kv), memory, chunk, program, later, min_expert_share};
 }
 
 py::dict plan_dict(const MemoryPlan& p, const ModelConfig& config) {
@@ -28,7 +28,7 @@ py::dict plan_dict(const MemoryPlan& p, const ModelConfig& config) {
                   "kv_bytes_per_token"_a = p.kv_token_bytes(config), "layers"_a = p.layers,
                   "streamed_layers"_a = p.residence.streamed_layers, "streams_head"_a = p.residence.streams_head,
                   "streamed"_a = p.streamed, "experts"_a = p.experts, "expert_slots"_a = p.residence.expert_slots,
-                  "expert_bytes"_a = p.expert_bytes);
+                  "expert_bytes"_a = p.expert_bytes, "min_expert_share"_a = s.min_expert_share);
 }
 
 // Keeps the mapping alive as long as the engine reads it.
@@ -91,29 +91,32 @@ void bind_engine(py::module_& m) {
   m.def(
       "plan",
       [](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv,
-         uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later) {
-        return plan_dict(make_plan(f->file, f->config, Weights(f->file, f->config),
-                                   plan_request(context, sequences, threads, kv, memory, chunk, program, later)),
-                         f->config);
+         uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later, float min_expert_share) {
+        return plan_dict(
+            make_plan(f->file, f->config, Weights(f->file, f->config),
+                      plan_request(context, sequences, threads, kv, memory, chunk, program, later, min_expert_share)),
+            f->config);
       },
       "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
-      "chunk"_a = 0, "program"_a = 0, "later"_a = 0);
+      "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "min_expert_share"_a = 0);
   m.def("default_budget", &default_budget, "root"_a = "");
   py::class_<Engine>(m, "Engine")
       .def(py::init([](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads,
                        const std::string& kv, uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later,
-                       const std::optional<std::string>& isa) {
+                       float min_expert_share, const std::optional<std::string>& isa) {
              return std::make_unique<Engine>(
-                 shared_file(f), plan_request(context, sequences, threads, kv, memory, chunk, program, later), tier(isa));
+                 shared_file(f), plan_request(context, sequences, threads, kv, memory, chunk, program, later, min_expert_share),
+                 tier(isa));
            }),
            "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
-           "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "isa"_a = py::none())
+           "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "min_expert_share"_a = 0, "isa"_a = py::none())
       .def_property_readonly("plan", [](const Engine& e) { return plan_dict(e.plan(), e.config()); })
       .def_property_readonly("metrics",
                              [](Engine& e) {
                                const EngineMetrics m = e.metrics();
                                return py::dict("bytes_read"_a = m.bytes_read, "wait_seconds"_a = m.wait_seconds,
-                                               "expert_hits"_a = m.expert_hits, "expert_misses"_a = m.expert_misses);
+                                               "expert_hits"_a = m.expert_hits, "expert_misses"_a = m.expert_misses,
+                                               "experts_left_out"_a = m.experts_left_out);
                              })
       .def_property_readonly("isa", [](const Engine& e) { return isa_name(e.isa()); })
       .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a)

@@ -46,7 +46,7 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
   } else {
     expert_source_ = std::make_unique<ResidentExperts>(config_, weights_);
   }
-  experts_ = std::make_unique<Experts>(config_, weights_, work_, *expert_source_);
+  experts_ = std::make_unique<Experts>(config_, weights_, work_, *expert_source_, plan_.settings.min_expert_share);
 }
 
 Engine::~Engine() = default;
@@ -62,7 +62,8 @@ void Engine::check_slot(uint32_t slot) const {
 EngineMetrics Engine::metrics() {
   std::lock_guard lock(mutex_);
   const ExpertMetrics experts = expert_slots_ ? expert_slots_->metrics() : ExpertMetrics{};
-  return {store_.bytes_read() + experts.bytes_read, store_.seconds_waited() + experts.wait_seconds, experts.hits, experts.misses};
+  return {store_.bytes_read() + experts.bytes_read, store_.seconds_waited() + experts.wait_seconds, experts.hits, experts.misses,
+          experts_ ? experts_->left_out() : 0};
 }
 
 uint32_t Engine::length(uint32_t slot) {

@@ -6,7 +6,8 @@
 namespace q3e {
 namespace {
 
-constexpr uint32_t kFewTokens = 4;  // that one thread routes while the others wait, which saves a barrier
+constexpr uint32_t kFewTokens = 4;         // that one thread routes while the others wait, which saves a barrier
+constexpr uint32_t kLeftOut = UINT32_MAX;  // in place of an expert that a token leaves out; these come last
 constexpr size_t kExpectedBytes = size_t{256} << 10;
 
 // Tokens [first, first + tokens) of them.
@@ -26,8 +27,14 @@ uint32_t items_of(uint32_t panels) { return (panels + kGemmPanels - 1) / kGemmPa
 
 }  // namespace
 
-Experts::Experts(const ModelConfig& config, const Weights& weights, const Workspace& work, ExpertSource& source)
-    : config_(config), weights_(weights), work_(work), source_(source), first_slot_(config.experts), count_(config.experts) {
+Experts::Experts(const ModelConfig& config, const Weights& weights, const Workspace& work, ExpertSource& source, float min_share)
+    : config_(config),
+      weights_(weights),
+      work_(work),
+      source_(source),
+      min_share_(min_share),
+      first_slot_(config.experts),
+      count_(config.experts) {
   wanted_.reserve(config.experts);
 }
 
@@ -74,9 +81,22 @@ bool Experts::run(Worker& w, uint32_t layer, uint32_t tokens, Observer* observer
 
 void Experts::route(uint32_t token) const {
   const uint32_t top = config_.experts_per_token;
+  uint32_t* chosen = work_.at<uint32_t>(at().chosen) + size_t{token} * top;
+  float* weights = work_.at<float>(at().weights) + size_t{token} * top;
   work_.kernels().route(work_.at<float>(at().logits) + token * at().logit_stride, config_.experts, top, config_.norm_topk_prob,
-                        work_.at<uint32_t>(at().chosen) + size_t{token} * top,
-                        work_.at<float>(at().weights) + size_t{token} * top);
+                        chosen, weights);
+  if (min_share_ > 0) leave_out_small(chosen, weights);
+}
+
+// Weights [experts_per_token] descend; those that stay grow to the sum of all.
+void Experts::leave_out_small(uint32_t* chosen, float* weights) const {
+  const uint32_t top = config_.experts_per_token;
+  float all = 0, kept = weights[0];
+  for (uint32_t r = 0; r < top; ++r) all += weights[r];
+  uint32_t count = 1;
+  while (count < top && weights[count] >= min_share_ * all) kept += weights[count++];
+  for (uint32_t r = 0; r < count; ++r) weights[r] *= all / kept;
+  std::fill(chosen + count, chosen + top, kLeftOut);
 }
 
 // Gives every token a slot in each of its experts; the slots of an expert are consecutive, in the order of the tokens.
@@ -87,15 +107,16 @@ void Experts::group(uint32_t tokens) {
   wanted_.clear();
   done_ = 0;
   if (tokens == 1) {  // nothing to sort
-    for (uint32_t i = 0; i < entries; ++i) {
+    for (uint32_t i = 0; i < entries && chosen[i] != kLeftOut; ++i) {
       wanted_.push_back(chosen[i]);
       first_slot_[chosen[i]] = slot_of[i] = i;
       count_[chosen[i]] = 1;
     }
+    left_out_ += entries - wanted_.size();
     return;
   }
   std::fill(count_.begin(), count_.end(), 0);
-  for (uint32_t i = 0; i < entries; ++i) ++count_[chosen[i]];
+  for (uint32_t i = 0; i < entries; ++i) chosen[i] == kLeftOut ? ++left_out_ : ++count_[chosen[i]];
   uint32_t slot = 0;
   for (uint32_t e = 0; e < config_.experts; ++e) {
     first_slot_[e] = slot;
@@ -103,7 +124,8 @@ void Experts::group(uint32_t tokens) {
     if (count_[e]) wanted_.push_back(e);
     count_[e] = 0;
   }
-  for (uint32_t i = 0; i < entries; ++i) slot_of[i] = first_slot_[chosen[i]] + count_[chosen[i]]++;
+  for (uint32_t i = 0; i < entries; ++i)
+    if (chosen[i] != kLeftOut) slot_of[i] = first_slot_[chosen[i]] + count_[chosen[i]]++;
 }
 
 void Experts::begin(uint32_t layer) { ready_ = source_.begin(layer, std::span(wanted_).subspan(done_)); }
@@ -115,7 +137,8 @@ void Experts::gather(Worker& w, const MatrixView& reader, uint32_t tokens) const
   w.for_each(tokens, [&](uint32_t t) {
     const Activations from = work_.activations(reader, work_.at<float>(work_.layout().normed), t, 1);
     const uint32_t blocks = from.blocks();
-    for (uint32_t r = 0; r < top; ++r) {
+    const auto* chosen = work_.at<uint32_t>(at().chosen) + size_t{t} * top;
+    for (uint32_t r = 0; r < top && chosen[r] != kLeftOut; ++r) {
       const size_t slot = work_.at<uint32_t>(at().slots)[size_t{t} * top + r];
       if (block == 0) {
         std::memcpy(work_.at<float>(at().input.values) + slot * columns, from.values, size_t{columns} * 4);
@@ -203,9 +226,11 @@ void Experts::combine(Worker& w, uint32_t tokens) const {
   const uint32_t top = config_.experts_per_token, size = config_.hidden_size;
   w.for_each(tokens, [&](uint32_t t) {
     const float* rows[kMaxExperts];
-    for (uint32_t r = 0; r < top; ++r)
-      rows[r] = work_.at<float>(at().out) + size_t{work_.at<uint32_t>(at().slots)[size_t{t} * top + r]} * size;
-    work_.kernels().add_weighted(rows, work_.at<float>(at().weights) + size_t{t} * top, top, size,
+    const auto* chosen = work_.at<uint32_t>(at().chosen) + size_t{t} * top;
+    uint32_t count = 0;
+    for (; count < top && chosen[count] != kLeftOut; ++count)
+      rows[count] = work_.at<float>(at().out) + size_t{work_.at<uint32_t>(at().slots)[size_t{t} * top + count]} * size;
+    work_.kernels().add_weighted(rows, work_.at<float>(at().weights) + size_t{t} * top, count, size,
                                  work_.at<float>(work_.layout().x) + size_t{t} * size);
   });
 }

@@ -16,15 +16,20 @@ namespace q3e {
 class Experts {
  public:
   // All arguments outlive it.
-  Experts(const ModelConfig& config, const Weights& weights, const Workspace& work, ExpertSource& source);
+  // min_share: a token leaves out experts whose share of its weights is smaller, and the others take their place; 0 for none.
+  Experts(const ModelConfig& config, const Weights& weights, const Workspace& work, ExpertSource& source, float min_share);
 
   // x += sum of weight * down(silu(gate(n)) * up(n)) over each token's experts, n = norm(x); called by all threads. False when
   // the source cannot read weights: x is spoilt then.
   bool run(Worker& w, uint32_t layer, uint32_t tokens, Observer* observer);
 
+  // Experts that were chosen and left out, over all tokens and layers. Not while `run` is at work.
+  uint64_t left_out() const { return left_out_; }
+
  private:
   const ScratchLayout::Experts& at() const { return work_.layout().experts; }
   void route(uint32_t token) const;
+  void leave_out_small(uint32_t* chosen, float* weights) const;
   void group(uint32_t tokens);
   void begin(uint32_t layer);
   void gather(Worker& w, const MatrixView& reader, uint32_t tokens) const;
@@ -43,6 +48,8 @@ class Experts {
   const Weights& weights_;
   const Workspace& work_;
   ExpertSource& source_;
+  float min_share_;
+  uint64_t left_out_ = 0;
 
   // The layer at work; written by one thread while the others wait.
   std::vector<uint32_t> wanted_;              // experts that some token chose

@@ -40,6 +40,11 @@ class Planner {
     require_range("threads", request_.threads, 0, 256);
     require_range("chunk", request_.chunk, 0, 8192);
     require_range("later", request_.later, 0, uint64_t{1} << 40);
+    if (!(request_.min_expert_share >= 0 && request_.min_expert_share < 1))
+      throw Error(Status::bad_argument,
+                  "min_expert_share: expected 0 to below 1, found " + std::to_string(request_.min_expert_share));
+    if (request_.min_expert_share > 0 && !config.is_moe())
+      throw Error(Status::bad_argument, "min_expert_share: expected a mixture of experts, found a dense model");
     if (config.is_moe()) {
       slot_bytes_ = ExpertSlotLayout(file, config, weights).bytes();
       least_slots_ = ExpertSlotLayout::least(config);

@@ -18,6 +18,8 @@ struct PlanRequest {
   uint32_t chunk = 0;    // tokens of a prefill chunk; 0: the largest of 256 ... 16 that fits, 512 with experts or streaming
   uint64_t program = 0;  // 0: what the process holds now, without this file, and an allowance
   uint64_t later = 0;    // what the program will load besides; counts only when `program` is 0
+  // Lossy when above 0: a token's experts whose share of its weights is smaller are left out.
+  float min_expert_share = 0;
 };
 
 // Bytes. peak = program + weights + buffers + kv_cache + scratch: the resident set when the context is full.

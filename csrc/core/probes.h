@@ -46,7 +46,8 @@ struct ExpertReplay {
 ExpertReplay replay_experts(const std::shared_ptr<const ModelFile>& file, const ModelConfig& config, uint32_t slots,
                             std::span<const uint32_t> trace, size_t warm, double seconds);
 
-// Bytes per second that large direct reads of a file get, four in flight. Throws Error: bad_argument for a file of a few pages, io_error.
+// Bytes per second that large direct reads of a file get, four in flight. Throws Error: bad_argument for a file of a few pages,
+// io_error.
 double file_bandwidth(const ModelFile& file, double seconds);
 
 // Seconds of one barrier.

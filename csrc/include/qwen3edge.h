@@ -41,6 +41,8 @@ typedef struct {
   uint32_t threads;  /* 0: as many as affinity and cgroup quota allow */
   q3e_kv kv;
   uint64_t memory; /* bytes that the process may hold resident, 0: what the machine and its control groups leave */
+  /* Of a mixture of experts, lossy when above 0: a token leaves out experts whose share of its weights is smaller. Below 1. */
+  float min_expert_share;
 } q3e_settings;
 
 /* Bytes; peak = program + weights + buffers + kv_cache + scratch. What does not fit the budget is streamed: `streamed` is what

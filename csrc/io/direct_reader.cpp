@@ -64,7 +64,8 @@ bool DirectReader::forked() const { return getpid() != owner_; }
 void DirectReader::start(FileRead& read) noexcept {
   read.error = 0;
   if (forked()) return;
-  const size_t step = part_bytes(read.bytes);
+  // Parts of fresh memory that share a large page would each make it.
+  const size_t step = read.fresh ? read.bytes : part_bytes(read.bytes);
   std::unique_lock lock(mutex_, std::defer_lock);
   if (!ring_) lock.lock();
   read.missing = 0;

@@ -73,6 +73,8 @@ def measure(path: str, prompt: int, generate: int, repeat: int, loading: dict[st
             "wait_seconds": metrics["wait_seconds"],
             "expert_hits": metrics["expert_hits"],
             "expert_misses": metrics["expert_misses"],
+            "experts_left_out": metrics["experts_left_out"],
+            "min_expert_share": model.plan.min_expert_share,
             "bytes_per_token": round(read),
             "read_bandwidth_bytes_per_second": bandwidth,
             "read_bandwidth_share": decode_rate * read / bandwidth,
@@ -112,9 +114,19 @@ def _table(result: dict[str, Any]) -> str:
             f"(planned {format_bytes(result['planned_peak_bytes'])}, "
             f"budget {format_bytes(result['budget_bytes'])})",
             *_streaming(result),
+            *_lossy(result),
             f"{result['threads']} threads, {result['isa']}, KV cache in {result['kv']}",
         ]
     )
+
+
+def _lossy(result: dict[str, Any]) -> list[str]:
+    if not result["min_expert_share"]:
+        return []
+    return [
+        f"lossy   {result['experts_left_out']} experts were left out for a share below "
+        f"{100 * result['min_expert_share']:g} %"
+    ]
 
 
 def _streaming(result: dict[str, Any]) -> list[str]:

@@ -190,6 +190,13 @@ def _add_loading(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--kv", default="int8", choices=["int8", "int4", "bf16", "f16", "f32"], help="type of the KV cache (int8)"
     )
+    group.add_argument(
+        "--min-expert-share",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="of a mixture, lossy: a token leaves out experts of a smaller share of its weights (0: none)",
+    )
 
 
 def _add_sampling(verb: argparse.ArgumentParser) -> None:

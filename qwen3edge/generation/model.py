@@ -170,6 +170,7 @@ def load(
     kv: str = "int8",
     sequences: int = 1,
     chunk: int | None = None,
+    min_expert_share: float = 0.0,
     device: str = "cpu",
     seed: int | None = None,
 ) -> Model:
@@ -180,15 +181,18 @@ def load(
     that a sequence can hold, by default 4096 or all that the model knows. threads: at most, by default as many as
     the process has cores. kv: "int8", "int4" (half of it, for a little quality),
     "bf16" or "f32". sequences: conversations at a time. chunk: tokens of a prompt
-    that are computed together, by default the most that fit. device: "cpu"; "cuda" or "cuda:N" for a GPU, which needs
+    that are computed together, by default the most that fit. min_expert_share: of a mixture of experts on the CPU,
+    lossy when above 0: a token leaves out experts whose share of its weights is smaller, and the weights of the
+    others grow to the same sum. device: "cpu"; "cuda" or "cuda:N" for a GPU, which needs
     torch and triton, where memory bounds what is taken of the GPU's, and kv must be int8; "interpreter" for the GPU's
     kernels in Triton's interpreter, which is for tests. seed: of every answer that is not given one, by default a new
     one each time. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds, RequestError,
     OSError.
     """
     opened, chosen = _open(
-        path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk
-    )
+        path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
+        min_expert_share=min_expert_share,
+    )  # fmt: skip
     if device == "cpu":
         engine = Engine.open(opened.file, chosen)
     else:
@@ -207,11 +211,13 @@ def plan(
     kv: str = "int8",
     sequences: int = 1,
     chunk: int | None = None,
+    min_expert_share: float = 0.0,
 ) -> MemoryPlan:
     """What `load` with the same arguments will take; no weight is read. Raises as `load` does."""
     opened, chosen = _open(
-        path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk
-    )
+        path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
+        min_expert_share=min_expert_share,
+    )  # fmt: skip
     return memory_plan.plan_file(opened.file, chosen)
 
 

@@ -37,6 +37,7 @@ class Settings(TypedDict):
     memory: int
     chunk: int
     later: int
+    min_expert_share: float
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class MemoryPlan:
 
     expert_slots: of how many experts a model's buffers hold those that were used last; 0 when all are resident.
     weights: resident; streamed: what every decoded token and every chunk of a prompt reads from the file instead,
-    through the buffers. kv_bytes_per_token: by which a conversation grows until the KV cache is full.
+    through the buffers. min_expert_share: lossy when above 0, see `load`.
+    kv_bytes_per_token: by which a conversation grows until the KV cache is full.
     """
 
     weights: int
@@ -69,13 +71,14 @@ class MemoryPlan:
     experts: int = 0
     expert_slots: int = 0
     expert_bytes: int = 0
+    min_expert_share: float = 0.0
 
     @classmethod
     def from_core(cls, result: _core.PlanResult) -> MemoryPlan:
         """Takes the core's answer as it is."""
         return cls(**result)
 
-    def as_dict(self) -> dict[str, int | str | bool]:
+    def as_dict(self) -> dict[str, int | float | str | bool]:
         """For JSON."""
         return asdict(self)
 
@@ -102,7 +105,11 @@ class MemoryPlan:
             notes.append(f"{self.expert_slots} of {self.experts} experts, {format_bytes(self.expert_bytes)} each")
         if notes:
             rows.insert(1, ("buffers", self.buffers, "; ".join(notes)))
-        return "\n".join(f"{name:<9} {format_bytes(size):>11}  {note}".rstrip() for name, size, note in rows)
+        lines = [f"{name:<9} {format_bytes(size):>11}  {note}".rstrip() for name, size, note in rows]
+        if self.min_expert_share:
+            share = f"{100 * self.min_expert_share:g} %"
+            lines.append(f"lossy: a token leaves out experts whose share of its weights is below {share}")
+        return "\n".join(lines)
 
 
 def parse_bytes(size: int | str) -> int:
@@ -141,6 +148,7 @@ def settings(
     kv: str = "int8",
     chunk: int | None = None,
     trained_context: int,
+    min_expert_share: float = 0.0,
     later: int = 0,
 ) -> Settings:
     """Checks what callers ask for; trained_context is the most positions that the model knows, later the bytes of what
@@ -149,6 +157,9 @@ def settings(
     None: memory (also "auto") and threads as the system allows, a context of DEFAULT_CONTEXT, the largest prefill chunk
     that fits.
     """
+    is_number = isinstance(min_expert_share, int | float) and not isinstance(min_expert_share, bool)
+    if not (is_number and 0 <= min_expert_share < 1):
+        raise RequestError(f"expected min_expert_share as a number from 0 to below 1, found {min_expert_share!r:.60}")
     if kv not in KV_TYPES:
         raise RequestError(f"expected kv to be one of {', '.join(KV_TYPES)}, found {kv!r:.60}")
     return {
@@ -162,6 +173,7 @@ def settings(
         "memory": 0 if memory is None or memory == AUTO else parse_bytes(memory),
         "chunk": 0 if chunk is None else _count("chunk", chunk, MAX_CHUNK),
         "later": later,
+        "min_expert_share": float(min_expert_share),
     }
 
 

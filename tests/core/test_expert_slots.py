@@ -26,9 +26,7 @@ def file(tmp_path_factory):
 
 
 def lru_hits(trace: np.ndarray, slots: int, warm: int) -> int:
-    """Of a least-recently-used cache of all layers, full from the start; what is there is used first, as the engine does
-    it.
-    """
+    """Of a least-recently-used cache of all layers, full from the start; what is there is used first."""
     cache = OrderedDict.fromkeys(divmod(key, SHAPE.experts) for key in range(slots))
     hits = 0
     for t, layers in enumerate(trace):

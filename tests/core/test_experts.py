@@ -1,9 +1,13 @@
 """One answer everywhere, with experts: logits compared by `==` across tiers, threads, batch sizes and chunking."""
 
+import re
+
 import numpy as np
 import pytest
+import torch
 
 from qwen3edge import _core
+from qwen3edge.errors import RequestError
 from tests.checkpoints import Shape, make_model, run, save, to_q3e
 
 # Short and whole blocks of 256, panels that fill no item, experts that no token takes and some that many take.
@@ -88,6 +92,68 @@ def test_an_observer_sees_what_experts_multiply(file):
             expected = product / (1 + np.exp(-product)) * (rows @ up.T)
             largest = np.abs(expected).max(axis=1, keepdims=True)
             assert (np.abs(hidden[expert] - expected) <= HALF_STEP * largest + 1e-4).all()
+
+
+def leave_out_small(model, share):
+    """Makes a model of transformers leave out experts of a smaller share of a token's weights."""
+
+    def forward(gate, _, routed):
+        logits, weights, experts = routed
+        kept = weights >= share * weights.sum(-1, keepdim=True)
+        kept[:, 0] = True
+        scores = torch.where(kept, weights, 0)
+        gate.left_out = gate.left_out + int((~kept).sum())
+        return logits, scores * weights.sum(-1, keepdim=True) / scores.sum(-1, keepdim=True), experts
+
+    for layer in model.model.layers:
+        layer.mlp.gate.left_out = 0
+        layer.mlp.gate.register_forward_hook(forward)
+
+
+@pytest.mark.parametrize("norm_topk", [True, False])
+def test_small_experts_are_left_out(norm_topk, tmp_path, seed):
+    shape = Shape(
+        "lossy", family="qwen3_moe", hidden=128, layers=3, heads=2, kv_heads=1, ffn=96, vocab=300, experts=16, top=4,
+        norm_topk=norm_topk,
+    )  # fmt: skip
+    model = make_model(shape, seed)
+    for layer in model.model.layers:
+        layer.mlp.gate.weight.data *= 3  # shares that differ
+    file = _core.ModelFile(str(to_q3e(save(model, tmp_path), "f32")))
+    exact = engine(file, kv="f32")
+    tokens = np.random.default_rng(seed).integers(0, 300, 200)
+    exact_logits = run(exact, tokens)
+    assert exact.metrics["experts_left_out"] == 0
+    share = 0.15
+    leave_out_small(model, share)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(tokens)[None]).logits[0].numpy()
+    lossy = engine(file, kv="f32", min_expert_share=share)
+    assert lossy.plan["min_expert_share"] == pytest.approx(share)
+    logits = run(lossy, tokens)
+    rms = np.sqrt((expected**2).mean())
+    assert np.abs(logits - expected).max() <= 1e-4 * rms
+    assert np.abs(logits - exact_logits).max() > 1e-2 * rms
+    left_out = sum(layer.mlp.gate.left_out for layer in model.model.layers)
+    assert lossy.metrics["experts_left_out"] == left_out > 0.1 * 200 * 3 * 4
+    # One token at a time, other chunks, and from slots: the same bits.
+    small = engine(file, kv="f32", min_expert_share=share, chunk=7)
+    assert (run(small, tokens[:150]) == logits[:150]).all()
+    for i in range(150, 160):
+        assert (run(small, tokens[i : i + 1], start=i) == logits[i]).all()
+    settings = {"kv": "f32", "min_expert_share": share, "program": 1 << 20, "chunk": 64}
+    memory = _core.plan(file, context=320, threads=2, **settings)["peak"] - 1
+    streamed = engine(file, memory=memory, **settings)
+    assert streamed.plan["expert_slots"] > 0
+    assert (run(streamed, tokens) == logits).all()
+
+
+def test_shares_out_of_range(file, tiny_int4):
+    for share in (-0.1, 1.0, float("nan")):
+        with pytest.raises(RequestError, match=re.escape("min_expert_share: expected 0 to below 1")):
+            engine(file, min_expert_share=share)
+    with pytest.raises(RequestError, match="expected a mixture of experts, found a dense model"):
+        engine(_core.ModelFile(str(tiny_int4)), min_expert_share=0.1)
 
 
 def test_scratch_counts_every_slot(checkpoint):

@@ -51,7 +51,13 @@ class FakeCore:
         self.caches: list[list[int]] = [[] for _ in range(sequences)]
         self.log: list[list[int]] = []
         self.failing: BaseException | None = None
-        self.metrics = {"bytes_read": 0, "wait_seconds": 0.0, "expert_hits": 0, "expert_misses": 0}
+        self.metrics = {
+            "bytes_read": 0,
+            "wait_seconds": 0.0,
+            "expert_hits": 0,
+            "expert_misses": 0,
+            "experts_left_out": 0,
+        }
         sizes = dict.fromkeys(("weights", "kv_cache", "scratch", "program", "peak", "budget"), 0)
         self.plan = {
             **sizes, "context": context, "sequences": sequences, "chunk": chunk, "threads": 1, "kv": "int8"

@@ -55,7 +55,8 @@ def test_ints_are_bytes(size):
     [
         {"context": 0}, {"context": 2049}, {"context": -1}, {"context": 1.5}, {"context": True}, {"context": 10**30},
         {"threads": 0}, {"threads": 257}, {"sequences": 0}, {"chunk": 0}, {"kv": "int2"}, {"kv": None},
-        {"memory": "lots"},
+        {"memory": "lots"}, {"min_expert_share": 1.0}, {"min_expert_share": -0.1}, {"min_expert_share": float("nan")},
+        {"min_expert_share": "0.1"}, {"min_expert_share": True},
     ],
 )  # fmt: skip
 def test_settings_out_of_range(asked):
@@ -67,7 +68,8 @@ def test_settings():
     assert settings(trained_context=2048)["context"] == 2048
     assert settings(trained_context=40960)["context"] == 4096
     assert settings(trained_context=40960, context=40960, memory="1MiB") == {
-        "context": 40960, "sequences": 1, "threads": 0, "kv": "int8", "memory": 1 << 20, "chunk": 0, "later": 0
+        "context": 40960, "sequences": 1, "threads": 0, "kv": "int8", "memory": 1 << 20, "chunk": 0, "later": 0,
+        "min_expert_share": 0.0,
     }  # fmt: skip
 
     assert settings(trained_context=2048, memory="auto") == settings(trained_context=2048)

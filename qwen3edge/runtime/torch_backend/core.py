@@ -40,7 +40,7 @@ class TorchCore:
     @property
     def metrics(self) -> _core.Metrics:
         """Nothing is streamed: all weights lie on the device."""
-        return {"bytes_read": 0, "wait_seconds": 0.0, "expert_hits": 0, "expert_misses": 0}
+        return {"bytes_read": 0, "wait_seconds": 0.0, "expert_hits": 0, "expert_misses": 0, "experts_left_out": 0}
 
     @property
     def graph(self) -> Graph:

@@ -25,6 +25,8 @@ _MEBI = 1 << 20
 
 def plan_device(file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: Device) -> _core.PlanResult:
     """The plan, with the largest chunk that fits. Raises MemoryBudgetError with the breakdown, RequestError."""
+    if chosen["min_expert_share"]:
+        raise RequestError(f"min_expert_share: expected 0 on this device, found {chosen['min_expert_share']}")
     if chosen["kv"] not in device.kv_types:
         raise RequestError(f"kv: expected {' or '.join(device.kv_types)} on this device, found {chosen['kv']!r}")
     budget = chosen["memory"] or device.free_bytes()
@@ -101,6 +103,7 @@ def _plan(
         "experts": config.layers * config.experts,
         "expert_slots": 0,
         "expert_bytes": 0,
+        "min_expert_share": 0.0,
     }
 
 
