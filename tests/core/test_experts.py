@@ -14,6 +14,7 @@ from tests.checkpoints import Shape, make_model, run, save, to_q3e
 SHAPE = Shape(
     "experts", family="qwen3_moe", hidden=288, layers=2, heads=2, kv_heads=1, ffn=352, vocab=300, experts=20, top=3
 )
+LOSSY_TOLERANCE = 1e-3  # of the rms: routers three times as sharp pass on more of float32's rounding
 HALF_STEP = 0.51 / 127  # of a block's largest value, by which rounded activations may differ
 QUANTS = ["int4", "q4z64", "int8", "q4g32", "f32"]
 
@@ -132,7 +133,7 @@ def test_small_experts_are_left_out(norm_topk, tmp_path, seed):
     assert lossy.plan["min_expert_share"] == pytest.approx(share)
     logits = run(lossy, tokens)
     rms = np.sqrt((expected**2).mean())
-    assert np.abs(logits - expected).max() <= 1e-4 * rms
+    assert np.abs(logits - expected).max() <= LOSSY_TOLERANCE * rms
     assert np.abs(logits - exact_logits).max() > 1e-2 * rms
     left_out = sum(layer.mlp.gate.left_out for layer in model.model.layers)
     assert lossy.metrics["experts_left_out"] == left_out > 0.1 * 200 * 3 * 4

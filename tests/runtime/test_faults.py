@@ -116,11 +116,16 @@ def faulty(shim, code, tiny_int4, memory):
 
 
 @pytest.fixture(scope="module")
-def experts(tmp_path_factory):
+def checkpoint(tmp_path_factory):
     shape = Shape(
         "moe", family="qwen3_moe", hidden=128, layers=3, heads=2, kv_heads=1, ffn=96, vocab=300, experts=16, top=3
     )
-    return to_q3e(save(make_model(shape, 5), tmp_path_factory.mktemp("experts")), "int4")
+    return save(make_model(shape, 5), tmp_path_factory.mktemp("experts"))
+
+
+@pytest.fixture(scope="module")
+def experts(checkpoint):
+    return to_q3e(checkpoint, "int4")
 
 
 @pytest.mark.parametrize("kind", ["dense", "experts"])
@@ -130,7 +135,36 @@ def test_a_read_error(shim, tiny_int4, experts, kind):
     assert "cannot read" in lines[0] and lines[1] == "True"
 
 
-def test_an_allocation_that_fails(shim, tiny_int4):
-    memory = smallest_budget(tiny_int4)
-    lines = faulty(shim, NO_MEMORY, tiny_int4, memory)
+@pytest.mark.parametrize("kind", ["dense", "experts"])
+def test_an_allocation_that_fails(shim, tiny_int4, experts, kind):
+    path = tiny_int4 if kind == "dense" else experts
+    memory = smallest_budget(path)
+    if kind == "experts":  # in slots, all else resident
+        memory = _core.plan(_core.ModelFile(str(path)), **SETTINGS)["peak"] - 1
+    lines = faulty(shim, NO_MEMORY, path, memory)
     assert len(lines) == 4 and all("expected" in line for line in lines[:3]) and lines[3] == "True"
+    assert ("slots for experts" in lines[0]) == (kind == "experts")
+
+
+CONVERT = """
+import resource, signal, sys
+from qwen3edge.convert import convert
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limit = int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    convert(sys.argv[1], sys.argv[2], "int4", allow_missing_tokenizer=True)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("share", [0.4, 0.99])
+def test_a_disk_that_fills_up_amid_the_experts(checkpoint, experts, tmp_path, share):
+    tensor = max(_core.ModelFile(str(experts)).tensors(), key=lambda t: t["nbytes"])
+    assert tensor["name"].endswith("_exps.weight")
+    limit = int(share * experts.stat().st_size)
+    command = [sys.executable, "-c", CONVERT, checkpoint, tmp_path / "m.q3e", str(limit)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "File too large" in result.stdout
+    assert not list(tmp_path.iterdir())
