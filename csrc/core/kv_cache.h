@@ -47,8 +47,8 @@ class KvCache {
   };
   KvShape shape_;
   uint32_t context_;
-  uint8_t* pool_ = nullptr;
-  size_t pool_bytes_ = 0;
+  uint8_t *reserved_ = nullptr, *pool_ = nullptr;  // address space, and the first page in it
+  size_t reserved_bytes_ = 0;
   std::vector<uint8_t*> free_;  // the lowest page last, so that it is reused first
   std::vector<Slot> slots_;
 };

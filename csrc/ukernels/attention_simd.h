@@ -24,9 +24,10 @@ typename S::F load_kv(const uint8_t* p) {
   return S::load(reinterpret_cast<const float*>(p));
 }
 
-// What a row of registers reads is asked for twice: from memory into L2 a block ahead, from there into L1 half a block ahead.
+// What is read next is asked for twice: from memory into L2 a block ahead, from there into L1 half a block ahead. It is asked for
+// in the order of its addresses, one stream to the machine's own prefetcher, whatever the order in which registers take it.
 struct Prefetch {
-  const uint8_t *near, *far;  // where the same place of a tile lies in what comes next and after next, or null
+  const uint8_t *near, *far;  // what comes next and after next while a tile is read, as long as the tile, or null
   template <class S>
   void at(size_t offset) const {
     if (!near) return;
@@ -52,7 +53,7 @@ void score_panels(const AttentionTask& a, const uint8_t* keys, const float* key_
       typename S::W w[NP];
       for (int p = 0; p < NP; ++p) {
         w[p] = S::load_w(keys + p * panel + size_t{k} * 8);
-        prefetch.at<S>(p * panel + size_t{k} * 8);
+        prefetch.at<S>((size_t{k} / 8 * NP + p) * 64);
       }
       for (int i = 0; i < NR; ++i)
         for (int p = 0; p < NP; ++p) {
@@ -78,7 +79,7 @@ void score_panels(const AttentionTask& a, const uint8_t* keys, const float* key_
       typename S::W w[NP];
       for (int p = 0; p < NP; ++p) {
         w[p] = S::load_signed(keys + p * panel + size_t{k} * kPanelRows);
-        prefetch.at<S>(p * panel + size_t{k} * kPanelRows);
+        prefetch.at<S>((size_t{k} / 4 * NP + p) * 64);
       }
       for (int i = 0; i < NR; ++i)
         for (int p = 0; p < NP; ++p) acc[i][p] = S::dot_signed(acc[i][p], w[p], q[i] + k);
@@ -117,7 +118,7 @@ void weigh_quads(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_
     typename S::W v[NV];
     for (int j = 0; j < NV; ++j) {
       v[j] = S::load_w(values + size_t{q} * 4 * d + j * 64);
-      prefetch.at<S>(size_t{q} * 4 * d + j * 64);
+      prefetch.at<S>((size_t{q} * NV + j) * 64);
     }
     for (int i = 0; i < NR; ++i)
       for (int j = 0; j < NV; ++j) {
@@ -142,7 +143,7 @@ void weigh_codes(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_
     typename S::W v[NV];
     for (int j = 0; j < NV; j += 2) {
       const typename S::W pair = S::load_w(values + size_t{q} * 2 * d + j * 32);
-      prefetch.at<S>(size_t{q} * 2 * d + j * 32);
+      prefetch.at<S>((size_t{q} * NV + j) * 32);
       v[j] = S::low_nibbles(pair);
       v[j + 1] = S::high_nibbles(pair);
     }
@@ -233,12 +234,12 @@ struct AttentionBlock {
               if constexpr (NV % 2 == 0)  // head_dim is a multiple of 32
                 weigh_codes<S, NR, NV>(block.data + layout.values + offset, d, (block.tokens + 3) / 4, strip.weights + i,
                                        strip.weight_sums + i, strip.weight_scales + i, strip.corrections + i,
-                                       leads && i == 0 ? beside_values(offset) : Prefetch{}, o);
+                                       leads && i == 0 ? beside_values(size_t{dim} * kKvBlock / 2) : Prefetch{}, o);
             } else if constexpr (type == KvType::int8) {
               const size_t offset = size_t{dim} * 4;
               weigh_quads<S, NR, NV>(block.data + layout.values + offset, d, (block.tokens + 3) / 4, strip.weights + i,
                                      strip.weight_scales + i, strip.corrections + i,
-                                     leads && i == 0 ? beside_values(offset) : Prefetch{}, o);
+                                     leads && i == 0 ? beside_values(size_t{dim} * kKvBlock) : Prefetch{}, o);
             } else {
               weigh_rows<S, type, NR, NV>(block.data + layout.values + kv_bytes(type, dim), d, block.tokens, strip.scores + i,
                                           strip.corrections + i, o);
