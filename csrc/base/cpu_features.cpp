@@ -10,6 +10,9 @@
 #include "base/cgroup.h"
 #include "base/error.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -74,6 +77,8 @@ const char* isa_name(Isa isa) {
       return "avx512";
     case Isa::amx:
       return "amx";
+    case Isa::neon:
+      return "neon";
   }
   return "?";
 }
@@ -91,7 +96,12 @@ bool isa_supported(Isa isa) {
       return x86().avx512;
     case Isa::amx:
       return x86().amx;
+    case Isa::neon:
+      return false;
   }
+#elif defined(__aarch64__) && defined(__linux__)
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
+  if (isa == Isa::neon) return (getauxval(AT_HWCAP) & kDotProducts) != 0;
 #endif
   return isa == Isa::scalar;
 }

@@ -42,6 +42,8 @@ auto stream(Isa isa) {
 #if defined(__x86_64__)
   if (isa >= Isa::avx512) return stream_avx512;
   if (isa >= Isa::avx2) return stream_avx2;
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return stream_neon;
 #endif
   (void)isa;
   return stream_scalar;
@@ -58,6 +60,9 @@ auto dot_chain(Isa isa) {
       return dot_chain_avx512;
     case Isa::amx:
       return dot_chain_amx;
+#elif defined(__aarch64__)
+    case Isa::neon:
+      return dot_chain_neon;
 #endif
     default:
       return dot_chain_scalar;

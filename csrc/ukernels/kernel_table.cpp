@@ -21,6 +21,11 @@ const KernelTable& kernel_table(Isa isa) {
   if (isa == Isa::avx512) return avx512;
   if (isa == Isa::avxvnni) return avxvnni;
   if (isa == Isa::avx2) return avx2;
+#elif defined(__aarch64__)
+  static const KernelTable neon = {Isa::neon,         matmul_neon,       rmsnorm_neon,     rmsnorm_quantize_neon,
+                                   quantize_neon,     silu_mul_neon,     silu_panels_neon, route_neon,
+                                   add_weighted_neon, qk_norm_rope_neon, attention_neon};
+  if (isa == Isa::neon) return neon;
 #endif
   static const KernelTable scalar = {Isa::scalar,         matmul_scalar,       rmsnorm_scalar,     rmsnorm_quantize_scalar,
                                      quantize_scalar,     silu_mul_scalar,     silu_panels_scalar, route_scalar,

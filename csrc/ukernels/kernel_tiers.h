@@ -32,6 +32,7 @@ Q3E_DECLARE_TIER(scalar)
 Q3E_DECLARE_TIER(avx2)
 Q3E_DECLARE_DOTS(avxvnni)
 Q3E_DECLARE_TIER(avx512)
+Q3E_DECLARE_TIER(neon)
 Q3E_DECLARE_DOTS(amx)
 Q3E_DECLARE_MATMUL(amx_emulated)
 void attention_amx_emulated(const AttentionTask&);
