@@ -43,7 +43,7 @@ from qwen3edge.convert.names import EMBEDDING, HEAD
 from qwen3edge.evaluate.divergence import kl_divergence
 
 FOUR_BITS = ["q4z32", "q4z64", "q4g32", "q4g64", "q4g128", "q4a32", "q4a64", "q4a128"]
-DEFAULT_FORMATS = ["q8g32", "int8", "q6z32", *FOUR_BITS, "q4z32+q8", *(f"{name}+q6z32" for name in FOUR_BITS)]
+DEFAULT_FORMATS = ["q8g32", "int8", "q6z32", *FOUR_BITS, "int4", "q4z32+q8", *(f"{name}+q6z32" for name in FOUR_BITS)]
 TEXT_STEP = 3  # one record of so many; odd, as records think in turn
 BEGIN, END = "<!-- quality: begin -->", "<!-- quality: end -->"
 KINDS = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
@@ -216,16 +216,10 @@ def _small(value: float) -> str:
     return f"{value:.1e}" if value < 5e-5 else f"{value:.4f}" if value < 0.1 else f"{value:.3f}"
 
 
-def _shown(name: str) -> str:
-    """LAYERS+HEAD by the name of its recipe, if there is one."""
-    same = [recipe for recipe in RECIPES if "+" in name and RECIPES[recipe].rules == find_recipe(name).rules]
-    return f"{same[0]} = {name}" if same else name
-
-
 def format_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Cell]]:
     return [
         {
-            "format": _shown(row["format"]),
+            "format": row["format"],
             "bits": f"{row['bits']:.2f}",
             "weight error": f"{100 * row['weight_error']:.2f} %",
             "KL weights": _small(row["weights"]["kl"]),
@@ -267,7 +261,7 @@ def kind_rows(result: Mapping[str, Any]) -> list[dict[str, Cell]]:
 
 
 def sections(result: Mapping[str, Any]) -> list[tuple[str, list[dict[str, Cell]]]]:
-    mixed = [row for row in result["formats"] if "+" in row["format"]]
+    mixed = [row for row in result["formats"] if "+" in row["format"] or row["format"] == "int4"]
     found = [
         ("One format for all matrices", format_rows([row for row in result["formats"] if row not in mixed])),
         ("Layers in 4 bits, embedding and head in more", format_rows(mixed)),

@@ -29,7 +29,7 @@ from peers import LLAMA_QUANTIZE, run
 import qwen3edge
 from qwen3edge import _core
 from qwen3edge.calibrate.calibration import Wanted, calibrate
-from qwen3edge.convert import RECIPES, Recipe, Rule, convert, export_gguf
+from qwen3edge.convert import convert, export_gguf
 from qwen3edge.evaluate.measure import measure
 from qwen3edge.evaluate.plot import Point, draw
 from qwen3edge.evaluate.scores import Scores
@@ -45,8 +45,6 @@ CALIBRATION_ITEMS, CALIBRATION_SEED = 400, 12345  # of the generator that made t
 UNQUANTIZED = ("vector", "f32", "bf16")
 THEIRS = ("Q4_0", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 THEIRS_WITH_MATRIX = ("Q4_0", "IQ4_XS", "Q4_K_S", "Q4_K_M", "Q5_K_M")
-# The default with the most sensitive of all small matrices in 6 bits: still less than Q4_0.
-FIRST_VALUES = Recipe("int4, first attn_v in q6z32", (Rule("blk.0.attn_v.weight", "q6z32"), *RECIPES["int4"].rules))
 BEGIN, END = "<!-- by size: begin -->", "<!-- by size: end -->"
 
 
@@ -132,7 +130,6 @@ def compare(study: Comparison, quantize: Path) -> list[Row]:
     own, text = study.work / "own.npz", study.work / "text.npz"
     plain, by_own, weighed, gptq = "no data", "no data, own bits", "matrix", "gptq"
     rows += [study.ours(plain, name, quant=name) for name in ("int4", "int8", "q8g32")]
-    rows += [study.ours(plain, FIRST_VALUES.name, quant=FIRST_VALUES)]
     targets = ("Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K")
     rows += [study.ours(by_own, f"as {t}", imatrix=own, quantizer="search", target_bits=bits[t]) for t in targets]
     rows += [study.ours(weighed, "int4", imatrix=text)]
@@ -161,20 +158,13 @@ def ratios(rows: Sequence[Row]) -> list[dict[str, Cell]]:
     """What was asked for, and what was found. Ours has no more bits than theirs."""
     kl = {(row.series, row.name): row.weights.summary()["kl"] for row in rows}
     asked = [
-        (
-            "int4 without data, bits by its own text",
-            ("no data, own bits", "as Q4_0"),
-            ("llama.cpp", "Q4_0"),
-            0.6,
-        ),
+        ("int4, default recipe", ("no data", "int4"), ("llama.cpp", "Q4_0"), 0.6),
         (
             "int4 without data, bits by its own text",
             ("no data, own bits", "as Q4_K_M"),
             ("llama.cpp", "Q4_K_M"),
             1.0,
         ),
-        ("int4, default recipe", ("no data", "int4"), ("llama.cpp", "Q4_0"), 0.6),
-        (FIRST_VALUES.name, ("no data", FIRST_VALUES.name), ("llama.cpp", "Q4_0"), 0.6),
         ("int4, matrix", ("matrix", "as Q4_K_M"), ("llama.cpp, matrix", "Q4_K_M"), 0.8),
         ("int4, gptq", ("gptq", "as Q4_K_M"), ("llama.cpp, matrix", "Q4_K_M"), 0.8),
         ("8 bits, q8g32", ("no data", "q8g32"), ("llama.cpp", "Q8_0"), 1.0),

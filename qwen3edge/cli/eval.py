@@ -1,4 +1,4 @@
-"""`qwen3edge eval MODEL... [--text FILE] [--reference MODEL] [--tasks ITEMS.jsonl]`."""
+"""`qwen3edge eval MODEL... [--text FILE] [--reference MODEL] [--by-layer] [--tasks ITEMS.jsonl]`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any
 from qwen3edge import _core
 from qwen3edge.cli.status import StatusLine
 from qwen3edge.errors import RequestError, UnsupportedModelError
+from qwen3edge.evaluate.by_layer import LayerLoss, loss_by_layer
 from qwen3edge.evaluate.measure import measure
 from qwen3edge.evaluate.scores import Scores
 from qwen3edge.evaluate.tasks import TaskResult, accuracy_by_task, run_items
@@ -34,13 +35,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError("expected --text FILE or --tasks FILE, found neither")
     if arguments.plot and (arguments.reference is None or arguments.text is None):
         raise RequestError("--plot: expected --text and --reference, as it draws the divergence between the two")
+    if arguments.by_layer and (arguments.reference is None or arguments.text is None):
+        raise RequestError("--by-layer: expected --text and --reference in f32 or bf16, found one of them missing")
     if arguments.resume and len(arguments.model) > 1:
         raise RequestError("--resume: expected one model, found several")
     plot = _plotting() if arguments.plot else None  # before the work, which may be long
     results = [_measure_file(path, arguments) for path in arguments.model]
     if plot:
         points = [plot.Point(Path(r["model"]).stem, r["bits_per_weight"], r["text"]["kl"]) for r in results]
-        plot.draw(points, arguments.plot)
+        plot.draw(points, arguments.plot, _layers_to_draw(results) if arguments.by_layer else None)
     if arguments.json:
         print(json.dumps(results if len(results) > 1 else results[0]))
     else:
@@ -60,6 +63,8 @@ def _measure_file(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
                 result["reference"] = arguments.reference
             scores = _measure_text(model, reference, path, arguments, note)
             result["text"] = {"path": arguments.text, "window": arguments.window, **scores.summary()}
+            if arguments.by_layer:
+                result["layers"] = [asdict(loss) for loss in _measure_layers(model, path, arguments, note)]
         if arguments.tasks is not None:
             items = read_records(arguments.tasks)
             done: list[TaskResult] = []
@@ -84,10 +89,7 @@ def _load(path: str, arguments: argparse.Namespace) -> Model:
 def _measure_text(
     model: Model, reference: Model | None, path: str, arguments: argparse.Namespace, note: StatusLine
 ) -> Scores:
-    documents = read_documents(arguments.text, model.prompter)
-    parts = list(windows(documents, arguments.window, arguments.stride))
-    if arguments.limit is not None:
-        parts = _limited(parts, arguments.limit)
+    parts = _windows(model, arguments)
     state = Path(arguments.resume) if arguments.resume else None
     key = _key(path, parts, arguments) if state else ""
     begin = Scores.load(state, key) if state is not None and state.exists() else None
@@ -102,6 +104,22 @@ def _measure_text(
             saved = time.monotonic()
 
     return measure(model, parts, reference, begin=begin, each=each)
+
+
+def _measure_layers(model: Model, path: str, arguments: argparse.Namespace, note: StatusLine) -> list[LayerLoss]:
+    return loss_by_layer(
+        path,
+        arguments.reference,
+        _windows(model, arguments),
+        threads=arguments.threads,
+        progress=lambda part, done, of: note.show(f"{Path(path).name}: {done} of {of} layers, {part}"),
+    )
+
+
+def _windows(model: Model, arguments: argparse.Namespace) -> list[Window]:
+    documents = read_documents(arguments.text, model.prompter)
+    parts = list(windows(documents, arguments.window, arguments.stride))
+    return parts if arguments.limit is None else _limited(parts, arguments.limit)
 
 
 def _limited(parts: Sequence[Window], tokens: int) -> list[Window]:
@@ -160,6 +178,13 @@ def _tables(results: Sequence[Mapping[str, Any]], *, by_position: bool) -> list[
         if by_position:
             bins = [b for b in texts[0]["text"]["by_position"] if b["tokens"]]
             lines += ["", *_aligned([{"position": f"{b['from']} to {b['to']}", **_row(b)} for b in bins])]
+    for r in results:
+        if "layers" in r:
+            lines += [
+                "",
+                f"{Path(r['model']).name}, KL of the weights by layer",
+                *_aligned([_layer_row(found) for found in r["layers"]]),
+            ]
     tasks = [
         {
             "model": Path(r["model"]).name,
@@ -179,6 +204,19 @@ def _tables(results: Sequence[Mapping[str, Any]], *, by_position: bool) -> list[
 
 def _row(found: Mapping[str, Any]) -> dict[str, str]:
     return {name: show(found) for name, show in _COLUMNS.items() if "kl" in found or name in ("tokens", "perplexity")}
+
+
+def _layer_row(found: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "part": found["part"],
+        "bits": f"{found['bits_per_weight']:.2f}",
+        "KL alone": f"{found['kl_alone']:.5f}",
+        "with all before": f"{found['kl_up_to']:.5f}",
+    }
+
+
+def _layers_to_draw(results: Sequence[Mapping[str, Any]]) -> dict[str, list[LayerLoss]]:
+    return {Path(r["model"]).stem: [LayerLoss(**found) for found in r["layers"]] for r in results}
 
 
 def _aligned(rows: Sequence[Mapping[str, str]]) -> list[str]:

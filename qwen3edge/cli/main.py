@@ -170,7 +170,12 @@ def _add_eval(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--stride", type=int, metavar="N", help="tokens that each further window predicts (all but one)")
     verb.add_argument("--limit", type=int, metavar="N", help="predict about so many tokens and stop")
     verb.add_argument("--resume", metavar="STATE", help="a file to keep what was done in, and to go on from")
-    verb.add_argument("--plot", metavar="OUT.png", help="draw bits a weight against divergence")
+    verb.add_argument(
+        "--by-layer",
+        action="store_true",
+        help="the divergence that the weights of each layer cause (slow: twice a layer)",
+    )
+    verb.add_argument("--plot", metavar="OUT.png", help="draw bits a weight against divergence, and that by layer")
     verb.add_argument("--quiet", action="store_true", help="no progress line")
     group = verb.add_argument_group("memory and threads")
     group.add_argument("--memory", metavar="SIZE", help="budget of each model such as 600MiB")

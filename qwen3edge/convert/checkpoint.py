@@ -194,8 +194,8 @@ def write_model(
             )
     method = method or Method()
     recipe, quantizer = method.recipe(recipe, source, names, tensors), method.quantizer()
-    specs = [TensorSpec(t.name, recipe.format_of(t), t.rows, t.columns) for t in tensors]
-    notes = _notes(recipe, specs, {t.name: recipe.wanted(t) for t in tensors if not t.is_vector})
+    specs = [TensorSpec(t.name, recipe.format_of(t, config.layers), t.rows, t.columns) for t in tensors]
+    notes = _notes(recipe, specs, {t.name: recipe.wanted(t, config.layers) for t in tensors if not t.is_vector})
     frequencies = np.array(config.inverse_frequencies(), np.float32)
     specs.append(TensorSpec(FREQUENCIES, VECTOR, 1, frequencies.size))
     total = sum(spec.nbytes for spec in specs)

@@ -14,6 +14,9 @@ from qwen3edge.errors import RequestError
 
 VECTOR = "vector"
 BLOCK_FORMATS = tuple(f["name"] for f in _core.block_formats() if f["name"] != VECTOR)
+LAYERS = ("", "first", "last")
+PADDING_BITS = 0.5  # a weight
+_PANEL_ROWS = 16
 _GROUPS = {f["name"]: f["group"] for f in _core.block_formats()}
 
 
@@ -23,45 +26,62 @@ class Rule:
 
     pattern: str  # as in a shell: * and ?
     format: str
+    layers: str = ""  # only these: "first", the first eighth (at least one), or "last", the last eighth
+    narrow: str = ""  # the format instead for rows so short that padding would cost PADDING_BITS more
 
     def __post_init__(self) -> None:
         """Raises RequestError."""
-        if self.format not in BLOCK_FORMATS:
-            raise RequestError(f"block format: expected one of {', '.join(BLOCK_FORMATS)}, found {self.format!r}")
+        for name in (self.format, self.narrow or self.format):
+            if name not in BLOCK_FORMATS:
+                raise RequestError(f"block format: expected one of {', '.join(BLOCK_FORMATS)}, found {name!r}")
+        if self.layers not in LAYERS:
+            raise RequestError(f"layers of a rule: expected first, last or none, found {self.layers!r:.60}")
+
+    def covers(self, name: str, layers: int) -> bool:
+        """Whether it decides about a tensor of a model of so many layers."""
+        if not fnmatchcase(name, self.pattern):
+            return False
+        if not self.layers:
+            return True
+        kind, _, rest = name.partition(".")
+        if kind != "blk":
+            return False
+        layer = int(rest.partition(".")[0])
+        return 8 * layer < layers if self.layers == "first" else 8 * layer >= 7 * layers
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The first rule that matches a matrix decides its format. Norms, biases and routers stay float32."""
+    """The first rule that covers a matrix decides its format. Norms, biases and routers stay float32."""
 
     name: str
     rules: tuple[Rule, ...]
 
-    def format_of(self, tensor: ModelTensor) -> str:
+    def format_of(self, tensor: ModelTensor, layers: int) -> str:
         """The block format of a tensor; a smaller group of the same kind where the rule's does not divide the rows.
 
-        Raises RequestError when no rule matches.
+        layers: of the model. Raises RequestError when no rule covers it.
         """
         if tensor.is_vector:
             return VECTOR
-        wanted = self.wanted(tensor)
-        fitting = wanted
+        fitting = self.wanted(tensor, layers)
         while _GROUPS[fitting] and not holds(fitting, tensor.columns):
             fitting = f"{fitting.rstrip('0123456789')}{_GROUPS[fitting] // 2}"
         return fitting
 
-    def wanted(self, tensor: ModelTensor) -> str:
+    def wanted(self, tensor: ModelTensor, layers: int) -> str:
         """What the rules say, whether the rows fit or not; the tensor's own format where it has one."""
         if tensor.required_format is not None:
             return tensor.required_format
         for rule in self.rules:
-            if fnmatchcase(tensor.name, rule.pattern):
-                return rule.format
+            if rule.covers(tensor.name, layers):
+                return rule.narrow if rule.narrow and _is_padded(rule, tensor.columns) else rule.format
         raise RequestError(f"recipe {self.name!r}: expected a rule for every matrix, found none for {tensor.name!r}")
 
     def to_json(self) -> str:
         """For `qwen3edge.recipe`."""
-        return json.dumps(asdict(self))
+        rules = [{key: value for key, value in asdict(rule).items() if value} for rule in self.rules]
+        return json.dumps({"name": self.name, "rules": rules})
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
@@ -79,9 +99,25 @@ def _uniform(name: str, block_format: str) -> Recipe:
     return Recipe(name, (Rule("*", block_format),))
 
 
-# Embedding and head keep 6 bits: they are most sensitive, and small models lose most (docs/quality.md).
+# Where bits matter most by docs/quality.md: embedding and head; what the first layers add to the stream; values and
+# `down` more than the rest. Rows of less than a block, as of small experts, would be padded in q4z.
+_INT4 = (
+    Rule("token_embd.weight", "q6z32"),
+    Rule("output.weight", "q6z32"),
+    Rule("*.attn_k.weight", "q6z32", "first"),
+    Rule("*.attn_v.weight", "q6z32", "first"),
+    Rule("*.attn_output.weight", "q6z32", "first"),
+    Rule("*.attn_v.weight", "q6z32", "last"),
+    Rule("*.attn_q.weight", "q4z32", "first"),
+    *(
+        Rule(f"*.{kind}.weight", "q4z64", narrow="q4g32")
+        for kind in ("attn_q", "attn_k", "attn_output", "ffn_gate", "ffn_up", "ffn_gate_up_exps")
+    ),
+    Rule("*", "q4z32", narrow="q4g32"),
+)
+
 RECIPES = {
-    "int4": Recipe("int4", (Rule("token_embd.weight", "q6z32"), Rule("output.weight", "q6z32"), Rule("*", "q4z32"))),
+    "int4": Recipe("int4", _INT4),
     "int8": _uniform("int8", "q8"),
     **{name: _uniform(name, name) for name in BLOCK_FORMATS},
 }
@@ -114,3 +150,14 @@ def holds(block_format: str, columns: int) -> bool:
     """Whether rows of that many weights fit: whole groups, and of q8 any, as its last block may be short."""
     group = _GROUPS[block_format]
     return block_format.startswith("q8") or not group or columns % group == 0
+
+
+def _is_padded(rule: Rule, columns: int) -> bool:
+    """Whether rows are so short that rule.narrow takes PADDING_BITS less."""
+    if not holds(rule.format, columns) or not holds(rule.narrow, columns):
+        return False
+    bits = [
+        8 * _core.packed_nbytes(name, _PANEL_ROWS, columns) / (_PANEL_ROWS * columns)
+        for name in (rule.format, rule.narrow)
+    ]
+    return bits[0] >= bits[1] + PADDING_BITS

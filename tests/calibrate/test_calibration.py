@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 import qwen3edge
 from qwen3edge import _core
 from qwen3edge.calibrate.calibration import Wanted, calibrate
-from qwen3edge.convert import convert
+from qwen3edge.convert import Recipe, Rule, convert
 from qwen3edge.convert.statistics import Statistics
 from qwen3edge.errors import FileFormatError, RequestError
 from qwen3edge.evaluate.measure import measure
@@ -93,8 +93,8 @@ def divergence(tiny_q3e, tiny_model_path, path) -> float:
 
 
 def test_convert_with_statistics(statistics, tiny_q3e, tiny_model_path, tmp_path):
-    def made(name, **how) -> tuple[float, float]:
-        report = convert(tiny_model_path, tmp_path / name, "int4", threads=1, **how)
+    def made(name, quant="int4", **how) -> tuple[float, float]:
+        report = convert(tiny_model_path, tmp_path / name, quant, threads=1, **how)
         return report.bits_per_weight, divergence(tiny_q3e, tiny_model_path, report.path)
 
     bits, plain = made("plain.q3e")
@@ -102,12 +102,14 @@ def test_convert_with_statistics(statistics, tiny_q3e, tiny_model_path, tmp_path
     _, theirs = made("theirs.q3e", imatrix=statistics.with_suffix(".dat"))
     _, gptq = made("gptq.q3e", imatrix=statistics, quantizer="gptq")
     at_target, allocated = made("allocated.q3e", imatrix=statistics, target_bits=bits)
-    print(plain, weighed, theirs, gptq, allocated)
+    flat = Recipe("flat", (Rule("token_embd.weight", "q6z32"), Rule("*", "q4z32")))
+    _, unallocated = made("flat.q3e", flat, imatrix=statistics)
+    print(plain, weighed, theirs, gptq, allocated, unallocated)
     assert weighed < plain
     assert theirs == weighed
     assert gptq < 0.6 * plain
     assert bits - 0.05 < at_target <= bits
-    assert allocated < 0.95 * weighed
+    assert allocated < 0.95 * unallocated
     packed = [_core.ModelFile(str(tmp_path / n)).packed("blk.1.ffn_up.weight") for n in ("weighed.q3e", "theirs.q3e")]
     np.testing.assert_array_equal(*packed)
 

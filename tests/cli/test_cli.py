@@ -71,7 +71,8 @@ def test_version_and_help():
 
 
 def test_export_and_import(tiny_q3e, tmp_path):
-    result = run("export", tiny_q3e("int4"), tmp_path / "m.gguf", "--type", "q4z32=Q8_0")
+    types = ["--type", "q4z32=Q8_0", "--type", "q4z64=Q8_0"]
+    result = run("export", tiny_q3e("int4"), tmp_path / "m.gguf", *types)
     assert (result.returncode, result.stderr) == (0, "")
     assert "m.gguf: " in result.stdout
     report = json.loads(run("convert", tmp_path / "m.gguf", tmp_path / "m.q3e", "--json").stdout)

@@ -24,6 +24,21 @@ def test_text_with_a_reference(tiny_q3e, tmp_path):
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_loss_by_layer(tiny_q3e, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("The capital of France is Paris. " * 5, encoding="utf-8")
+    arguments = ["eval", tiny_q3e("int4"), "--text", text, "--reference", tiny_q3e("f32"), "--window", 32]
+    arguments += ["--by-layer", "--threads", 1]
+    layers = json.loads(run(*arguments, "--json").stdout)["layers"]
+    assert [found["part"] for found in layers] == ["embedding", "layer 0", "layer 1", "layer 2", "layer 3"]
+    result = run(*arguments, "--plot", tmp_path / "plot.png")
+    assert result.returncode == 0, result.stderr
+    for found in layers:
+        row = next(line for line in result.stdout.splitlines() if line.startswith(found["part"]))
+        assert row.split()[-2:] == [f"{found['kl_alone']:.5f}", f"{found['kl_up_to']:.5f}"]
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_items(tiny_int4, tiny_model_path, tmp_path):
     items = tmp_path / "items.jsonl"
     items.write_text("\n".join((tiny_model_path / "heldout.jsonl").read_text("utf-8").splitlines()[:3]), "utf-8")
@@ -32,6 +47,6 @@ def test_items(tiny_int4, tiny_model_path, tmp_path):
     assert tasks["all"]["items"] == len(tasks["answers"]) == 3
 
 
-@pytest.mark.parametrize("arguments", [[], ["--text", "x.txt", "--plot", "p.png"]])
+@pytest.mark.parametrize("arguments", [[], ["--text", "x.txt", "--plot", "p.png"], ["--text", "x.txt", "--by-layer"]])
 def test_arguments_that_do_not_fit(tiny_int4, arguments):
     one_line(run("eval", tiny_int4, *arguments), 2)

@@ -131,7 +131,9 @@ def test_every_layout_gives_the_same_file(tmp_path, quant):
         expected = interleaved(projections(TENSORS, 1, "gate"), projections(TENSORS, 1, "up"))
         np.testing.assert_array_equal(file.dequantize("blk.1.ffn_gate_up_exps.weight"), expected)
     else:
-        assert formats["blk.0.ffn_gate_up_exps.weight"] == formats["blk.0.ffn_down_exps.weight"] == "q4z32"
+        assert (
+            formats["blk.0.ffn_gate_up_exps.weight"] == formats["blk.0.ffn_down_exps.weight"] == "q4g32"
+        )  # narrow rows
 
 
 def test_parts_of_different_types():

@@ -125,10 +125,11 @@ def test_the_tiny_models_text_comes_back(tiny_q3e, tmp_path):
 
 def test_other_types(tiny_q3e, tmp_path):
     source = tiny_q3e("int4")
-    report = export_gguf(source, tmp_path / "m.gguf", types={"q4z32": "Q8_0", "q6z32": "F16"})
+    report = export_gguf(source, tmp_path / "m.gguf", types={"q4z32": "Q8_0", "q4z64": "Q8_0", "q6z32": "F16"})
     assert {(t.format, t.stored, t.exact) for t in report.tensors} == {
         ("vector", "F32", True),
         ("q4z32", "Q8_0", True),
+        ("q4z64", "Q8_0", True),
         ("q6z32", "F16", False),
     }
     found, file = read_weights(tmp_path / "m.gguf"), _core.ModelFile(str(source))

@@ -90,7 +90,7 @@ def test_what_is_quantized_is_the_sum(base, tmp_path, seed, monkeypatch):
     """Slice by slice, on threads."""
     monkeypatch.setattr("qwen3edge.convert.quantize.SLICE_BYTES", 1)
     adapter = write_adapter(tmp_path / "lora", halves(base[1], seed))
-    file, _ = merged_file(base, adapter, "int4")
+    file, _ = merged_file(base, adapter, "q4z32")
     whole, _ = merged_file(base, adapter)
     for name in ("blk.0.attn_q.weight", "blk.1.ffn_down.weight"):
         np.testing.assert_array_equal(file.packed(name), _core.quantize("q4z32", whole.dequantize(name)))

@@ -11,17 +11,48 @@ def matrix(name: str, columns: int) -> ModelTensor:
     return ModelTensor(name, "", 32, columns, False)
 
 
-def test_int4_keeps_embedding_and_head_in_6_bits():
+def test_int4_spends_bits_where_they_matter():
+    """A model of 28 layers: the first eighth is 0 to 3, the last 25 to 27."""
     recipe = find_recipe("int4")
-    assert recipe.format_of(matrix("token_embd.weight", 1024)) == "q6z32"
-    assert recipe.format_of(matrix("output.weight", 1024)) == "q6z32"
-    assert recipe.format_of(matrix("blk.3.ffn_down.weight", 1024)).startswith("q4")
-    assert recipe.format_of(ModelTensor("output_norm.weight", "", 1, 1024, True)) == "vector"
+
+    def chosen(name: str) -> str:
+        return recipe.format_of(matrix(f"{name}.weight", 1024), 28)
+
+    assert chosen("token_embd") == chosen("output") == "q6z32"
+    for kind in ("attn_k", "attn_v", "attn_output"):
+        assert [chosen(f"blk.{n}.{kind}") for n in (0, 3)] == ["q6z32"] * 2
+    assert [chosen(f"blk.{n}.attn_v") for n in (4, 24, 25, 27)] == ["q4z32", "q4z32", "q6z32", "q6z32"]
+    assert [chosen(f"blk.{n}.attn_q") for n in (0, 3, 4, 27)] == ["q4z32", "q4z32", "q4z64", "q4z64"]
+    for kind in ("attn_k", "attn_output"):
+        assert [chosen(f"blk.{n}.{kind}") for n in (4, 27)] == ["q4z64"] * 2
+    for n in (0, 14, 27):
+        assert chosen(f"blk.{n}.ffn_gate") == chosen(f"blk.{n}.ffn_up") == "q4z64"
+        assert chosen(f"blk.{n}.ffn_gate_up_exps") == "q4z64"
+        assert chosen(f"blk.{n}.ffn_down") == chosen(f"blk.{n}.ffn_down_exps") == "q4z32"
+    assert recipe.format_of(ModelTensor("output_norm.weight", "", 1, 1024, True), 28) == "vector"
+
+
+@pytest.mark.parametrize(("layers", "first", "last"), [(1, [0], []), (4, [0], []), (8, [0], [7]), (9, [0, 1], [8])])
+def test_the_first_and_the_last_eighth(layers, first, last):
+    for where, expected in (("first", first), ("last", last)):
+        rule = Rule("*", "q8", where)
+        assert [n for n in range(layers) if rule.covers(f"blk.{n}.x", layers)] == expected
+        assert not rule.covers("output.weight", layers)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [(32, "q4g32"), (64, "q4g32"), (96, "q4g32"), (128, "q4g32"), (160, "q4z32"), (256, "q4z32"), (768, "q4z32")],
+)
+def test_rows_that_padding_would_make_large(columns, expected):
+    """By what the bytes of a panel are: q4z32 takes 6 bits a weight for rows of 64, q4g32 4.5."""
+    assert find_recipe("int4").format_of(matrix("blk.1.ffn_down_exps.weight", columns), 4) == expected
+    assert find_recipe("q4z32").format_of(matrix("blk.1.ffn_down_exps.weight", columns), 4) == "q4z32"
 
 
 def test_every_block_format_is_a_recipe():
     for name in BLOCK_FORMATS:
-        assert find_recipe(name).format_of(matrix("output.weight", 1024)) == name
+        assert find_recipe(name).format_of(matrix("output.weight", 1024), 4) == name
     assert {"int4", "int8", "bf16", "f32"} <= RECIPES.keys()
     assert "vector" not in RECIPES
 
@@ -40,16 +71,24 @@ def test_every_block_format_is_a_recipe():
     ],
 )
 def test_groups_that_do_not_divide_a_row(wanted, columns, got):
-    assert find_recipe(wanted).format_of(matrix("x", columns)) == got
+    assert find_recipe(wanted).format_of(matrix("x", columns), 4) == got
 
 
 def test_first_rule_wins_and_json_keeps_it():
-    recipe = Recipe("mine", (Rule("blk.*.ffn_down.weight", "q8"), Rule("blk.0.*", "bf16"), Rule("*", "q4g64")))
+    recipe = Recipe(
+        "mine",
+        (
+            Rule("blk.*.ffn_down.weight", "q8"),
+            Rule("blk.0.*", "bf16"),
+            Rule("*", "q4g64", "first", "q8"),
+            Rule("*", "q4g64"),
+        ),
+    )
     again = Recipe.from_json(recipe.to_json())
     assert again == recipe
-    assert again.format_of(matrix("blk.0.ffn_down.weight", 64)) == "q8"
-    assert again.format_of(matrix("blk.0.attn_q.weight", 64)) == "bf16"
-    assert again.format_of(matrix("blk.1.attn_q.weight", 64)) == "q4g64"
+    assert again.format_of(matrix("blk.0.ffn_down.weight", 64), 4) == "q8"
+    assert again.format_of(matrix("blk.0.attn_q.weight", 64), 4) == "bf16"
+    assert again.format_of(matrix("blk.1.attn_q.weight", 64), 4) == "q4g64"
 
 
 def test_what_is_refused():
@@ -58,8 +97,12 @@ def test_what_is_refused():
             find_recipe(quant)
     with pytest.raises(RequestError, match="block format"):
         Rule("*", "vector")
+    with pytest.raises(RequestError, match="block format"):
+        Rule("*", "q4z32", narrow="q3")
+    with pytest.raises(RequestError, match="layers of a rule"):
+        Rule("*", "q4z32", "middle")
     with pytest.raises(RequestError, match="for every matrix"):
-        Recipe("partial", (Rule("output.weight", "q8"),)).format_of(matrix("token_embd.weight", 32))
+        Recipe("partial", (Rule("output.weight", "q8"),)).format_of(matrix("token_embd.weight", 32), 4)
     for text in ("", "{}", "[]", '{"name": "x", "rules": [{"pattern": "*"}]}', '{"name":"x","rules":[{"a":1}]}'):
         with pytest.raises(RequestError):
             Recipe.from_json(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from qwen3edge.runtime.torch_backend.device import Device
 
 @dataclass(frozen=True)
 class Attention:
-    """qkv: matrices whose outputs lie side by side: one where q, k and v are of one format, else three."""
+    """qkv: matrices whose outputs lie side by side: neighbours of one format are one matrix."""
 
     qkv: tuple[DeviceMatrix, ...]  # [heads + 2 kv_heads] * head_size outputs of hidden_size
     bias: torch.Tensor | None  # [(heads + 2 kv_heads) * head_size] float32: Qwen2
@@ -147,10 +148,8 @@ class WeightReader:
         )
 
     def _side_by_side(self, names: Sequence[str]) -> tuple[DeviceMatrix, ...]:
-        matrices = [self._matrix(name) for name in names]
-        if len({matrix.format for matrix in matrices}) > 1:
-            return tuple(matrices)
-        return (DeviceMatrix.stack(matrices),)
+        alike = [list(run) for _, run in itertools.groupby(names, key=lambda name: self._tensor(name)["format"])]
+        return tuple(DeviceMatrix.stack([self._matrix(name) for name in run]) for run in alike)
 
     def _matrix(self, name: str) -> DeviceMatrix:
         tensor = self._tensor(name)
