@@ -77,9 +77,9 @@ class Comparison:
         text = work / "calibration.jsonl"
         text.write_text("\n".join(json.dumps(record) for record in calibration_records()), encoding="utf-8")
         self.theirs = work / "imatrix.dat"
-        everything = Wanted(text, WINDOW, grams=True, sensitivities=True, imatrix=self.theirs)
+        everything = Wanted(text, WINDOW, grams=True, expert_grams=True, sensitivities=True, imatrix=self.theirs)
         calibrate(self.exact, work / "text.npz", everything, threads=1)
-        calibrate(self.exact, work / "own.npz", Wanted(None, WINDOW, grams=True, sensitivities=True), threads=1)
+        calibrate(self.exact, work / "own.npz", Wanted(None, WINDOW, sensitivities=True), threads=1)
         export_gguf(self.exact, work / "f32.gguf")
 
     def _load(self, path: Path, kv: str = "f32") -> qwen3edge.Model:

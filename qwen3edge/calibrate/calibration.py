@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from qwen3edge import _core
+from qwen3edge.calibrate.checkpoint import Checkpoint, Inputs
 from qwen3edge.calibrate.collect import Collector, Input, collect, unreached_experts
 from qwen3edge.calibrate.own_text import write_text
 from qwen3edge.calibrate.sensitivity import LOGITS_BYTES, measure_sensitivities
 from qwen3edge.config import ModelConfig
-from qwen3edge.convert.names import EMBEDDING, HEAD, ModelTensor, model_tensors
-from qwen3edge.convert.statistics import Statistics, StatisticsWriter, input_name
-from qwen3edge.evaluate.texts import Window, read_documents, windows
+from qwen3edge.convert.names import EMBEDDING, ModelTensor, model_tensors
+from qwen3edge.convert.statistics import Statistics, StatisticsWriter, gram_key, input_name
+from qwen3edge.evaluate.texts import Tokens, Window, read_documents, windows
 from qwen3edge.generation.model import load
 
 SENSITIVITY_TOKENS = 2048
@@ -34,6 +36,7 @@ class Wanted:
     window: int = 512
     limit: int | None = None  # of tokens
     grams: bool = False  # X^T X, for GPTQ
+    expert_grams: bool = False  # of each expert as well: experts x columns^2, a gigabyte a layer for 128 of 1,500
     gram_bytes: int = 2 << 30  # held in memory at a time; the text is read again for the rest
     sensitivities: bool = False
     sensitivity_tokens: int = SENSITIVITY_TOKENS
@@ -49,6 +52,7 @@ class Report:
     inputs: int
     experts: int
     unreached: dict[str, list[int]]
+    without_gram: tuple[str, ...]  # inputs whose X^T X takes more than gram_bytes
     sensitivities: dict[str, float]
 
 
@@ -59,40 +63,54 @@ def calibrate(
     *,
     threads: int | None = None,
     progress: Progress | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Report:
     """model: a `.q3e` file, best in bf16 or f32 (which sensitivities require). `out` appears when it is complete.
+
+    resume: a folder to keep what was done in, and to go on from; the result is the same to the bit.
 
     Raises RequestError, FileFormatError, MemoryBudgetError, OSError.
     """
     told = progress or (lambda *_: None)
+    checkpoint = Checkpoint(resume)
     path = os.fspath(model)
     config = ModelConfig.from_metadata(_core.ModelFile(path))
     with StatisticsWriter(out) as writer:
         with load(path, context=wanted.window, threads=threads, kv="bf16") as opened:
-            if wanted.text is None:
+            texts = None if wanted.text is None else read_documents(wanted.text, opened.prompter)
+            checkpoint.begin(_key(path, wanted, texts))
+            if texts is None:
                 told("writing text", 0, 1)
-                documents = write_text(opened, wanted.limit or OWN_TOKENS, wanted.window)
-            else:
-                documents = read_documents(wanted.text, opened.prompter)
-            parts = first_tokens(list(windows(documents, wanted.window)), wanted.limit)
+                texts = checkpoint.documents(lambda: write_text(opened, wanted.limit or OWN_TOKENS, wanted.window))
+            parts = first_tokens(list(windows(texts, wanted.window)), wanted.limit)
             found: dict[str, Input] = {}
-            passes = _passes(config, wanted)
-            for number, names in enumerate(passes, 1):
-                title = "reading" if len(passes) == 1 else f"reading, pass {number} of {len(passes)}"
-                collector = Collector(config, names, wanted.grams)
-                inputs = collect(opened, parts, collector, lambda done, of, title=title: told(title, done, of))  # type: ignore[misc]
+            grams = _gram_bytes(config, wanted)
+            fitting = {name for name, size in grams.items() if 0 < size <= wanted.gram_bytes}
+            passes = _passes(grams, fitting, wanted.gram_bytes) if wanted.grams else [None]
+            for number, names in enumerate(passes):
+                title = "reading" if len(passes) == 1 else f"reading, pass {number + 1} of {len(passes)}"
+                inputs, done = checkpoint.load_pass(number)
+                collector = Collector(config, names, fitting, inputs)
+
+                def each(done: int, of: int, number: int = number, title: str = title, inputs: Inputs = inputs) -> None:
+                    checkpoint.save_pass(number, inputs, done, complete=done == of)
+                    told(title, done, of)
+
+                collect(opened, parts, collector, each, done=done)
                 for name, seen in inputs.items():
-                    writer.write(f"sums/{name}", seen.sums)
-                    writer.write(f"counts/{name}", seen.counts)
-                    if seen.gram is not None:
-                        writer.write(f"gram/{name}", seen.gram)
-                        seen.gram = None
+                    _write(writer, name, seen, config)
                 found |= inputs
         sensitivities: dict[str, float] = {}
         if wanted.sensitivities:
             few = first_tokens(_spread(parts), min(wanted.sensitivity_tokens, LOGITS_BYTES // (4 * config.vocab_size)))
             sensitivities = measure_sensitivities(
-                path, few, folder=Path(out).resolve().parent, threads=threads, progress=told
+                path,
+                few,
+                folder=Path(out).resolve().parent,
+                threads=threads,
+                progress=told,
+                known=checkpoint.sensitivities(),
+                each=checkpoint.save_sensitivities,
             )
             for name, value in sensitivities.items():
                 writer.write(f"sensitivity/{name}", np.array(value))
@@ -100,7 +118,27 @@ def calibrate(
     if wanted.imatrix is not None:
         Statistics(out).export(wanted.imatrix, [t.name for t in _matrices(config)])
     tokens = sum(len(w.tokens) for w in parts)
-    return Report(Path(out), tokens, len(found), config.experts, unreached_experts(found), sensitivities)
+    without = tuple(name for name, size in grams.items() if size > wanted.gram_bytes)
+    return Report(Path(out), tokens, len(found), config.experts, unreached_experts(found), without, sensitivities)
+
+
+def _write(writer: StatisticsWriter, name: str, seen: Input, config: ModelConfig) -> None:
+    """And forgets X^T X."""
+    writer.write(f"sums/{name}", seen.sums)
+    writer.write(f"counts/{name}", seen.counts)
+    if seen.gram is None:
+        return
+    for expert, gram in enumerate(seen.gram):
+        writer.write(gram_key(name, expert if _has_experts(name) else None), gram)
+    seen.gram = None
+
+
+def _key(path: str, wanted: Wanted, documents: Sequence[Tokens] | None) -> str:
+    """What makes two calibrations the same."""
+    stat = os.stat(path)
+    digest = zlib.crc32(repr(documents).encode())
+    settings = replace(wanted, text=None, imatrix=None)
+    return f"{os.path.realpath(path)}:{stat.st_size}:{stat.st_mtime_ns} {settings} {digest:08x}"
 
 
 def first_tokens(parts: Sequence[Window], limit: int | None) -> list[Window]:
@@ -127,19 +165,29 @@ def _matrices(config: ModelConfig) -> list[ModelTensor]:
     return [t for t in model_tensors(config) if not t.is_vector and t.required_format is None]
 
 
-def _passes(config: ModelConfig, wanted: Wanted) -> list[list[str] | None]:
-    """The inputs that are collected together; None: all."""
-    if not wanted.grams:
-        return [None]
-    columns: dict[str, int] = {}
+def _has_experts(name: str) -> bool:
+    return "_exps" in name
+
+
+def _gram_bytes(config: ModelConfig, wanted: Wanted) -> dict[str, int]:
+    """Of X^T X by input; 0 where none is wanted. What is good for a tied head is not for the embedding."""
+    sizes: dict[str, int] = {}
     for tensor in _matrices(config):
-        columns.setdefault(input_name(tensor.name), tensor.columns)
+        name = input_name(tensor.name)
+        experts = config.experts if tensor.holds_experts else 1
+        excluded = name == EMBEDDING or not wanted.grams or (tensor.holds_experts and not wanted.expert_grams)
+        sizes.setdefault(name, 0 if excluded else 4 * experts * tensor.columns**2)
+    return sizes
+
+
+def _passes(sizes: Mapping[str, int], fitting: Collection[str], budget: int) -> list[list[str] | None]:
+    """The inputs that are collected together."""
     passes: list[list[str] | None] = []
     names: list[str] = []
     held = 0
-    for name, width in columns.items():
-        size = 0 if name in (EMBEDDING, HEAD) or "_exps" in name else 4 * width * width
-        if names and held + size > wanted.gram_bytes:
+    for name, wanted in sizes.items():
+        size = wanted if name in fitting else 0
+        if names and held + size > budget:
             passes.append(names)
             names, held = [], 0
         names.append(name)

@@ -14,8 +14,8 @@ from qwen3edge.errors import RequestError
 from qwen3edge.evaluate.texts import Window
 from qwen3edge.generation.model import Model
 
-HEAD_EVERY = 8
-"""Of so many tokens one wants logits: the head takes a quarter of a small model's time."""
+HEAD_EVERY, HEAD_EVERY_OF_GRAM = 8, 2
+"""Of so many tokens one wants logits: the head takes a quarter of a small model's time. X^T X needs more of them."""
 
 Progress = Callable[[int, int], None]
 """Windows done, of how many."""
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 @dataclass
 class Input:
     """What one matrix (or several that share it) has met. sums: float64 [experts, columns]; counts: int64 [experts];
-    gram: float32 [columns, columns], of a tensor without experts.
+    gram: float32 [experts, columns, columns], X^T X.
     """
 
     sums: NDArray[np.float64]
@@ -36,16 +36,16 @@ class Input:
         self.sums[expert] += np.square(values, dtype=np.float64).sum(axis=0)
         self.counts[expert] += len(values)
         if self.gram is not None:
-            self.gram += values.T @ values
+            self.gram[expert] += values.T @ values
 
 
 @dataclass
 class Collector:
-    """The observer of an engine. only: the inputs that are collected, None: all; grams: X^T X as well."""
+    """The observer of an engine. only: the inputs that are collected, None: all; grams: those with X^T X as well."""
 
     config: ModelConfig
     only: Collection[str] | None = None
-    grams: bool = False
+    grams: Collection[str] = ()
     inputs: dict[str, Input] = field(default_factory=dict)
 
     def see(self, tensor: str, layer: int, expert: int, values: NDArray[np.float32]) -> None:
@@ -59,31 +59,41 @@ class Collector:
         if found is None:
             experts = self.config.experts if expert >= 0 else 1
             columns = values.shape[1]
-            # Without the head, of which few tokens are seen.
-            gram = np.zeros((columns, columns), np.float32) if self.grams and expert < 0 and layer >= 0 else None
+            gram = np.zeros((experts, columns, columns), np.float32) if name in self.grams else None
             found = Input(np.zeros((experts, columns)), np.zeros(experts, np.int64), gram)
             self.inputs[name] = found
         found.add(max(expert, 0), values)
 
 
 def collect(
-    model: Model, windows: Sequence[Window], collector: Collector, progress: Progress | None = None
+    model: Model,
+    windows: Sequence[Window],
+    collector: Collector,
+    progress: Progress | None = None,
+    *,
+    done: int = 0,
 ) -> dict[str, Input]:
-    """Reads all windows. Raises RequestError without any token or for a window beyond the context."""
+    """Reads all windows after the `done` that the collector has seen already.
+
+    Raises RequestError without any token or for a window beyond the context.
+    """
     if not windows:
         raise RequestError("expected text to calibrate on, found none")
-    chunk, every = model.plan.chunk, 0 if model.config.tied_embeddings else HEAD_EVERY
+    chunk = model.plan.chunk
+    every = HEAD_EVERY_OF_GRAM if HEAD in collector.grams else HEAD_EVERY
+    if model.config.tied_embeddings:
+        every = 0
     slot = model.engine.acquire()
     model.engine.observe(collector.see)
     try:
-        for done, window in enumerate(windows, 1):
+        for number, window in enumerate(windows[done:], done + 1):
             model.engine.truncate(slot, 0)
             for start in range(0, len(window.tokens), chunk):
                 part = window.tokens[start : start + chunk]
                 positions = range(start, start + len(part))
                 model.engine.extend(slot, part, logits=[every > 0 and i % every == 0 for i in positions])
             if progress is not None:
-                progress(done, len(windows))
+                progress(number, len(windows))
     finally:
         model.engine.observe(None)
         model.engine.release(slot)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,16 @@ def measure_sensitivities(
     folder: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    known: Mapping[str, float] | None = None,
+    each: Callable[[dict[str, float]], None] | None = None,
 ) -> dict[str, float]:
     """KL divergence in nats a token by tensor name.
 
-    folder: for the copy of the model, by default where temporary files lie. Raises RequestError for a model that is
+    folder: for the copy of the model, by default where temporary files lie. known: those that need not be measured
+    again. each: called with all so far, after each. Raises RequestError for a model that is
     quantized already, or text whose logits take more than LOGITS_BYTES.
     """
-    found = {}
+    found = dict(known or {})
     with (
         private_copy(path, folder) as copy,
         load(copy.path, context=max(len(w.tokens) for w in windows), threads=threads, kv="bf16") as model,
@@ -50,10 +53,14 @@ def measure_sensitivities(
         for done, name in enumerate(copy.matrices):
             if progress is not None:
                 progress(name, done, len(copy.matrices))
+            if name in found:
+                continue
             copy.put_quantized(name, SENSITIVITY_FORMAT)
             found[name] = _divergence(reference, (model.logits(w.tokens) for w in windows))
             copy.restore(name)
-    return found
+            if each is not None:
+                each(found)
+    return {name: found[name] for name in copy.matrices}
 
 
 def _divergence(reference: Sequence[NDArray[np.float32]], found: Iterator[NDArray[np.float32]]) -> float:

@@ -21,7 +21,8 @@ def run(arguments: argparse.Namespace) -> int:
         text=arguments.text,
         window=arguments.window,
         limit=arguments.limit,
-        grams=arguments.gram,
+        grams=arguments.gram or arguments.gram_experts,
+        expert_grams=arguments.gram_experts,
         gram_bytes=parse_bytes(arguments.gram_memory),
         sensitivities=arguments.sensitivity,
         sensitivity_tokens=arguments.sensitivity_tokens,
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out,
         wanted,
         threads=arguments.threads,
+        resume=arguments.resume,
         progress=lambda what, done, of: status.show(f"{what}: {done} of {of}"),
     )
     status.end()
@@ -40,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         result: dict[str, Any] = {"path": str(report.path), "tokens": report.tokens, "inputs": report.inputs}
         if report.experts:
             result["unreached_experts"] = report.unreached
+        if report.without_gram:
+            result["without_gram"] = report.without_gram
         if report.sensitivities:
             result["sensitivities"] = report.sensitivities
         print(json.dumps(result))
@@ -50,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name, experts in report.unreached.items():
             listed = ", ".join(map(str, experts[:_SHOWN])) + (", .." if len(experts) > _SHOWN else "")
             print(f"    {name}: {len(experts)} of {report.experts}: {listed}")
+    for name in report.without_gram:
+        print(f"  no X^T X of {name}: it takes more than --gram-memory")
     if report.sensitivities:
         print(f"  most sensitive, KL divergence in nats of the tensor in {SENSITIVITY_FORMAT} alone:")
         for name, value in sorted(report.sensitivities.items(), key=lambda item: -item[1])[:_SHOWN]:

@@ -148,6 +148,11 @@ def _add_calibrate(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--window", type=int, default=512, metavar="N", help="tokens that are read together (512)")
     verb.add_argument("--limit", type=int, metavar="N", help="read so many tokens")
     verb.add_argument("--gram", action="store_true", help="X^T X as well, for convert --quantizer gptq")
+    verb.add_argument(
+        "--gram-experts",
+        action="store_true",
+        help="--gram, and of each expert: experts x columns x columns x 4 bytes a layer",
+    )
     verb.add_argument("--gram-memory", default="2GiB", metavar="SIZE", help="of X^T X at a time (2GiB)")
     verb.add_argument(
         "--sensitivity",
@@ -156,6 +161,7 @@ def _add_calibrate(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--sensitivity-tokens", type=int, default=2048, metavar="N", help="to measure it on (2048)")
     verb.add_argument("--imatrix", metavar="FILE.dat", help="write llama.cpp's importance matrix, too")
+    verb.add_argument("--resume", metavar="FOLDER", help="a folder to keep what was done in, and to go on from")
     verb.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
     verb.add_argument("--quiet", action="store_true", help="no progress line")
 

@@ -216,7 +216,9 @@ def write_model(
         writer.write(frequencies.astype("<f4").view(np.uint8))
         writer.commit()
         size = writer.nbytes
-    return ConvertReport(Path(target), size, time.monotonic() - began, config, recipe, tuple(specs), notes)
+    return ConvertReport(
+        Path(target), size, time.monotonic() - began, config, recipe, tuple(specs), (*notes, *quantizer.notes())
+    )
 
 
 def _notes(recipe: Recipe, specs: list[TensorSpec], wanted: Mapping[str, str]) -> tuple[str, ...]:

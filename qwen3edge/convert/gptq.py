@@ -2,12 +2,15 @@
 
 Rows are independent, so slices of a tensor are packed in any order. Within a block of the format the scales are
 searched on the weights as they have become by then, each column as important as its error is expensive; then its codes
-are chosen one column after the other. Needs X^T X of the tensor's input; tensors without it are packed as by Weighted.
+are chosen one column after the other. Needs X^T X of the tensor's input, of each expert's where it has experts. What
+has none, or one of so few tokens that it says little, is packed as by Weighted, and `notes` says so.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -16,16 +19,26 @@ from numpy.typing import NDArray
 from qwen3edge import _core
 from qwen3edge.convert.names import ModelTensor
 from qwen3edge.convert.quantize import PANEL_ROWS, as_float32
-from qwen3edge.convert.quantizer import Weighted
-from qwen3edge.convert.statistics import Statistics, input_name
+from qwen3edge.convert.quantizer import Weighted, by_expert
+from qwen3edge.convert.statistics import Statistics, gram_key, input_name
 from qwen3edge.errors import RequestError
 from qwen3edge.formats.blocks import BLOCK_FORMATS, BlockFormat, assemble, panel_planes, read_plane
 
 DAMPING = 0.01  # of the mean of the diagonal, added to it
+LEAST_TOKENS = 0.25  # a column: with fewer, X^T X knows only some directions, and the others are left to chance
+_FACTORS = 4  # that are kept: slices of neighbouring experts are in work on several threads
+_SHOWN = 8  # names in a note
 _LAZY = 32  # columns that are rounded before the rest of their block hears of it
 _LEAST, _MOST = 1e-4, 1e6  # importance as a share of the mean
 
 Floats = NDArray[np.float32]
+
+
+class _Lack(Enum):
+    """Why a matrix or an expert is not packed by GPTQ."""
+
+    GRAM = "there is no X^T X"
+    TOKENS = f"they saw fewer tokens than {LEAST_TOKENS:g} x their columns"
 
 
 class Gptq:
@@ -38,25 +51,58 @@ class Gptq:
         self._statistics = statistics
         self._otherwise = Weighted(statistics)
         self._lock = threading.Lock()
-        self._factor: tuple[str, Floats | None] = ("", None)
+        self._factors: dict[str, Floats | _Lack] = {}  # of the last few inputs or experts
+        self._without: dict[_Lack, set[str]] = {lack: set() for lack in _Lack}  # what was packed otherwise
 
     def pack(self, tensor: ModelTensor, block_format: str, weights: NDArray[Any], first_row: int) -> NDArray[np.uint8]:
         """See Quantizer."""
         fmt = BLOCK_FORMATS[block_format]
-        factor = self._factor_of(tensor) if fmt.block else None
-        if factor is None:
+        if not fmt.block:
             return self._otherwise.pack(tensor, block_format, weights, first_row)
-        _core.quantize(block_format, weights)  # refuses what cannot be packed, before errors are spread
-        return pack_with_factor(fmt, as_float32(weights), factor)
+        counts = self._statistics.counts(tensor.name) if tensor.holds_experts else None
+        experts = 1 if counts is None else len(counts)
+        packed = []
+        for expert, row, part in by_expert(weights, first_row, tensor.rows // experts):
+            factor = self._factor_of(tensor, None if counts is None else expert)
+            if isinstance(factor, _Lack):
+                packed.append(self._otherwise.pack(tensor, block_format, part, row))
+                continue
+            _core.quantize(block_format, part)  # refuses what cannot be packed, before errors are spread
+            packed.append(pack_with_factor(fmt, as_float32(part), factor))
+        return np.concatenate(packed)
 
-    def _factor_of(self, tensor: ModelTensor) -> Floats | None:
-        """Of the tensor's input; tensors that share it come one after the other."""
-        name = input_name(tensor.name)
+    def notes(self) -> tuple[str, ...]:
+        """Which matrices and experts had too little to go by."""
+        return tuple(
+            f"gptq: {len(names)} packed by importance alone, as {lack.value}: {_listed(sorted(names))}"
+            for lack, names in self._without.items()
+            if names
+        )
+
+    def _factor_of(self, tensor: ModelTensor, expert: int | None) -> Floats | _Lack:
+        """Of the tensor's input; tensors that share it come one after the other, and so do experts."""
+        key = gram_key(input_name(tensor.name), expert)
         with self._lock:
-            if self._factor[0] != name:
-                gram = self._statistics.gram(name, tensor.columns)
-                self._factor = (name, None if gram is None else inverse_factor(gram))
-            return self._factor[1]
+            if key not in self._factors:
+                while len(self._factors) >= _FACTORS:
+                    self._factors.pop(next(iter(self._factors)))
+                self._factors[key] = self._find_factor(tensor, expert)
+            factor = self._factors[key]
+            if isinstance(factor, _Lack):
+                self._without[factor].add(tensor.name if expert is None else f"{tensor.name} expert {expert}")
+            return factor
+
+    def _find_factor(self, tensor: ModelTensor, expert: int | None) -> Floats | _Lack:
+        counts = self._statistics.counts(tensor.name)
+        if counts is not None and counts[expert or 0] < LEAST_TOKENS * tensor.columns:
+            return _Lack.TOKENS
+        gram = self._statistics.gram(tensor.name, tensor.columns, expert)
+        return _Lack.GRAM if gram is None else inverse_factor(gram)
+
+
+def _listed(items: Sequence[str]) -> str:
+    shown = ", ".join(items[:_SHOWN])
+    return shown if len(items) <= _SHOWN else f"{shown} and {len(items) - _SHOWN} more"
 
 
 def inverse_factor(gram: NDArray[np.floating[Any]]) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,10 @@ class Quantizer(Protocol):
         """
         ...
 
+    def notes(self) -> tuple[str, ...]:
+        """What was packed otherwise than its name says, for people; when all is packed."""
+        ...
+
 
 class LeastSquares:
     """The scales of least squared error, all columns alike. Needs no data."""
@@ -30,6 +35,10 @@ class LeastSquares:
     def pack(self, tensor: ModelTensor, block_format: str, weights: NDArray[Any], first_row: int) -> NDArray[np.uint8]:
         """See Quantizer."""
         return _core.quantize(block_format, weights)
+
+    def notes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -43,12 +52,21 @@ class Weighted:
         importance = self.statistics.importance(tensor.name, tensor.columns)
         if importance is None:
             return _core.quantize(block_format, weights)
-        per_expert = tensor.rows // len(importance)
-        parts, row, stop = [], first_row, first_row + len(weights)
-        while row < stop:
-            expert = row // per_expert
-            end = min(stop, (expert + 1) * per_expert)
-            part = weights[row - first_row : end - first_row]
-            parts.append(_core.quantize(block_format, part, importance=importance[expert]))
-            row = end
-        return np.concatenate(parts)
+        parts = by_expert(weights, first_row, tensor.rows // len(importance))
+        return np.concatenate(
+            [_core.quantize(block_format, part, importance=importance[expert]) for expert, _, part in parts]
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+
+def by_expert(weights: NDArray[Any], first_row: int, per_expert: int) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """Rows [first_row, ..) of a tensor cut where an expert ends: which it is, the part's first row, the part."""
+    row, stop = first_row, first_row + len(weights)
+    while row < stop:
+        expert = row // per_expert
+        end = min(stop, (expert + 1) * per_expert)
+        yield expert, row, weights[row - first_row : end - first_row]
+        row = end

@@ -1,8 +1,9 @@
 """What calibration found out about a model's matrices, in one `.npz` file.
 
 By tensor: `sums/NAME` float64 [experts, columns], squares of the activations summed over tokens; `counts/NAME` int64
-[experts], tokens; `gram/NAME` float32 [columns, columns], X^T X of the same tokens; `sensitivity/NAME`, the KL
-divergence in nats that the tensor in SENSITIVITY_FORMAT alone causes. Experts are one where the tensor has none.
+[experts], tokens; `gram/NAME` float32 [columns, columns], X^T X of the same tokens, `gram/NAME/E` that of expert E;
+`sensitivity/NAME`, the KL divergence in nats that the tensor in SENSITIVITY_FORMAT alone causes. Experts are one where
+the tensor has none.
 Tensors that share their input are stored once.
 """
 
@@ -32,6 +33,11 @@ def input_name(name: str) -> str:
     return f"{head}.{_SHARED.get(part, part)}.weight" if head else name
 
 
+def gram_key(name: str, expert: int | None) -> str:
+    """Of the array in the file."""
+    return f"gram/{name}" if expert is None else f"gram/{name}/{expert}"
+
+
 class Statistics:
     """A file of statistics, or llama.cpp's importance matrix. Read when asked for, one array at a time."""
 
@@ -41,6 +47,7 @@ class Statistics:
         self._last: tuple[str, NDArray[np.float32] | None] = ("", None)
         self._theirs: dict[str, NDArray[np.float32]] | None = None
         self._arrays: set[str] = set()
+        self._counts: dict[str, NDArray[np.int64] | None] = {}  # few bytes, asked for with every slice
         if zipfile.is_zipfile(self.path):
             with zipfile.ZipFile(self.path) as archive:
                 self._arrays = {n.removesuffix(".npy") for n in archive.namelist()}
@@ -86,9 +93,19 @@ class Statistics:
         clipped: NDArray[np.float32] = np.clip(relative, _LEAST, _MOST).astype(np.float32)
         return clipped
 
-    def gram(self, name: str, columns: int) -> NDArray[np.float32] | None:
-        """X^T X [columns, columns] of a tensor's input. Raises CheckpointError for one of another shape."""
-        found: NDArray[Any] | None = self._read(f"gram/{input_name(name)}")
+    def counts(self, name: str) -> NDArray[np.int64] | None:
+        """[experts], tokens that a tensor's input was seen of; None where that is not known."""
+        key = f"counts/{input_name(name)}"
+        if key not in self._counts:
+            self._counts[key] = self._read(key)
+        return self._counts[key]
+
+    def gram(self, name: str, columns: int, expert: int | None = None) -> NDArray[np.float32] | None:
+        """X^T X [columns, columns] of a tensor's input, or of one of its experts'.
+
+        Raises CheckpointError for one of another shape.
+        """
+        found: NDArray[Any] | None = self._read(gram_key(input_name(name), expert))
         if found is not None and found.shape != (columns, columns):
             raise CheckpointError(
                 f"{self.path}: expected X^T X of {columns} columns for {name!r}, found {list(found.shape)}"
@@ -146,7 +163,8 @@ class StatisticsWriter:
 
     def write(self, key: str, values: NDArray[np.generic]) -> None:
         """One array."""
-        with self._archive.open(f"{key}.npy", "w", force_zip64=True) as file:
+        # Without the time, so that the same statistics are the same bytes.
+        with self._archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as file:
             np.lib.format.write_array(file, values, allow_pickle=False)
 
     def commit(self) -> None:

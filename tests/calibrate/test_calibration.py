@@ -33,7 +33,7 @@ def statistics(tmp_path_factory, tiny_q3e, text):
     """Of the f32 model, in passes of 1 MiB of X^T X."""
     path = tmp_path_factory.mktemp("statistics") / "all.npz"
     wanted = Wanted(
-        text, WINDOW, 4000, grams=True, gram_bytes=1 << 20, sensitivities=True, sensitivity_tokens=300,
+        text, WINDOW, 4000, grams=True, gram_bytes=3 << 20, sensitivities=True, sensitivity_tokens=300,
         imatrix=path.with_suffix(".dat"),
     )  # fmt: skip
     told = []
