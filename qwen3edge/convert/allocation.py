@@ -25,7 +25,9 @@ from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.statistics import SENSITIVITY_FORMAT, Statistics
 from qwen3edge.errors import RequestError
 
-FORMATS = ("q4z64", "q4z32", "q6z32", "q8", "q8g32")
+FORMATS = ("q4z64", "q4z32", "q4g32", "q4a32", "q6z32", "q8", "q8g32")
+"""q4g and q4a for rows of less than a block, which q4z pads."""
+
 SAMPLED_PANELS = 16
 """Of each tensor, spread over its rows, whose error stands for the tensor's."""
 
