@@ -6,12 +6,15 @@ python bench/bench_model.py --table --model INT4.q3e --int8 INT8.q3e --large 4B-
 
 Every sample is a process of its own. Decoding starts after the prompt for every engine. Shares are of the read
 bandwidth that the same process measured, ratios are taken within a round. A decoded token needs all weights once (not
-an embedding that is no head) and the cache of its context. bench/peers.py says how peers are found.
+an embedding that is no head) and the cache of its context. bench/peers.py says how peers are found. --memory is
+our budget, which peak_MB shows to hold, and the limit of the control group that each peer runs in, which counts the
+pages of its file as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -22,7 +25,10 @@ import numpy as np
 from engines import Work, llama_engines, openvino_engines, own_engine, take_turns
 from harness import BenchError, Report, core, describe_machine, main, measure_limits, turn
 from peers import IK_LLAMA, LLAMA, LLAMA_AVX2, LLAMA_AVX512
+from quota import memory_limit
 from targets import SCENES, Files, Setting, absent_peers, run_scenes
+
+from qwen3edge.runtime.plan import parse_bytes
 
 CHECK_TOKENS = 8  # a prefill and a decoded token use different kernels; few, as the scalar tier computes them too
 LLAMA_TOOLS = (LLAMA, LLAMA_AVX512, LLAMA_AVX2, IK_LLAMA)
@@ -75,14 +81,25 @@ def compare(arguments: argparse.Namespace) -> Report:
     title = f"{work.prompt} tokens of prefill, {work.generate} decoded after them, {work.threads} threads"
     if work.sequences > 1:
         title += f", {work.sequences} sequences at once"
+    if arguments.memory:
+        if work.sequences > 1 or arguments.openvino:
+            raise BenchError("--memory: expected one sequence and llama.cpp or ik_llama.cpp beside ours")
+        title += f", {arguments.memory} of memory"
     report = checked_report(title, [arguments.model], work.threads)
-    own = own_engine(arguments.model, kv=arguments.kv)
-    engines = [own]
-    for tool, model in itertools.product(LLAMA_TOOLS, arguments.peer_model):
-        engines += llama_engines(tool, model)
-    if work.sequences == 1:
-        engines += openvino_engines(arguments.openvino)
-    taken = take_turns({engine.name: (engine, work) for engine in engines}, arguments.rounds)
+    with contextlib.ExitStack() as held:
+        prefix: tuple[str, ...] = ()
+        if arguments.memory:
+            words = held.enter_context(memory_limit(parse_bytes(arguments.memory)))
+            if words is None:
+                raise BenchError("--memory: this process may not make a cgroup of limited memory")
+            prefix = words
+        own = own_engine(arguments.model, kv=arguments.kv, memory=arguments.memory)
+        engines = [own]
+        for tool, model in itertools.product(LLAMA_TOOLS, arguments.peer_model):
+            engines += llama_engines(tool, model, prefix)
+        if work.sequences == 1:
+            engines += openvino_engines(arguments.openvino)
+        taken = take_turns({engine.name: (engine, work) for engine in engines}, arguments.rounds)
 
     ours = taken[own.name]
     for samples in taken.values():
@@ -149,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
     one = options.add_argument_group("one kind of work")
     one.add_argument("--prompt", type=int, default=512, help="tokens prefilled")
     one.add_argument("--generate", type=int, default=64, help="tokens decoded")
+    one.add_argument("--memory", help="such as 3GiB: our budget, and the limit of the control group that peers run in")
     one.add_argument("--sequences", type=int, default=1, help="that decode together")
     one.add_argument("--kv", default="int8", choices=["int8", "int4", "bf16", "f32"], help="our KV cache")
     many = options.add_argument_group("the table of targets")

@@ -95,20 +95,33 @@ def take_turns(runs: Mapping[str, tuple[Engine, Work]], rounds: int) -> dict[str
 
 
 def own_engine(
-    model: Path, isa: str = "", cores: Sequence[int] = (), kv: str = "int8", prefix: Sequence[str] = ()
+    model: Path,
+    isa: str = "",
+    cores: Sequence[int] = (),
+    kv: str = "int8",
+    prefix: Sequence[str] = (),
+    memory: str | None = None,
 ) -> Engine:
     """isa: another tier than the best; cores: those that the process may use, none for all; prefix: words before the
-    command."""
+    command; memory: its budget."""
     name = " ".join(word for word in ("qwen3edge", model.name, isa, f"cores {list(cores)}" if cores else "") if word)
     environment = {"QWEN3EDGE_ISA": isa} if isa else {}
-    return Engine(name, model, functools.partial(_own, model, environment, tuple(cores), kv, tuple(prefix)))
+    return Engine(name, model, functools.partial(_own, model, environment, tuple(cores), kv, tuple(prefix), memory))
 
 
 def _own(
-    model: Path, environment: dict[str, str], cores: tuple[int, ...], kv: str, prefix: tuple[str, ...], work: Work
+    model: Path,
+    environment: dict[str, str],
+    cores: tuple[int, ...],
+    kv: str,
+    prefix: tuple[str, ...],
+    memory: str | None,
+    work: Work,
 ) -> Sample:
     """The peak is the process's own word: `qwen3edge bench` takes it before its buffer for the read bandwidth."""
     words = ["--prompt", str(work.prompt), "--generate", str(work.generate), "--threads", str(work.threads)]
+    if memory is not None and work.sequences == 1:
+        words += ["--memory", memory]
     if work.sequences > 1:
         command: list[str | Path] = [
             *prefix,
@@ -136,12 +149,14 @@ def _own(
     )
 
 
-def _llama(program: Path, model: Path, flash_attention: bool, words: tuple[str, ...], work: Work) -> Sample:
+def _llama(
+    program: Path, model: Path, flash_attention: bool, words: tuple[str, ...], prefix: tuple[str, ...], work: Work
+) -> Sample:
     command = batched_bench_command(
         program, model, prompt=work.prompt, generate=work.generate, sequences=work.sequences, threads=work.threads,
         flash_attention=flash_attention,
     )  # fmt: skip
-    finished = run([*command, *words])
+    finished = run([*prefix, *command, *words])
     tests = parse_batched_bench(finished.stdout + finished.stderr)  # ik_llama.cpp writes its table to stderr
     if len(tests) != 1 or (tests[0].prompt, tests[0].generate, tests[0].sequences) != (
         work.prompt,
@@ -170,19 +185,21 @@ def json_of(finished: Finished, what: str) -> dict[str, Any]:
     return result
 
 
-def llama_engines(tool: Tool, model: Path) -> list[Engine]:
-    """With and without flash attention, as neither is the better one at every length; none when it is not here."""
+def llama_engines(tool: Tool, model: Path, prefix: Sequence[str] = ()) -> list[Engine]:
+    """prefix: words before the command. With and without flash attention, as neither is the better one at every
+    length; none when it is not here.
+    """
     program = tool.find()
     if program is None:
         return []
-    if tool is IK_LLAMA:  # run-time repack and flash attention were the best of its four at every length
-        take = functools.partial(_llama, program, model, True, ("-rtr",))
-        return [Engine(f"{tool.peer} {model.name}, repacked", model, take)]
+    if tool is IK_LLAMA and not prefix:  # run-time repack and flash attention were the best of its four at every length
+        take = functools.partial(_llama, program, model, True, ("-rtr",), ())
+        return [Engine(f"{tool.peer} {model.name}, repacked", model, take)]  # which limited memory has no room for
     return [
         Engine(
             f"{tool.peer} {model.name}{', flash attention' if flash else ''}",
             model,
-            functools.partial(_llama, program, model, flash, ()),
+            functools.partial(_llama, program, model, flash, (), tuple(prefix)),
         )
         for flash in (False, True)
     ]

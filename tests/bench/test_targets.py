@@ -111,6 +111,16 @@ def test_a_quota_is_a_group_of_its_own(tmp_path: Path) -> None:
         assert prefix is None
 
 
+def test_a_memory_limit_is_a_group_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").touch()
+    with quota.memory_limit(3 << 30, tmp_path) as prefix:
+        assert prefix is not None
+        group = Path(prefix[-1])
+        assert group.parent == tmp_path and (group / "memory.max").read_text() == str(3 << 30)
+        (group / "memory.max").unlink()
+    assert not group.exists()
+
+
 def test_verdicts() -> None:
     ratio = Measured("", "x", (0.9, 1.1, 1.2))
     assert targets.Claim("row", "target", ratio, 1.1).verdict == "met"
