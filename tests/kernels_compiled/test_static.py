@@ -1,10 +1,12 @@
 """A part of the static gate: every kernel of the 0.6B on sm_87, and of the mixture of experts on sm_90."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import triton
 
 from qwen3edge.kernels.catalog import all_specializations, kernel_modules
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS
@@ -23,8 +25,14 @@ BARS = {
 }
 
 
-def test_the_gate_on_orin():
-    rows = list(static_rows(["0.6B"], ["sm_87"]))
+@pytest.fixture(scope="module")
+def orin():
+    """The rows of the 0.6B on sm_87."""
+    return list(static_rows(["0.6B"], ["sm_87"]))
+
+
+def test_the_gate_on_orin(orin):
+    rows = orin
     assert len(rows) == len(all_specializations(MODEL_SHAPES["0.6B"], "sm_87"))
     assert not [(row["kernel"], fault) for row in rows for fault in faults(row)]
     for part, (instructions, registers) in BARS.items():
@@ -36,6 +44,27 @@ def test_the_gate_on_orin():
         assert row["bytes"] > 0 and row["paper_us"]["Orin"] > row["paper_us"]["H100"] - 1e-3
         if row["weights"]:
             assert row["matrix_instructions"] > 0, row
+
+
+def cells(table: str, target: str) -> dict[tuple[str, str], str]:
+    """(kernel, shape) to what the table says of the target; rows without such a kernel are left out."""
+    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines() if "|" in line]
+    head, _, *rows = [line for line in lines if line]
+    column = head.index(target)
+    return {(row[0], row[1]): row[column] for row in rows if len(row) > column and row[column]}
+
+
+def test_the_table_of_the_docs_is_not_stale(orin):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "gpu-kernels.md").read_text()
+    version = re.search(r"by Triton (\d+\.\d+\.\d+)", page)
+    assert version
+    if triton.__version__ != version[1]:
+        pytest.skip(f"the table is of Triton {version[1]}, and this is {triton.__version__}")
+    documented = cells(page[page.index("| kernel | shape |") :], "sm_87")
+    found = cells(bench_static.markdown(orin), "sm_87")
+    assert len(found) > 30
+    command = "python bench/bench_static.py --markdown --model 0.6B --model 30B-A3B"
+    assert {key: documented.get(key) for key in found} == found, f"docs/gpu-kernels.md: expected what {command} prints"
 
 
 def test_the_gate_on_hopper():
