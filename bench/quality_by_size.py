@@ -159,6 +159,7 @@ def ratios(rows: Sequence[Row]) -> list[dict[str, Cell]]:
     kl = {(row.series, row.name): row.weights.summary()["kl"] for row in rows}
     asked = [
         ("int4, default recipe", ("no data", "int4"), ("llama.cpp", "Q4_0"), 0.6),
+        ("int4, default recipe (fewer bits)", ("no data", "int4"), ("llama.cpp", "Q4_K_M"), 1.0),
         (
             "int4 without data, bits by its own text",
             ("no data, own bits", "as Q4_K_M"),
