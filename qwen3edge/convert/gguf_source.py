@@ -28,7 +28,7 @@ def gguf_config(file: GgufFile, stop_token_ids: tuple[int, ...] = ()) -> ModelCo
     """Raises UnsupportedModelError, CheckpointError."""
     keys = file.metadata
     architecture = keys.get("general.architecture")
-    if architecture not in MODEL_TYPES:
+    if not isinstance(architecture, str) or architecture not in MODEL_TYPES:
         raise UnsupportedModelError(
             f"{file.path}: general.architecture: expected one of {', '.join(MODEL_TYPES)}, found {architecture!r}"
         )
@@ -39,14 +39,16 @@ def gguf_config(file: GgufFile, stop_token_ids: tuple[int, ...] = ()) -> ModelCo
         if reader.integer(key, head_size) != head_size:
             raise UnsupportedModelError(f"{architecture}.{key}: expected the head size, {head_size}")
     scaling = keys.get(f"{architecture}.rope.scaling.type", "none")
+    if not isinstance(scaling, str):
+        raise CheckpointError(f"{architecture}.rope.scaling.type: expected text, found {scaling!r:.60}")
     if scaling != "none" and not (scaling == "linear" and reader.number("rope.scaling.factor", 1.0) in (0.0, 1.0)):
         raise UnsupportedModelError(f"{architecture}.rope.scaling.type: expected none, found {scaling!r}")
-    if keys.get(f"{architecture}.attention.sliding_window"):
+    if reader.integer("attention.sliding_window", 0):
         raise UnsupportedModelError(f"{architecture}.attention.sliding_window: expected none; it is not supported")
     embedding = file.tensors.get(EMBEDDING)
     if embedding is None or len(embedding.shape) != 2:
         raise CheckpointError(f"{file.path}: expected a matrix {EMBEDDING!r}, found none")
-    kind = MODEL_TYPES[str(architecture)]
+    kind = MODEL_TYPES[architecture]
     moe = kind == "qwen3_moe"
     if moe and reader.number("expert_weights_scale", 1.0) not in (0.0, 1.0):
         raise UnsupportedModelError(f"{architecture}.expert_weights_scale: expected 1; others are not supported")

@@ -32,7 +32,7 @@ class GgufText:
         """Raises UnsupportedModelError for a tokenizer not Qwen's, CheckpointError for one that contradicts itself."""
         self._metadata = metadata
         self._vocab_size = vocab_size
-        model, splitter = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
+        model, splitter = self._text("tokenizer.ggml.model"), self._text("tokenizer.ggml.pre")
         self.present = model not in _NO_TOKENIZER
         self.tokens: list[str] = []
         self._types: list[int] = []
@@ -82,10 +82,16 @@ class GgufText:
         return keys
 
     def _template(self) -> str | None:
-        template = self._metadata.get("tokenizer.chat_template")
-        if template is not None and (not isinstance(template, str) or len(template) > MAX_TEMPLATE):
+        template = self._text("tokenizer.chat_template")
+        if template is not None and len(template) > MAX_TEMPLATE:
             raise CheckpointError(f"tokenizer.chat_template: expected text of at most {MAX_TEMPLATE} characters")
         return template
+
+    def _text(self, key: str) -> str | None:
+        value = self._metadata.get(key)
+        if value is not None and not isinstance(value, str):
+            raise CheckpointError(f"{key}: expected text, found {value!r:.60}")
+        return value
 
     def _read_vocabulary(self) -> None:
         tokens, types = self._strings("tokens"), self._metadata.get("tokenizer.ggml.token_type")

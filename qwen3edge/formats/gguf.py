@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 import os
 import re
-import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from qwen3edge.errors import CheckpointError, MissingShardError, UnsupportedModelError
 from qwen3edge.formats.atomic import SUFFIX
+from qwen3edge.formats.shards import Shards
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)  # 3 only added big-endian files
@@ -88,7 +87,7 @@ class GgufTensor:
         return self.rows * self.row_nbytes
 
 
-class GgufFile:
+class GgufFile(Shards):
     """The metadata of the first shard, and the tensors of all."""
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -100,26 +99,12 @@ class GgufFile:
         self.path = Path(path)
         self.metadata: dict[str, Value] = {}
         self.tensors: dict[str, GgufTensor] = {}
-        self._files: list[BinaryIO] = []
-        self._paths: list[Path] = []
+        super().__init__()
         try:
             self._open_all()
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> GgufFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the shards."""
-        while self._files:
-            self._files.pop().close()
 
     def read_blocks(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
         """The bytes of rows [start, stop): uint8 [rows, row_nbytes]. May be called from several threads.
@@ -128,12 +113,7 @@ class GgufFile:
         """
         tensor = self.tensors[name]
         out = np.empty((stop - start, tensor.row_nbytes), np.uint8)
-        view, at = memoryview(out.reshape(-1).data), tensor.offset + start * tensor.row_nbytes
-        while view:
-            count = os.preadv(self._files[tensor.shard].fileno(), [view], at)
-            if count == 0:
-                raise CheckpointError(f"{self._paths[tensor.shard]}: the file shrank while {name} was read")
-            at, view = at + count, view[count:]
+        self._read(tensor.shard, tensor.offset + start * tensor.row_nbytes, out, name)
         return out
 
     def _open_all(self) -> None:
@@ -172,21 +152,10 @@ class GgufFile:
     def _open_shard(self, path: Path) -> dict[str, Value]:
         if path.name.endswith(SUFFIX):
             raise CheckpointError(f"{path}: expected a finished file, found one that is still being written")
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
-            raise MissingShardError(f"{path}: the checkpoint needs this file, which is absent") from None
-        except OSError as error:
-            raise MissingShardError(f"{path}: cannot open: {error.strerror}") from None
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
-            raise MissingShardError(f"{path}: expected a file, found a directory or a device")
-        file = os.fdopen(descriptor, "rb", buffering=1 << 16)
-        self._files.append(file)
-        self._paths.append(path)
-        header = _Header(path, file, status.st_size)
-        keys, tensors = header.read(len(self._files) - 1)
+        descriptor = self._open(path)
+        with os.fdopen(descriptor, "rb", buffering=1 << 16, closefd=False) as file:
+            header = _Header(path, file, os.fstat(descriptor).st_size)
+            keys, tensors = header.read(len(self._paths) - 1)
         for name, tensor in tensors.items():
             if name in self.tensors:
                 other = self._paths[self.tensors[name].shard].name

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ import safetensors
 from numpy.typing import NDArray
 
 from qwen3edge.errors import CheckpointError, MissingShardError, UnsupportedModelError
+from qwen3edge.formats.shards import Shards
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -40,7 +39,7 @@ class StoredTensor:
     offset: int  # bytes from the start of the shard
 
 
-class SafetensorsFolder:
+class SafetensorsFolder(Shards):
     """The tensors of one or many shards, by name."""
 
     def __init__(self, folder: str | os.PathLike[str], single: str | None = None) -> None:
@@ -50,9 +49,8 @@ class SafetensorsFolder:
         for an index that contradicts the shards; UnsupportedModelError for another element type than bf16, f16, f32.
         """
         self.folder = Path(folder)
-        self._files: list[int] = []
         self._tensors: dict[str, StoredTensor] = {}
-        self._names: list[str] = []
+        super().__init__()
         try:
             expected = self._shard_names() if single is None else {single: None}
             for shard, contents in expected.items():
@@ -60,19 +58,6 @@ class SafetensorsFolder:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> SafetensorsFolder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the shards."""
-        while self._files:
-            os.close(self._files.pop())
 
     def names(self) -> list[str]:
         """All tensors."""
@@ -97,16 +82,7 @@ class SafetensorsFolder:
         inner = tensor.shape[1:][-1:]  # a row's columns; nothing for a vector
         width = math.prod(inner)
         out = np.empty((stop - start, *inner), tensor.dtype)
-        view = memoryview(out.reshape(-1).view(np.uint8).data)
-        at = tensor.offset + start * width * tensor.dtype.itemsize
-        while view:
-            count = os.preadv(self._files[tensor.shard], [view], at)
-            if count == 0:
-                raise CheckpointError(
-                    f"{self.folder / self._names[tensor.shard]}: the file shrank while {name} was read"
-                )
-            at += count
-            view = view[count:]
+        self._read(tensor.shard, tensor.offset + start * width * tensor.dtype.itemsize, out, name)
         return out
 
     def _tensor(self, name: str) -> StoredTensor:
@@ -141,16 +117,7 @@ class SafetensorsFolder:
     def _open_shard(self, name: str, contents: set[str] | None) -> None:
         path = self.folder / name
         _require_inside(self.folder, path)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
-            raise MissingShardError(f"{path}: the checkpoint needs this file, which is absent") from None
-        except OSError as error:
-            raise MissingShardError(f"{path}: cannot open: {error.strerror}") from None
-        self._files.append(descriptor)
-        self._names.append(name)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise MissingShardError(f"{path}: expected a file, found a directory or a device")
+        descriptor = self._open(path)
         header, start = _read_header(path, descriptor)
         found = set(header)
         if contents is not None and contents != found:
@@ -160,7 +127,7 @@ class SafetensorsFolder:
             raise CheckpointError(f"{path}: found {extra[0]!r}, which {INDEX} does not mention")
         for tensor, entry in header.items():
             if tensor in self._tensors:
-                other = self._names[self._tensors[tensor].shard]
+                other = self._paths[self._tensors[tensor].shard].name
                 raise CheckpointError(f"{path}: the tensor {tensor!r} is in {other}, too")
             dtype = _DTYPES.get(entry["dtype"])
             if dtype is None:
@@ -168,7 +135,7 @@ class SafetensorsFolder:
                     f"{path}: {tensor!r}: expected bf16, f16 or f32 weights, found {entry['dtype']}"
                 )
             self._tensors[tensor] = StoredTensor(
-                len(self._files) - 1, tuple(entry["shape"]), dtype, start + entry["data_offsets"][0]
+                len(self._paths) - 1, tuple(entry["shape"]), dtype, start + entry["data_offsets"][0]
             )
 
 

@@ -1,19 +1,25 @@
 """GGUF files become `.q3e` files: weights, config, tokenizer, and logits against transformers."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gguf
 import numpy as np
 import pytest
 import rounded_reference as rr
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert import convert
+from qwen3edge.convert.gguf_source import GgufSource, gguf_config, keeping_recipe
+from qwen3edge.convert.gguf_text import GgufText
+from qwen3edge.convert.recipe import find_recipe
 from qwen3edge.errors import CheckpointError, MissingShardError, UnsupportedModelError
 from qwen3edge.evaluate.divergence import kl_divergence
+from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_blocks import INCOMING
 from tests.checkpoints import run
 from tests.convert.random_gguf import VOCAB, Case, gguf_name, write_gguf
@@ -295,6 +301,51 @@ def test_tensors_that_are_wrong(edited):
     path = edited.write({"qwen3moe.expert_count": 8}, Case("qwen3moe"))
     with pytest.raises(CheckpointError, match="shape"):
         convert(path, path.with_name("m.q3e"))
+
+
+OPTIONAL_KEYS = [
+    *(f"general.sampling.{name}" for name in ("temp", "top_k", "top_p")),
+    *(f"tokenizer.ggml.{name}" for name in ("merges", "eot_token_id", "eom_token_id")),
+]
+OPTIONAL_OF_MODEL = ["rope.scaling.type", "rope.scaling.factor", "attention.sliding_window", "expert_weights_scale"]
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.sampled_from([0, -1, 1, 2**31, 2**32]) | st.floats() | st.booleans()
+ARRAYS = st.sampled_from([np.dtype(kind) for kind in ("u1", "i1", "<u4", "<i4", "<i8", "<f4", "<f8", "?")]).flatmap(
+    lambda dtype: st.integers(0, 3).map(lambda count: np.arange(1, count + 1).astype(dtype))
+)
+VALUES = NUMBERS | st.text(max_size=4) | st.lists(st.text(max_size=3), max_size=VOCAB) | ARRAYS
+
+
+@pytest.fixture(scope="module", params=["qwen3", "qwen3moe"])
+def good_gguf(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("good") / "m.gguf"
+    write_gguf(path, Case(request.param, experts=2, top=1), 0, lambda _: "Q8_0")
+    with GgufFile(path) as file:
+        yield file
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_metadata_is_read_or_refused(good_gguf, data):
+    """Keys absent or of any type and value: a model that the runtime knows, or a typed error."""
+    architecture = good_gguf.metadata["general.architecture"]
+    optional = [*OPTIONAL_KEYS, *(f"{architecture}.{name}" for name in OPTIONAL_OF_MODEL)]
+    keys = data.draw(st.sets(st.sampled_from([*sorted(good_gguf.metadata), *optional]), min_size=1, max_size=3))
+    with pytest.MonkeyPatch.context() as patch:
+        for key in keys:
+            if data.draw(st.booleans()):
+                patch.setitem(good_gguf.metadata, key, data.draw(VALUES))
+            else:
+                patch.delitem(good_gguf.metadata, key, raising=False)
+        try:
+            config = gguf_config(good_gguf)
+            text = GgufText(good_gguf.metadata, config.vocab_size)
+            text.metadata()
+            config = replace(config, stop_token_ids=text.stop_token_ids())
+            GgufSource(good_gguf, config)
+            keeping_recipe(good_gguf, config, find_recipe("int4"))
+        except (CheckpointError, UnsupportedModelError):
+            return
+        assert config.vocab_size == VOCAB and config.layers == 2
 
 
 def test_weights_that_are_not_finite(tmp_path, seed):
