@@ -247,14 +247,14 @@ class Agreements:
             yield self.export_to_transformers(quant)
 
 
-def write_markdown(path: Path, is_moe: bool, rows: Sequence[Agreement]) -> None:
+def replace_table(path: Path, marks: tuple[str, str], rows: Sequence[dict[str, Cell]]) -> None:
     """Replaces what stands between the marks. Raises ValueError for a file without them."""
-    begin, end = MARKS[is_moe]
+    begin, end = marks
     before, mark, rest = path.read_text(encoding="utf-8").partition(begin)
     _, closing, after = rest.partition(end)
     if not mark or not closing:
         raise ValueError(f"{path}: expected the marks {begin} and {end}")
-    lines = "\n".join(markdown_table([row.row() for row in rows]))
+    lines = "\n".join(markdown_table(rows))
     path.write_text(f"{before}{begin}\n\n{lines}\n\n{end}{after}", encoding="utf-8")
 
 
@@ -288,7 +288,7 @@ def main() -> int:
                 rows.append(row)
                 print(row, file=sys.stderr, flush=True)
             if arguments.markdown is not None:
-                write_markdown(arguments.markdown, agreements.is_moe, rows)
+                replace_table(arguments.markdown, MARKS[agreements.is_moe], [row.row() for row in rows])
     if arguments.json:
         print(json.dumps({name: [asdict(row) for row in rows] for name, rows in found.items()}, indent=1))
     else:
