@@ -8,44 +8,47 @@ import triton.language as tl
 
 from qwen3edge.kernels.arguments import expect
 from qwen3edge.kernels.codes import block_scale, constant_step, read_step, scaled_codes, unit_of
+from qwen3edge.kernels.configuration import configuration, target_of
 from qwen3edge.kernels.errors import KernelShapeError
 from qwen3edge.kernels.matmul_parts import MatrixParts, matrix_nbytes, part_types
 from qwen3edge.kernels.packing import TILE, DeviceMatrix
 from qwen3edge.kernels.panels import packed_format
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
-_TILES = 8  # of a row that a program takes: 1,024 values
 _WARPS = 4
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count_tokens"])
 def embedding_kernel(
-    tokens,  # [tokens] int32
+    tokens,  # [count_tokens] int32
     words,  # int16 [stored_rows, tiles * 32], 8 bits: * 64
     high,  # uint8 [stored_rows, tiles * 32] or None
     scales,  # [tiles, stored_rows]; blocks of 256: one row for two tiles
     offsets,  # like scales, or None
     steps,  # [tiles, stored_rows] or None
-    y,  # [tokens, columns] float32
+    y,  # [count_tokens, columns] float32
+    count_tokens,
     columns,
     stored_rows,
     BITS: tl.constexpr,
     BLOCK: tl.constexpr,
     STEP_GROUP: tl.constexpr,
-    TILES: tl.constexpr,
+    TILES: tl.constexpr,  # of 128 values that a program takes, those of one token after those of another
 ):
     PLANES: tl.constexpr = 2 if BITS == 8 else 4
     PARTS: tl.constexpr = 4 // PLANES
     UNIT: tl.constexpr = unit_of(STEP_GROUP > 0, tl.float16)
-    token = tl.program_id(0).to(tl.int64)
-    row = tl.load(tokens + token).to(tl.int64)
     count = tl.cdiv(columns, 128)
-    tile = tl.program_id(1) * TILES + tl.arange(0, TILES)
-    there = tile < count
+    at = tl.program_id(0) * TILES + tl.arange(0, TILES)
+    token = at // count
+    tile = at % count
+    there = token < count_tokens
+    row = tl.load(tokens + token, mask=there, other=0).to(tl.int64)
+    to_y = y + token.to(tl.int64)[:, None] * columns
     i = tl.arange(0, 32)[None, :]
     scale_word = tl.load(scales + (tile // 2 if BLOCK == 256 else tile) * stored_rows + row, mask=there, other=0)
     for slab in tl.static_range(4):
-        word = row * count * (PARTS * 32) + (tile * PARTS + slab // PLANES)[:, None] * 32 + i
+        word = (row * count * (PARTS * 32) + (tile * PARTS + slab // PLANES) * 32)[:, None] + i
         packed = tl.load(words + word, mask=there[:, None], other=0)
         top = 0
         if BITS == 6:
@@ -62,7 +65,7 @@ def embedding_kernel(
             offset_word = tl.load(offsets + tile * stored_rows + row, mask=there, other=0)
             w += block_scale(offset_word, slab, BLOCK)[:, None]
         column = tile[:, None] * 128 + slab * 32 + i
-        tl.store(y + token * columns + column, w, mask=column < columns)
+        tl.store(to_y + column, w, mask=there[:, None] & (column < columns))
 
 
 def embedding(tokens: torch.Tensor, matrix: DeviceMatrix) -> torch.Tensor:
@@ -93,10 +96,11 @@ def _embedding(
     y = torch.empty(len(tokens), columns, dtype=torch.float32, device=tokens.device)
     if len(tokens):
         fmt = packed_format(format)
-        grid = (len(tokens), triton.cdiv(columns, TILE * _TILES))
+        tiles = configuration("embedding", target_of(tokens.device))["TILES"]
+        grid = (triton.cdiv(len(tokens) * triton.cdiv(columns, TILE), tiles),)
         embedding_kernel[grid](
-            tokens, words, high, scales, offsets, steps, y, columns, words.shape[0],
-            fmt.bits, fmt.block, fmt.step_group, _TILES, num_warps=_WARPS, enable_fp_fusion=True,
+            tokens, words, high, scales, offsets, steps, y, len(tokens), columns, words.shape[0],
+            fmt.bits, fmt.block, fmt.step_group, tiles, num_warps=_WARPS, enable_fp_fusion=True,
         )  # fmt: skip
     return y
 
@@ -108,7 +112,7 @@ def _(tokens, words, high, scales, offsets, steps, format, columns):
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
     """One token, in the formats that embeddings come in."""
-    del target
+    tiles = configuration("embedding", target)["TILES"]
     found = []
     for name in ("q6z32", "q8"):
         fmt = packed_format(name)
@@ -116,7 +120,7 @@ def specializations(shape: ModelShape, target: str) -> list[Specialization]:
             "tokens": "*i32",
             **{part: wanted and wanted.pointer for part, wanted in part_types(fmt).items()},
             "y": "*fp32",
-            **dict.fromkeys(("columns", "stored_rows"), "i32"),
+            **dict.fromkeys(("count_tokens", "columns", "stored_rows"), "i32"),
         }
         found.append(
             Specialization(
@@ -128,12 +132,12 @@ def specializations(shape: ModelShape, target: str) -> list[Specialization]:
                     "BITS": fmt.bits,
                     "BLOCK": fmt.block,
                     "STEP_GROUP": fmt.step_group,
-                    "TILES": _TILES,
+                    "TILES": tiles,
                 },
                 divisible_by_16=("columns", "stored_rows"),
                 num_warps=_WARPS,
                 num_stages=1,
-                grid=("tokens", f"(columns + {TILE * _TILES - 1}) / {TILE * _TILES}", "1"),
+                grid=(f"(count_tokens * ((columns + {TILE - 1}) / {TILE}) + {tiles - 1}) / {tiles}", "1", "1"),
                 shape=f"{shape.vocabulary}x{shape.hidden}, 1 token",
                 bytes_moved=4 * shape.hidden + matrix_nbytes(fmt, 16, shape.hidden) // 16,
                 operations=2 * shape.hidden,

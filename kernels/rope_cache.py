@@ -1,8 +1,8 @@
 """From the projections of a step to queries and entries of the cache: bias, QK-norm, RoPE, rounding, writing.
 
-A program takes one token and a few of its heads: with one head a load would be 4 bytes a thread. Values are taken by
-programs of their own, several tokens each, because a page holds them transposed: neighbours in position are neighbours
-in memory there.
+A program takes a few heads, one token's or those on both sides of where the next begins: with one head a load would be
+4 bytes a thread. Values are taken by programs of their own, several tokens each, because a page holds them transposed:
+neighbours in position are neighbours in memory there.
 """
 
 from __future__ import annotations
@@ -14,33 +14,34 @@ import triton
 import triton.language as tl
 
 from qwen3edge.kernels.arguments import WORKING_TYPES, expect
+from qwen3edge.kernels.configuration import configuration, target_of
 from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError
 from qwen3edge.kernels.kv_cache import KvCache, expect_cache
 from qwen3edge.kernels.numerics import largest_magnitude, quants_of, scale_of
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
-HEADS_A_PROGRAM = 8
-TOKENS_A_PROGRAM = 16  # of values: 16 bytes beside each other in a page
-WARPS = 4  # loads of 8 bytes, a head's sums inside a warp: 808 instructions and 40 registers; one warp: 2376 and 127
+WARPS = 4  # loads of 8 bytes, a head's sums inside a warp: 880 instructions and 40 registers; one warp: 2376 and 127
 
 
 @triton.jit
 def _rotate(
     program, qkv, bias, query_weight, key_weight, cos_sin, positions, slots, block_tables, queries, keys, key_scales,
-    epsilon, heads, kv_heads, max_pages, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, HEADS: tl.constexpr,
+    epsilon, tokens, heads, kv_heads, max_pages, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, HEADS: tl.constexpr,
 ):  # fmt: skip
-    """Queries and keys of one token: HEADS of its heads, queries before keys."""
-    rotating = tl.cdiv(heads + kv_heads, HEADS)
-    row_length = (heads + 2 * kv_heads).to(tl.int64) * HEAD_DIM
-    token = program // rotating
-    head = program % rotating * HEADS + tl.arange(0, HEADS)
+    """Queries and keys: HEADS of all tokens' heads, a token's queries before its keys."""
+    first_head = program * HEADS % (heads + kv_heads)
+    row = program * HEADS + tl.arange(0, HEADS)
+    token = row // (heads + kv_heads)
+    head = row % (heads + kv_heads)
+    inside = token < tokens
     is_key = head >= heads
     HALF: tl.constexpr = HEAD_DIM // 2
     i = tl.arange(0, DIM // 2)
-    there = (head < heads + kv_heads)[:, None] & (i < HALF)[None, :]
+    there = inside[:, None] & (i < HALF)[None, :]
     at = head[:, None] * HEAD_DIM + i[None, :]
-    a = tl.load(qkv + token * row_length + at, mask=there, other=0.0).to(tl.float32)
-    b = tl.load(qkv + token * row_length + at + HALF, mask=there, other=0.0).to(tl.float32)
+    from_qkv = qkv + token.to(tl.int64)[:, None] * ((heads + 2 * kv_heads) * HEAD_DIM) + at
+    a = tl.load(from_qkv, mask=there, other=0.0).to(tl.float32)
+    b = tl.load(from_qkv + HALF, mask=there, other=0.0).to(tl.float32)
     if bias is not None:
         a += tl.load(bias + at, mask=there, other=0.0).to(tl.float32)
         b += tl.load(bias + at + HALF, mask=there, other=0.0).to(tl.float32)
@@ -57,20 +58,21 @@ def _rotate(
         b = (b * inverse).to(working).to(tl.float32) * tl.where(is_key[:, None], key_b, query_b)
         a = a.to(working).to(tl.float32)
         b = b.to(working).to(tl.float32)
-    c = tl.load(cos_sin + token * HEAD_DIM + i, mask=i < HALF, other=0.0)[None, :]
-    s = tl.load(cos_sin + token * HEAD_DIM + HALF + i, mask=i < HALF, other=0.0)[None, :]
+    angles = cos_sin + token[:, None] * HEAD_DIM + i[None, :]
+    c = tl.load(angles, mask=there, other=0.0)
+    s = tl.load(angles + HALF, mask=there, other=0.0)
     first = a * c - b * s
     second = b * c + a * s
     is_query = there & (head < heads)[:, None]
-    to_queries = queries + token.to(tl.int64) * heads * HEAD_DIM + at
+    to_queries = queries + token.to(tl.int64)[:, None] * (heads * HEAD_DIM) + at
     tl.store(to_queries, first.to(queries.dtype.element_ty), mask=is_query)
     tl.store(to_queries + HALF, second.to(queries.dtype.element_ty), mask=is_query)
-    slot = tl.load(slots + token)
-    if ((program % rotating + 1) * HEADS > heads) & (slot >= 0):
-        position = tl.load(positions + token)
-        page = tl.load(block_tables + slot * max_pages + position // 64).to(tl.int64)
+    if first_head + HEADS > heads:  # some are keys
+        slot = tl.load(slots + token, mask=inside, other=-1)
+        to_cache = is_key & (slot >= 0)
+        position = tl.load(positions + token, mask=to_cache, other=0)
+        page = tl.load(block_tables + slot * max_pages + position // 64, mask=to_cache, other=0).to(tl.int64)
         entry = (page * kv_heads + head - heads) * 64 + position % 64
-        to_cache = is_key & (head < heads + kv_heads)
         to_keys = keys + entry[:, None] * HEAD_DIM + i[None, :]
         if key_scales is None:
             tl.store(to_keys, first.to(keys.dtype.element_ty), mask=there & to_cache[:, None])
@@ -141,12 +143,12 @@ def rope_cache_kernel(
     HEADS: tl.constexpr,  # a program
     TOKENS: tl.constexpr,  # a program of values
 ):
-    rotating = tokens * tl.cdiv(heads + kv_heads, HEADS)
+    rotating = tl.cdiv(tokens * (heads + kv_heads), HEADS)
     program = tl.program_id(0)
     if program < rotating:
         _rotate(
             program, qkv, bias, query_weight, key_weight, cos_sin, positions, slots, block_tables, queries, keys,
-            key_scales, epsilon, heads, kv_heads, max_pages, HEAD_DIM, DIM, HEADS,
+            key_scales, epsilon, tokens, heads, kv_heads, max_pages, HEAD_DIM, DIM, HEADS,
         )  # fmt: skip
     else:
         _write_values(
@@ -228,9 +230,9 @@ def _rope_cache(
     expect("slots", slots, (torch.int32,), (tokens,), qkv)
     queries = qkv.new_empty((tokens, heads, head_dim))
     if tokens:
-        constants = _constants(head_dim)
-        programs = tokens * triton.cdiv(heads + kv_heads, HEADS_A_PROGRAM)
-        programs += triton.cdiv(tokens, TOKENS_A_PROGRAM) * kv_heads
+        constants = _constants(head_dim, target_of(qkv.device))
+        programs = triton.cdiv(tokens * (heads + kv_heads), constants["HEADS"])
+        programs += triton.cdiv(tokens, constants["TOKENS"]) * kv_heads
         rope_cache_kernel[(programs,)](
             qkv, bias, query_weight, key_weight, cos_sin, positions, slots, block_tables,
             queries, keys, key_scales, values, value_scales,
@@ -260,22 +262,22 @@ def _(
     return qkv.new_empty((qkv.shape[0], qkv.shape[1] // head_dim - 2 * keys.shape[1], head_dim))
 
 
-def _constants(head_dim: int) -> Mapping[str, int]:
+def _constants(head_dim: int, target: str) -> Mapping[str, int]:
+    """TOKENS: of values, 16 for 16 bytes beside each other in a page."""
     return {
         "HEAD_DIM": head_dim,
         "DIM": triton.next_power_of_2(head_dim),
-        "HEADS": HEADS_A_PROGRAM,
-        "TOKENS": TOKENS_A_PROGRAM,
+        **configuration("rope_cache", target),
     }
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
     """One token, with QK-norm, to int8 and to bfloat16."""
-    del target
-    return [_specialization(shape, cached) for cached in ("i8", "bf16")]
+    return [_specialization(shape, target, cached) for cached in ("i8", "bf16")]
 
 
-def _specialization(shape: ModelShape, cached: str) -> Specialization:
+def _specialization(shape: ModelShape, target: str, cached: str) -> Specialization:
+    constants = _constants(shape.head_dim, target)
     signature = {
         **dict.fromkeys(("qkv", "queries"), "*bf16"),
         **dict.fromkeys(("query_weight", "key_weight", "cos_sin", "key_scales", "value_scales"), "*fp32"),
@@ -291,13 +293,13 @@ def _specialization(shape: ModelShape, cached: str) -> Specialization:
         name=f"rope_cache_bf16_{cached}_{shape.head_dim}",
         kernel=rope_cache_kernel,
         signature={name: kind for name, kind in signature.items() if name not in absent},
-        constexprs={"bias": None, **absent, **_constants(shape.head_dim)},
+        constexprs={"bias": None, **absent, **constants},
         divisible_by_16=(),
         num_warps=WARPS,
         num_stages=1,
         grid=(
-            f"tokens * ((heads + kv_heads + {HEADS_A_PROGRAM - 1}) / {HEADS_A_PROGRAM})"
-            f" + (tokens + {TOKENS_A_PROGRAM - 1}) / {TOKENS_A_PROGRAM} * kv_heads",
+            f"(tokens * (heads + kv_heads) + {constants['HEADS'] - 1}) / {constants['HEADS']}"
+            f" + (tokens + {constants['TOKENS'] - 1}) / {constants['TOKENS']} * kv_heads",
             "1",
             "1",
         ),

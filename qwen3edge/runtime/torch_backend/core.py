@@ -85,7 +85,7 @@ class TorchCore:
 
         Raises RequestError, nothing changed, for a token, position or slot out of range.
         """
-        with self._lock, torch.inference_mode():
+        with self._lock, self._device.current(), torch.inference_mode():
             batch = Batch.checked(tokens, positions, slots, want_logits, self._vocabulary, self._pages)
             for run in batch.runs():
                 self._pages.truncate(run.slot, run.position)

@@ -62,6 +62,8 @@ class DecodeStep:
         # bytes. [6, width] int32: tokens, positions, slots, lengths, starts, [rows]
         self._host = torch.zeros(6, -(-(size + 1) // 4) * 4, dtype=torch.int32, pin_memory=device.place.type == "cuda")
         self._inputs = self._host.to(device.place)
+        # After it the host may write its buffer again: a copy from pinned memory only begins where it is asked for.
+        self._copied = torch.cuda.Event() if device.place.type == "cuda" else None
         tokens, positions, slots, lengths, starts, rows = self._inputs
         self._step = Step(
             tokens=tokens[:size],
@@ -101,16 +103,24 @@ class DecodeStep:
             [min(i, count) for i in range(self._size + 1)],
             [count],
         )
+        if self._copied is not None:
+            self._copied.synchronize()
         for row, values in zip(self._host, rows, strict=True):
             row[: len(values)] = torch.tensor(values, dtype=torch.int32)
-        # The host buffer is free again when the caller has its logits: reading them waits for this copy, too.
         self._inputs.copy_(self._host, non_blocking=True)
+        if self._copied is not None:
+            self._copied.record()
 
     def _forward(self) -> torch.Tensor:
         return self._graph.logits(self._graph.forward(self._step, self._tables))
 
     def _capture(self) -> None:
-        """Running the step again changes nothing: it writes the same entries of the cache."""
+        """As torch's notes on CUDA graphs say: warm up on another stream, capture, and from then on only replay.
+
+        Running the step again changes nothing: it writes the same entries of the cache. In what is captured nothing
+        waits for the device, every input lies in `_inputs` or in the cache, and what is allocated is of the graph's own
+        pool, where the logits stay.
+        """
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,10 @@ class Device:
         if index >= found:
             raise RequestError(f"device={name!r}: expected a GPU that torch can use, found {found} of them")
         return cls(torch.device("cuda", index), torch.bfloat16, captures=not interpreted)
+
+    def current(self) -> AbstractContextManager[object]:
+        """While it lasts, kernels, streams and graphs of this thread are those of the device."""
+        return torch.cuda.device(self.place) if self.place.type == "cuda" else nullcontext()
 
     def free_bytes(self) -> int:
         """What is free on the device now; the default budget."""
