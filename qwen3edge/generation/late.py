@@ -38,17 +38,36 @@ def numpy() -> ModuleType:
     return module
 
 
-def torch_core(file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: str) -> Core:
-    """`torch_backend.TorchCore` on a GPU, or in Triton's interpreter. Raises RequestError where it cannot run."""
+def torch_backend(device: str) -> ModuleType:
+    """What runs models on a GPU, or in Triton's interpreter. Raises RequestError for no such device, or without torch
+    and triton.
+    """
     if not isinstance(device, str) or not _DEVICES.fullmatch(device):
         raise RequestError(f"expected device 'cpu', 'cuda', 'cuda:N' or 'interpreter', found {device!r:.60}")
     try:
-        from qwen3edge.runtime.torch_backend import Device, TorchCore  # noqa: PLC0415
+        from qwen3edge.runtime import torch_backend as module  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise RequestError(
             f"device={device!r}: expected torch and triton (pip install 'qwen3edge[gpu]'), found no {error.name}"
         ) from None
-    return TorchCore(file, config, chosen, Device.named(device))
+    return module
+
+
+def torch_core(file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: str, *, int8: bool) -> Core:
+    """`torch_backend.TorchCore` on that device. Raises RequestError where it cannot run."""
+    backend = torch_backend(device)
+    core: Core = backend.TorchCore(file, config, chosen, backend.Device.named(device), int8)
+    return core
+
+
+def torch_plan(file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: str) -> _core.PlanResult:
+    """What `torch_core` will take of that device; with a budget it need not be there. Raises MemoryBudgetError,
+    RequestError.
+    """
+    backend = torch_backend(device)
+    there = backend.Device.named(device, present=not chosen["memory"])
+    result: _core.PlanResult = backend.plan_device(file, config, chosen, there)
+    return result
 
 
 def unicode_words(text: str) -> list[str]:

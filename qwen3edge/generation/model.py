@@ -172,6 +172,7 @@ def load(
     chunk: int | None = None,
     min_expert_share: float = 0.0,
     device: str = "cpu",
+    activation_bits: int | None = None,
     seed: int | None = None,
 ) -> Model:
     """Loads a `.q3e` file.
@@ -180,23 +181,28 @@ def load(
     that do not fit are streamed from the file, to the same answers. context: tokens
     that a sequence can hold, by default 4096 or all that the model knows. threads: at most, by default as many as
     the process has cores. kv: "int8", "int4" (half of it, for a little quality),
-    "bf16" or "f32". sequences: conversations at a time. chunk: tokens of a prompt
+    "bf16" or "f32"; on a GPU "int8", "f16" or "bf16". sequences: conversations at a time. chunk: tokens of a prompt
     that are computed together, by default the most that fit. min_expert_share: of a mixture of experts on the CPU,
     lossy when above 0: a token leaves out experts whose share of its weights is smaller, and the weights of the
     others grow to the same sum. device: "cpu"; "cuda" or "cuda:N" for a GPU, which needs
-    torch and triton, where memory bounds what is taken of the GPU's, and kv must be int8; "interpreter" for the GPU's
-    kernels in Triton's interpreter, which is for tests. seed: of every answer that is not given one, by default a new
-    one each time. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds, RequestError,
-    OSError.
+    torch and triton, where memory bounds what is taken of the GPU's; "interpreter" for the GPU's
+    kernels in Triton's interpreter, which is for tests. activation_bits: what dense quantized matrices multiply on a
+    GPU, 16 by default, or 8 for its int8 matrix instructions; on the CPU always 8. seed: of every answer that is not
+    given one, by default a new one each time. Raises MemoryBudgetError before any weight is read, FileFormatError and
+    its kinds, RequestError, OSError.
     """
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
         min_expert_share=min_expert_share,
     )  # fmt: skip
+    bits = (8,) if device == "cpu" else (16, 8)
+    if activation_bits is not None and activation_bits not in bits:
+        wanted = " or ".join(map(str, bits))
+        raise RequestError(f"expected activation_bits of {wanted} on this device, found {activation_bits!r:.60}")
     if device == "cpu":
         engine = Engine.open(opened.file, chosen)
     else:
-        engine = Engine(late.torch_core(opened.file, opened.config, chosen, device))
+        engine = Engine(late.torch_core(opened.file, opened.config, chosen, device, int8=activation_bits == 8))
     model = Model(opened, engine, seed)
     opened.file.release_header()
     return model
@@ -212,13 +218,19 @@ def plan(
     sequences: int = 1,
     chunk: int | None = None,
     min_expert_share: float = 0.0,
+    device: str = "cpu",
 ) -> MemoryPlan:
-    """What `load` with the same arguments will take; no weight is read. Raises as `load` does."""
+    """What `load` with the same arguments will take; no weight is read. Raises as `load` does.
+
+    A GPU need not be there if memory says what it has; torch and triton must.
+    """
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
         min_expert_share=min_expert_share,
     )  # fmt: skip
-    return memory_plan.plan_file(opened.file, chosen)
+    if device == "cpu":
+        return memory_plan.plan_file(opened.file, chosen)
+    return MemoryPlan.from_core(late.torch_plan(opened.file, opened.config, chosen, device))
 
 
 def _open(path: Path, **asked: Any) -> tuple[_Opened, memory_plan.Settings]:

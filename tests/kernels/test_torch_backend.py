@@ -245,6 +245,7 @@ def test_budgets_and_settings(tmp_path):
         peak = model.plan.peak
     with qwen3edge.load(path, context=512, memory=peak, device="interpreter") as model:
         assert model.plan.chunk == 512
+        assert model.plan == qwen3edge.plan(path, context=512, memory=peak, device="interpreter")
     with qwen3edge.load(path, context=512, memory=peak - 1, device="interpreter") as model:
         assert model.plan.chunk < 512 and model.plan.peak < peak
     with pytest.raises(MemoryBudgetError, match=r"weights .*KV cache .*would fit: .*memory="):
@@ -254,9 +255,14 @@ def test_budgets_and_settings(tmp_path):
             qwen3edge.load(path, kv=kv, device="interpreter")
     with pytest.raises(RequestError, match="kv: expected int8, int4, bf16 or f32"):
         qwen3edge.load(path, kv="f16")
+    with pytest.raises(MemoryBudgetError, match=r"memory on cuda:0: expected .*would fit: .*memory="):
+        qwen3edge.plan(path, context=512, memory="40KiB", device="cuda")
+    plan = qwen3edge.plan(path, context=512, memory="1GiB", kv="bf16", device="cuda")
+    assert plan.peak == plan.weights + plan.kv_cache + plan.scratch + plan.program and plan.program > 0
     if not torch.cuda.is_available():
-        with pytest.raises(RequestError, match="expected a GPU"):
-            qwen3edge.load(path, device="cuda")
+        for call in (qwen3edge.load, qwen3edge.plan):
+            with pytest.raises(RequestError, match="expected a GPU"):
+                call(path, device="cuda")
 
 
 def test_weight_bytes_follow_the_file(tmp_path):

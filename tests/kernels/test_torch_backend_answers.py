@@ -7,8 +7,10 @@ import pytest
 
 import qwen3edge
 from qwen3edge.convert import convert
+from qwen3edge.errors import RequestError
 from tests.conftest import TINY
 from tests.kernels.large_tiles import large_tiles
+from tests.kernels.reference_graph import ReferenceGraph, mean_kl
 
 ITEMS = [json.loads(line) for line in (TINY / "heldout.jsonl").read_text().splitlines()]
 SHORT = [item for item in ITEMS if not item["enable_thinking"] and "tools" not in item]
@@ -84,10 +86,37 @@ def test_all_answers(paths, part):
     assert not different_answers(paths("int4"), ITEMS[part::PARTS])
 
 
+def test_activations_in_int8(paths):
+    """They are rounded, as the CPU's; not to the same bits, as each deviation tips some of the next roundings."""
+    path = paths("int4")
+    tokens = answers_of_the_cpu(path, SHORT[:1])[0][0]
+    reference = ReferenceGraph(path).logits(tokens)
+    with qwen3edge.load(path, context=CONTEXT, kv="f32") as cpu:
+        expected = cpu.logits(tokens)
+    with (
+        large_tiles(),
+        qwen3edge.load(path, context=CONTEXT, kv="f16", device="interpreter", activation_bits=8) as model,
+    ):
+        found = model.logits(tokens)
+    to_cpu, to_torch, rounding = mean_kl(expected, found), mean_kl(reference, found), mean_kl(reference, expected)
+    print(f"KL to the CPU engine {to_cpu:.2g}, to torch {to_torch:.2g} (the CPU's {rounding:.2g}), {len(tokens)} tokens")
+    assert to_cpu <= 5e-3
+    assert 0.2 * rounding <= to_torch <= 5 * rounding
+
+
+def test_activation_bits_that_are_not_there(paths):
+    for device, bits, message in (
+        ("cpu", 16, "expected activation_bits of 8 on"),
+        ("interpreter", 4, "activation_bits of 16 or 8"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            qwen3edge.load(paths("int4"), device=device, activation_bits=bits)
+
+
 def test_answers_decoded_together(paths):
     """The engine's own steps: prompts in one batch, then a token of each in buckets, fewer as answers end."""
     path = paths("int4")
-    expected = answers_of_the_cpu(path, SHORT[5::30])
+    expected = answers_of_the_cpu(path, SHORT[5::60])
     with (
         large_tiles(),
         qwen3edge.load(path, context=CONTEXT, sequences=len(expected), chunk=4096, device="interpreter") as model,

@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 class TorchCore:
     """Weights, KV cache and graph on one device. Calls from several threads wait for each other."""
 
-    def __init__(self, file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: Device) -> None:
-        """Raises MemoryBudgetError, before any weight is read, if the settings do not fit the device."""
+    def __init__(
+        self, file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: Device, int8: bool = False
+    ) -> None:
+        """int8: as of `Graph`. Raises MemoryBudgetError, before any weight is read, if the settings do not fit the
+        device.
+        """
         self.plan: _core.PlanResult = plan_device(file, config, chosen, device)
         self._device = device
         self._vocabulary = config.vocab_size
         self._pages = Pages(config, self.plan["sequences"], self.plan["context"], self.plan["kv"], device.place)
-        self._graph = Graph(config, WeightReader(file, config, device).read(), self._pages.layers, device.dtype)
+        weights = WeightReader(file, config, device).read()
+        self._graph = Graph(config, weights, self._pages.layers, device.dtype, int8)
         self._decode = DecodeSteps(self._graph, self._pages, device)
         self._lock = threading.Lock()
 

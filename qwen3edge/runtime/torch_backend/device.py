@@ -28,11 +28,14 @@ class Device:
     kv_types: tuple[str, ...] = tuple(KV_TYPES)
 
     @classmethod
-    def named(cls, name: str) -> Device:
-        """ "cuda", "cuda:1" (also AMD's, as torch calls them) or "interpreter". Raises RequestError."""
+    def named(cls, name: str, present: bool = True) -> Device:
+        """ "cuda", "cuda:1" (also AMD's, as torch calls them) or "interpreter". Raises RequestError.
+
+        present False: it need not be there, as for a plan.
+        """
         interpreted = os.environ.get("TRITON_INTERPRET") == "1"
         if name == INTERPRETER:
-            if not interpreted:
+            if present and not interpreted:
                 raise RequestError(
                     "device='interpreter': expected TRITON_INTERPRET=1 in the environment, found it unset"
                 )
@@ -40,7 +43,7 @@ class Device:
             return cls(torch.device("cpu"), torch.float16, captures=False, kv_types=("int8", "f16"))
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = torch.device(name).index or 0
-        if index >= found:
+        if present and index >= found:
             raise RequestError(f"device={name!r}: expected a GPU that torch can use, found {found} of them")
         return cls(torch.device("cuda", index), torch.bfloat16, captures=not interpreted)
 

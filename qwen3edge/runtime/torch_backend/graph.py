@@ -40,12 +40,22 @@ class Step:
 class Graph:
     """Tokens in, logits out; the caches are written on the way."""
 
-    def __init__(self, config: ModelConfig, weights: Weights, caches: list[KvCache], dtype: torch.dtype) -> None:
-        """caches: one a layer. dtype: of activations between kernels."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        caches: list[KvCache],
+        dtype: torch.dtype,
+        int8: bool = False,
+    ) -> None:
+        """caches: one a layer. dtype: of activations between kernels. int8: dense products round theirs to int8, as the
+        CPU's do, for the int8 matrix instructions.
+        """
         self.config = config
         self.weights = weights
         self.caches = caches
         self.dtype = dtype
+        self.int8 = int8
 
     def forward(self, step: Step, block_tables: torch.Tensor) -> torch.Tensor:
         """The normed states that logits come from, [logits, hidden_size] of the working type."""
@@ -70,7 +80,7 @@ class Graph:
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """[rows, hidden_size] to float32 [rows, vocab_size]."""
-        return quantized_matmul(states, self.weights.head, wide=True)
+        return quantized_matmul(states, self.weights.head, wide=True, int8=self.int8)
 
     def _attention(
         self,
@@ -81,7 +91,7 @@ class Graph:
         block_tables: torch.Tensor,
         cache: KvCache,
     ) -> torch.Tensor:
-        qkv = _side_by_side(h, layer.qkv)
+        qkv = self._side_by_side(h, layer.qkv)
         queries = rope_cache(
             qkv, layer.bias, layer.query_norm, layer.key_norm, self.config.rms_epsilon,
             cos_sin, step.positions, step.slots, block_tables, cache,
@@ -90,10 +100,11 @@ class Graph:
             queries, cache, block_tables, step.run_slots, step.run_starts, step.run_lengths,
             step.longest_run, step.longest_context,
         )  # fmt: skip
-        return quantized_matmul(mixed.flatten(1), layer.output, wide=True)
+        return quantized_matmul(mixed.flatten(1), layer.output, wide=True, int8=self.int8)
 
     def _dense(self, layer: DenseFeedForward, h: torch.Tensor) -> torch.Tensor:
-        return quantized_matmul(silu_mul(_side_by_side(h, layer.gate_up)), layer.down, wide=True)
+        hidden = silu_mul(self._side_by_side(h, layer.gate_up))
+        return quantized_matmul(hidden, layer.down, wide=True, int8=self.int8)
 
     def _experts(self, layer: Experts, h: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """h: float32."""
@@ -102,8 +113,7 @@ class Graph:
         parts = moe_feed_forward(h.to(self.dtype), ids, weights, layer.gate_up, layer.down)
         return moe_combine(parts, ids, torch.float32)
 
-
-def _side_by_side(x: torch.Tensor, matrices: tuple[DeviceMatrix, ...]) -> torch.Tensor:
-    """The products of x with each, in one row."""
-    products = [quantized_matmul(x, matrix) for matrix in matrices]
-    return products[0] if len(products) == 1 else torch.cat(products, dim=1)
+    def _side_by_side(self, x: torch.Tensor, matrices: tuple[DeviceMatrix, ...]) -> torch.Tensor:
+        """The products of x with each, in one row."""
+        products = [quantized_matmul(x, matrix, int8=self.int8) for matrix in matrices]
+        return products[0] if len(products) == 1 else torch.cat(products, dim=1)
