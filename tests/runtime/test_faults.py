@@ -39,7 +39,8 @@ ssize_t pread64(int fd, void* to, size_t n, off_t at) { return pread(fd, to, n, 
 void* mmap(void* p, size_t n, int access, int flags, int fd, off_t at) {
   static void* (*real)(void*, size_t, int, int, int, off_t);
   if (!real) real = (void* (*)(void*, size_t, int, int, int, off_t))dlsym(RTLD_NEXT, "mmap");
-  if (fd == -1 && left("FAIL_MAPS") && (long)n >= left("FAIL_MAPS")) { errno = ENOMEM; return MAP_FAILED; }
+  const int many = left("FAIL_MAPS") && (long)n >= left("FAIL_MAPS");
+  if (fd == -1 && (many || (long)n == left("FAIL_MAP"))) { errno = ENOMEM; return MAP_FAILED; }
   return real(p, n, access, flags, fd, at);
 }
 void* mmap64(void* p, size_t n, int access, int flags, int fd, off_t at) { return mmap(p, n, access, flags, fd, at); }
@@ -84,13 +85,13 @@ settings = {"context": 256, "threads": 2, "program": 1 << 20, "chunk": 64}
 first = _core.Engine(file, **settings)
 expected = run(first, np.arange(20))
 plan = _core.plan(file, memory=int(sys.argv[2]), **settings)
-for size in (plan["buffers"], plan["kv_cache"], plan["scratch"]):
-    setenv(b"FAIL_MAPS", str(size).encode(), 1)
+for name, part in ((b"FAIL_MAP", "buffers"), (b"FAIL_MAPS", "kv_cache"), (b"FAIL_MAPS", "scratch")):
+    setenv(name, str(plan[part]).encode(), 1)
     try:
         _core.Engine(file, memory=int(sys.argv[2]), **settings)
     except MemoryError as error:
         print(error)
-    setenv(b"FAIL_MAPS", b"0", 1)
+    setenv(name, b"0", 1)
 print((run(first, np.arange(20)) == expected).all())
 """
 
