@@ -16,7 +16,8 @@ def test_silu_mul(shape, dtype, seed):
     rows, columns = shape
     random = torch.Generator().manual_seed(seed)
     gate_up = (torch.randn(rows, 2 * columns, generator=random) * 4).to(dtype)
-    gate_up[:, ::7] *= 50  # exp overflows for gates below -88
+    gate_up[:, 1::7] *= 50  # exp overflows for gates below -88
+    gate_up[:, 0] = 1  # of a single column nothing but an underflow may be left otherwise
     found = silu_mul(gate_up)
     assert found.dtype == dtype
     assert_close(found, reference.silu_mul(gate_up))
