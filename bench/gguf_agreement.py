@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from chats import Texts, read_records
-from harness import BenchError, Cell, markdown_table, table
+from harness import BenchError, Cell, markdown_table, table, write_between
 from numpy.typing import NDArray
 from peers import LLAMA_CPP_PYTHON, LLAMA_QUANTIZE, llama_quantize_command, run
 from rounded_reference import reference_logits
@@ -249,13 +249,7 @@ class Agreements:
 
 def replace_table(path: Path, marks: tuple[str, str], rows: Sequence[dict[str, Cell]]) -> None:
     """Replaces what stands between the marks. Raises ValueError for a file without them."""
-    begin, end = marks
-    before, mark, rest = path.read_text(encoding="utf-8").partition(begin)
-    _, closing, after = rest.partition(end)
-    if not mark or not closing:
-        raise ValueError(f"{path}: expected the marks {begin} and {end}")
-    lines = "\n".join(markdown_table(rows))
-    path.write_text(f"{before}{begin}\n\n{lines}\n\n{end}{after}", encoding="utf-8")
+    write_between(path, marks, "\n".join(markdown_table(rows)) + "\n")
 
 
 def with_texts(model: Path, texts: Path, folder: Path) -> Path:

@@ -294,6 +294,16 @@ def markdown_table(rows: Sequence[Mapping[str, Cell]]) -> list[str]:
     return head + ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]
 
 
+def write_between(path: Path, marks: tuple[str, str], text: str) -> None:
+    """Replaces what stands between the marks. Raises ValueError for a file without them."""
+    begin, end = marks
+    before, opening, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, closing, after = rest.partition(end)
+    if not opening or not closing:
+        raise ValueError(f"{path}: expected the marks {begin} and {end}")
+    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def operation_parser(description: str) -> argparse.ArgumentParser:
     """The options that the benches of single operations share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from block_speed import measure_speed
 from chats import Answers, Chat, Texts, answer_greedily, read_records
-from harness import Cell, describe_machine, markdown_table, table
+from harness import Cell, describe_machine, markdown_table, table, write_between
 from numpy.typing import NDArray
 from rounded_reference import (
     linear_blocks,
@@ -289,11 +289,7 @@ def as_markdown(result: Mapping[str, Any]) -> str:
 
 def write_markdown(path: Path, result: Mapping[str, Any]) -> None:
     """Replaces what stands between the marks. Raises ValueError for a file without them."""
-    before, mark, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise ValueError(f"{path}: expected the marks {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{as_markdown(result)}\n{END}{after}", encoding="utf-8")
+    write_between(path, (BEGIN, END), as_markdown(result))
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gguf import GGUFReader
-from harness import Cell, markdown_table, table
+from harness import Cell, markdown_table, table, write_between
 from peers import LLAMA_QUANTIZE, run
 
 import qwen3edge
@@ -182,15 +182,6 @@ def ratios(rows: Sequence[Row]) -> list[dict[str, Cell]]:
     ]
 
 
-def write_markdown(path: Path, text: str) -> None:
-    """Replaces what stands between the marks. Raises ValueError for a file without them."""
-    before, mark, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise ValueError(f"{path}: expected the marks {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="+", help="a Hugging Face folder; the first with heldout.jsonl")
@@ -213,7 +204,7 @@ def main() -> None:
         if arguments.plot is not None and folder == arguments.model[0]:
             draw([Point(r.name, r.bits, r.weights.summary()["kl"], r.series) for r in rows], arguments.plot)
     if arguments.markdown is not None:
-        write_markdown(arguments.markdown, "\n\n".join(pages) + "\n")
+        write_between(arguments.markdown, (BEGIN, END), "\n\n".join(pages) + "\n")
 
 
 if __name__ == "__main__":
