@@ -45,33 +45,28 @@ std::optional<uint32_t> layer_of(const TensorView& t) {
   return static_cast<uint32_t>(std::stoul(std::string(rest.substr(0, rest.find('.')))));
 }
 
-// Takes pages of a file out of this process; they come back when they are read.
-void drop(const ModelFile& file, const ByteRange& range) {
-  const uint64_t begin = page_ceil(range.begin), end = page_floor(range.end);
-  if (begin < end) madvise(const_cast<uint8_t*>(file.bytes()) + begin, end - begin, MADV_DONTNEED);
+// Whether a tensor is read through the map by every token.
+bool stays(const TensorView& t, const ModelConfig& config, const Residence& residence) {
+  if (t.name.ends_with("_exps.weight")) return residence.expert_slots == 0;
+  if (const std::optional<uint32_t> layer = layer_of(t)) return !residence.streams(*layer, config.layers);
+  if (t.name == "output.weight" || (t.name == "token_embd.weight" && config.tied_embeddings)) return !residence.streams_head;
+  return t.name != "token_embd.weight";
 }
 
-// Every run of tensors that stay resident, from the first byte to the last: one after the other they are read by every token.
-void use_large_pages(const ModelFile& file, const ModelConfig& config, const Residence& residence) {
+// Tensors of a kind that lie one after the other are one part of the file.
+void advise(const ModelFile& file, const ModelConfig& config, const Residence& residence) {
   ByteRange run;
+  bool kept = true;
+  const auto end_run = [&] { kept ? file.keep(run.begin, run.end) : file.keep_out(run.begin, run.end); };
   for (const TensorView& t : file.tensors()) {
-    bool resident = true;
-    if (t.name.ends_with("_exps.weight"))
-      resident = residence.expert_slots == 0;
-    else if (const std::optional<uint32_t> layer = layer_of(t))
-      resident = !residence.streams(*layer, config.layers);
-    else if (t.name == "output.weight" || (t.name == "token_embd.weight" && config.tied_embeddings))
-      resident = !residence.streams_head;
-    else if (t.name == "token_embd.weight")
-      resident = false;
-    if (resident) {
-      run = {run.end == 0 ? t.offset : run.begin, t.offset + t.nbytes};
-    } else {
-      file.use_large_pages(run.begin, run.end);
-      run = {};
+    if (run.end == 0 || stays(t, config, residence) != kept) {
+      end_run();
+      kept = stays(t, config, residence);
+      run.begin = t.offset;
     }
+    run.end = t.offset + t.nbytes;
   }
-  file.use_large_pages(run.begin, run.end);
+  end_run();
 }
 
 }  // namespace
@@ -123,19 +118,12 @@ WeightStore::WeightStore(std::shared_ptr<const ModelFile> file, const ModelConfi
       embeds_by_row_(residence.streams_head || !config.tied_embeddings),
       head_parts_(1),
       streamed_layers_(residence.streamed_layers) {
-  use_large_pages(*file_, config, residence);
+  advise(*file_, config, residence);
   if (residence.streams_head) head_parts_ = static_cast<uint32_t>(plan_.units.size()) - streamed_layers_;
   if (!embeds_by_row_ && plan_.units.empty()) return;
   direct_ = std::make_unique<DirectFile>(file_->path(), file_->identity());
-  const WeightRanges ranges(*file_, config);
-  if (embeds_by_row_) {
-    panel_.resize(mapped_.embedding.layout.bytes);
-    drop(*file_, ranges.embedding);
-  }
+  if (embeds_by_row_) panel_.resize(mapped_.embedding.layout.bytes);
   if (plan_.units.empty()) return;
-  for (uint32_t l = 0; l < layers_; ++l)
-    if (streams(l)) drop(*file_, ranges.layers[l]);
-  if (residence.streams_head) drop(*file_, ranges.head);
   void* p = mmap(nullptr, plan_.memory(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED)
     throw Error(Status::out_of_memory,

@@ -274,9 +274,18 @@ void ModelFile::release_header() const {
   madvise(const_cast<uint8_t*>(bytes_), header_.header_bytes / page * page, MADV_DONTNEED);  // a file's: nothing is lost
 }
 
-void ModelFile::use_large_pages(uint64_t begin, uint64_t end) const {
+// Advice may be refused, and is none the worse for it.
+void ModelFile::keep(uint64_t begin, uint64_t end) const {
   const uint64_t first = align_up(begin, kLargePage), last = end / kLargePage * kLargePage;
-  if (first < last) madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_HUGEPAGE);  // advice: may be refused
+  if (first < last) madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_HUGEPAGE);
+}
+
+void ModelFile::keep_out(uint64_t begin, uint64_t end) const {
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t first = align_up(begin, page), last = end / page * page;
+  if (first >= last) return;
+  madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_RANDOM);
+  madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_DONTNEED);
 }
 
 void ModelFile::require_undamaged() const {

@@ -65,9 +65,11 @@ class ModelFile {
   void verify() const;
   // Takes the header's pages (metadata, 6 MB of vocabulary) out of this process; they come back when they are read.
   void release_header() const;
-  // Asks for large pages where [begin, end) of the file is mapped: for parts of which every byte will be read. Elsewhere small
-  // ones are mapped, so that what is never read takes no memory of this process.
-  void use_large_pages(uint64_t begin, uint64_t end) const;
+  // For a part of the file of which every byte will be read: large pages where they fit.
+  void keep(uint64_t begin, uint64_t end) const;
+  // For a part that is not read through the map: its pages leave this process. Advised otherwise than what is kept, as a fault
+  // maps all of the page cache's piece that it meets, up to where the advice changes.
+  void keep_out(uint64_t begin, uint64_t end) const;
 
   // The file shrank or could not be read while it was mapped: what was read since then may be zeros.
   bool damaged() const { return guard_ && guard_->damaged(); }
