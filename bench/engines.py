@@ -186,20 +186,23 @@ def json_of(finished: Finished, what: str) -> dict[str, Any]:
 
 
 def llama_engines(tool: Tool, model: Path, prefix: Sequence[str] = ()) -> list[Engine]:
-    """prefix: words before the command. With and without flash attention, as neither is the better one at every
-    length; none when it is not here.
+    """prefix: words before the command, which limit its memory. With and without flash attention, as neither is the
+    better one at every length; none when it is not here.
     """
     program = tool.find()
     if program is None:
         return []
     if tool is IK_LLAMA and not prefix:  # run-time repack and flash attention were the best of its four at every length
         take = functools.partial(_llama, program, model, True, ("-rtr",), ())
-        return [Engine(f"{tool.peer} {model.name}, repacked", model, take)]  # which limited memory has no room for
+        return [Engine(f"{tool.peer} {model.name}, repacked", model, take)]
+    words: tuple[str, ...] = ()
+    if prefix and tool is not IK_LLAMA:  # its repacked copy would fill the memory, and nothing could be mapped
+        words = ("--no-repack",)
     return [
         Engine(
             f"{tool.peer} {model.name}{', flash attention' if flash else ''}",
             model,
-            functools.partial(_llama, program, model, flash, (), tuple(prefix)),
+            functools.partial(_llama, program, model, flash, words, tuple(prefix)),
         )
         for flash in (False, True)
     ]

@@ -144,7 +144,7 @@ def measure_limits(seconds: float = 0.5, threads: int | None = None, isas: Seque
     native = core()
     count, tiers = threads or native.usable_cores(), native.isa_tiers() if isas is None else isas
     return Limits(
-        read_bytes_per_second={n: native.read_bandwidth(n, seconds) for n in range(1, count + 1)},
+        read_bytes_per_second={n: native.ReadProbe(n).measure(seconds) for n in range(1, count + 1)},
         int8_operations_per_second={isa: native.int8_peak(isa, count, seconds) for isa in tiers},
         threads=count,
     )

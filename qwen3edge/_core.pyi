@@ -257,8 +257,12 @@ def peak_resident_bytes() -> int:
 def resident_bytes() -> int:
     """VmRSS of this process."""
 
-def read_bandwidth(threads: int, seconds: float) -> float:
-    """Bytes per second that so many threads read from memory together: the median of passes over 512 MiB."""
+class ReadProbe:
+    """512 MiB to be read by so many threads together."""
+
+    def __init__(self, threads: int) -> None: ...
+    def measure(self, seconds: float) -> float:
+        """Bytes per second: the median of passes, with or without prefetching, whichever is more."""
 
 def int8_peak(isa: str, threads: int, seconds: float) -> float:
     """Operations per second, two for a multiply-add, of the tier's int8 dot product on registers."""

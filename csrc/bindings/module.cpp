@@ -70,7 +70,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("usable_cores", &q3e::usable_cores, "root"_a = "");
   m.def("peak_resident_bytes", &q3e::peak_resident_bytes);
   m.def("resident_bytes", &q3e::resident_bytes);
-  m.def("read_bandwidth", &q3e::read_bandwidth, "threads"_a, "seconds"_a, GilReleased());
+  py::class_<q3e::ReadProbe>(m, "ReadProbe")
+      .def(py::init<int>(), "threads"_a, GilReleased())
+      .def("measure", &q3e::ReadProbe::measure, "seconds"_a, GilReleased());
   m.def(
       "int8_peak",
       [](const std::string& isa, int threads, double seconds) { return q3e::int8_peak(q3e::parse_isa(isa), threads, seconds); },

@@ -18,25 +18,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr size_t kReadBytes = size_t{512} << 20, kReadItem = size_t{1} << 20;
+
 double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-// Anonymous memory, given back at the end.
-class Buffer {
- public:
-  explicit Buffer(size_t bytes) : bytes_(bytes) {
-    void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) throw Error(Status::out_of_memory, "probe: no memory for " + std::to_string(bytes) + " bytes");
-    data_ = static_cast<uint8_t*>(p);
-  }
-  ~Buffer() { munmap(data_, bytes_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  uint8_t* data() const { return data_; }
-
- private:
-  uint8_t* data_;
-  size_t bytes_;
-};
 
 auto stream(Isa isa) {
 #if defined(__x86_64__)
@@ -71,31 +55,43 @@ auto dot_chain(Isa isa) {
 
 }  // namespace
 
-double read_bandwidth(int threads, double seconds) {
-  constexpr size_t kBytes = size_t{512} << 20, kItem = size_t{1} << 20;
-  const Buffer buffer(kBytes);
-  ThreadPool pool(threads);
-  pool.run([&](Worker& w) {
-    w.for_each(kBytes / kItem, [&](uint32_t i) { std::memset(buffer.data() + i * kItem, static_cast<int>(i), kItem); });
+ProbeBuffer::ProbeBuffer(size_t bytes) : bytes_(bytes) {
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) throw Error(Status::out_of_memory, "probe: no memory for " + std::to_string(bytes) + " bytes");
+  data_ = static_cast<uint8_t*>(p);
+}
+
+ProbeBuffer::~ProbeBuffer() { munmap(data_, bytes_); }
+
+// Small pages, as most programs have.
+ReadProbe::ReadProbe(int threads) : buffer_(kReadBytes), pool_(threads) {
+  pool_.run([&](Worker& w) {
+    w.for_each(kReadBytes / kReadItem,
+               [&](uint32_t i) { std::memset(buffer_.data() + i * kReadItem, static_cast<int>(i), kReadItem); });
   });
-  std::atomic<int64_t> sink{0};
+  pass(0);
+}
+
+double ReadProbe::pass(size_t ahead) {
   const auto read = stream(supported_isas().back());
-  const auto pass = [&](size_t ahead) {
-    const auto begin = Clock::now();
-    pool.run([&](Worker& w) {
-      w.for_each(kBytes / kItem, [&](uint32_t i) { sink += read(buffer.data() + i * kItem, kItem, ahead); });
-    });
-    return since(begin);
-  };
+  const auto begin = Clock::now();
+  pool_.run([&](Worker& w) {
+    w.for_each(kReadBytes / kReadItem, [&](uint32_t i) { sink_ += read(buffer_.data() + i * kReadItem, kReadItem, ahead); });
+  });
+  return since(begin);
+}
+
+double ReadProbe::measure(double seconds) {
   // With and without prefetching: which of them is faster changes with the machine and with its neighbours. The middle of the
   // passes, as for what is held against it: neighbours take from both.
+  std::vector<double> times[2];
+  for (const auto begin = Clock::now(); times[0].empty() || since(begin) < seconds;)
+    for (int i = 0; i < 2; ++i) times[i].push_back(pass(i == 0 ? 0 : 8192));
   double best = 0;
-  for (const size_t ahead : {size_t{0}, size_t{8192}}) {
-    std::vector<double> times;
-    pass(ahead);
-    for (const auto begin = Clock::now(); times.empty() || since(begin) < seconds / 2;) times.push_back(pass(ahead));
-    std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(times.size() / 2), times.end());
-    best = std::max(best, static_cast<double>(kBytes) / times[times.size() / 2]);
+  for (std::vector<double>& each : times) {
+    const auto middle = each.begin() + static_cast<ptrdiff_t>(each.size() / 2);
+    std::nth_element(each.begin(), middle, each.end());
+    best = std::max(best, static_cast<double>(kReadBytes) / *middle);
   }
   return best;
 }
@@ -125,7 +121,7 @@ double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t c
                    double seconds, uint64_t bytes) {
   const KernelTable& kernels = kernel_table(isa);
   const uint64_t matrix_bytes = packed_bytes(format, rows, columns), count = std::max<uint64_t>(1, bytes / matrix_bytes);
-  const Buffer weights(count * matrix_bytes);
+  const ProbeBuffer weights(count * matrix_bytes);
   std::memset(weights.data(), 0x11, count * matrix_bytes);
   const uint32_t padded = static_cast<uint32_t>(panel_count(rows)) * kPanelRows, block = format.block;
   std::vector<float> x(size_t{tokens} * columns, 0.5f), out(size_t{tokens} * padded), scales(size_t{tokens} * (columns / 32));
@@ -137,7 +133,7 @@ double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t c
     for (uint32_t t = 0; t < tokens; ++t)
       kernels.quantize(x.data() + size_t{t} * columns, columns, block, quants.data() + size_t{t} * stride,
                        scales.data() + size_t{t} * blocks, sums.data() + size_t{t} * blocks);
-  const Buffer scratch(sizeof(WorkerScratch) * static_cast<size_t>(threads));
+  const ProbeBuffer scratch(sizeof(WorkerScratch) * static_cast<size_t>(threads));
   ThreadPool pool(threads);
   const uint32_t panels = padded / kPanelRows, step = tokens <= kStreamTokens ? 2 : kGemmPanels;
   const auto pass = [&](uint64_t m) {

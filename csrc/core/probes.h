@@ -1,18 +1,47 @@
 // What this machine can do at most, and how long a kernel takes: the yardsticks of bench/.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
 
 #include "core/expert_slots.h"
+#include "core/thread_pool.h"
 #include "ukernels/kernels.h"
 
 namespace q3e {
 
-// Bytes per second that `threads` threads read together from memory (a buffer far larger than the caches): the median of passes
-// of about `seconds` together, with or without prefetching, whichever is more.
-double read_bandwidth(int threads, double seconds);
+// Anonymous memory, given back at the end. Throws Error(out_of_memory).
+class ProbeBuffer {
+ public:
+  explicit ProbeBuffer(size_t bytes);
+  ~ProbeBuffer();
+  ProbeBuffer(const ProbeBuffer&) = delete;
+  ProbeBuffer& operator=(const ProbeBuffer&) = delete;
+  uint8_t* data() const { return data_; }
+
+ private:
+  uint8_t* data_;
+  size_t bytes_;
+};
+
+// Bytes per second that threads read together from memory, from a buffer far larger than the caches.
+class ReadProbe {
+ public:
+  // Throws Error(out_of_memory), also when a thread cannot start.
+  explicit ReadProbe(int threads);
+
+  // The median of passes of about `seconds` together, with or without prefetching, whichever is more.
+  double measure(double seconds);
+
+ private:
+  double pass(size_t ahead);
+
+  const ProbeBuffer buffer_;
+  ThreadPool pool_;
+  std::atomic<int64_t> sink_{0};
+};
 
 // Operations per second (two for a multiply-add) of the tier's int8 dot product on registers, all threads together.
 double int8_peak(Isa isa, int threads, double seconds);
