@@ -49,6 +49,8 @@ class Metrics(TypedDict):
     wait_seconds: float  # that threads stood still for these reads
     expert_hits: int  # experts that were asked for and in a slot
     expert_misses: int
+    expert_guesses: int  # experts that were read before anyone asked
+    expert_guesses_right: int  # of these, asked for then
     experts_left_out: int  # for their small share
 
 class ExpertReplay(TypedDict):

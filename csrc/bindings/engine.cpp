@@ -111,13 +111,14 @@ void bind_engine(py::module_& m) {
            "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
            "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "min_expert_share"_a = 0, "isa"_a = py::none())
       .def_property_readonly("plan", [](const Engine& e) { return plan_dict(e.plan(), e.config()); })
-      .def_property_readonly("metrics",
-                             [](Engine& e) {
-                               const EngineMetrics m = e.metrics();
-                               return py::dict("bytes_read"_a = m.bytes_read, "wait_seconds"_a = m.wait_seconds,
-                                               "expert_hits"_a = m.expert_hits, "expert_misses"_a = m.expert_misses,
-                                               "experts_left_out"_a = m.experts_left_out);
-                             })
+      .def_property_readonly(
+          "metrics",
+          [](Engine& e) {
+            const EngineMetrics m = e.metrics();
+            return py::dict("bytes_read"_a = m.bytes_read, "wait_seconds"_a = m.wait_seconds, "expert_hits"_a = m.expert_hits,
+                            "expert_misses"_a = m.expert_misses, "expert_guesses"_a = m.expert_guesses,
+                            "expert_guesses_right"_a = m.expert_guesses_right, "experts_left_out"_a = m.experts_left_out);
+          })
       .def_property_readonly("isa", [](const Engine& e) { return isa_name(e.isa()); })
       .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a)
       .def("observe", &observe, "callback"_a)

@@ -62,7 +62,12 @@ void Engine::check_slot(uint32_t slot) const {
 EngineMetrics Engine::metrics() {
   std::lock_guard lock(mutex_);
   const ExpertMetrics experts = expert_slots_ ? expert_slots_->metrics() : ExpertMetrics{};
-  return {store_.bytes_read() + experts.bytes_read, store_.seconds_waited() + experts.wait_seconds, experts.hits, experts.misses,
+  return {store_.bytes_read() + experts.bytes_read,
+          store_.seconds_waited() + experts.wait_seconds,
+          experts.hits,
+          experts.misses,
+          experts.guesses,
+          experts.right_guesses,
           experts_ ? experts_->left_out() : 0};
 }
 

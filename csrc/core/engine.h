@@ -28,10 +28,11 @@ struct Batch {
 
 // Since the engine was made.
 struct EngineMetrics {
-  uint64_t bytes_read;                  // from the file, of what is streamed
-  double wait_seconds;                  // that threads stood still for these reads
-  uint64_t expert_hits, expert_misses;  // experts that were asked for, by whether they were in a slot
-  uint64_t experts_left_out;            // for their small share, see PlanRequest::min_expert_share
+  uint64_t bytes_read;                            // from the file, of what is streamed
+  double wait_seconds;                            // that threads stood still for these reads
+  uint64_t expert_hits, expert_misses;            // experts that were asked for, by whether they were in a slot
+  uint64_t expert_guesses, expert_guesses_right;  // experts that were read before anyone asked; that were asked for then
+  uint64_t experts_left_out;                      // for their small share, see PlanRequest::min_expert_share
 };
 
 class Engine {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 
@@ -48,7 +49,8 @@ ExpertSlots::ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfi
       slot_of_(size_t{config.layers} * config.experts, kNone),
       order_(config.experts) {
   asked_.reserve(config.experts);
-  guessed_.reserve(guesses_);
+  guessed_.reserve(guesses_ + kMostLikely);
+  likely_.reserve(config.experts_per_token);
   for (const LayerWeights& l : weights_.layers)  // opening the file has touched some of these pages
     for (const MatrixView* m : {&l.gate_up_experts, &l.down_experts}) {
       const auto begin = reinterpret_cast<uintptr_t>(m->data);
@@ -108,10 +110,16 @@ uint32_t ExpertSlots::free_slot() {
     empty_.pop_back();
     return slot;
   }
-  while (slot != kNone && (slots_[slot].held || slots_[slot].ahead)) slot = slots_[slot].newer;
+  uint32_t on_its_way = kNone;  // a wrong guess: only waited for when there is nothing else
+  for (; slot != kNone; slot = slots_[slot].newer) {
+    if (slots_[slot].held || slots_[slot].ahead) continue;
+    if (slots_[slot].ready || is_there(slot)) break;
+    if (on_its_way == kNone) on_its_way = slot;
+  }
+  if (slot == kNone) slot = on_its_way;
   if (slot == kNone) return kNone;
   Slot& s = slots_[slot];
-  if (!s.ready.load(std::memory_order_acquire)) finish(slot);
+  if (!s.ready) finish(slot);
   if (slot_of_[s.key] == slot) slot_of_[s.key] = kNone;
   unlink(slot);
   return slot;
@@ -130,7 +138,7 @@ bool ExpertSlots::fetch(uint32_t key, bool scanning) {
   s.key = key;
   slot_of_[key] = slot;
   scanning ? link_oldest(slot) : link_newest(slot);
-  s.ready.store(false, std::memory_order_relaxed);
+  s.ready = false;
   for (const bool down : {false, true}) {
     const MatrixView m = expert(key, down);
     const auto begin = static_cast<uint64_t>(m.data - file_->bytes());
@@ -151,77 +159,87 @@ void ExpertSlots::finish(uint32_t slot) {
   Slot& s = slots_[slot];
   for (FileRead& read : s.reads)
     if (const int code = reader_->finish(read); code != 0) {
-      failure_.store(code, std::memory_order_relaxed);
+      failure_ = code;
       if (slot_of_[s.key] == slot) slot_of_[s.key] = kNone;
     }
-  s.ready.store(true, std::memory_order_release);
+  s.ready = true;
 }
 
 // ---- the calls ----
 
 uint32_t ExpertSlots::begin(uint32_t layer, std::span<uint32_t> experts) noexcept {
   const auto start = std::chrono::steady_clock::now();
-  const std::lock_guard lock(mutex_);
-  if (failure_.load(std::memory_order_relaxed) != 0) return 0;
-  const uint32_t count = ask(layer, experts);
+  const uint32_t count = failure_ == 0 ? ask(layer, experts) : 0;
   metrics_.wait_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return count;
+  return failure_ == 0 ? count : 0;
 }
 
 uint32_t ExpertSlots::ask(uint32_t layer, std::span<uint32_t> experts) {
-  asked_.clear();
   const bool goes_on = layer == layer_ && left_ > 0 && experts.size() == left_;
   if (!goes_on) {
     wanted_ = static_cast<uint32_t>(experts.size());
     forget_guesses(layer, experts);
+    likely_.clear();
   }
   const bool scanning = 2 * wanted_ > config_.experts;
   const auto key_of = [&](uint32_t e) { return layer * config_.experts + e; };
-  // What is there first, then what is on its way, then what is not: a stable order within each.
-  size_t count = 0;
-  for (const int wanted : {0, 1, 2})
-    for (const uint32_t e : experts) {
-      const uint32_t slot = slot_of_[key_of(e)];
-      const int state = slot == kNone ? 2 : slots_[slot].ready.load(std::memory_order_acquire) ? 0 : 1;
-      if (state == wanted) order_[count++] = e;
-    }
-  std::copy_n(order_.begin(), experts.size(), experts.begin());
-  size_t missing = 0, at = 0;
-  for (; at < experts.size(); ++at) {
-    const uint32_t key = key_of(experts[at]);
-    uint32_t slot = slot_of_[key];
-    if (slot != kNone) {
-      Slot& s = slots_[slot];
-      if (s.ahead)
-        ++metrics_.misses;
-      else
-        ++metrics_.hits;
-      missing += s.ahead;
-      if (!s.ahead || !scanning) {
+  if (!goes_on)
+    for (const uint32_t e : experts)
+      if (const uint32_t slot = slot_of_[key_of(e)]; slot != kNone && (!slots_[slot].ahead || !scanning)) {
         unlink(slot);
         link_newest(slot);
       }
-      s.ahead = false;
-    } else {
-      if (missing >= group_ || !fetch(key, scanning)) break;
-      slot = slot_of_[key];
-      ++missing;
-      ++metrics_.misses;
+  uint32_t count = hold_ready(layer, experts);
+  if (failure_ != 0) return 0;
+  uint32_t flying = 0;
+  for (const uint32_t e : experts.subspan(count)) {
+    if (flying == 2 * group_) break;
+    const uint32_t key = key_of(e);
+    if (slot_of_[key] == kNone) {
+      if (!fetch(key, scanning)) break;
+      slots_[slot_of_[key]].ahead = true;
     }
-    slots_[slot].held = true;
-    asked_.push_back(slot);
+    ++flying;
   }
-  const auto count_asked = static_cast<uint32_t>(at);
-  for (size_t next = at; next < experts.size() && next < at + group_; ++next) {
-    const uint32_t key = key_of(experts[next]);
-    if (slot_of_[key] != kNone) continue;
-    if (!fetch(key, scanning)) break;
-    slots_[slot_of_[key]].ahead = true;
+  if (count == 0 && flying > 0) {
+    if (flying == 1 && experts.size() == 1) read_likely();  // behind the last one, so that the disk goes on
+    finish(slot_of_[key_of(experts[0])]);
+    if (failure_ != 0) return 0;
+    count = hold_ready(layer, experts);
   }
   layer_ = layer;
-  left_ = static_cast<uint32_t>(experts.size()) - count_asked;
+  left_ = static_cast<uint32_t>(experts.size()) - count;
+  if (left_ == 0) read_likely();
   if (4 * wanted_ > 3 * config_.experts && left_ <= group_) guess(layer + 1);
-  return count_asked;
+  return count;
+}
+
+// Puts the experts that are there in front, each part in the order that it had, and holds them. Returns how many.
+uint32_t ExpertSlots::hold_ready(uint32_t layer, std::span<uint32_t> experts) {
+  asked_.clear();
+  size_t behind = 0;
+  for (size_t i = 0; i < experts.size(); ++i) {
+    const uint32_t e = experts[i], slot = slot_of_[layer * config_.experts + e];
+    if (slot != kNone && !slots_[slot].ready && is_there(slot)) finish(slot);
+    if (slot == kNone || !slots_[slot].ready) {
+      order_[behind++] = e;
+      continue;
+    }
+    Slot& s = slots_[slot];
+    ++(s.ahead ? metrics_.misses : metrics_.hits);
+    s.ahead = false;
+    s.held = true;
+    experts[asked_.size()] = e;
+    asked_.push_back(slot);
+  }
+  std::copy_n(order_.begin(), behind, experts.begin() + static_cast<std::ptrdiff_t>(asked_.size()));
+  return static_cast<uint32_t>(asked_.size());
+}
+
+bool ExpertSlots::is_there(uint32_t slot) {
+  for (const FileRead& read : slots_[slot].reads)
+    if (!reader_->is_there(read)) return false;
+  return true;
 }
 
 // Reads some of a layer's experts, while attention is computed, for a chunk that will need nearly all of them.
@@ -233,27 +251,43 @@ void ExpertSlots::guess(uint32_t layer) {
     if (!fetch(key, true)) return;
     slots_[slot_of_[key]].ahead = true;
     guessed_.push_back(slot_of_[key]);
+    ++metrics_.guesses;
   }
+}
+
+void ExpertSlots::foresee(uint32_t layer, std::span<const uint32_t> likely) noexcept {
+  for (const uint32_t e : likely.first((likely.size() + 1) / 2)) likely_.push_back(layer * config_.experts + e);
+  if (left_ == 0) read_likely();
+}
+
+// While experts, attention and the next router are computed the disk would be idle: time for about one more expert. As many as
+// are surely read in it, since a wrong guess keeps the disk from what is needed.
+void ExpertSlots::read_likely() {
+  uint32_t count = 0;
+  for (const uint32_t key : likely_) {
+    if (count == kMostLikely) break;
+    if (slot_of_[key] != kNone) continue;
+    if (!fetch(key, true)) break;
+    slots_[slot_of_[key]].ahead = true;
+    guessed_.push_back(slot_of_[key]);
+    ++metrics_.guesses;
+    ++count;
+  }
+  likely_.clear();
 }
 
 // Slots of experts that were guessed and are not wanted may be taken again.
 void ExpertSlots::forget_guesses(uint32_t layer, std::span<const uint32_t> experts) {
   for (const uint32_t slot : guessed_) {
     const auto is_it = [&](uint32_t e) { return layer * config_.experts + e == slots_[slot].key; };
-    if (std::none_of(experts.begin(), experts.end(), is_it)) slots_[slot].ahead = false;
+    slots_[slot].ahead = std::any_of(experts.begin(), experts.end(), is_it);
+    metrics_.right_guesses += slots_[slot].ahead;
   }
   guessed_.clear();
 }
 
 ExpertWeights ExpertSlots::get(uint32_t index) noexcept {
-  const uint32_t slot = asked_[index];
-  Slot& s = slots_[slot];
-  if (!s.ready.load(std::memory_order_acquire)) {
-    const auto start = std::chrono::steady_clock::now();
-    const std::lock_guard lock(mutex_);
-    if (!s.ready.load(std::memory_order_acquire)) finish(slot);
-    metrics_.wait_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  }
+  const Slot& s = slots_[asked_[index]];
   ExpertWeights w{expert(s.key, false), expert(s.key, true)};
   const auto place = [&](MatrixView& m, const FileRead& read) { m.data = read.to + (m.data - file_->bytes() - read.offset); };
   place(w.gate_up, s.reads[0]);
@@ -267,17 +301,17 @@ void ExpertSlots::end() noexcept {
 }
 
 void ExpertSlots::require_read() {
-  const int code = failure_.exchange(0, std::memory_order_relaxed);
+  const int code = std::exchange(failure_, 0);
   if (code == 0) return;
   for (Slot& s : slots_) s.held = s.ahead = false;
   asked_.clear();
   guessed_.clear();
+  likely_.clear();
   left_ = 0;
   throw direct_.failure(code);
 }
 
 ExpertMetrics ExpertSlots::metrics() {
-  const std::lock_guard lock(mutex_);
   metrics_.bytes_read = reader_->bytes_read();
   return metrics_;
 }

@@ -1,10 +1,8 @@
 // Experts that do not fit the budget: as many as do are held in slots, the others are read when they are chosen.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "core/expert_source.h"
@@ -26,7 +24,8 @@ struct ExpertSlotLayout {
 struct ExpertMetrics {
   uint64_t hits = 0, misses = 0;  // experts asked for, by whether they were there
   uint64_t bytes_read = 0;
-  double wait_seconds = 0;  // that threads stood still for reads, all together, and that one took to begin reads
+  double wait_seconds = 0;                  // that the threads stood still for reads, and while one of them began these
+  uint64_t guesses = 0, right_guesses = 0;  // experts that were read before anyone asked, and how many were then asked for
 };
 
 // Which expert leaves: the one that was not used for the longest time, of all layers. A prompt goes through all experts of a
@@ -42,6 +41,8 @@ class ExpertSlots : public ExpertSource {
   uint32_t begin(uint32_t layer, std::span<uint32_t> experts) noexcept override;
   ExpertWeights get(uint32_t index) noexcept override;
   void end() noexcept override;
+  bool foresees() const noexcept override { return true; }
+  void foresee(uint32_t layer, std::span<const uint32_t> likely) noexcept override;
 
   // After a chunk: throws Error (truncated_file, io_error) if a read failed in it, once.
   void require_read();
@@ -49,14 +50,14 @@ class ExpertSlots : public ExpertSource {
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
-  static constexpr uint32_t kMostGroup = 16, kMostGuesses = 32;
+  static constexpr uint32_t kMostGroup = 16, kMostGuesses = 32, kMostLikely = 1;
   struct Slot {
     uint32_t key = kNone;  // layer * experts + expert
     uint32_t newer = kNone, older = kNone;
-    bool held = false;              // between `begin` and `end`
-    bool ahead = false;             // read before it was asked for
-    bool fresh = true;              // never filled: its pages do not exist yet
-    std::atomic<bool> ready{true};  // nothing is on its way
+    bool held = false;   // between `begin` and `end`
+    bool ahead = false;  // read before `begin` returned it
+    bool fresh = true;   // never filled: its pages do not exist yet
+    bool ready = true;   // nothing is on its way
     FileRead reads[2];
   };
   uint8_t* memory(uint32_t slot) const { return memory_ + size_t{slot} * layout_.bytes(); }
@@ -66,8 +67,11 @@ class ExpertSlots : public ExpertSource {
   void link_oldest(uint32_t slot);
   uint32_t free_slot();
   uint32_t ask(uint32_t layer, std::span<uint32_t> experts);
+  uint32_t hold_ready(uint32_t layer, std::span<uint32_t> experts);
+  bool is_there(uint32_t slot);
   bool fetch(uint32_t key, bool scanning);
   void guess(uint32_t layer);
+  void read_likely();
   void forget_guesses(uint32_t layer, std::span<const uint32_t> experts);
   void finish(uint32_t slot);
 
@@ -78,8 +82,8 @@ class ExpertSlots : public ExpertSource {
   DirectFile direct_;
   uint8_t* memory_ = nullptr;  // [slots][layout.bytes()]
   std::vector<Slot> slots_;
-  // Experts that are read before the first of them is waited for, and as many beside it; and of the next layer while a prompt's
-  // attention is computed. Of few slots few, as what is read at once pushes out what the next chunk would find.
+  // Half of the experts that are on their way at once; and those of the next layer that are read while a prompt's attention is
+  // computed. Of few slots few, as what is read at once pushes out what the next chunk would find.
   uint32_t group_, guesses_;
   std::vector<uint32_t> slot_of_;  // [layers * experts]
   std::vector<uint32_t> empty_;    // never filled yet; all others are in a list by their last use
@@ -88,9 +92,9 @@ class ExpertSlots : public ExpertSource {
   uint32_t layer_ = 0, wanted_ = 0, left_ = 0;  // experts that the layer was begun with, and that `begin` did not get to
   std::vector<uint32_t> asked_;                 // slots of the experts that `get` may be asked for
   std::vector<uint32_t> guessed_;               // slots that were filled before anyone knew whether they are needed
+  std::vector<uint32_t> likely_;                // keys that a token's next layer is likely to ask for
   std::vector<uint32_t> order_;                 // [experts]
-  std::mutex mutex_;                            // of the reader
-  std::atomic<int> failure_{0};
+  int failure_ = 0;
   ExpertMetrics metrics_;
   std::unique_ptr<DirectReader> reader_;  // last: it ends before what it fills
 };

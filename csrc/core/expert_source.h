@@ -4,11 +4,12 @@
 // How they are asked for, in every layer of a chunk (core/experts.cpp):
 //
 //   one thread   n = begin(layer, experts)   the others wait at a barrier
-//   all threads  get(i) with i < n           gate and up of these experts, a barrier, down: each waits for what it reads only
+//   all threads  get(i) with i < n           gate and up of these experts, a barrier, down
 //   one thread   end()                       after a barrier: nobody reads what `get` gave any more
 //
-// and again with experts[n..] until none is left. So a source of few slots is asked for a few at a time, and may fill the slots
-// of the next ones from `begin` on. An expert's part of a token does not depend on the order of these calls.
+// and again with experts[n..] until none is left. So what is in memory is worked off, down included, while the others are on
+// their way, and a source of few slots is asked for a few at a time. An expert's part of a token does not depend on the order of
+// these calls.
 #pragma once
 
 #include <cstdint>
@@ -30,19 +31,20 @@ class ExpertSource {
  public:
   virtual ~ExpertSource() = default;
 
-  // experts: what the tokens of the chunk chose and is not done yet, each once. May be put in the order in which they are best
-  // worked off, what is in memory first. Returns how many of the first ones `get` may be asked for; 0 when the file cannot be
-  // read, which ends the chunk.
+  // experts: what the tokens of the chunk chose and is not done yet, each once. May be put in another order: what is in memory
+  // comes first. Returns how many these are, after waiting for one when there is none; 0 when the file cannot be read, which ends
+  // the chunk.
   virtual uint32_t begin(uint32_t layer, std::span<uint32_t> experts) noexcept = 0;
 
-  // Weights of experts[index], valid until `end`; waits until they are there. From any thread, any number of times. When they
-  // cannot be read, the views are of memory that can be read, whatever is in it, and the next `begin` returns 0.
+  // Weights of experts[index], valid until `end`. From any thread, any number of times.
   virtual ExpertWeights get(uint32_t index) noexcept = 0;
 
   virtual void end() noexcept = 0;
 
-  // Whether `get` never waits.
-  virtual bool resident() const noexcept { return false; }
+  // Whether it helps to know what the next layer is likely to ask for; then, between `begin` and `end` of the layer in front and
+  // from one thread, its experts, the likeliest first.
+  virtual bool foresees() const noexcept { return false; }
+  virtual void foresee(uint32_t, std::span<const uint32_t>) noexcept {}
 };
 
 // Experts in the mapped file.
@@ -52,7 +54,6 @@ class ResidentExperts : public ExpertSource {
   uint32_t begin(uint32_t layer, std::span<uint32_t> experts) noexcept override;
   ExpertWeights get(uint32_t index) noexcept override;
   void end() noexcept override {}
-  bool resident() const noexcept override { return true; }
 
  private:
   const ModelConfig& config_;

@@ -55,6 +55,7 @@ bool Experts::run(Worker& w, uint32_t layer, uint32_t tokens, Observer* observer
     begin(layer);
   });
   if (tokens > 1) gather(w, l.gate_up_experts, tokens);
+  if (tokens == 1 && layer + 1 < config_.layers && source_.foresees()) foresee(w, layer + 1);
   for (;;) {
     // What one thread wrote before the last barrier; it writes again after the next three at the earliest.
     const uint32_t ready = ready_;
@@ -129,6 +130,24 @@ void Experts::group(uint32_t tokens) {
 }
 
 void Experts::begin(uint32_t layer) { ready_ = source_.begin(layer, std::span(wanted_).subspan(done_)); }
+
+// Asks the next layer's router already, with x as it is: attention and experts in between change it, but little. Only what is
+// read ahead depends on the answer.
+void Experts::foresee(Worker& w, uint32_t layer) const {
+  const LayerWeights& l = weights_.layers[layer];
+  float* normed = work_.at<float>(at().likely_input);
+  float* logits = work_.at<float>(at().likely_logits);
+  w.for_each(1, [&](uint32_t) {
+    work_.kernels().rmsnorm(work_.at<float>(work_.layout().x), l.ffn_norm, config_.hidden_size, config_.rms_epsilon, normed);
+  });
+  work_.project(w, {{&l.router, logits, at().logit_stride}}, 1, normed, Epilogue::store);
+  w.for_each(1, [&](uint32_t) {
+    uint32_t likely[kMaxExperts];
+    float weights[kMaxExperts];
+    work_.kernels().route(logits, config_.experts, config_.experts_per_token, false, likely, weights);
+    source_.foresee(layer, {likely, config_.experts_per_token});
+  });
+}
 
 // Copies every token's activations into its slots.
 void Experts::gather(Worker& w, const MatrixView& reader, uint32_t tokens) const {
@@ -237,7 +256,7 @@ void Experts::combine(Worker& w, uint32_t tokens) const {
 
 // While a thread waits for the hidden rows, it asks for the first panels that it will multiply with them.
 void Experts::expect_down(Worker& w, uint32_t ready) const {
-  if (!source_.resident() || wanted_.size() > kStreamTokens) return;
+  if (wanted_.size() > kStreamTokens) return;
   const uint32_t items = items_of(config_.hidden_size / kPanelRows), item = w.first_of(ready * items);
   const MatrixView weights = source_.get(item / items).down;
   const uint8_t* begin = weights.data + size_t{item % items} * kGemmPanels * weights.layout.bytes;

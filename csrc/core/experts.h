@@ -32,6 +32,7 @@ class Experts {
   void leave_out_small(uint32_t* chosen, float* weights) const;
   void group(uint32_t tokens);
   void begin(uint32_t layer);
+  void foresee(Worker& w, uint32_t layer) const;
   void gather(Worker& w, const MatrixView& reader, uint32_t tokens) const;
   void gate_and_up(Worker& w, uint32_t ready, uint32_t tokens) const;
   void round(Worker& w, const MatrixView& reader, uint32_t ready) const;

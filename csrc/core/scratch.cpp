@@ -35,6 +35,8 @@ ScratchLayout::Experts expert_layout(const ModelConfig& config, const std::vecto
   e.input = take_rows(at, blocks, slots, config.hidden_size, false);
   e.hidden = take_rows(at, blocks, slots, config.expert_ffn_size, true);
   e.out = take(at, slots * config.hidden_size * 4);
+  e.likely_input = take(at, size_t{config.hidden_size} * 4);
+  e.likely_logits = take(at, e.logit_stride * 4);
   return e;
 }
 

@@ -37,10 +37,11 @@ struct ScratchLayout {
     struct Rows {
       size_t values, quants, scales, sums;
     };
-    size_t logits, logit_stride;    // float32 [T][logit_stride]
-    size_t chosen, weights, slots;  // uint32, float32, uint32 [T][experts_per_token]
-    Rows input, hidden;             // columns: hidden, expert_ffn
-    size_t out;                     // float32 [S][hidden]
+    size_t logits, logit_stride;         // float32 [T][logit_stride]
+    size_t chosen, weights, slots;       // uint32, float32, uint32 [T][experts_per_token]
+    Rows input, hidden;                  // columns: hidden, expert_ffn
+    size_t out;                          // float32 [S][hidden]
+    size_t likely_input, likely_logits;  // float32 [hidden], [logit_stride]: one token's, as the next layer's router sees it
   };
   Experts experts;
   size_t workers, worker_bytes;  // [threads], see WorkerScratch

@@ -85,6 +85,16 @@ void DirectReader::start(FileRead& read) noexcept {
   reap();
 }
 
+bool DirectReader::is_there(const FileRead& read) noexcept {
+  if (forked()) return false;
+  if (ring_) {
+    reap();
+    return read.missing == 0;
+  }
+  const std::lock_guard lock(mutex_);
+  return read.missing == 0;
+}
+
 int DirectReader::finish(FileRead& read) noexcept {
   bytes_read_ += read.needed;
   if (forked()) return file_.read(read.offset, read.bytes, read.needed, read.to);

@@ -46,6 +46,8 @@ class DirectReader {
   ReadMethod method() const { return ring_ ? ReadMethod::uring : ReadMethod::threads; }
 
   void start(FileRead& read) noexcept;
+  // Whether `finish` would not wait.
+  bool is_there(const FileRead& read) noexcept;
   // Waits until all of it is there. Returns 0 or a code for DirectFile::failure.
   int finish(FileRead& read) noexcept;
 

@@ -74,6 +74,8 @@ def measure(path: str, prompt: int, generate: int, repeat: int, loading: dict[st
             "wait_seconds": metrics["wait_seconds"],
             "expert_hits": metrics["expert_hits"],
             "expert_misses": metrics["expert_misses"],
+            "expert_guesses": metrics["expert_guesses"],
+            "expert_guesses_right": metrics["expert_guesses_right"],
             "experts_left_out": metrics["experts_left_out"],
             "min_expert_share": model.plan.min_expert_share,
             "bytes_per_token": round(read),

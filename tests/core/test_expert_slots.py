@@ -1,5 +1,6 @@
 """Slots for experts: who leaves, what counts as a hit, and what a prompt leaves in place."""
 
+import json
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 from qwen3edge import _core
+from qwen3edge.convert import convert
 from qwen3edge.errors import MemoryBudgetError, RequestError
+from qwen3edge.generation.tokenizer import Tokenizer
 from tests.checkpoints import Shape, make_model, run, save, to_q3e
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
@@ -90,3 +93,28 @@ def test_a_prompt_keeps_what_the_next_one_hits(file, seed):
     second = engine.metrics
     hits, misses = (second[k] - first[k] for k in ("expert_hits", "expert_misses"))
     assert hits >= 0.3 * (hits + misses)
+
+
+def test_guesses_of_the_next_layer_are_mostly_right(tiny_moe_path, tmp_path):
+    """A trained model's router, asked a layer early; by chance a quarter of the guesses would be right."""
+    path = tmp_path / "tiny-moe.q3e"
+    convert(tiny_moe_path, path, "int8")
+    items = (tiny_moe_path / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    file = _core.ModelFile(str(path))
+    tokens = Tokenizer.from_metadata(file).encode(
+        " ".join(json.loads(line)["messages"][0]["content"] for line in items[:40])
+    )
+    settings = {"context": 256, "threads": 2, "chunk": 64, "program": 1 << 20}
+    memory = _core.plan(file, **settings)["peak"]
+    while not 0 < (plan := _core.plan(file, memory=memory, **settings))["expert_slots"] <= plan["experts"] // 3:
+        memory -= 4096
+    engine = _core.Engine(file, memory=memory, **settings)
+    for position, token in enumerate(tokens[:200]):
+        engine.forward([token], [position], [0], [False])
+    metrics = engine.metrics
+    assert metrics["expert_guesses"] > 200
+    assert metrics["expert_guesses_right"] > 0.6 * metrics["expert_guesses"]
+    # What was guessed wrong is read in vain, and nothing is read twice.
+    missed, wrong = metrics["expert_misses"], metrics["expert_guesses"] - metrics["expert_guesses_right"]
+    assert metrics["bytes_read"] <= (missed + wrong) * plan["expert_bytes"]
+    print(metrics)

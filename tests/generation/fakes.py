@@ -56,6 +56,8 @@ class FakeCore:
             "wait_seconds": 0.0,
             "expert_hits": 0,
             "expert_misses": 0,
+            "expert_guesses": 0,
+            "expert_guesses_right": 0,
             "experts_left_out": 0,
         }
         sizes = dict.fromkeys(("weights", "kv_cache", "scratch", "program", "peak", "budget"), 0)

@@ -45,7 +45,15 @@ class TorchCore:
     @property
     def metrics(self) -> _core.Metrics:
         """Nothing is streamed: all weights lie on the device."""
-        return {"bytes_read": 0, "wait_seconds": 0.0, "expert_hits": 0, "expert_misses": 0, "experts_left_out": 0}
+        return {
+            "bytes_read": 0,
+            "wait_seconds": 0.0,
+            "expert_hits": 0,
+            "expert_misses": 0,
+            "expert_guesses": 0,
+            "expert_guesses_right": 0,
+            "experts_left_out": 0,
+        }
 
     @property
     def graph(self) -> Graph:
