@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CORE   := $(shell find csrc -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc examples tests -name '*.cpp' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all sanitize lint format bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,13 @@ test: $(VENV)/.tests
 test-all: $(VENV)/.tests
 	$(BIN)/python tests/fetch_tokenizer.py
 	$(BIN)/python tests/run.py
+
+# On a core that looks for bad memory and undefined behaviour, then on one that looks for races; in copies under build/.
+sanitize: $(VENV)/.tests
+	$(BIN)/pip install --quiet pybind11
+	$(BIN)/python tests/fetch_tokenizer.py
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python tests/sanitize.py address
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python tests/sanitize.py thread
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -62,7 +62,7 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
 }
 
 // Tokens [first, first + count) of quantized activations.
-Activations tokens_of(const Activations& a, uint32_t first, uint32_t count) {
+inline Activations tokens_of(const Activations& a, uint32_t first, uint32_t count) {
   const size_t blocks = size_t{first} * a.blocks();
   return {count, a.columns, a.stride, a.block, nullptr, a.quants + size_t{first} * a.stride, a.scales + blocks, a.sums + blocks};
 }

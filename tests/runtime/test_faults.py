@@ -107,7 +107,8 @@ def shim(tmp_path_factory):
 
 
 def faulty(shim, code, tiny_int4, memory):
-    environment = {**os.environ, "LD_PRELOAD": str(shim), "QWEN3EDGE_READER": "threads"}
+    preload = f"{os.environ.get('LD_PRELOAD', '')} {shim}".strip()  # a sanitizer's runtime must come first
+    environment = {**os.environ, "LD_PRELOAD": preload, "QWEN3EDGE_READER": "threads"}
     result = subprocess.run(
         [sys.executable, "-c", code, str(tiny_int4), str(memory)],
         capture_output=True, text=True, check=False, env=environment,
