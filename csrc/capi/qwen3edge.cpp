@@ -82,7 +82,7 @@ q3e::SamplingParameters parameters_of(const q3e_sampling& s) {
 
 extern "C" {
 
-q3e_settings q3e_default_settings(void) { return {4096, 1, 0, Q3E_KV_INT8, 0, 0}; }
+q3e_settings q3e_default_settings(void) { return {0, 1, 0, Q3E_KV_INT8, 0, 0}; }
 
 q3e_sampling q3e_default_sampling(void) { return {1.0f, 0.0f, 0.7f, 20, 0.8f, 0.0f, 0}; }
 

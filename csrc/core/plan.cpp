@@ -16,8 +16,22 @@ namespace q3e {
 namespace {
 
 constexpr size_t kWays = 3;  // to fit that a refusal names
-// What a program still takes after loading: stacks, the allocator's slack, a row of logits and its copies.
-constexpr uint64_t kAllowance = 3u << 20;
+// What a program still takes after loading; docs/memory.md has what was measured.
+constexpr uint64_t kCode = 9u << 16;     // of the core that runs later: the kernels of one tier
+constexpr uint64_t kOther = 1u << 17;    // code of the system's libraries, small objects
+constexpr uint64_t kThread = 160 << 10;  // its stack, and by how much the kernel's counts may lag behind on its core
+constexpr uint64_t kPosition = 16;       // a call's token, its position and slot, twice
+// A token of the vocabulary: a sequence's last logits (float32) and what was seen; once the next logits and all candidates.
+constexpr uint64_t kSequenceToken = 4 + 1, kToken = 4 + 8;
+constexpr uint32_t kDefaultContext = 4096;
+constexpr uint64_t kMostBytes = uint64_t{1} << 62;
+
+// What the program will have taken at its peak, beside what the plan lists.
+uint64_t program_bytes(const ModelFile& file, const ModelConfig& config, const PlanRequest& r) {
+  const HeldMemory held = held_memory(file.bytes(), file.nbytes());
+  return held.bytes + std::min(held.code_to_come, kCode) + kOther + r.threads * kThread + r.context * kPosition +
+         config.vocab_size * (kToken + r.sequences * kSequenceToken) + r.later;
+}
 
 std::string mebibytes(uint64_t bytes) {
   char text[32];
@@ -35,6 +49,7 @@ class Planner {
  public:
   Planner(const ModelFile& file, const ModelConfig& config, const Weights& weights, const PlanRequest& request)
       : config_(config), weights_(weights), ranges_(file, config), blocks_(activation_blocks(weights)), request_(request) {
+    if (request_.context == 0) request_.context = std::min(kDefaultContext, config.context_length);
     require_range("context", request_.context, 1, config.context_length);
     require_range("sequences", request_.sequences, 1, 1024);
     require_range("threads", request_.threads, 0, 256);
@@ -51,10 +66,7 @@ class Planner {
     }
     if (request_.threads == 0) request_.threads = static_cast<uint32_t>(usable_cores());
     if (request_.memory == 0) request_.memory = default_budget();
-    if (request_.program == 0) {
-      const uint64_t held = resident_bytes(), mapped = resident_bytes_of(file.bytes(), file.nbytes());
-      request_.program = held - std::min(held, mapped) + kAllowance + config.vocab_size * uint64_t{8} + request_.later;
-    }
+    if (request_.program == 0) request_.program = program_bytes(file, config, request_);
   }
 
   MemoryPlan choose() const {
@@ -69,7 +81,7 @@ class Planner {
     const StreamPlan stream(ranges_, weights_, residence);
     MemoryPlan p{};
     p.settings = request;
-    p.settings.chunk = std::min(chunk, request.context * request.sequences);
+    p.settings.chunk = std::min(chunk, std::max(request.context, request.sequences));  // a prompt, or a token of each
     p.layers = config_.layers;
     p.residence = residence;
     p.experts = config_.layers * config_.experts;
@@ -80,7 +92,8 @@ class Planner {
     if (!residence.streams_head) p.weights += ranges_.head.size();
     p.buffers = stream.memory() + residence.expert_slots * slot_bytes_;
     p.streamed = stream.streamed;
-    p.kv_cache = uint64_t{request.sequences} * KvShape::pages_for(request.context) * shape.page_bytes();
+    const uint64_t pages = uint64_t{request.sequences} * KvShape::pages_for(request.context);
+    p.kv_cache = pages * std::min<uint64_t>(shape.page_bytes(), kMostBytes / pages);  // a file's shape may be beyond 64 bits
     p.scratch = ScratchLayout(config_, blocks_, request.kv, p.settings.chunk, request.threads).bytes;
     p.program = request.program;
     p.peak = p.weights + p.buffers + p.kv_cache + p.scratch + p.program;

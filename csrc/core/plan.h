@@ -10,7 +10,7 @@
 namespace q3e {
 
 struct PlanRequest {
-  uint32_t context = 4096;  // positions a sequence
+  uint32_t context = 0;  // positions a sequence; 0: 4096, or all that the model knows
   uint32_t sequences = 1;
   uint32_t threads = 0;  // 0: usable_cores()
   KvType kv = KvType::int8;

@@ -28,19 +28,23 @@ uint64_t proc_kilobytes(const char* path, const char* key) {
 uint64_t resident_bytes() { return proc_kilobytes("/proc/self/status", "VmRSS:"); }
 uint64_t peak_resident_bytes() { return proc_kilobytes("/proc/self/status", "VmHWM:"); }
 
-uint64_t resident_bytes_of(const void* begin, size_t nbytes) {
-  const auto low = reinterpret_cast<uint64_t>(begin), high = low + nbytes;
-  std::ifstream file("/proc/self/smaps");
-  uint64_t total = 0;
-  bool inside = false;
-  for (std::string line; std::getline(file, line);) {
+HeldMemory held_memory(const void* file, size_t nbytes) {
+  const auto file_begin = reinterpret_cast<uint64_t>(file), file_end = file_begin + nbytes;
+  const auto code = reinterpret_cast<uint64_t>(&held_memory);
+  std::ifstream smaps("/proc/self/smaps");
+  HeldMemory held{};
+  uint64_t begin = 0, end = 0;
+  for (std::string line; std::getline(smaps, line);) {
     uint64_t from = 0, to = 0;
-    if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " ", &from, &to) == 2)
-      inside = from >= low && from < high;
-    else if (inside && line.rfind("Rss:", 0) == 0)
-      total += std::strtoull(line.c_str() + 4, nullptr, 10) * 1024;
+    if (std::sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " ", &from, &to) == 2) {
+      begin = from, end = to;
+    } else if (line.rfind("Rss:", 0) == 0) {
+      const uint64_t resident = std::strtoull(line.c_str() + 4, nullptr, 10) * 1024;
+      if (begin < file_begin || begin >= file_end) held.bytes += resident;
+      if (begin <= code && code < end) held.code_to_come = end - begin - std::min(end - begin, resident);
+    }
   }
-  return total;
+  return held;
 }
 
 uint64_t default_budget(const std::string& root) {

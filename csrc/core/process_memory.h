@@ -9,8 +9,12 @@ namespace q3e {
 
 uint64_t resident_bytes();       // VmRSS
 uint64_t peak_resident_bytes();  // VmHWM
-// Of [begin, begin + nbytes), a mapping of a file: the part that is resident in this process now.
-uint64_t resident_bytes_of(const void* begin, size_t nbytes);
+// What this process holds now, mapping by mapping, which is exact where the kernel's sums may lag behind.
+struct HeldMemory {
+  uint64_t bytes;         // resident, outside of [file, file + nbytes)
+  uint64_t code_to_come;  // of the core's own code, what is not resident yet
+};
+HeldMemory held_memory(const void* file, size_t nbytes);
 // min(cgroup limit, MemAvailable + what this process holds already), less a sixteenth, at most 512 MiB. root: where the file
 // system begins, for tests.
 uint64_t default_budget(const std::string& root = "");

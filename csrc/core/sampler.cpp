@@ -58,12 +58,13 @@ float Sampler::penalized(float logit, int32_t token) const {
   return seen_[token] & kGenerated ? v - parameters_.presence_penalty : v;
 }
 
-// Fills candidates_: the `keep` best, best first, or all in the order of their tokens when that is all of them.
-void Sampler::collect(const float* logits, size_t keep) {
+// The `keep` best, best first, or all in the order of their tokens when that is all of them.
+std::vector<Sampler::Candidate> Sampler::collect(const float* logits, size_t keep) const {
   const bool penalties = parameters_.repetition_penalty != 1 || parameters_.presence_penalty != 0;
   const bool all = keep == seen_.size();
   float floor = kNever;  // what a logit must pass: that of the worst of the best so far, who stands on top of a heap
-  candidates_.clear();
+  std::vector<Candidate> candidates;
+  candidates.reserve(keep);
   // Penalties that can only lower a logit leave what is below the floor there: most of a vocabulary is passed over in runs.
   const bool only_lower = parameters_.repetition_penalty >= 1 && parameters_.presence_penalty >= 0;
   constexpr size_t kRun = 64;
@@ -72,52 +73,54 @@ void Sampler::collect(const float* logits, size_t keep) {
     const auto token = static_cast<int32_t>(i);
     const float v = penalties && seen_[i] && logits[i] > kNever ? penalized(logits[i], token) : logits[i];
     if (!(v > floor)) continue;
-    if (candidates_.size() == keep) {
-      std::pop_heap(candidates_.begin(), candidates_.end(), better);
-      candidates_.back() = {v, token};
-      std::push_heap(candidates_.begin(), candidates_.end(), better);
+    if (candidates.size() == keep) {
+      std::pop_heap(candidates.begin(), candidates.end(), better);
+      candidates.back() = {v, token};
+      std::push_heap(candidates.begin(), candidates.end(), better);
     } else {
-      candidates_.push_back({v, token});
-      if (all || candidates_.size() < keep) continue;
-      std::make_heap(candidates_.begin(), candidates_.end(), better);
+      candidates.push_back({v, token});
+      if (all || candidates.size() < keep) continue;
+      std::make_heap(candidates.begin(), candidates.end(), better);
     }
-    floor = candidates_.front().logit;
+    floor = candidates.front().logit;
   }
-  if (!all) std::sort(candidates_.begin(), candidates_.end(), better);
+  if (!all) std::sort(candidates.begin(), candidates.end(), better);
+  return candidates;
 }
 
 int32_t Sampler::sample(const float* logits) {
   const SamplingParameters& p = parameters_;
   const size_t keep = p.temperature == 0 ? 1 : p.top_k == 0 ? seen_.size() : std::min<size_t>(p.top_k, seen_.size());
-  collect(logits, keep);
-  if (candidates_.empty()) throw Error(Status::bad_argument, "logits: expected at least one above -infinity, found none");
-  if (p.temperature == 0) return candidates_.front().token;
+  // Not kept from token to token: of a whole vocabulary it is larger than all else that a sequence holds.
+  std::vector<Candidate> candidates = collect(logits, keep);
+  if (candidates.empty()) throw Error(Status::bad_argument, "logits: expected at least one above -infinity, found none");
+  if (p.temperature == 0) return candidates.front().token;
   // From here on `logit` holds the weight exp((logit - best) / temperature). Sums are taken in an order that no library chooses.
   float best = kNever;
-  for (const Candidate& c : candidates_) best = max_f32(c.logit, best);
+  for (const Candidate& c : candidates) best = max_f32(c.logit, best);
   double total = 0;
-  for (Candidate& c : candidates_) total += c.logit = c.logit == best ? 1.0f : exp_f32((c.logit - best) / p.temperature);
-  size_t count = candidates_.size();
+  for (Candidate& c : candidates) total += c.logit = c.logit == best ? 1.0f : exp_f32((c.logit - best) / p.temperature);
+  size_t count = candidates.size();
   double kept = total;
   if (p.top_p < 1 || p.min_p > 0) {
     size_t sorted = keep < seen_.size() ? count : 0;  // a whole vocabulary is sorted no further than the nucleus reaches
     kept = 0;
-    for (count = 0; count < candidates_.size(); kept += candidates_[count++].logit) {
+    for (count = 0; count < candidates.size(); kept += candidates[count++].logit) {
       if (count == sorted) {
-        const size_t next = std::min(candidates_.size(), std::max<size_t>(256, 4 * sorted));
-        const auto at = [&](size_t i) { return candidates_.begin() + static_cast<ptrdiff_t>(i); };
-        std::partial_sort(at(sorted), at(next), candidates_.end(), better);
+        const size_t next = std::min(candidates.size(), std::max<size_t>(256, 4 * sorted));
+        const auto at = [&](size_t i) { return candidates.begin() + static_cast<ptrdiff_t>(i); };
+        std::partial_sort(at(sorted), at(next), candidates.end(), better);
         sorted = next;
       }
-      if (count > 0 && (kept >= p.top_p * total || candidates_[count].logit < p.min_p)) break;
+      if (count > 0 && (kept >= p.top_p * total || candidates[count].logit < p.min_p)) break;
     }
   }
   double at = uniform() * kept;
   for (size_t i = 0; i < count; ++i) {
-    at -= candidates_[i].logit;
-    if (at < 0) return candidates_[i].token;
+    at -= candidates[i].logit;
+    if (at < 0) return candidates[i].token;
   }
-  return candidates_[count - 1].token;
+  return candidates[count - 1].token;
 }
 
 }  // namespace q3e

@@ -40,14 +40,12 @@ class Sampler {
     return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
   }
   float penalized(float logit, int32_t token) const;
-  void collect(const float* logits, size_t keep);
+  std::vector<Candidate> collect(const float* logits, size_t keep) const;
   double uniform();  // in [0, 1)
 
   SamplingParameters parameters_;
   uint64_t state_;
-  std::vector<uint8_t> seen_;         // [vocabulary] bit 0: seen, bit 1: generated
-  std::vector<int32_t> seen_tokens_;  // each once
-  std::vector<Candidate> candidates_;
+  std::vector<uint8_t> seen_;  // [vocabulary] bit 0: seen, bit 1: generated
 };
 
 }  // namespace q3e

@@ -45,7 +45,8 @@ ScratchLayout::Experts expert_layout(const ModelConfig& config, const std::vecto
 ActivationBlocks activation_blocks(const Weights& weights) {
   ActivationBlocks blocks{{weights.head.format->block}, {}};
   for (const LayerWeights& l : weights.layers) {
-    for (const MatrixView* m : l.matrices()) blocks.all.push_back(m->format->block);
+    for (const MatrixView* m : l.matrices())
+      if (m != &l.down_experts) blocks.all.push_back(m->format->block);  // they read the hidden rows of experts alone
     for (const MatrixView* m : {&l.gate_up_experts, &l.down_experts})
       if (m->format) blocks.experts.push_back(m->format->block);
   }

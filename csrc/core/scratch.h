@@ -12,7 +12,7 @@ namespace q3e {
 
 // The activation types that a model's matrices read: 0 for float32, else the int8 block. Ascending, each once.
 struct ActivationBlocks {
-  std::vector<uint32_t> all, experts;  // of all matrices; of those of experts
+  std::vector<uint32_t> all, experts;  // of all matrices but experts' down, which read rows of their own; of experts' matrices
 };
 ActivationBlocks activation_blocks(const Weights& weights);
 

@@ -36,7 +36,7 @@ typedef enum {
 typedef enum { Q3E_KV_INT8 = 0, Q3E_KV_BF16 = 1, Q3E_KV_F32 = 2, Q3E_KV_INT4 = 3 } q3e_kv;
 
 typedef struct {
-  uint32_t context;  /* positions a session */
+  uint32_t context;  /* positions a session, 0: 4096, or all that the model knows */
   uint32_t sessions; /* at the same time */
   uint32_t threads;  /* 0: as many as affinity and cgroup quota allow */
   q3e_kv kv;
@@ -63,7 +63,7 @@ typedef struct {
 typedef struct q3e_model q3e_model;
 typedef struct q3e_session q3e_session;
 
-/* context 4096, one session, int8 cache, all cores, all memory */
+/* context 0, one session, int8 cache, all cores, all memory */
 Q3E_API q3e_settings q3e_default_settings(void);
 /* Qwen3's own for answers without thinking: temperature 0.7, top_k 20, top_p 0.8 */
 Q3E_API q3e_sampling q3e_default_sampling(void);

@@ -37,7 +37,7 @@ def measure(path: str, prompt: int, generate: int, repeat: int, loading: dict[st
     """The figures of one model; rates are medians over the repeats."""
     random = np.random.default_rng(0)  # imports 5 MB, and the plan counts what is there when it is made
     started = time.perf_counter()
-    model = load(path, **loading)
+    model = load(path, texts=False, **loading)
     load_seconds = time.perf_counter() - started
     with model:
         if prompt + generate > model.plan.context:

@@ -128,6 +128,9 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--repeat", type=int, default=3, metavar="N", help="the median of so many runs counts (3)")
     for name in ("run", "chat", "plan", "bench"):
         _add_loading(made[name])
+    made["plan"].add_argument(
+        "--no-texts", dest="texts", action="store_false", help="for a program that passes token ids alone"
+    )
     for name in ("run", "chat", "plan", "bench"):
         made[name].add_argument("--device", default="cpu", help="cpu (default), or cuda or cuda:N for a GPU")
     _add_eval(made["eval"])

@@ -168,9 +168,8 @@ class Answer:
         """Yields the tokens of the answer; a stop token ends it and is not yielded."""
         started = time.perf_counter()
         self._cached_tokens = self._cache.reuse(self._prompt.tokens)
-        for rows in self._cache.prefill(self._prompt.tokens[self._cached_tokens :]):
+        for logits in self._cache.prefill(self._prompt.tokens[self._cached_tokens :]):  # noqa: B007
             self._prefill_seconds = time.perf_counter() - started
-            logits = rows
         logits = logits[0]
         while True:
             started = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +40,13 @@ class _Opened:
     template: ChatTemplate | None
     defaults: SamplingDefaults
     name: str
+    texts: bool
 
     @classmethod
-    def read(cls, file: _core.ModelFile, config: ModelConfig) -> _Opened:
-        tokenizer = Tokenizer.from_metadata(file) if "tokenizer.ggml.tokens" in file else None
+    def read(cls, file: _core.ModelFile, config: ModelConfig, texts: bool) -> _Opened:
+        tokenizer = None
+        if "tokenizer.ggml.tokens" in file:
+            tokenizer = Tokenizer.from_metadata(file, encodes=texts)
         template = None
         if "tokenizer.chat_template" in file:
             source = file.get("tokenizer.chat_template")
@@ -56,7 +59,12 @@ class _Opened:
                 f"found {tokenizer.vocabulary_size}"
             )
         name = file.get("general.name") if "general.name" in file else ""
-        return cls(file, config, tokenizer, template, SamplingDefaults.from_metadata(file), str(name))
+        defaults = SamplingDefaults.from_metadata(file)
+        return cls(file, config, tokenizer, template, defaults, str(name), texts and tokenizer is not None)
+
+    def named(self, plan: MemoryPlan) -> MemoryPlan:
+        """The plan, with what it is for."""
+        return replace(plan, texts=self.texts)
 
 
 class Model:
@@ -70,7 +78,7 @@ class Model:
         """Use `load`."""
         self.config = opened.config
         self.name = opened.name
-        self.plan: MemoryPlan = engine.plan
+        self.plan: MemoryPlan = opened.named(engine.plan)
         self.engine = engine
         self._tokenizer = opened.tokenizer
         self._session: Session | None = None
@@ -171,6 +179,7 @@ def load(
     sequences: int = 1,
     chunk: int | None = None,
     min_expert_share: float = 0.0,
+    texts: bool = True,
     device: str = "cpu",
     activation_bits: int | None = None,
     seed: int | None = None,
@@ -184,8 +193,9 @@ def load(
     "bf16" or "f32"; on a GPU "int8", "f16" or "bf16". sequences: conversations at a time. chunk: tokens of a prompt
     that are computed together, by default the most that fit. min_expert_share: of a mixture of experts on the CPU,
     lossy when above 0: a token leaves out experts whose share of its weights is smaller, and the weights of the
-    others grow to the same sum. device: "cpu"; "cuda" or "cuda:N" for a GPU, which needs
-    torch and triton, where memory bounds what is taken of the GPU's; "interpreter" for the GPU's
+    others grow to the same sum. texts: False for a program that passes token ids alone, which takes 13 MiB less: a
+    text is refused with RequestError then; answers still are texts. device: "cpu"; "cuda" or "cuda:N" for a GPU, which
+    needs torch and triton, where memory bounds what is taken of the GPU's; "interpreter" for the GPU's
     kernels in Triton's interpreter, which is for tests. activation_bits: what dense quantized matrices multiply on a
     GPU, 16 by default, or 8 for its int8 matrix instructions; on the CPU always 8. seed: of every answer that is not
     given one, by default a new one each time. Raises MemoryBudgetError before any weight is read, FileFormatError and
@@ -193,7 +203,7 @@ def load(
     """
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
-        min_expert_share=min_expert_share,
+        min_expert_share=min_expert_share, texts=texts,
     )  # fmt: skip
     bits = (8,) if device == "cpu" else (16, 8)
     if activation_bits is not None and activation_bits not in bits:
@@ -218,6 +228,7 @@ def plan(
     sequences: int = 1,
     chunk: int | None = None,
     min_expert_share: float = 0.0,
+    texts: bool = True,
     device: str = "cpu",
 ) -> MemoryPlan:
     """What `load` with the same arguments will take; no weight is read. Raises as `load` does.
@@ -226,20 +237,22 @@ def plan(
     """
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
-        min_expert_share=min_expert_share,
+        min_expert_share=min_expert_share, texts=texts,
     )  # fmt: skip
     if device == "cpu":
-        return memory_plan.plan_file(opened.file, chosen)
-    return MemoryPlan.from_core(late.torch_plan(opened.file, opened.config, chosen, device))
+        return opened.named(memory_plan.plan_file(opened.file, chosen))
+    return opened.named(MemoryPlan.from_core(late.torch_plan(opened.file, opened.config, chosen, device)))
 
 
-def _open(path: Path, **asked: Any) -> tuple[_Opened, memory_plan.Settings]:
+def _open(path: Path, *, texts: bool, **asked: Any) -> tuple[_Opened, memory_plan.Settings]:
     """All that is read before the plan: what the process holds afterwards counts as program, the tokenizer included."""
+    if not isinstance(texts, bool):
+        raise RequestError(f"expected texts as True or False, found {texts!r:.60}")
     file = _core.ModelFile(os.fspath(path))
     config = ModelConfig.from_metadata(file)
     chosen = memory_plan.settings(**asked, trained_context=config.context_length)
-    opened = _Opened.read(file, config)
-    chosen["later"] = late.pending_bytes(text=opened.tokenizer is not None)
+    opened = _Opened.read(file, config, texts)
+    chosen["later"] = late.pending_bytes(texts=opened.texts, positions=chosen["context"] * chosen["sequences"])
     return opened, chosen
 
 

@@ -51,6 +51,7 @@ class Prompter:
             if tools:
                 raise RequestError("expected messages along with tools, found tokens")
             return self._from_tokens([int(token) for token in request], thinking)  # type: ignore[arg-type]
+        self.tokenizer.require_encoding()
         messages = [{"role": "user", "content": request}] if isinstance(request, str) else request
         if self.template is None:
             raise UnsupportedModelError("expected a chat template in the model file, found none: pass token ids")

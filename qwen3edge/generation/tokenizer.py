@@ -45,9 +45,10 @@ def clean(text: str | bytes) -> str:
 class Tokenizer:
     """Byte-level BPE with Qwen's normalization and words, and the file's added tokens."""
 
-    def __init__(self, bpe: _core.Bpe) -> None:
+    def __init__(self, bpe: _core.Bpe, *, encodes: bool = True) -> None:
         """Use `Tokenizer.from_metadata`."""
         self.vocabulary_size = bpe.size  # ids up to the largest
+        self._encodes = encodes
         self._bpe = bpe
         self._added = {text: token for text, token, _ in bpe.added()}
         self._control = frozenset(token for _, token, control in bpe.added() if control)
@@ -55,11 +56,11 @@ class Tokenizer:
         self._control_pattern = _alternatives(text for text, token in self._added.items() if token in self._control)
 
     @classmethod
-    def from_metadata(cls, metadata: Metadata) -> Tokenizer:
+    def from_metadata(cls, metadata: Metadata, *, encodes: bool = True) -> Tokenizer:
         """Reads the `tokenizer.ggml.*` keys of docs/format.md: from a file's mapping, or from lists of Python's.
 
-        Raises FileFormatError for a vocabulary that contradicts itself, UnsupportedModelError for another kind of
-        tokenizer.
+        encodes: False for a tokenizer that only decodes, see `require_encoding`. Raises FileFormatError for a
+        vocabulary that contradicts itself, UnsupportedModelError for another kind of tokenizer.
         """
         kind, words = _string(metadata, "tokenizer.ggml.model"), _string(metadata, "tokenizer.ggml.pre")
         if (kind, words) != ("gpt2", "qwen2"):
@@ -67,10 +68,10 @@ class Tokenizer:
                 f"expected a tokenizer of model 'gpt2' and pre 'qwen2', found {kind!r} and {words!r}"
             )
         if isinstance(metadata, _core.ModelFile):
-            return cls(_core.Bpe.read(metadata))
+            return cls(_core.Bpe.read(metadata), encodes=encodes)
         merges = _list(metadata, "tokenizer.ggml.merges", str) if "tokenizer.ggml.merges" in metadata else []
         tokens, kinds = _list(metadata, "tokenizer.ggml.tokens", str), _list(metadata, "tokenizer.ggml.token_type", int)
-        return cls(_core.Bpe(tokens, kinds, merges))
+        return cls(_core.Bpe(tokens, kinds, merges), encodes=encodes)
 
     def token_id(self, content: str) -> int | None:
         """The id of an added token such as `<think>`, None if there is none of that name."""
@@ -79,6 +80,11 @@ class Tokenizer:
     def is_control(self, token: int) -> bool:
         """Whether a token steers (`<|im_end|>`) and is never text of an answer."""
         return token in self._control
+
+    def require_encoding(self) -> None:
+        """Raises RequestError for a tokenizer that only decodes: what reading texts takes is not in the plan then."""
+        if not self._encodes:
+            raise RequestError("expected token ids, found text: the model was loaded with texts=False")
 
     def protect(self, text: str) -> str:
         """Marks the control tokens in a text from outside, so that `encode_prompt` takes them as plain text."""
@@ -92,7 +98,8 @@ class Tokenizer:
 
         Invalid UTF-8 and lone surrogates count as U+FFFD. allow_special: the names of added tokens become those tokens;
         otherwise they are plain text. limit: raise RequestError as soon as there are more tokens than this.
-        Raises RequestError for more than MAX_TEXT_CHARACTERS, or one word of more than `splitting.MAX_WORD_CHARACTERS`.
+        Raises RequestError for more than MAX_TEXT_CHARACTERS, one word of more than `splitting.MAX_WORD_CHARACTERS`, or
+        in a tokenizer that only decodes.
         """
         if not isinstance(text, str | bytes):
             raise RequestError(f"expected text (str or UTF-8 bytes), found {type(text).__name__}")
@@ -105,6 +112,7 @@ class Tokenizer:
         return self._encode(prompt, True, limit)
 
     def _encode(self, text: str, special: bool, limit: int | None) -> list[int]:
+        self.require_encoding()
         if len(text) > MAX_TEXT_CHARACTERS:
             raise _too_long(len(text))
         ids: list[int] = []

@@ -48,7 +48,8 @@ class MemoryPlan:
     expert_slots: of how many experts a model's buffers hold those that were used last; 0 when all are resident.
     weights: resident; streamed: what every decoded token and every chunk of a prompt reads from the file instead,
     through the buffers. min_expert_share: lossy when above 0, see `load`.
-    kv_bytes_per_token: by which a conversation grows until the KV cache is full.
+    kv_bytes_per_token: by which a conversation grows until the KV cache is full. texts: whether program counts what
+    texts need, or token ids alone are passed.
     """
 
     weights: int
@@ -72,6 +73,7 @@ class MemoryPlan:
     expert_slots: int = 0
     expert_bytes: int = 0
     min_expert_share: float = 0.0
+    texts: bool = False
 
     @classmethod
     def from_core(cls, result: _core.PlanResult) -> MemoryPlan:
@@ -94,7 +96,7 @@ class MemoryPlan:
                 f"{self.kv}, {self.context} tokens x {self.sequences}, {format_bytes(self.kv_bytes_per_token)} a token",
             ),
             ("scratch", self.scratch, f"{self.chunk} tokens a chunk, {self.threads} threads"),
-            ("program", self.program, ""),
+            ("program", self.program, "for texts" if self.texts else "for token ids alone"),
             ("peak", self.peak, ""),
             ("budget", self.budget, ""),
         ]

@@ -42,11 +42,11 @@ def test_a_library_is_imported_when_it_is_needed(tiny_int4):
 def test_the_plan_counts_what_is_not_loaded_yet(monkeypatch, tiny_int4):
     for name in late.PENDING:
         monkeypatch.setitem(sys.modules, name, sys)
-    assert late.pending_bytes(text=True) == 0
+    assert late.pending_bytes(texts=True) == 0
     loaded = qwen3edge.plan(tiny_int4, context=128).program
     monkeypatch.delitem(sys.modules, "jinja2")
-    assert late.pending_bytes(text=True) == late.PENDING["jinja2"]
-    assert late.pending_bytes(text=False) == 0
+    assert late.pending_bytes(texts=True) == late.PENDING["jinja2"]
+    assert late.pending_bytes(texts=False) == 0
     more = qwen3edge.plan(tiny_int4, context=128).program - loaded
     assert abs(more - late.PENDING["jinja2"]) < 2 << 20  # what the process holds varies a little
 

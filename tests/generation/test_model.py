@@ -117,6 +117,26 @@ def test_plan_is_what_load_takes(tiny_q3e):
     assert loaded.peak == loaded.weights + loaded.kv_cache + loaded.scratch + loaded.program
 
 
+def test_token_ids_alone(tiny_q3e, model):
+    """texts=False: texts are refused before anything is imported that the plan does not count."""
+    path, prompt = tiny_q3e("int8"), model.tokenizer.encode("What is 12 + 7?")
+    settings = {"thinking": False, "max_tokens": 8, "temperature": 0}
+    with qwen3edge.load(path, context=512, threads=2, texts=False) as tokens_alone:
+        for call, text in [
+            (tokens_alone.generate, "hi"),
+            (tokens_alone.generate, SUM),
+            (tokens_alone.tokenizer.encode, "ö"),
+        ]:
+            with pytest.raises(RequestError, match="texts=False"):
+                call(text)
+        answer = tokens_alone.generate(prompt, **settings)
+        assert answer.read() == model.generate(prompt, **settings).read() != ""
+        assert not tokens_alone.plan.texts and "token ids alone" in tokens_alone.plan.table()
+    assert model.plan.texts and "for texts" in model.plan.table()
+    with pytest.raises(RequestError, match="texts"):
+        qwen3edge.plan(path, texts="no")
+
+
 def test_what_does_not_fit_is_refused(tiny_q3e):
     for call in (qwen3edge.plan, qwen3edge.load):
         with pytest.raises(MemoryBudgetError, match="weights"):

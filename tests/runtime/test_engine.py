@@ -69,7 +69,6 @@ def test_bad_truncate(engine, length):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"context": 0},
         {"context": 1 << 31},
         {"sequences": 0},
         {"sequences": 1 << 20},
