@@ -257,7 +257,10 @@ void Engine::attention_block(Worker& w, uint32_t layer) {
 
 // x += down(silu(gate(n)) * up(n)) with n = norm(x), or the same of experts; false when weights could not be read
 bool Engine::feed_forward(Worker& w, uint32_t layer) {
-  if (experts_) return experts_->run(w, layer, static_cast<uint32_t>(chunk_.count), observer_.get());
+  if (experts_) {
+    const bool next_is_there = layer + 1 < config_.layers && !store_.streams(layer + 1);
+    return experts_->run(w, layer, static_cast<uint32_t>(chunk_.count), next_is_there, observer_.get());
+  }
   const LayerWeights& l = weights_.layers[layer];
   const auto tokens = static_cast<uint32_t>(chunk_.count);
   float *x = at<float>(layout_.x), *ffn = at<float>(layout_.ffn);

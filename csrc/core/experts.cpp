@@ -38,7 +38,7 @@ Experts::Experts(const ModelConfig& config, const Weights& weights, const Worksp
   wanted_.reserve(config.experts);
 }
 
-bool Experts::run(Worker& w, uint32_t layer, uint32_t tokens, Observer* observer) {
+bool Experts::run(Worker& w, uint32_t layer, uint32_t tokens, bool next_is_there, Observer* observer) {
   const LayerWeights& l = weights_.layers[layer];
   const auto* normed = work_.at<float>(work_.layout().normed);
   work_.norm(w, work_.at<float>(work_.layout().x), l.ffn_norm, tokens, {&l.router, &l.gate_up_experts});
@@ -55,7 +55,7 @@ bool Experts::run(Worker& w, uint32_t layer, uint32_t tokens, Observer* observer
     begin(layer);
   });
   if (tokens > 1) gather(w, l.gate_up_experts, tokens);
-  if (tokens == 1 && layer + 1 < config_.layers && source_.foresees()) foresee(w, layer + 1);
+  if (tokens == 1 && next_is_there && source_.foresees()) foresee(w, layer + 1);
   for (;;) {
     // What one thread wrote before the last barrier; it writes again after the next three at the earliest.
     const uint32_t ready = ready_;

@@ -20,8 +20,8 @@ class Experts {
   Experts(const ModelConfig& config, const Weights& weights, const Workspace& work, ExpertSource& source, float min_share);
 
   // x += sum of weight * down(silu(gate(n)) * up(n)) over each token's experts, n = norm(x); called by all threads. False when
-  // the source cannot read weights: x is spoilt then.
-  bool run(Worker& w, uint32_t layer, uint32_t tokens, Observer* observer);
+  // the source cannot read weights: x is spoilt then. next_is_there: the next layer's router can be read, it is not streamed.
+  bool run(Worker& w, uint32_t layer, uint32_t tokens, bool next_is_there, Observer* observer);
 
   // Experts that were chosen and left out, over all tokens and layers. Not while `run` is at work.
   uint64_t left_out() const { return left_out_; }

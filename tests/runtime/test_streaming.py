@@ -73,6 +73,19 @@ def test_budgets_give_the_same_bits(path, reader, seed):
         assert (metrics["expert_misses"] > 0) == (plan["expert_slots"] > 0)
 
 
+def test_a_router_that_is_not_there_is_not_asked(tmp_path):
+    """Where layers are streamed, too, the next one's weights are on their way while this one's experts are chosen."""
+    file = _core.ModelFile(str(to_q3e(save(make_model(MOE, 3), tmp_path), "int4")))
+    guesses = {}
+    for memory in budgets(file, **SETTINGS):
+        engine = _core.Engine(file, memory=memory, **SETTINGS)
+        for i in range(20):
+            engine.forward([i], [i], [0], [False])
+        guesses[engine.plan["streamed_layers"], engine.plan["expert_slots"] > 0] = engine.metrics["expert_guesses"]
+    assert guesses[MOE.layers, True] == 0
+    assert guesses[0, True] > 0
+
+
 def test_threads_and_batches(path, seed):
     file = _core.ModelFile(str(path))
     tokens = np.random.default_rng(seed).integers(0, 515, 40)
