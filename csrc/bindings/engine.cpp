@@ -53,6 +53,10 @@ class PythonObserver : public Observer {
       error_ = std::current_exception();
     }
   }
+  void fail(std::exception_ptr error) override {
+    const py::gil_scoped_acquire held;
+    if (!error_) error_ = std::move(error);
+  }
   void rethrow() {
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
@@ -68,20 +72,40 @@ void observe(Engine& engine, const std::optional<py::function>& callback) {
   engine.observe(std::move(observer));
 }
 
-py::array_t<float> forward(Engine& engine, const Ints& tokens, const Ints& positions, const Ints& slots, const Flags& want) {
+using Longs = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
+
+// Throws Error(bad_argument) for what 32 bits do not hold; what the model does not have is the engine's to refuse.
+std::vector<int32_t> narrowed(const char* name, const Longs& values) {
+  std::vector<int32_t> narrow;
+  narrow.reserve(static_cast<size_t>(values.size()));
+  for (py::ssize_t i = 0; i < values.size(); ++i) {
+    const int64_t value = values.data()[i];
+    if (value != static_cast<int32_t>(value))
+      fail(std::string(name) + ": expected numbers of 32 bits, found " + std::to_string(value));
+    narrow.push_back(static_cast<int32_t>(value));
+  }
+  return narrow;
+}
+
+py::array_t<float> forward(Engine& engine, const Longs& tokens, const Longs& positions, const Longs& slots, const Flags& want) {
   const auto n = static_cast<size_t>(tokens.size());
   for (const py::array* a : std::initializer_list<const py::array*>{&tokens, &positions, &slots, &want})
     if (a->ndim() != 1 || static_cast<size_t>(a->size()) != n)
-      fail("batch: expected arrays of one dimension and " + std::to_string(n) + " entries, found " + std::to_string(a->size()));
-  std::vector<uint8_t> flags(want.data(), want.data() + n);
+      fail("batch: expected arrays of one dimension and " + std::to_string(n) + " entries, found " + std::to_string(a->size()) +
+           " in " + std::to_string(a->ndim()) + " dimensions");
+  const std::vector<int32_t> t = narrowed("tokens", tokens), p = narrowed("positions", positions), s = narrowed("slots", slots);
+  std::vector<uint8_t> flags(n);  // a view of other bytes as bool may hold more than 0 and 1
+  for (size_t i = 0; i < n; ++i) flags[i] = reinterpret_cast<const uint8_t*>(want.data())[i] != 0;
   const auto rows = std::count(flags.begin(), flags.end(), 1);
   py::array_t<float> logits({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(engine.config().vocab_size)});
   float* out = logits.mutable_data();
+  std::shared_ptr<Observer> observer;
   {
     const py::gil_scoped_release released;
-    engine.forward({tokens.data(), positions.data(), slots.data(), flags.data(), n}, out);
+    engine.forward({t.data(), p.data(), s.data(), flags.data(), n}, out);
+    observer = engine.observer();
   }
-  if (const auto observer = std::dynamic_pointer_cast<PythonObserver>(engine.observer())) observer->rethrow();
+  if (const auto python = std::dynamic_pointer_cast<PythonObserver>(observer)) python->rethrow();
   return logits;
 }
 

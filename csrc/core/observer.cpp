@@ -11,6 +11,11 @@ void Engine::observe(std::shared_ptr<Observer> observer) {
   observer_ = std::move(observer);
 }
 
+std::shared_ptr<Observer> Engine::observer() {
+  std::lock_guard lock(mutex_);
+  return observer_;
+}
+
 void Engine::show(Worker& w, const char* tensor, int32_t layer, const MatrixView& reader, const float* float_input,
                   uint32_t tokens) const {
   if (!observer_ || tokens == 0) return;
@@ -20,7 +25,12 @@ void Engine::show(Worker& w, const char* tensor, int32_t layer, const MatrixView
 
 void show_activations(Observer& observer, const char* tensor, int32_t layer, int32_t expert, const Activations& a) {
   if (a.block == 0) return observer.see({tensor, layer, expert, a.tokens, a.columns, a.values});
-  std::vector<float> values(size_t{a.tokens} * a.columns);  // the one step that allocates, and never outside calibration
+  std::vector<float> values;
+  try {
+    values.resize(size_t{a.tokens} * a.columns);  // the one step that allocates, and never outside calibration
+  } catch (...) {                                 // would end the process on a thread of the engine
+    return observer.fail(std::current_exception());
+  }
   for (uint32_t t = 0; t < a.tokens; ++t)
     for (uint32_t k = 0; k < a.columns; ++k)
       values[size_t{t} * a.columns + k] =

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 
 namespace q3e {
 
@@ -20,6 +21,8 @@ class Observer {
   virtual ~Observer() = default;
   // Called by one thread of the engine while the others wait. Must not throw, nor call the engine.
   virtual void see(const Observation& observation) = 0;
+  // Called likewise, in place of `see`, when there is no memory for what it would show.
+  virtual void fail(std::exception_ptr error) = 0;
 };
 
 // Shows what a matrix reads, as floats.

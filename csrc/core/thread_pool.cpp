@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <string>
-#include <system_error>
 
 #include "base/error.h"
 
@@ -84,7 +84,7 @@ bool Worker::prefetch_expected() {
 ThreadPool::ThreadPool(int threads) : size_(threads), owner_(getpid()), shares_(static_cast<size_t>(threads)) {
   try {
     for (int i = 1; i < threads; ++i) threads_.emplace_back([this, i] { serve(i); });
-  } catch (const std::system_error& e) {
+  } catch (const std::exception& e) {
     const size_t started = threads_.size() + 1;
     stop_workers();
     throw Error(Status::out_of_memory, "threads: expected to start " + std::to_string(threads) + ", found room for " +

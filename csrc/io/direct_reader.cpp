@@ -6,10 +6,10 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <exception>
 #include <new>
 #include <string>
 #include <string_view>
-#include <system_error>
 
 namespace q3e {
 namespace {
@@ -39,7 +39,7 @@ DirectReader::DirectReader(const DirectFile& file) : file_(file), owner_(getpid(
   }
   try {
     for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this] { serve(); });
-  } catch (const std::system_error& e) {
+  } catch (const std::exception& e) {
     const size_t started = threads_.size();
     if (started > 0) return;  // fewer will do
     throw Error(Status::out_of_memory, std::string("reader: expected to start a thread, found no room (") + e.what() + ")");

@@ -38,6 +38,8 @@ class AtomicFile:
         self.target = Path(os.path.realpath(target))
         if self.target.is_dir():
             raise CheckpointError(f"{target}: expected the name of a file to write, found a directory")
+        if self.target.exists() and not self.target.is_file():
+            raise CheckpointError(f"{target}: expected the name of a file to write, found a device or a pipe")
         if not self.target.parent.is_dir():
             raise CheckpointError(f"{self.target.parent}: expected a directory to write into, found none")
         _remove_stale(self.target)

@@ -16,7 +16,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3edge.errors import FileFormatError
+from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
+from qwen3edge.formats.gguf import GgufFile
 
 MOST_ENTRIES, MOST_NAME, MOST_VALUES = 1 << 20, 1 << 10, 1 << 28
 MeanSquares = NDArray[np.float32]
@@ -45,8 +46,9 @@ def write_imatrix(path: str | os.PathLike[str], entries: Mapping[str, MeanSquare
 
 def _read_gguf(path: str | os.PathLike[str]) -> dict[str, MeanSquares]:
     try:
-        tensors = {t.name: np.array(t.data, np.float32) for t in gguf.GGUFReader(path).tensors}
-    except (ValueError, KeyError, IndexError, OverflowError, UnicodeDecodeError) as error:
+        with GgufFile(path) as file:
+            tensors = {name: _floats(file, name) for name in file.tensors}
+    except (CheckpointError, UnsupportedModelError) as error:
         raise FileFormatError(f"{path}: expected an importance matrix: {error}") from None
     found = {}
     for name, sums in tensors.items():
@@ -61,6 +63,13 @@ def _read_gguf(path: str | os.PathLike[str]) -> dict[str, MeanSquares]:
     if not found:
         raise FileFormatError(f"{path}: expected tensors named *.in_sum2, found none")
     return found
+
+
+def _floats(file: GgufFile, name: str) -> MeanSquares:
+    tensor = file.tensors[name]
+    if tensor.type != gguf.GGMLQuantizationType.F32:
+        raise CheckpointError(f"{name!r}: expected float32, found {tensor.type.name}")
+    return file.read_blocks(name, 0, tensor.rows).view("<f4")
 
 
 def _read_old(path: str | os.PathLike[str]) -> dict[str, MeanSquares]:

@@ -1,9 +1,13 @@
 """Files that appear when they are complete."""
 
+import os
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qwen3edge.errors import CheckpointError
 from qwen3edge.formats import atomic
 
 BLOCK = 64
@@ -49,3 +53,13 @@ def test_matrices_are_written_row_by_row(tmp_path):
         file.write(matrix)
         file.commit()
     assert (tmp_path / "file").read_bytes() == matrix.tobytes()
+
+
+def test_a_target_that_is_no_file_stays(tmp_path):
+    """What renames onto a device or a pipe replaces it: as root even /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(CheckpointError, match="found a device or a pipe"):
+        atomic.AtomicFile(pipe, 1)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]

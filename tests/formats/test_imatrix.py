@@ -55,6 +55,26 @@ def test_new_files_without_counts(tmp_path):
         read_imatrix(tmp_path / "a.gguf")
 
 
+@pytest.mark.parametrize("count", [1 << 24, 1 << 62])
+def test_a_new_file_that_claims_more_than_it_has(tmp_path, count):
+    path = tmp_path / "a.gguf"
+    key = struct.pack("<Q7sIIQ", 7, b"general", 9, 8, count)  # an array of strings
+    path.write_bytes(struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + key)
+    with pytest.raises(FileFormatError):
+        read_imatrix(path)
+
+
+def test_a_new_file_of_other_numbers(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "imatrix")
+    writer.add_tensor("x.in_sum2", np.ones(4, np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(FileFormatError, match="expected float32, found F16"):
+        read_imatrix(tmp_path / "a.gguf")
+
+
 @given(cut=st.integers(0, 200), flip=st.integers(0, 199), byte=st.integers(0, 255))
 def test_damaged_old_files(tmp_path_factory, cut, flip, byte):
     path = tmp_path_factory.mktemp("imatrix") / "a.dat"

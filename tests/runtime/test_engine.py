@@ -58,6 +58,24 @@ def test_empty_batch(engine):
     assert engine.forward([], [], [], []).shape[0] == 0
 
 
+@pytest.mark.parametrize("place", range(3), ids=["token", "position", "slot"])
+def test_numbers_that_32_bits_do_not_hold(engine, place):
+    """They must not wrap around to others that are valid."""
+    batch = [np.array([1]), np.array([0]), np.array([0])]
+    batch[place] = batch[place] + (1 << 32)
+    with pytest.raises(RequestError, match="32 bits"):
+        engine.forward(*batch, [True])
+    assert engine.length(0) == 0
+
+
+def test_flags_of_other_bytes_than_0_and_1(engine):
+    """A row is counted for each flag that the engine sees, not only for those that are 1."""
+    expected = engine.forward([1, 2, 3], [0, 1, 2], [0, 0, 0], [True, False, True])
+    engine.truncate(0, 0)
+    flags = np.array([2, 0, 255], np.uint8).view(bool)
+    assert np.array_equal(engine.forward([1, 2, 3], [0, 1, 2], [0, 0, 0], flags), expected)
+
+
 @pytest.mark.parametrize("length", [-1, 21, 1 << 40])
 def test_bad_truncate(engine, length):
     run(engine, np.arange(20))
