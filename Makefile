@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CORE   := $(shell find csrc -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc examples tests -name '*.cpp' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-all sanitize lint format bench clean
+.PHONY: demo test test-all sanitize fuzz lint format bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,10 @@ sanitize: $(VENV)/.tests
 	$(BIN)/python tests/fetch_tokenizer.py
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python tests/sanitize.py address
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python tests/sanitize.py thread
+
+# Any bytes as a model file, for a minute; needs clang.
+fuzz: $(VENV)/.tests
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m tests.fuzz.run
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
