@@ -40,8 +40,9 @@ void begin_head(const AttentionRows& rows, AttentionState& state) {
     if constexpr (is_integer(type)) {
       const int8_t* q = static_cast<const int8_t*>(a.q) + rows.index(i) * d;
       state.q_scales[at] = a.q_scales[rows.index(i)];
-      state.q_sums[at] = 0;
-      for (uint32_t k = 0; k < d; ++k) state.q_sums[at] += q[k];
+      int32_t sum = 0;  // not in memory, which `q` might alias: then no loop over bytes becomes vectors
+      for (uint32_t k = 0; k < d; ++k) sum += q[k];
+      state.q_sums[at] = sum;
     }
   }
 }

@@ -25,20 +25,33 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
     panels[p] = first + size_t(p) * w.layout.bytes;
     for (int t = 0; t < NT; ++t) acc[p][t] = S::zero();
   }
+  NextPanels<S> next(w, first, NP);
+  const bool asks_for_next = NP > 1 && next.fit(w, NP);
   for (uint32_t b = 0; b < blocks; ++b) {
     const uint32_t end = (b + 1) * block < w.columns ? (b + 1) * block : w.columns;
+    using Shared = BlockRuns<S, kind, (NP > 1)>;
+    const auto shared = [&]<size_t... p>(std::index_sequence<p...>) {
+      return std::array<Shared, NP>{Shared(w, panels[p], b)...};
+    }(std::make_index_sequence<NP>());
     typename S::I even[NP][NT], odd[NP][NT];
     for (int p = 0; p < NP; ++p)
       for (int t = 0; t < NT; ++t) even[p][t] = odd[p][t] = S::izero();
     for (uint32_t k = b * block; k < end; k += kColumnUnit) {
-      for (int p = 0; p < NP; ++p) prefetch_ahead<S>(w, panels[p], k, NP);
+      if (asks_for_next)
+        next.prefetch();
+      else
+        for (int p = 0; p < NP; ++p) prefetch_ahead<S>(w, panels[p], k, NP);
       const auto runs = [&]<size_t... p>(std::index_sequence<p...>) {
-        return std::array<U, NP>{U(w, panels[p], k)...};
+        return std::array<U, NP>{shared[p].run(w, panels[p], k)...};
       }(std::make_index_sequence<NP>());
 #pragma GCC unroll 4
       for (uint32_t i = 0; i < 4; ++i) {
         typename S::W v[NP][2];
-        for (int p = 0; p < NP; ++p) runs[p].pair(i, v[p]);
+        for (int p = 0; p < NP; ++p) {
+          runs[p].pair(i, v[p]);
+          if constexpr (S::kSignedBias != 0 && NP > 1)
+            for (typename S::W& each : v[p]) S::pin(each);
+        }
         for (uint32_t j = 0; j < 2; ++j)
           for (int t = 0; t < NT; ++t)
             for (int p = 0; p < NP; ++p) {

@@ -10,6 +10,19 @@
 namespace q3e {
 namespace {
 
+// For `vpshufb`: byte i of every row's four, as a uint16 twice or as four bytes.
+struct RowSelect {
+  alignas(64) uint8_t scale[4][64] = {}, offset[4][64] = {};
+  constexpr RowSelect() {
+    for (int i = 0; i < 4; ++i)
+      for (int at = 0; at < 64; ++at) {
+        offset[i][at] = static_cast<uint8_t>(at % 16 / 4 * 4 + i);
+        scale[i][at] = at % 2 ? 0x80 : offset[i][at];  // 0x80: zero
+      }
+  }
+};
+constexpr RowSelect kSelect;
+
 struct Avx512 {
   using F = __m512;  // 16 float32
   // 16 int32. Not __m512i, whose lanes are 64 bits: GCC 12 keeps a sum in both types at once across a loop and spills half of
@@ -102,6 +115,22 @@ struct Avx512 {
                                             _mm512_set1_epi32(static_cast<int>(0x01010101u * (g % 4))));
     const __m512i z = _mm512_shuffle_epi8(load_signed(offsets + size_t{g / 4} * 64), select);
     return {s, z};
+  }
+  // The same of all groups of a block: bytes of s for even and for odd groups, z + 128 for the first four and the others. Then a
+  // group takes two shuffles, where it takes a dozen instructions by itself.
+  struct BlockGroups {
+    W scales[2], offsets[2];
+  };
+  static BlockGroups load_groups(const uint8_t* sub_scales, const uint8_t* offsets, uint32_t groups) {
+    const __m512i s = groups == 8 ? load_w(sub_scales)
+                                  : _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(sub_scales)));
+    const __m512i one = _mm512_set1_epi8(1);
+    return {{_mm512_add_epi8(low_nibbles(s), one), _mm512_add_epi8(high_nibbles(s), one)},
+            {load_signed(offsets), groups == 8 ? load_signed(offsets + 64) : _mm512_setzero_si512()}};
+  }
+  static Group group_of(const BlockGroups& b, uint32_t g) {
+    return {_mm512_shuffle_epi8(b.scales[g % 2], load_w(kSelect.scale[g / 2])),
+            _mm512_shuffle_epi8(b.offsets[g / 4], load_w(kSelect.offset[g % 4]))};
   }
   static W scale_nibbles(W q, const Group& g) { return _mm512_add_epi8(_mm512_mullo_epi16(q, g.scale), g.offset); }
 

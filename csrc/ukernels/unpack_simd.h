@@ -8,8 +8,9 @@
 namespace q3e {
 namespace {
 
-inline constexpr size_t kPrefetchBytes =
-    8192;  // ahead in the stream of panels, whose end the hardware's prefetcher does not see coming
+// Ahead in the stream of panels, whose end the hardware's prefetcher does not see coming: of one panel; of several together.
+inline constexpr size_t kPrefetchBytes = 8192, kTogetherBytes = 24576;
+inline constexpr size_t kNextPanelsBytes = 34816;  // the longest panels, all together, of which the next ones fit L1 besides
 
 // Unpack<S, kind>: one run of 32 columns of a panel, eight weight vectors (quads of k) in four pairs, and which dot product they
 // take.
@@ -55,6 +56,8 @@ struct Unpack<S, FormatKind::q4z> : UnpackNibbles<S> {
   static constexpr bool kSigned = true;
   static constexpr int32_t kBias = S::kSignedBias;
   Unpack(const MatrixView& w, const uint8_t* panel, uint32_t k) : UnpackNibbles<S>(w, panel, k), group(load_group(w, panel, k)) {}
+  Unpack(const MatrixView& w, const uint8_t* panel, uint32_t k, const typename S::Group& ready)
+      : UnpackNibbles<S>(w, panel, k), group(ready) {}
   void pair(uint32_t i, typename S::W* v) const {
     UnpackNibbles<S>::pair(i, v);
     v[0] = S::scale_nibbles(v[0], group);
@@ -85,6 +88,27 @@ struct Unpack<S, FormatKind::q6z> {
   }
   const uint8_t* quants;
   typename S::Group group;
+};
+
+// A panel's runs in one block. Where `busy` products and not memory are the bound, they share what they can.
+template <class S, FormatKind kind, bool busy>
+struct BlockRuns {
+  BlockRuns(const MatrixView&, const uint8_t*, uint32_t) {}
+  Unpack<S, kind> run(const MatrixView& w, const uint8_t* panel, uint32_t k) const { return {w, panel, k}; }
+};
+template <class S>
+  requires requires { typename S::BlockGroups; }
+struct BlockRuns<S, FormatKind::q4z, true> {
+  BlockRuns(const MatrixView& w, const uint8_t* panel, uint32_t block)
+      : shift(w.format->group == 32 ? 5 : 6),
+        groups(S::load_groups(panel + w.layout.sub_scale + (size_t{block} * kPanelRows * kSuperBlock >> shift) / 2,
+                              panel + w.layout.sub_offset + (size_t{block} * kPanelRows * kSuperBlock >> shift),
+                              kSuperBlock >> shift)) {}
+  Unpack<S, FormatKind::q4z> run(const MatrixView& w, const uint8_t* panel, uint32_t k) const {
+    return {w, panel, k, S::group_of(groups, k % kSuperBlock >> shift)};
+  }
+  uint32_t shift;
+  typename S::BlockGroups groups;
 };
 
 // use(quad, vector) for the eight quads of a run.
@@ -121,14 +145,31 @@ typename S::F load_minimum(const MatrixView& w, const uint8_t* panel, uint32_t b
 }
 
 // Asks for the part of the stream of panels that lies kPrefetchBytes after the run of columns at k. Panels that are read
-// `together` have their share of the distance each, and the next ones lie behind all of them.
+// `together` have their share of kTogetherBytes each, and the next ones lie behind all of them.
 template <class S>
 void prefetch_ahead(const MatrixView& w, const uint8_t* panel, uint32_t k, uint32_t together = 1) {
   const size_t run = w.layout.bytes * kColumnUnit / w.columns;  // bytes of all planes together
-  size_t at = k / kColumnUnit * run + kPrefetchBytes / together;
+  size_t at = k / kColumnUnit * run + (together == 1 ? kPrefetchBytes : kTogetherBytes / together);
   if (at >= w.layout.bytes) at += (together - 1) * w.layout.bytes;
   for (size_t i = 0; i < run; i += 64) S::prefetch(panel + at + i);
 }
+
+// The panels behind those that are read together, asked for in the order of their addresses: one stream to the machine's own
+// prefetcher, not one for each panel. For panels that L1 holds besides.
+template <class S>
+class NextPanels {
+ public:
+  NextPanels(const MatrixView& w, const uint8_t* panels, uint32_t together)
+      : run_(w.layout.bytes * kColumnUnit / w.columns * together), next_(panels + w.layout.bytes * together), end_(next_) {}
+  static bool fit(const MatrixView& w, uint32_t together) { return w.layout.bytes * together <= kNextPanelsBytes; }
+  void prefetch() {  // as much as a run of columns reads
+    for (end_ += run_; next_ < end_; next_ += 64) S::prefetch(next_);
+  }
+
+ private:
+  size_t run_;
+  const uint8_t *next_, *end_;
+};
 
 // What `count` panels side by side need after column `end`: their next 256 columns, or those of the panels behind them with the
 // scales before. Asked for in equal parts, one with each of `tiles`, so that products hide the memory's latency: the hardware's
