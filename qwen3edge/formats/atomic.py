@@ -100,7 +100,10 @@ class AtomicFile:
 
 
 class AtomicFolder:
-    """A folder that appears under its name when it is complete; used like AtomicFile."""
+    """A folder that appears under its name when it is complete; used like AtomicFile.
+
+    What a killed writer left stays, hidden and with SUFFIX: folders have no lock that tells whether a writer lives.
+    """
 
     def __init__(self, target: str | os.PathLike[str], nbytes: int):
         """nbytes: that will be written. Raises CheckpointError for a target that is there already and a full disk."""
