@@ -8,6 +8,8 @@ namespace {
 
 constexpr uint32_t kFewTokens = 4;         // that one thread routes while the others wait, which saves a barrier
 constexpr uint32_t kLeftOut = UINT32_MAX;  // in place of an expert that a token leaves out; these come last
+constexpr uint32_t kStreamPanels = 16;     // of an item for a token alone: at each item's end the reads in flight run low
+constexpr uint32_t kLevelItems = 8;        // that each thread then has at least
 constexpr size_t kExpectedBytes = size_t{256} << 10;
 
 // Tokens [first, first + tokens) of them.
@@ -191,13 +193,16 @@ Activations Experts::slots(const ScratchLayout::Experts::Rows& from, const Matri
   return a;
 }
 
-// An item is four panels of an expert, two of gate and two of up, which become 32 columns of its hidden rows.
+// An item is four panels of an expert, two of gate and two of up, which become 32 columns of its hidden rows; or 16 panels, where
+// a token is alone and there are enough to keep the threads level.
 void Experts::gate_and_up(Worker& w, uint32_t ready, uint32_t tokens) const {
-  const uint32_t ffn = config_.expert_ffn_size, panels = 2 * ffn / kPanelRows, items = items_of(panels);
+  const uint32_t ffn = config_.expert_ffn_size, panels = 2 * ffn / kPanelRows;
+  const bool few = tokens == 1 && ready * panels >= kLevelItems * kStreamPanels * w.team_size();
+  const uint32_t step = few ? kStreamPanels : kGemmPanels, items = (panels + step - 1) / step;
   WorkerScratch& scratch = work_.own(w);
   w.for_each(ready * items, [&](uint32_t item) {
     const uint32_t index = item / items, e = expert(index);
-    const uint32_t first = item % items * kGemmPanels, last = std::min(first + kGemmPanels, panels);
+    const uint32_t first = item % items * step, last = std::min(first + step, panels);
     const uint32_t rows = (last - first) * kPanelRows;
     const MatrixView weights = source_.get(index).gate_up;
     const Activations all = inputs(weights, e, tokens);

@@ -54,13 +54,14 @@ class Worker {
   // Waits for all.
   void barrier();
 
+  uint32_t team_size() const;
+
   // The first of `count` items that for_each gives this thread.
   uint32_t first_of(uint32_t count) const { return first_of(count, static_cast<uint32_t>(index)); }
 
  private:
   uint32_t first_of(uint32_t count, uint32_t share) const { return static_cast<uint32_t>(uint64_t{count} * share / team_size()); }
   friend class ThreadPool;
-  uint32_t team_size() const;
   struct Items {
     uint32_t first, last;
   };

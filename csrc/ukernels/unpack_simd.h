@@ -144,12 +144,13 @@ typename S::F load_minimum(const MatrixView& w, const uint8_t* panel, uint32_t b
   return S::zero();
 }
 
-// Asks for the part of the stream of panels that lies kPrefetchBytes after the run of columns at k. Panels that are read
-// `together` have their share of kTogetherBytes each, and the next ones lie behind all of them.
+// Asks for the part of the stream of panels that lies kPrefetchBytes, and the scales that are in front of it, after the run of
+// columns at k. Panels that are read `together` have their share of kTogetherBytes each, and the next ones lie behind all of
+// them.
 template <class S>
 void prefetch_ahead(const MatrixView& w, const uint8_t* panel, uint32_t k, uint32_t together = 1) {
   const size_t run = w.layout.bytes * kColumnUnit / w.columns;  // bytes of all planes together
-  size_t at = k / kColumnUnit * run + (together == 1 ? kPrefetchBytes : kTogetherBytes / together);
+  size_t at = k / kColumnUnit * run + (together == 1 ? kPrefetchBytes + w.layout.quants : kTogetherBytes / together);
   if (at >= w.layout.bytes) at += (together - 1) * w.layout.bytes;
   for (size_t i = 0; i < run; i += 64) S::prefetch(panel + at + i);
 }

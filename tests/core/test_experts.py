@@ -50,6 +50,8 @@ def test_chunks(file, seed):
     expected = run(engine(file), tokens)
     for chunk in (1, 7, 64, 300):
         assert (run(engine(file, chunk=chunk), tokens) == expected).all(), chunk
+    # One thread has enough panels of a token's experts for larger items.
+    assert (run(engine(file, chunk=1, threads=1), tokens) == expected).all()
 
 
 def test_batch(file, seed):
