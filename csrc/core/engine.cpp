@@ -251,7 +251,7 @@ void Engine::attention_block(Worker& w, uint32_t layer) {
   if (experts_)
     expect(w, {&l.router});
   else
-    expect_together(w, l.gate, l.up);
+    expect_in_turns(w, l.gate, l.up);
   work_.project(w, {{&l.attn_output, x, config_.hidden_size}}, tokens, attention, Epilogue::add);
 }
 
@@ -317,15 +317,19 @@ void Engine::head(Worker& w, float* logits) {
 // Both projections of an item stay in the thread's own tiles until silu(gate) * up is written.
 void Engine::gate_and_up(Worker& w, const LayerWeights& l) {
   const auto tokens = static_cast<uint32_t>(chunk_.count);
-  const uint32_t step = Workspace::panels_per_item(tokens);
-  const float* normed = at<float>(layout_.normed);
+  const uint32_t step = Workspace::panels_in_turns(tokens);
   WorkerScratch& scratch = work_.own(w);
   w.for_each((l.gate.panels() + step - 1) / step, [&](uint32_t item) {
     const uint32_t first = item * step, last = std::min(first + step, l.gate.panels()), rows = (last - first) * kPanelRows;
     for (uint32_t t = 0; t < tokens; t += kGemmTokens) {
       const uint32_t n = std::min(kGemmTokens, tokens - t);
-      kernels_.matmul(l.gate, first, last, work_.activations(l.gate, normed, t, n), scratch.tile, rows, scratch.matmul);
-      kernels_.matmul(l.up, first, last, work_.activations(l.up, normed, t, n), scratch.tile2, rows, scratch.matmul);
+      const auto multiply = [&](const MatrixView& m, float* tile) {
+        const Activations normed = work_.activations(m, at<float>(layout_.normed), t, n);
+        for (uint32_t p = first; p < last; p += kGemmPanels)
+          kernels_.matmul(m, p, std::min(p + kGemmPanels, last), normed, tile + (p - first) * kPanelRows, rows, scratch.matmul);
+      };
+      multiply(l.gate, scratch.tile);
+      multiply(l.up, scratch.tile2);
       for (uint32_t i = 0; i < n; ++i)
         kernels_.silu_mul(scratch.tile + i * rows, scratch.tile2 + i * rows, rows,
                           at<float>(layout_.ffn) + size_t{t + i} * config_.ffn_size + size_t{first} * kPanelRows);
@@ -394,11 +398,9 @@ void Engine::attend(Worker& w, uint32_t layer) {
 
 // ---- what a thread reads next ----
 
-// The first bytes of a worker's share of matrices whose rows are handed out one after the other, as `project` does.
-Stream Engine::share(const Worker& w, std::initializer_list<const MatrixView*> matrices, size_t bytes) const {
-  const auto tokens = static_cast<uint32_t>(chunk_.count);
-  if (tokens > kStreamTokens) return {};  // bound by arithmetic
-  const uint32_t step = Workspace::panels_per_item(tokens);
+// The first bytes of a worker's share of matrices whose rows are handed out one after the other, `step` panels an item.
+Stream Engine::share(const Worker& w, std::initializer_list<const MatrixView*> matrices, uint32_t step, size_t bytes) const {
+  if (chunk_.count > kStreamTokens) return {};  // bound by arithmetic
   uint32_t items = 0;
   for (const MatrixView* m : matrices) items += (m->panels() + step - 1) / step;
   uint32_t item = w.first_of(items);
@@ -427,11 +429,12 @@ void Engine::fetch_cache(const Worker& w, uint32_t layer) const {
 }
 
 void Engine::expect(Worker& w, std::initializer_list<const MatrixView*> one_after_the_other) const {
-  w.expect(share(w, one_after_the_other, kExpectedBytes));
+  w.expect(share(w, one_after_the_other, Workspace::panels_per_item(static_cast<uint32_t>(chunk_.count)), kExpectedBytes));
 }
 
-void Engine::expect_together(Worker& w, const MatrixView& a, const MatrixView& b) const {
-  w.expect(share(w, {&a}, kExpectedBytes / 2), share(w, {&b}, kExpectedBytes / 2));
+void Engine::expect_in_turns(Worker& w, const MatrixView& a, const MatrixView& b) const {
+  const uint32_t step = Workspace::panels_in_turns(static_cast<uint32_t>(chunk_.count));
+  w.expect(share(w, {&a}, step, kExpectedBytes / 2), share(w, {&b}, step, kExpectedBytes / 2));
 }
 
 void Engine::expect_layer(Worker& w, uint32_t layer) const {

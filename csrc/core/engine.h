@@ -89,9 +89,9 @@ class Engine {
   void gate_and_up(Worker& w, const LayerWeights& l);
 
   void expect(Worker& w, std::initializer_list<const MatrixView*> one_after_the_other) const;
-  void expect_together(Worker& w, const MatrixView& a, const MatrixView& b) const;
+  void expect_in_turns(Worker& w, const MatrixView& a, const MatrixView& b) const;
   void expect_layer(Worker& w, uint32_t layer) const;
-  Stream share(const Worker& w, std::initializer_list<const MatrixView*> matrices, size_t bytes) const;
+  Stream share(const Worker& w, std::initializer_list<const MatrixView*> matrices, uint32_t step, size_t bytes) const;
   template <class T>
   T* at(size_t offset) const {
     return work_.at<T>(offset);

@@ -46,6 +46,8 @@ class Workspace {
   // Panels of an item: small items keep the threads level when each is a stream from memory; full ones serve a GEMM's register
   // tiles.
   static uint32_t panels_per_item(uint32_t tokens) { return tokens <= kStreamTokens ? 2 : kGemmPanels; }
+  // The same where two matrices take turns: at every change the reads in flight run low.
+  static uint32_t panels_in_turns(uint32_t tokens) { return tokens <= kStreamTokens ? 8 : kGemmPanels; }
   // Tokens [first, first + tokens) as a matrix reads them.
   Activations activations(const MatrixView& reader, const float* float_input, uint32_t first, uint32_t tokens) const;
   // Where a token's rounded activations lie.

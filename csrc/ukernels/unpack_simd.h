@@ -9,7 +9,7 @@ namespace q3e {
 namespace {
 
 // Ahead in the stream of panels, whose end the hardware's prefetcher does not see coming: of one panel; of several together.
-inline constexpr size_t kPrefetchBytes = 8192, kTogetherBytes = 24576;
+inline constexpr size_t kPrefetchBytes = 6144, kTogetherBytes = 24576;
 inline constexpr size_t kNextPanelsBytes = 34816;  // the longest panels, all together, of which the next ones fit L1 besides
 
 // Unpack<S, kind>: one run of 32 columns of a panel, eight weight vectors (quads of k) in four pairs, and which dot product they
