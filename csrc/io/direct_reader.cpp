@@ -51,7 +51,10 @@ DirectReader::~DirectReader() {
     for (std::thread& t : threads_) t.detach();
     return;
   }
-  waiting_.clear();
+  {
+    const std::lock_guard lock(mutex_);  // threads may be taking from it
+    waiting_.clear();
+  }
   while (ring_ && ring_->in_flight() > 0) {
     if (!ring_->enter(1)) break;
     reap();
