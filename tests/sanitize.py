@@ -11,8 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pybind11
-
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = [
     "csrc",
@@ -108,10 +106,12 @@ def environment(kind: str, folder: Path) -> dict[str, str]:
 def build_core(kind: str, folder: Path) -> None:
     """The extension, in the copy's qwen3edge/."""
     build = folder / "build" / "core"
+    ask = [sys.executable, "-m", "pybind11", "--cmakedir"]
+    pybind11 = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     configure = [
         "cmake", "-S", folder / "csrc", "-B", build, "-G", "Ninja", f"-DQWEN3EDGE_SANITIZE={SANITIZERS[kind]}",
         "-DQWEN3EDGE_PYTHON=ON", "-DQWEN3EDGE_SHARED=OFF", f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={folder / 'qwen3edge'}",
-        f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+        f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11}",
     ]  # fmt: skip
     subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", build], check=True)
