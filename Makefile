@@ -38,14 +38,13 @@ test-all: $(VENV)/.tests
 
 # On a core that looks for bad memory and undefined behaviour, then on one that looks for races; in copies under build/.
 sanitize: $(VENV)/.tests
-	$(BIN)/pip install --quiet pybind11 cmake ninja
+	$(BIN)/pip install --quiet pybind11
 	$(BIN)/python tests/fetch_tokenizer.py
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python tests/sanitize.py address
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python tests/sanitize.py thread
 
 # Any bytes as a model file, for a minute; needs clang.
 fuzz: $(VENV)/.tests
-	$(BIN)/pip install --quiet cmake ninja
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m tests.fuzz.run
 
 lint: $(VENV)/.lint
