@@ -51,12 +51,6 @@ ExpertSlots::ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfi
   asked_.reserve(config.experts);
   guessed_.reserve(guesses_ + kMostLikely);
   likely_.reserve(config.experts_per_token);
-  for (const LayerWeights& l : weights_.layers)  // opening the file has touched some of these pages
-    for (const MatrixView* m : {&l.gate_up_experts, &l.down_experts}) {
-      const auto begin = reinterpret_cast<uintptr_t>(m->data);
-      const uintptr_t first = page_ceil(begin), last = page_floor(begin + bytes_of(*m));
-      if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
-    }
   const size_t nbytes = slots_.size() * layout_.bytes();
   void* p = mmap(nullptr, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED)
