@@ -60,7 +60,17 @@ def check_file(source: Path, target: Path, quant: str) -> None:
 
 
 def check_in_child(source: Path, target: Path, quant: str) -> str | None:
-    command = [sys.executable, __file__, "--source", str(source), "--quant", quant, "--check-only", str(target)]
+    command = [
+        sys.executable,
+        __file__,
+        "--source",
+        str(source),
+        "--quant",
+        quant,
+        "--busy-anyway",
+        "--check-only",
+        str(target),
+    ]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if child.returncode == 0 else (child.stderr.strip().splitlines() or ["the check died"])[-1]
 
@@ -113,7 +123,7 @@ def bench(arguments: argparse.Namespace) -> Report:
         row("peer", f"llama.cpp convert_hf_to_gguf + llama-quantize {PEER_KIND[quant]}", ratio.text())
         parts = [Measured(name, "s", tuple(seconds[name])).text() for name in ("convert", "quantize")]
         report.notes.append(
-            f"of which convert {parts[0]} s and quantize {parts[1]} s; ours: how often ours is done by then"
+            f"of which convert {parts[0]} s and quantize {parts[1]} s; ours: how often ours is done by then, by the medians"
         )
     rounds = f"medians of {arguments.rounds} interleaved rounds (smallest to largest)"
     report.notes += [f"checkpoint {source_bytes / 1e6:.0f} MB; {rounds}", *absent]

@@ -5,7 +5,7 @@ python bench/bench_model.py --table --model INT4.q3e --int8 INT8.q3e --large 4B-
     --peer-int8 Q8_0.gguf --openvino FOLDER --rounds 3 [--scene short --scene long] [--markdown]
 
 Every sample is a process of its own. Decoding starts after the prompt for every engine. Shares are of the read
-bandwidth that the same process measured, ratios are taken within a round. A decoded token needs all weights once (not
+bandwidth that the same process measured, ratios those of the medians beside them. A decoded token needs all weights once (not
 an embedding that is no head) and the cache of its context. bench/peers.py says how peers are found. --memory is
 our budget, which peak_MB shows to hold, and the limit of the control group that each peer runs in, which counts the
 pages of its file as well.
@@ -58,7 +58,16 @@ def check_tiers(model: Path, threads: int) -> None:
 
 def check_in_child(model: Path, threads: int) -> str | None:
     """None, or what was wrong. In a child: this process stays small, for a child's peak is never below its parent's."""
-    command = [sys.executable, __file__, "--model", str(model), "--threads", str(threads), "--check-only"]
+    command = [
+        sys.executable,
+        __file__,
+        "--model",
+        str(model),
+        "--threads",
+        str(threads),
+        "--check-only",
+        "--busy-anyway",
+    ]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if child.returncode == 0 else (child.stderr.strip().splitlines() or ["the check died"])[-1]
 
@@ -115,12 +124,13 @@ def compare(arguments: argparse.Namespace) -> Report:
             decode=rates["decode"].text(),
             decode_ours=None if is_own else ours.measured("decode", "").ratio_to(rates["decode"]).text(),
             of_read=samples.measured("bandwidth_share", "").text() if is_own and work.sequences == 1 else None,
-            peak_MB=samples.measured("peak_bytes", "").median / 1e6,
+            peak_MB=samples.peak_megabytes.median,
             load_ms=min(load) * 1e3 if load else None,
         )
     report.notes += [
         f"medians of {arguments.rounds} interleaved rounds (smallest to largest); prefill and decode in tokens/s; "
-        "prefill_ours and decode_ours: ours over theirs, round by round; of_read: share of the read bandwidth",
+        "prefill_ours and decode_ours: our median over theirs (by round: smallest to largest); of_read: share of the "
+        "read bandwidth",
         *(tool.absent() for tool in LLAMA_TOOLS if tool.find() is None),
     ]
     return report

@@ -23,9 +23,10 @@ from peers import Tool, run
 LLAMA_SIMPLE = Tool("llama.cpp", "llama-simple", "QWEN3EDGE_LLAMA_SIMPLE")
 LLAMA_COMPLETION = Tool("llama.cpp", "llama-completion", "QWEN3EDGE_LLAMA_COMPLETION")
 PARTS = ("python", "import", "load", "tokens", "first")
-WORD = " hello"  # one token of Qwen's vocabulary
+WORD = " hello"  # one token of Qwen's vocabulary, more of a small one
 
-# Prints the parts in seconds, the number of prompt tokens and the sampled token. argv: path, text, threads, start.
+# Prints the parts in seconds, the prompt's tokens, their text and the sampled token. argv: path, text, the most tokens of
+# it, threads, start.
 PROGRAM = """
 import time
 marks = [time.clock_gettime(time.CLOCK_MONOTONIC)]
@@ -35,21 +36,21 @@ import json, sys
 import qwen3edge
 load = qwen3edge.load
 mark()
-model = load(sys.argv[1], threads=int(sys.argv[3]))
+model = load(sys.argv[1], threads=int(sys.argv[4]))
 mark()
-ids = model.tokenizer.encode(sys.argv[2])
+ids = model.tokenizer.encode(sys.argv[2])[: int(sys.argv[3])]
 mark()
 answer = model.generate(ids, max_tokens=1, temperature=0, thinking=False)
 answer.read()
 mark()
-spans = [after - before for before, after in zip([float(sys.argv[4]), *marks], marks)]
-print(json.dumps({"seconds": spans, "prompt": len(ids), "token": answer.tokens[0]}))
+spans = [after - before for before, after in zip([float(sys.argv[5]), *marks], marks)]
+print(json.dumps({"seconds": spans, "prompt": len(ids), "text": model.tokenizer.decode(ids), "token": answer.tokens[0]}))
 """
 
 
-def own_sample(model: Path, text: str, threads: int) -> dict[str, object]:
-    """One process of ours: its parts and its wall time."""
-    command = [sys.executable, "-c", PROGRAM, model, text, str(threads)]
+def own_sample(model: Path, text: str, most: int, threads: int) -> dict[str, object]:
+    """One process of ours: its parts and its wall time. most: tokens of the text that it reads."""
+    command = [sys.executable, "-c", PROGRAM, model, text, str(most), str(threads)]
     finished = run([*command, repr(time.clock_gettime(time.CLOCK_MONOTONIC))])
     result: dict[str, object] = json.loads(finished.stdout)
     return result | {"wall": finished.seconds, "peak_bytes": finished.peak_bytes}
@@ -85,16 +86,16 @@ def bench(arguments: argparse.Namespace) -> Report:
     report = Report(f"Process start to first token, {arguments.prompt} prompt tokens", describe_machine())
     threads = arguments.threads or core().usable_cores()
     text = WORD * arguments.prompt
-    peer = peer_command(text, arguments.peer_model, threads) if arguments.peer_model else None
     for path in (arguments.model, arguments.peer_model):
         if path is not None:
             warm(path)
     ours: list[dict[str, object]] = []
     theirs: list[float] = []
     peaks: list[int] = []
-    own_sample(arguments.model, text, threads)  # the first start: compiles Python's files
+    first = own_sample(arguments.model, text, arguments.prompt, threads)  # the first start: compiles Python's files
+    peer = peer_command(str(first["text"]), arguments.peer_model, threads) if arguments.peer_model else None
     for number in range(arguments.rounds):
-        ours.append(own_sample(arguments.model, text, threads))
+        ours.append(own_sample(arguments.model, text, arguments.prompt, threads))
         if peer:
             finished = run(peer[1])
             theirs.append(finished.seconds)

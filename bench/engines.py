@@ -78,6 +78,11 @@ class Samples:
             raise BenchError(f"{self.name} has no {what}")
         return Measured(self.name, unit, tuple(values))
 
+    @property
+    def peak_megabytes(self) -> Measured:
+        """The largest resident set."""
+        return Measured(self.name, "MB", tuple(sample.peak_bytes / 1e6 for sample in self.taken))
+
 
 def take_turns(runs: Mapping[str, tuple[Engine, Work]], rounds: int) -> dict[str, Samples]:
     """A, B, A, B, ...: one sample of each in turn, by the names of the runs."""

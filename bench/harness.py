@@ -26,8 +26,21 @@ import numpy as np
 Cell = str | int | float | None
 
 
+QUIET_CORES = 0.2
+"""What other processes may use of the machine, in cores, when a bench begins: a neighbour that works uses a whole one."""
+
+QUIET_WAIT = 300.0
+QUIET_SAMPLE = 2.0
+
+
 class BenchError(Exception):
     """A bench cannot run, or its result is wrong: one line for the user."""
+
+
+class BusyMachineError(BenchError):
+    """Other processes kept the machine busy for as long as a bench waits."""
+
+    WORDS = "the machine is busy"  # by which a parent knows it in a child's last line
 
 
 @dataclass(frozen=True)
@@ -37,13 +50,13 @@ class Machine:
     isa_tiers: list[str]  # slowest first
     memory_bytes: int
     system: str
-    load_average: float  # of the last minute, before the bench began: above 0.5 the figures are not to be trusted
+    busy_cores: float  # what other processes used when the bench began
 
     def line(self) -> str:
         tiers = ", ".join(self.isa_tiers)
         return (
             f"{self.cpu}, {self.cores} cores, {self.memory_bytes / 2**30:.0f} GiB, {tiers}; {self.system}; "
-            f"load {self.load_average:.2f}"
+            f"{self.busy_cores:.2f} cores busy with other things"
         )
 
 
@@ -69,10 +82,11 @@ class Measured:
     name: str
     unit: str
     samples: tuple[float, ...]
+    middle: float | None = None  # of a ratio: that of the two medians, as they are printed
 
     @property
     def median(self) -> float:
-        return statistics.median(self.samples)
+        return statistics.median(self.samples) if self.middle is None else self.middle
 
     @property
     def spread(self) -> float:
@@ -80,11 +94,16 @@ class Measured:
         return (max(self.samples) - min(self.samples)) / self.median if self.median else 0.0
 
     def ratio_to(self, other: Measured) -> Measured:
-        """self / other, round by round: what moved both of a round cancels."""
+        """The medians' ratio, of the digits that readers see; the samples, which show its spread, are round by round."""
         if len(self.samples) != len(other.samples):
             raise BenchError(f"{self.name} has {len(self.samples)} rounds and {other.name} {len(other.samples)}")
         pairs = zip(self.samples, other.samples, strict=True)
-        return Measured(f"{self.name} / {other.name}", "x", tuple(a / b for a, b in pairs))
+        middle = float(_number(self.median)) / float(_number(other.median))
+        return Measured(f"{self.name} / {other.name}", "x", tuple(a / b for a, b in pairs), middle)
+
+    def beside(self, other: Measured) -> str:
+        """Both medians, as a ratio's row shows them: "114 / 76.0 tok/s"."""
+        return f"{_number(self.median)} / {_number(other.median)} {self.unit}"
 
     def text(self) -> str:
         return f"{_number(self.median)} ({_number(min(self.samples))} to {_number(max(self.samples))})"
@@ -135,8 +154,44 @@ def describe_machine() -> Machine:
         isa_tiers=list(native.isa_tiers()),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        load_average=os.getloadavg()[0],
+        busy_cores=busy_cores(QUIET_SAMPLE / 4),
     )
+
+
+def busy_cores(seconds: float) -> float:
+    """How many cores are at work while this process sleeps; where /proc is absent, the load average of a minute."""
+    before = _cpu_ticks()
+    if before is None:
+        return os.getloadavg()[0]
+    start = time.monotonic()
+    time.sleep(seconds)
+    after = _cpu_ticks()
+    assert after is not None
+    return (after - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - start)
+
+
+def _cpu_ticks() -> int | None:
+    """All cores' ticks that were neither idle nor waiting for a disk."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    except OSError:
+        return None
+    return sum(int(ticks) for i, ticks in enumerate(fields) if i not in (3, 4))
+
+
+def wait_for_quiet(
+    seconds: float = QUIET_WAIT,
+    busy: Callable[[float], float] = busy_cores,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Returns when other processes leave the machine alone. Raises BusyMachineError when they have not by `seconds`."""
+    until = clock() + seconds
+    while (found := busy(QUIET_SAMPLE)) > QUIET_CORES:
+        if clock() >= until:
+            raise BusyMachineError(
+                f"{BusyMachineError.WORDS}: expected at most {QUIET_CORES} cores at work for others within {seconds:.0f} s, "
+                f"found {found:.2f}; end what runs beside the bench, or pass --busy-anyway for figures that nobody keeps"
+            )
 
 
 def measure_limits(seconds: float = 0.5, threads: int | None = None, isas: Sequence[str] | None = None) -> Limits:
@@ -304,6 +359,13 @@ def write_between(path: Path, marks: tuple[str, str], text: str) -> None:
     path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
 
 
+def add_busy_option(parser: argparse.ArgumentParser) -> None:
+    """--busy-anyway, for whoever works on a bench."""
+    parser.add_argument(
+        "--busy-anyway", action="store_true", help="do not wait for a quiet machine: figures that nobody keeps"
+    )
+
+
 def operation_parser(description: str) -> argparse.ArgumentParser:
     """The options that the benches of single operations share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -347,8 +409,11 @@ def main(run: Callable[[argparse.Namespace], Report], parser: argparse.ArgumentP
     """Parses, runs, prints; an expected failure is one line on stderr and status 1."""
     parser.add_argument("--json", dest="form", action="store_const", const="json", help="print one JSON object")
     parser.add_argument("--markdown", dest="form", action="store_const", const="markdown", help="print Markdown")
+    add_busy_option(parser)
     arguments = parser.parse_args()
     try:
+        if not arguments.busy_anyway:
+            wait_for_quiet()
         run(arguments).print(arguments.form or "text")
     except BenchError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)

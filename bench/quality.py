@@ -23,7 +23,15 @@ import numpy as np
 import torch
 from block_speed import measure_speed
 from chats import Answers, Chat, Texts, answer_greedily, read_records
-from harness import Cell, describe_machine, markdown_table, table, write_between
+from harness import (
+    Cell,
+    add_busy_option,
+    describe_machine,
+    markdown_table,
+    table,
+    wait_for_quiet,
+    write_between,
+)
 from numpy.typing import NDArray
 from rounded_reference import (
     linear_blocks,
@@ -301,11 +309,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of the timed products (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--markdown", type=Path, help="a file with marks to write the tables between")
+    add_busy_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # chats are short: threads that wait for each other cost more than they bring
     with tempfile.TemporaryDirectory() as work:
         study = Study(arguments.model, arguments.texts or arguments.model / "heldout.jsonl", Path(work))
         result = measure(study, arguments.format or DEFAULT_FORMATS, arguments.kinds)
+    if not arguments.busy_anyway:  # only what follows is timed
+        wait_for_quiet()
     result["speed"] = measure_speed(["q8", "q8g32", "q6z32", *FOUR_BITS], arguments.threads)
     result["machine"] = vars(describe_machine())
     if arguments.markdown is not None:

@@ -4,7 +4,8 @@ python bench/report.py [--source FOLDER] [--work build/bench] [--openvino FOLDER
 
 Without --source it makes a checkpoint of Qwen3-0.6B's shape with random weights, and always a file of 4B's shape; they
 are kept in --work. llama.cpp, when bench/peers.py finds its tools, is given the same checkpoint; absent peers are named
-in the tables. Figures of a busy machine are marked as such. About a quarter of an hour on two cores.
+in the tables. A busy machine is waited for, then refused: --busy-anyway writes to --work instead of docs/. About a
+quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import BenchError, Limits, Machine, Report
+from harness import BenchError, BusyMachineError, Limits, Machine, Report, add_busy_option, wait_for_quiet
 from peers import (
     LLAMA_CONVERT,
     LLAMA_QUANTIZE,
@@ -29,7 +30,8 @@ from peers import (
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
-BUSY = 0.5  # load average
+DOCS = ROOT / "docs"
+BUSY_ANYWAY = "--busy-anyway"
 PEER_KIND = {"int4": "Q4_0", "int8": "Q8_0"}
 
 
@@ -135,19 +137,18 @@ def page(machine: dict[str, Any], limits: list[dict[str, Any]], sections: list[s
     described = Machine(**machine)
     widest = max(limits, key=lambda limit: int(limit["threads"]))
     measured = Limits(widest["read_bytes_per_second"], widest["int8_operations_per_second"], widest["threads"])
-    busy = f"\n\n**The machine was busy (load {described.load_average:.2f}): these figures are not to be trusted.**"
     head = [
         "# Benchmarks",
         "",
-        "Written by `make bench`. Every bench measures the machine, compares its result, then times.",
+        "Written by `make bench`. Every bench waits for a quiet machine, measures it, compares its result, then times.",
+        "A ratio is that of the two medians beside it; the span behind it is that of the rounds.",
         "",
         f"{described.line()}",
         "",
         *(f"- {line}" for line in measured.lines()),
     ]
-    note = busy if described.load_average > BUSY else ""
     picture = f"\n\n![Roofline]({plot})" if plot else ""
-    return "\n".join(head) + note + picture + "\n\n" + "\n\n".join(sections) + "\n"
+    return "\n".join(head) + picture + "\n\n" + "\n\n".join(sections) + "\n"
 
 
 def plot_roofline(results: Path, target: Path) -> str:
@@ -163,7 +164,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, help="a Hugging Face folder (default: random weights, 0.6B)")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench", help="for models (default: build/bench)")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "bench.md")
+    parser.add_argument("--out", type=Path, help="(default: docs/bench.md; with --busy-anyway, bench.md in --work)")
     exported = os.environ.get("QWEN3EDGE_OPENVINO_MODEL")
     parser.add_argument(
         "--openvino",
@@ -172,14 +173,22 @@ def main() -> int:
         help="a folder that optimum-cli exported from the same checkpoint (default: QWEN3EDGE_OPENVINO_MODEL)",
     )
     parser.add_argument("--quick", action="store_true", help="one short round of each, to see that they run")
+    add_busy_option(parser)
     arguments = parser.parse_args()
-    for folder in (arguments.work, arguments.out.parent):
+    out: Path = arguments.out or (arguments.work if arguments.busy_anyway else DOCS) / "bench.md"
+    for folder in (arguments.work, out.parent):
         folder.mkdir(parents=True, exist_ok=True)
     try:
+        if not arguments.busy_anyway:
+            wait_for_quiet()
+        elif out.resolve().is_relative_to(DOCS):
+            raise BenchError(f"{BUSY_ANYWAY}: expected --out outside docs/, which holds a quiet machine's figures only")
         steps = [Step(s.script, (*s.options, *(QUICK if arguments.quick else ()))) for s in KERNELS]
         source = arguments.source or make_checkpoint(arguments.work)
         # The targets come first on the page.
         steps = [*reversed(model_steps(source, arguments.work, arguments.openvino, arguments.quick)), *steps]
+        if arguments.busy_anyway:
+            steps = [Step(step.script, (*step.options, BUSY_ANYWAY)) for step in steps]
     except BenchError as error:
         print(f"report.py: {error}", file=sys.stderr)
         return 1
@@ -189,6 +198,9 @@ def main() -> int:
         try:
             result = step.run()
         except BenchError as error:  # the others are still worth having
+            if BusyMachineError.WORDS in str(error):
+                print(f"report.py: {error}; {out} stays as it is", file=sys.stderr)
+                return 1
             print(f"report.py: {error}", file=sys.stderr)
             sections.append(f"## {step.script}\n\n**No result:** {error}")
             failed += 1
@@ -199,13 +211,13 @@ def main() -> int:
     if not results:
         return 1
     limits = [result["limits"] for result in results if result["limits"]]
-    plot = arguments.out.parent / "roofline.png"
+    plot = out.parent / "roofline.png"
     missing = plot_roofline(arguments.work / "results.json", plot)
     if missing:
         print(f"report.py: {missing}", file=sys.stderr)
     text = page(results[0]["machine"], limits, sections, "" if missing else plot.name)
-    arguments.out.write_text(text)
-    print(f"wrote {arguments.out}", file=sys.stderr)
+    out.write_text(text)
+    print(f"wrote {out}", file=sys.stderr)
     return 1 if failed or missing else 0
 
 

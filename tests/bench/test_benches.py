@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qwen3edge import _core
+from qwen3edge.convert import convert
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
@@ -16,7 +17,7 @@ sys.path.insert(0, str(BENCH))
 import peers  # noqa: E402
 import report as bench_report  # noqa: E402
 
-TINY = ("--rounds", "1", "--seconds", "0.001")
+TINY = ("--rounds", "1", "--seconds", "0.001", "--busy-anyway")
 FASTEST = ("--isa", _core.selected_isa())
 CASES = {
     "bench_matmul.py": ("--size", "0.6B", "--format", "q4z32", "--tokens", "1", "--cached", *FASTEST),
@@ -37,6 +38,16 @@ def test_a_bench_runs_and_says_its_share(script: str) -> None:
         assert "GOPS" not in row or row["of_peak"] > 0
     section = bench_report.section(bench_report.Step(script, TINY), result, Path("/nowhere"))
     assert section.startswith(f"## {result['title']}") and f"bench/{script}" in section
+
+
+def test_a_start_of_a_model_with_other_words(tmp_path: Path) -> None:
+    """The tiny model's vocabulary takes two tokens for the bench's word."""
+    model = tmp_path / "tiny.q3e"
+    convert(BENCH.parent / "tests" / "data" / "tiny-qwen3", model, "int4")
+    words = ["--model", model, "--prompt", "31", "--rounds", "1", "--json", "--busy-anyway"]
+    result = json.loads(peers.run([sys.executable, BENCH / "bench_start.py", *words]).stdout)
+    assert result["title"] == "Process start to first token, 31 prompt tokens"
+    assert [row["what"] for row in result["rows"]][-2:] == ["to the first token", "process, qwen3edge"]
 
 
 def test_the_report_has_a_step_for_every_bench() -> None:

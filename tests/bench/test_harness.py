@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,9 +128,87 @@ def test_medians_spread_and_ratios() -> None:
     assert ours.spread == pytest.approx(1.0)
     ratio = ours.ratio_to(theirs)
     assert ratio.samples == (3.0, 2.0, 2.0) and ratio.unit == "x" and ratio.median == 2.0
+    assert ratio.text() == "2.00 (2.00 to 3.00)" and ours.beside(theirs) == "20.0 / 10.0 tok/s"
     assert ours.text() == "20.0 (10.0 to 30.0)"
     with pytest.raises(BenchError, match="rounds"):
         ours.ratio_to(Measured("c", "tok/s", (1.0,)))
+
+
+def test_a_ratio_is_that_of_the_medians_that_are_printed() -> None:
+    """Not the median of the rounds' ratios, 1.5 here, nor of digits that nobody sees, 72.54 / 33.12."""
+    ours, theirs = Measured("a", "tok/s", (72.54, 60.0, 90.0)), Measured("b", "tok/s", (33.12, 40.0, 10.0))
+    assert ours.beside(theirs) == "72.5 / 33.1 tok/s"
+    assert ours.ratio_to(theirs).median == 72.5 / 33.1
+    assert ours.ratio_to(theirs).text() == "2.19 (1.50 to 9.00)"
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="elsewhere it is the load average")
+def test_another_process_makes_the_machine_busy() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            assert harness.busy_cores(0.5) > harness.QUIET_CORES
+        finally:
+            other.kill()
+
+
+def test_a_busy_machine_is_waited_for_then_refused() -> None:
+    loads, clock = iter([1.0, 0.6, 0.1, 5.0]), iter(range(100))
+    harness.wait_for_quiet(10, lambda _: next(loads), lambda: next(clock))
+    assert next(loads) == 5.0  # it returned at the first quiet sample
+    with pytest.raises(
+        harness.BusyMachineError, match=r"at most 0\.2 cores .* within 10 s, found 0\.90.*--busy-anyway"
+    ):
+        harness.wait_for_quiet(10, lambda _: 0.9, lambda: next(clock))
+
+
+def test_a_bench_refuses_a_busy_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def busy() -> None:
+        raise harness.BusyMachineError("the machine is busy")
+
+    ran: list[bool] = []
+
+    def bench(arguments: argparse.Namespace) -> Report:
+        ran.append(arguments.busy_anyway)
+        return Report("bench")
+
+    monkeypatch.setattr(harness, "wait_for_quiet", busy)
+    monkeypatch.setattr(sys, "argv", ["bench.py"])
+    assert harness.main(bench, argparse.ArgumentParser()) == 1 and ran == []
+    assert capsys.readouterr().err == "bench.py: the machine is busy\n"
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--busy-anyway"])
+    assert harness.main(bench, argparse.ArgumentParser()) == 0 and ran == [True]
+
+
+@pytest.mark.parametrize("refused", ["at once", "by a bench"])
+def test_the_page_stays_where_the_machine_is_busy(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def busy() -> None:
+        raise harness.BusyMachineError(f"{harness.BusyMachineError.WORDS}: found 1.00")
+
+    def run(step: bench_report.Step) -> None:
+        raise BenchError(f"{step.script} ended with status 1: {harness.BusyMachineError.WORDS}: found 1.00")
+
+    out = tmp_path / "bench.md"
+    out.write_text("good figures")
+    monkeypatch.setattr(bench_report, "wait_for_quiet", busy if refused == "at once" else lambda: None)
+    monkeypatch.setattr(bench_report.Step, "run", run)
+    monkeypatch.setattr(bench_report, "model_steps", lambda *_: [])
+    monkeypatch.setattr(bench_report, "make_checkpoint", lambda work: work)
+    monkeypatch.setattr(sys, "argv", ["report.py", "--work", str(tmp_path), "--out", str(out)])
+    assert bench_report.main() == 1
+    assert out.read_text() == "good figures" and "the machine is busy: found 1.00" in capsys.readouterr().err
+
+
+def test_figures_of_a_busy_machine_stay_out_of_docs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = BENCH.parent / "docs" / "bench.md"
+    words = ["report.py", "--busy-anyway", "--work", str(tmp_path), "--out", str(page)]
+    monkeypatch.setattr(sys, "argv", words)
+    before = page.read_bytes()
+    assert bench_report.main() == 1
+    assert page.read_bytes() == before and "outside docs/" in capsys.readouterr().err
 
 
 def test_candidates_take_turns() -> None:
@@ -194,7 +274,7 @@ def test_cpu_model() -> None:
 
 
 def test_the_page_names_the_machine_and_hides_where_it_was_made() -> None:
-    machine = vars(harness.Machine("AMD EPYC", 2, ["scalar", "avx2"], 24 << 30, "Linux", load_average=0.1))
+    machine = vars(harness.Machine("AMD EPYC", 2, ["scalar", "avx2"], 24 << 30, "Linux", busy_cores=0.1))
     limits = {"read_bytes_per_second": {"1": 3e10}, "int8_operations_per_second": {"avx2": 1e12}, "threads": 1}
     step = bench_report.Step("bench_model.py", ("--model", "/made/here/x.q3e", "--openvino", "/made/elsewhere/folder"))
     result = {"title": "Decode", "rows": [{"engine": "ours", "decode": 12.345}], "notes": ["llama.cpp: absent"]}
@@ -207,8 +287,7 @@ def test_the_page_names_the_machine_and_hides_where_it_was_made() -> None:
         "--model build/bench/x.q3e --openvino folder",
     ):
         assert expected in text
-    assert "/made" not in text and "busy" not in text
-    assert "busy" in bench_report.page(machine | {"load_average": 3.0}, [limits], [])
+    assert "/made" not in text and "0.10 cores busy with other things" in text
 
 
 def test_the_peer_of_a_start(tmp_path, monkeypatch):
