@@ -123,7 +123,8 @@ def bench(arguments: argparse.Namespace) -> Report:
         row("peer", f"llama.cpp convert_hf_to_gguf + llama-quantize {PEER_KIND[quant]}", ratio.text())
         parts = [Measured(name, "s", tuple(seconds[name])).text() for name in ("convert", "quantize")]
         report.notes.append(
-            f"of which convert {parts[0]} s and quantize {parts[1]} s; ours: how often ours is done by then, by the medians"
+            f"of which convert {parts[0]} s and quantize {parts[1]} s; ours: how often ours is done by then, by the "
+            "medians"
         )
     rounds = f"medians of {arguments.rounds} interleaved rounds (smallest to largest)"
     report.notes += [f"checkpoint {source_bytes / 1e6:.0f} MB; {rounds}", *absent]

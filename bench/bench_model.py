@@ -5,9 +5,9 @@ python bench/bench_model.py --table --model INT4.q3e --int8 INT8.q3e --large 4B-
     --peer-int8 Q8_0.gguf --openvino FOLDER --rounds 3 [--scene short --scene long] [--markdown]
 
 Every sample is a process of its own. Decoding starts after the prompt for every engine. Shares are of the read
-bandwidth that the same process measured, ratios those of the medians beside them. A decoded token needs all weights once (not
-an embedding that is no head) and the cache of its context. bench/peers.py says how peers are found. --memory is
-our budget, which peak_MB shows to hold, and the limit of the control group that each peer runs in, which counts the
+bandwidth that the same process measured, ratios those of the medians beside them. A decoded token needs all weights
+once (not an embedding that is no head) and the cache of its context. bench/peers.py says how peers are found. --memory
+is our budget, which peak_MB shows to hold, and the limit of the control group that each peer runs in, which counts the
 pages of its file as well.
 """
 

@@ -25,8 +25,8 @@ LLAMA_COMPLETION = Tool("llama.cpp", "llama-completion", "QWEN3EDGE_LLAMA_COMPLE
 PARTS = ("python", "import", "load", "tokens", "first")
 WORD = " hello"  # one token of Qwen's vocabulary, more of a small one
 
-# Prints the parts in seconds, the prompt's tokens, their text and the sampled token. argv: path, text, the most tokens of
-# it, threads, start.
+# Prints the parts in seconds, the prompt's tokens, their text and the sampled token. argv: path, text, the most tokens
+# of it, threads, start.
 PROGRAM = """
 import time
 marks = [time.clock_gettime(time.CLOCK_MONOTONIC)]
@@ -44,7 +44,8 @@ answer = model.generate(ids, max_tokens=1, temperature=0, thinking=False)
 answer.read()
 mark()
 spans = [after - before for before, after in zip([float(sys.argv[5]), *marks], marks)]
-print(json.dumps({"seconds": spans, "prompt": len(ids), "text": model.tokenizer.decode(ids), "token": answer.tokens[0]}))
+text = model.tokenizer.decode(ids)
+print(json.dumps({"seconds": spans, "prompt": len(ids), "text": text, "token": answer.tokens[0]}))
 """
 
 

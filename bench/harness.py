@@ -22,25 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quiet import QUIET_SAMPLE, BenchError, add_busy_option, busy_cores, wait_for_quiet
 
 Cell = str | int | float | None
-
-
-QUIET_CORES = 0.2
-"""What other processes may use of the machine, in cores, when a bench begins: a neighbour that works uses a whole one."""
-
-QUIET_WAIT = 300.0
-QUIET_SAMPLE = 2.0
-
-
-class BenchError(Exception):
-    """A bench cannot run, or its result is wrong: one line for the user."""
-
-
-class BusyMachineError(BenchError):
-    """Other processes kept the machine busy for as long as a bench waits."""
-
-    WORDS = "the machine is busy"  # by which a parent knows it in a child's last line
 
 
 @dataclass(frozen=True)
@@ -94,7 +78,7 @@ class Measured:
         return (max(self.samples) - min(self.samples)) / self.median if self.median else 0.0
 
     def ratio_to(self, other: Measured) -> Measured:
-        """The medians' ratio, of the digits that readers see; the samples, which show its spread, are round by round."""
+        """The medians' ratio, of the digits that readers see; the samples are round by round and show its spread."""
         if len(self.samples) != len(other.samples):
             raise BenchError(f"{self.name} has {len(self.samples)} rounds and {other.name} {len(other.samples)}")
         pairs = zip(self.samples, other.samples, strict=True)
@@ -156,42 +140,6 @@ def describe_machine() -> Machine:
         system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         busy_cores=busy_cores(QUIET_SAMPLE / 4),
     )
-
-
-def busy_cores(seconds: float) -> float:
-    """How many cores are at work while this process sleeps; where /proc is absent, the load average of a minute."""
-    before = _cpu_ticks()
-    if before is None:
-        return os.getloadavg()[0]
-    start = time.monotonic()
-    time.sleep(seconds)
-    after = _cpu_ticks()
-    assert after is not None
-    return (after - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - start)
-
-
-def _cpu_ticks() -> int | None:
-    """All cores' ticks that were neither idle nor waiting for a disk."""
-    try:
-        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
-    except OSError:
-        return None
-    return sum(int(ticks) for i, ticks in enumerate(fields) if i not in (3, 4))
-
-
-def wait_for_quiet(
-    seconds: float = QUIET_WAIT,
-    busy: Callable[[float], float] = busy_cores,
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Returns when other processes leave the machine alone. Raises BusyMachineError when they have not by `seconds`."""
-    until = clock() + seconds
-    while (found := busy(QUIET_SAMPLE)) > QUIET_CORES:
-        if clock() >= until:
-            raise BusyMachineError(
-                f"{BusyMachineError.WORDS}: expected at most {QUIET_CORES} cores at work for others within {seconds:.0f} s, "
-                f"found {found:.2f}; end what runs beside the bench, or pass --busy-anyway for figures that nobody keeps"
-            )
 
 
 def measure_limits(seconds: float = 0.5, threads: int | None = None, isas: Sequence[str] | None = None) -> Limits:
@@ -357,13 +305,6 @@ def write_between(path: Path, marks: tuple[str, str], text: str) -> None:
     if not opening or not closing:
         raise ValueError(f"{path}: expected the marks {begin} and {end}")
     path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
-
-
-def add_busy_option(parser: argparse.ArgumentParser) -> None:
-    """--busy-anyway, for whoever works on a bench."""
-    parser.add_argument(
-        "--busy-anyway", action="store_true", help="do not wait for a quiet machine: figures that nobody keeps"
-    )
 
 
 def operation_parser(description: str) -> argparse.ArgumentParser:

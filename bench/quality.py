@@ -23,16 +23,9 @@ import numpy as np
 import torch
 from block_speed import measure_speed
 from chats import Answers, Chat, Texts, answer_greedily, read_records
-from harness import (
-    Cell,
-    add_busy_option,
-    describe_machine,
-    markdown_table,
-    table,
-    wait_for_quiet,
-    write_between,
-)
+from harness import Cell, describe_machine, markdown_table, table, write_between
 from numpy.typing import NDArray
+from quiet import add_busy_option, wait_for_quiet
 from rounded_reference import (
     linear_blocks,
     linear_names,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import BenchError, BusyMachineError, Limits, Machine, Report, add_busy_option, wait_for_quiet
+from harness import BenchError, Limits, Machine, Report
 from peers import (
     LLAMA_CONVERT,
     LLAMA_QUANTIZE,
@@ -27,6 +27,7 @@ from peers import (
     own_command,
     run,
 )
+from quiet import BusyMachineError, add_busy_option, wait_for_quiet
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent

@@ -247,8 +247,8 @@ def long_scene(setting: Setting, outcome: Outcome) -> None:
 
 
 def batch_scene(setting: Setting, outcome: Outcome) -> None:
-    """Eight sequences at once against one; llama.cpp's own factor beside it. Ours is the engine's own: bench/own_batch.py
-    calls the core, as sessions of the public API take turns.
+    """Eight sequences at once against one; llama.cpp's own factor beside it. Ours is the engine's own, which
+    bench/own_batch.py calls: sessions of the public API take turns.
     """
     files, row = setting.files, f"{BATCH} sequences at once, the engine's own"
     engines = [own_engine(files.int4)]

@@ -22,6 +22,7 @@ sys.path.insert(0, str(BENCH))
 import bench_start  # noqa: E402
 import harness  # noqa: E402
 import peers  # noqa: E402
+import quiet  # noqa: E402
 import report as bench_report  # noqa: E402
 from harness import BenchError, Measured, Report  # noqa: E402
 
@@ -146,24 +147,22 @@ def test_a_ratio_is_that_of_the_medians_that_are_printed() -> None:
 def test_another_process_makes_the_machine_busy() -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
         try:
-            assert harness.busy_cores(0.5) > harness.QUIET_CORES
+            assert quiet.busy_cores(0.5) > quiet.QUIET_CORES
         finally:
             other.kill()
 
 
 def test_a_busy_machine_is_waited_for_then_refused() -> None:
     loads, clock = iter([1.0, 0.6, 0.1, 5.0]), iter(range(100))
-    harness.wait_for_quiet(10, lambda _: next(loads), lambda: next(clock))
+    quiet.wait_for_quiet(10, lambda _: next(loads), lambda: next(clock))
     assert next(loads) == 5.0  # it returned at the first quiet sample
-    with pytest.raises(
-        harness.BusyMachineError, match=r"at most 0\.2 cores .* within 10 s, found 0\.90.*--busy-anyway"
-    ):
-        harness.wait_for_quiet(10, lambda _: 0.9, lambda: next(clock))
+    with pytest.raises(quiet.BusyMachineError, match=r"at most 0\.2 cores .* within 10 s, found 0\.90.*--busy-anyway"):
+        quiet.wait_for_quiet(10, lambda _: 0.9, lambda: next(clock))
 
 
 def test_a_bench_refuses_a_busy_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def busy() -> None:
-        raise harness.BusyMachineError("the machine is busy")
+        raise quiet.BusyMachineError("the machine is busy")
 
     ran: list[bool] = []
 
@@ -184,10 +183,10 @@ def test_the_page_stays_where_the_machine_is_busy(
     refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def busy() -> None:
-        raise harness.BusyMachineError(f"{harness.BusyMachineError.WORDS}: found 1.00")
+        raise quiet.BusyMachineError(f"{quiet.BusyMachineError.WORDS}: found 1.00")
 
     def run(step: bench_report.Step) -> None:
-        raise BenchError(f"{step.script} ended with status 1: {harness.BusyMachineError.WORDS}: found 1.00")
+        raise BenchError(f"{step.script} ended with status 1: {quiet.BusyMachineError.WORDS}: found 1.00")
 
     out = tmp_path / "bench.md"
     out.write_text("good figures")
