@@ -177,6 +177,13 @@ def plan(
     Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
     """
 
+class CancelFlag:
+    """Ends the calls of `forward` that it is given to, within a layer. Any thread sets it; `clear` ends that."""
+
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+    def is_set(self) -> bool: ...
+
 class Engine:
     """Weights, KV cache, scratch and threads: everything that `forward` needs is allocated here."""
 
@@ -207,12 +214,15 @@ class Engine:
         positions: NDArray[np.int32] | Sequence[int],
         slots: NDArray[np.int32] | Sequence[int],
         want_logits: NDArray[np.bool_] | Sequence[bool],
+        *,
+        cancel: CancelFlag | None = None,
     ) -> NDArray[np.float32]:
         """One ragged batch, all arrays of one length; returns float32 [count of want_logits, vocabulary].
 
         The tokens of a slot are consecutive in the batch, at ascending positions that continue the slot's cache or
         rewind into it (whatever lies at and after the first position is forgotten).
-        Raises RequestError, nothing changed, for a token, position or slot out of range.
+        Raises RequestError, nothing changed, for a token, position or slot out of range; CancelledError, the tokens
+        taken back, when the flag is set before the last layer.
         """
 
     def observe(self, callback: Callable[[str, int, int, NDArray[np.float32]], None] | None) -> None:

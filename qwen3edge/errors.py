@@ -43,5 +43,9 @@ class RequestError(Qwen3EdgeError, ValueError):
     """An argument of a call is out of its range."""
 
 
+class CancelledError(Qwen3EdgeError):
+    """Another thread ended the call."""
+
+
 class TemplateError(Qwen3EdgeError):
     """A chat template is malformed, refuses the messages, or asks for more than a template may."""

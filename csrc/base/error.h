@@ -19,6 +19,7 @@ enum class Status : int {
   over_budget = 8,
   out_of_memory = 9,
   internal = 10,
+  cancelled = 11,
 };
 
 class Error : public std::runtime_error {

@@ -87,7 +87,8 @@ std::vector<int32_t> narrowed(const char* name, const Longs& values) {
   return narrow;
 }
 
-py::array_t<float> forward(Engine& engine, const Longs& tokens, const Longs& positions, const Longs& slots, const Flags& want) {
+py::array_t<float> forward(Engine& engine, const Longs& tokens, const Longs& positions, const Longs& slots, const Flags& want,
+                           const CancelFlag* cancel) {
   const auto n = static_cast<size_t>(tokens.size());
   for (const py::array* a : std::initializer_list<const py::array*>{&tokens, &positions, &slots, &want})
     if (a->ndim() != 1 || static_cast<size_t>(a->size()) != n)
@@ -102,7 +103,7 @@ py::array_t<float> forward(Engine& engine, const Longs& tokens, const Longs& pos
   std::shared_ptr<Observer> observer;
   {
     const py::gil_scoped_release released;
-    engine.forward({t.data(), p.data(), s.data(), flags.data(), n}, out);
+    engine.forward({t.data(), p.data(), s.data(), flags.data(), n}, out, cancel);
     observer = engine.observer();
   }
   if (const auto python = std::dynamic_pointer_cast<PythonObserver>(observer)) python->rethrow();
@@ -124,6 +125,11 @@ void bind_engine(py::module_& m) {
       "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
       "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "min_expert_share"_a = 0);
   m.def("default_budget", &default_budget, "root"_a = "");
+  py::class_<CancelFlag>(m, "CancelFlag")
+      .def(py::init<>())
+      .def("set", &CancelFlag::set)
+      .def("clear", &CancelFlag::clear)
+      .def("is_set", &CancelFlag::is_set);
   py::class_<Engine>(m, "Engine")
       .def(py::init([](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads,
                        const std::string& kv, uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later,
@@ -144,7 +150,7 @@ void bind_engine(py::module_& m) {
                             "expert_guesses_right"_a = m.expert_guesses_right, "experts_left_out"_a = m.experts_left_out);
           })
       .def_property_readonly("isa", [](const Engine& e) { return isa_name(e.isa()); })
-      .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a)
+      .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a, py::kw_only(), "cancel"_a = py::none())
       .def("observe", &observe, "callback"_a)
       .def("length", &Engine::length, "slot"_a, GilReleased())
       .def("truncate", &Engine::truncate, "slot"_a, "length"_a, GilReleased());

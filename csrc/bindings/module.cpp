@@ -36,6 +36,9 @@ py::object exception_type(q3e::Status status) {
     case Status::unsupported_model:
       name = "UnsupportedModelError";
       break;
+    case Status::cancelled:
+      name = "CancelledError";
+      break;
     case Status::over_budget:
       name = "MemoryBudgetError";
       break;

@@ -32,6 +32,7 @@ struct q3e_session {
   q3e::Sampler sampler;
   std::vector<float> logits;
   bool has_logits = false;
+  q3e::CancelFlag cancel{};
 };
 
 namespace {
@@ -153,6 +154,14 @@ q3e_status q3e_session_truncate(q3e_session* session, uint32_t length) {
   });
 }
 
+void q3e_session_cancel(q3e_session* session) {
+  if (session) session->cancel.set();
+}
+
+void q3e_session_resume(q3e_session* session) {
+  if (session) session->cancel.clear();
+}
+
 q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count, float* logits) {
   return guarded([&] {
     require(session && tokens && count > 0, "forward: expected a session and at least one token");
@@ -166,7 +175,7 @@ q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count
     std::vector<uint8_t> want(count, 0);
     for (size_t i = 0; i < count; ++i) positions[i] = static_cast<int32_t>(begin + i);
     want[count - 1] = 1;
-    engine.forward({tokens, positions.data(), slots.data(), want.data(), count}, session->logits.data());
+    engine.forward({tokens, positions.data(), slots.data(), want.data(), count}, session->logits.data(), &session->cancel);
     session->has_logits = true;
     for (size_t i = 0; i < count; ++i) session->sampler.accept(tokens[i], false);
     if (logits) std::copy(session->logits.begin(), session->logits.end(), logits);

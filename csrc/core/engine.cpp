@@ -12,7 +12,9 @@ namespace q3e {
 
 namespace {
 constexpr size_t kExpectedBytes = size_t{256} << 10;  // that a waiting thread asks for at most: a part of any L2
-}
+
+Error cancelled() { return {Status::cancelled, "forward: cancelled, and the tokens of this call were taken back"}; }
+}  // namespace
 
 struct Engine::Run {
   uint32_t slot, first, count, position;  // first: index in the batch; position: of that token
@@ -124,8 +126,9 @@ void Engine::check(const Batch& b) const {
   }
 }
 
-void Engine::forward(const Batch& batch, float* logits) {
+void Engine::forward(const Batch& batch, float* logits, const CancelFlag* cancel) {
   std::lock_guard lock(mutex_);
+  cancel_ = cancel;
   check(batch);
   file_->require_undamaged();
   for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, run.position);
@@ -178,6 +181,8 @@ void Engine::prepare(const Batch& chunk) {
 }
 
 void Engine::run_chunk(const Batch& chunk, float* logits) {
+  ends_early_ = cancel_ && cancel_->is_set();
+  if (ends_early_) throw cancelled();
   prepare(chunk);
   store_.begin_pass(!wanted_.empty());
   if (!store_.streams_head()) store_.acquire_head(0, head_part_);
@@ -187,13 +192,17 @@ void Engine::run_chunk(const Batch& chunk, float* logits) {
     for (uint32_t layer = 0; layer < config_.layers; ++layer) {
       if (!enter(w, layer)) return;
       attention_block(w, layer);
+      if (w.index == 0) ends_early_ = cancel_ && cancel_->is_set();
       if (!feed_forward(w, layer)) return;
       leave(w, store_.streams(layer));
+      // One thread looked for all, who would disagree else; the barriers of both blocks keep its next look from this one.
+      if (ends_early_) return;
     }
     head(w, logits);
   });
   store_.require_read();
   if (expert_slots_) expert_slots_->require_read();
+  if (ends_early_) throw cancelled();
 }
 
 // ---- weights that are not resident ----

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/cancel_flag.h"
 #include "core/expert_slots.h"
 #include "core/experts.h"
 #include "core/kv_cache.h"
@@ -49,8 +50,9 @@ class Engine {
 
   // logits: float32 [tokens that want them][vocab_size]. The tokens of a slot are consecutive, at ascending positions that
   // continue its cache or rewind into it. Throws Error: bad_argument, nothing changed; truncated_file when the file shrank and
-  // io_error when it cannot be read, with these tokens taken back. Calls are serialized.
-  void forward(const Batch& batch, float* logits);
+  // io_error when it cannot be read, cancelled when the flag is set before the last layer, with these tokens taken back. Calls
+  // are serialized.
+  void forward(const Batch& batch, float* logits, const CancelFlag* cancel = nullptr);
 
   // Shows the observer what every matrix multiplies in the calls of forward that follow; null: nobody looks, at no cost.
   void observe(std::shared_ptr<Observer> observer);
@@ -121,6 +123,8 @@ class Engine {
   uint32_t heads_per_item_ = 1;   // KV heads of an item of attention
   std::vector<uint32_t> wanted_;  // tokens whose logits are wanted
   WeightStore::HeadPart head_part_{};
+  const CancelFlag* cancel_ = nullptr;
+  bool ends_early_ = false;  // what all threads take the flag for in this layer
 };
 
 }  // namespace q3e

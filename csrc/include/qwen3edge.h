@@ -1,8 +1,8 @@
 /* qwen3edge: a quantized runtime for Qwen3. Tokens in, tokens out; no Python, no abort.
  *
  * Every function returns a status; after anything but Q3E_OK, q3e_error_text() says what was expected and what was found.
- * Handles are opaque. One model serves several sessions; calls on one session come from one thread at a time. A model must
- * outlive its sessions. */
+ * Handles are opaque. One model serves several sessions; calls on one session come from one thread at a time, but for
+ * q3e_session_cancel. A model must outlive its sessions. */
 #ifndef QWEN3EDGE_H
 #define QWEN3EDGE_H
 
@@ -30,7 +30,8 @@ typedef enum {
   Q3E_UNSUPPORTED_MODEL = 7,
   Q3E_OVER_BUDGET = 8,
   Q3E_OUT_OF_MEMORY = 9,
-  Q3E_INTERNAL = 10
+  Q3E_INTERNAL = 10,
+  Q3E_CANCELLED = 11
 } q3e_status;
 
 typedef enum { Q3E_KV_INT8 = 0, Q3E_KV_BF16 = 1, Q3E_KV_F32 = 2, Q3E_KV_INT4 = 3 } q3e_kv;
@@ -84,6 +85,11 @@ Q3E_API void q3e_session_free(q3e_session* session);
 Q3E_API uint32_t q3e_session_length(const q3e_session* session);
 /* Forgets all after the first `length` tokens. */
 Q3E_API q3e_status q3e_session_truncate(q3e_session* session, uint32_t length);
+
+/* From any thread, a signal's handler included: the q3e_forward of this session that runs ends within a layer, and until
+ * q3e_session_resume each one that follows at once, with Q3E_CANCELLED and none of its tokens appended. */
+Q3E_API void q3e_session_cancel(q3e_session* session);
+Q3E_API void q3e_session_resume(q3e_session* session);
 
 /* Appends tokens [count >= 1]; logits, when not null, receives [q3e_vocabulary] float32 after the last one. */
 Q3E_API q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count, float* logits);

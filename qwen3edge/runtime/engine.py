@@ -28,6 +28,8 @@ class Core(Protocol):
         positions: Sequence[int],
         slots: Sequence[int],
         want_logits: Sequence[bool],
+        *,
+        cancel: _core.CancelFlag | None = None,
     ) -> NDArray[np.float32]: ...
     def length(self, slot: int) -> int: ...
     def truncate(self, slot: int, length: int) -> None: ...
@@ -93,16 +95,24 @@ class Engine:
         """Forgets what lies after `length` tokens in a slot."""
         self.core.truncate(slot, length)
 
-    def extend(self, slot: int, tokens: Sequence[int], *, logits: bool | Sequence[bool]) -> NDArray[np.float32]:
+    def extend(
+        self,
+        slot: int,
+        tokens: Sequence[int],
+        *,
+        logits: bool | Sequence[bool],
+        cancel: _core.CancelFlag | None = None,
+    ) -> NDArray[np.float32]:
         """Appends at most `plan.chunk` tokens to a slot.
 
         logits: for all tokens or none, or one flag for each. Returns float32 [flags that are set, vocabulary].
-        Raises RequestError, nothing changed, for a token out of range or a context that is full.
+        Raises RequestError, nothing changed, for a token out of range or a context that is full; CancelledError, the
+        tokens taken back, soon after another thread set the flag.
         """
         core = self.core
         start, count = core.length(slot), len(tokens)
         flags = [logits] * count if isinstance(logits, bool) else logits
-        return core.forward(tokens, range(start, start + count), [slot] * count, flags)
+        return core.forward(tokens, range(start, start + count), [slot] * count, flags, cancel=cancel)
 
     def observe(self, callback: Callable[[str, int, int, NDArray[np.float32]], None] | None) -> None:
         """Shows callback(tensor, layer, expert, values) what the matrices multiply, see `_core.Engine.observe`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from qwen3edge.errors import CancelledError
 from qwen3edge.generation.byte_alphabet import BYTE_TO_CHAR
 from qwen3edge.generation.prompt import Prompter
 from qwen3edge.generation.sampler import SamplingDefaults
@@ -65,7 +66,7 @@ class FakeCore:
             **sizes, "context": context, "sequences": sequences, "chunk": chunk, "threads": 1, "kv": "int8"
         }  # fmt: skip
 
-    def forward(self, tokens, positions, slots, want_logits):
+    def forward(self, tokens, positions, slots, want_logits, *, cancel=None):
         tokens, positions, slots, want_logits = map(np.asarray, (tokens, positions, slots, want_logits))
         slot = int(slots[0])
         cache = self.caches[slot]
@@ -75,6 +76,8 @@ class FakeCore:
         assert 0 < len(tokens) <= self.plan["chunk"]
         if self.failing is not None:
             raise self.failing
+        if cancel is not None and cancel.is_set():
+            raise CancelledError("forward: cancelled")
         cache.extend(tokens.tolist())
         self.log.append(tokens.tolist())
         logits = np.zeros((int(want_logits.sum()), VOCABULARY), np.float32)

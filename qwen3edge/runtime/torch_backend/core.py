@@ -11,6 +11,7 @@ import torch
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
+from qwen3edge.errors import CancelledError
 from qwen3edge.runtime.plan import Settings
 from qwen3edge.runtime.torch_backend.batch import Batch
 from qwen3edge.runtime.torch_backend.decode import DecodeSteps
@@ -93,10 +94,13 @@ class TorchCore:
         positions: Sequence[int],
         slots: Sequence[int],
         want_logits: Sequence[bool],
+        *,
+        cancel: _core.CancelFlag | None = None,
     ) -> NDArray[np.float32]:
         """One ragged batch, as `_core.Engine.forward`: float32 [count of want_logits, vocabulary].
 
-        Raises RequestError, nothing changed, for a token, position or slot out of range.
+        Raises RequestError, nothing changed, for a token, position or slot out of range; CancelledError, the tokens
+        taken back, when the flag is set before the last chunk begins.
         """
         with self._lock, self._device.current(), torch.inference_mode():
             batch = Batch.checked(tokens, positions, slots, want_logits, self._vocabulary, self._pages)
@@ -105,6 +109,10 @@ class TorchCore:
             logits = np.empty((sum(batch.want_logits), self._vocabulary), np.float32)
             done, chunk = 0, self.plan["chunk"]
             for first in range(0, len(batch), chunk):
+                if cancel is not None and cancel.is_set():
+                    for run in batch.runs():
+                        self._pages.truncate(run.slot, run.position)
+                    raise CancelledError("forward: cancelled, and the tokens of this call were taken back")
                 part = batch.part(first, chunk)
                 found = self._run(part, logits[done:])
                 done += found
