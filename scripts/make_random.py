@@ -36,9 +36,10 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.convert.checkpoint import ConvertReport, write_model
 from qwen3edge.convert.experts import checkpoint_shapes
 from qwen3edge.convert.recipe import find_recipe
-from qwen3edge.convert.tokenizer import WORDS, TextFiles
+from qwen3edge.convert.tokenizer import TextFiles
 from qwen3edge.errors import Qwen3EdgeError
 from qwen3edge.formats.safetensors import INDEX, SINGLE
+from qwen3edge.tokenization import WORDS
 
 
 def _qwen3(**changes: Any) -> dict[str, Any]:
@@ -213,7 +214,7 @@ def write_q3e(target: Path, shape: dict[str, Any], seed: int, quant: str, tokeni
         _write_texts(Path(folder), shape, tokenizer)
         texts = TextFiles(Path(folder))
     config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
-    metadata = {"general.name": f"random {target.stem}", **texts.metadata(config.vocab_size)}
+    metadata = {"general.name": f"random {target.stem}", **texts.metadata(config.vocab_size, config.model_type)}
     return write_model(RandomTensors(checkpoint_shapes(config), seed), config, metadata, target, find_recipe(quant))
 
 

@@ -13,13 +13,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = {
     "qwen3edge.errors": (set(), set()),
     "qwen3edge.config": ({"errors", "_core"}, set()),
+    "qwen3edge.sampling": (set(), set()),
+    "qwen3edge.tokenization": (set(), set()),
     "qwen3edge.formats": ({"errors", "config", "_core", "formats"}, {"numpy", "gguf", "safetensors"}),
-    "qwen3edge.convert": ({"errors", "config", "_core", "formats", "convert"}, {"numpy"}),
+    "qwen3edge.convert": ({"errors", "config", "sampling", "tokenization", "_core", "formats", "convert"}, {"numpy"}),
     "qwen3edge.runtime": ({"errors", "config", "_core", "runtime"}, {"numpy"}),
     "qwen3edge.runtime.aot": ({"errors", "runtime", "kernels"}, {"triton"}),
     "qwen3edge.runtime.torch_backend": ({"errors", "config", "_core", "runtime", "kernels"}, {"numpy", "torch"}),
     "qwen3edge.generation": (
-        {"errors", "config", "_core", "runtime", "generation"},
+        {"errors", "config", "sampling", "tokenization", "_core", "runtime", "generation"},
         {"numpy", "tokenizers", "jinja2", "markupsafe"},
     ),
     "qwen3edge.calibrate": (

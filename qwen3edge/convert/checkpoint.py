@@ -119,19 +119,22 @@ def convert(
     config = ModelConfig.from_hf(read_json(folder / "config.json", _MAX_CONFIG_BYTES))
     texts = TextFiles(folder)
     if not texts.present and not allow_missing_tokenizer:
-        raise CheckpointError(f"{folder / 'tokenizer.json'}: expected a tokenizer, found no such file")
+        raise CheckpointError(
+            f"{folder}: expected a tokenizer, tokenizer.json or vocab.json and merges.txt, found no such file"
+        )
     config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
-    metadata = {"general.name": name or folder.resolve().name, **texts.metadata(config.vocab_size)}
+    metadata = {"general.name": name or folder.resolve().name, **texts.metadata(config.vocab_size, config.model_type)}
     with SafetensorsFolder(folder) as weights:
         if lora is None:
-            return write_model(
+            report = write_model(
                 weights, config, metadata, target, recipe, progress=progress, threads=threads, method=method
             )
+            return replace(report, notes=(*report.notes, *texts.notes))
         with LoraSource(weights, lora, config) as merged:
             report = write_model(
                 merged, config, metadata, target, recipe, progress=progress, threads=threads, method=method
             )
-            return replace(report, notes=(*report.notes, merged.note))
+            return replace(report, notes=(*report.notes, *texts.notes, merged.note))
 
 
 def _convert_gguf(
@@ -159,7 +162,10 @@ def _convert_gguf(
         merged = None if lora is None else opened.enter_context(LoraSource(source, lora, config))
         if keep and method.target_bits is None:
             recipe = keeping_recipe(file, config, recipe)
-        metadata = {"general.name": name or str(file.metadata.get("general.name", path.stem)), **text.metadata()}
+        metadata = {
+            "general.name": name or str(file.metadata.get("general.name", path.stem)),
+            **text.metadata(config.model_type),
+        }
         report = write_model(
             merged or source, config, metadata, target, recipe, progress=progress, threads=threads, method=method
         )

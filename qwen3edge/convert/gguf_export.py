@@ -230,5 +230,5 @@ def _tokenizer(file: _core.ModelFile, config: ModelConfig) -> dict[str, Metadata
     missing = range(len(tokens), config.vocab_size)
     values["tokenizer.ggml.tokens"] = [*tokens, *(f"[PAD{token}]" for token in missing)]
     values["tokenizer.ggml.token_type"] = np.array([*types, *(5 for _ in missing)], np.int32)
-    values["tokenizer.ggml.add_bos_token"] = False
+    values.setdefault("tokenizer.ggml.add_bos_token", False)
     return values

@@ -7,13 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from qwen3edge import _core
-from qwen3edge.convert.tokenizer import CONTROL, MAX_TEMPLATE, NORMAL, STOP_TOKENS, UNUSED, USER_DEFINED
-from qwen3edge.convert.tokenizer import sampling_metadata as named_sampling_metadata
+from qwen3edge.convert.sampling import sampling_metadata
+from qwen3edge.convert.tokenizer import MAX_TEMPLATE, STOP_TOKENS
+from qwen3edge.convert.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED
 from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
 from qwen3edge.formats.gguf import Value
 from qwen3edge.formats.gguf_header import MetadataItem
+from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_AS_IT_IS, SPLIT_NFC
 
-_MODEL, _SPLITTER = "gpt2", "qwen2"
+_MODEL = "gpt2"
+_SPLITTERS = {SPLIT_NFC: SPLIT_NFC, SPLIT_AS_IT_IS: SPLIT_AS_IT_IS, "default": SPLIT_NFC, None: SPLIT_NFC}
+"""What a file of Qwen's architectures means by `tokenizer.ggml.pre`: conversions before May 2024 did not know it."""
 _NO_TOKENIZER = (None, "none", "no_vocab")
 _END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _SAMPLING_KEYS = {
@@ -26,13 +30,13 @@ _SAMPLING_KEYS = {
 
 
 class GgufText:
-    """What the keys `tokenizer.*` say."""
+    """What the keys `tokenizer.*` say, in a file of one of Qwen's architectures."""
 
     def __init__(self, metadata: Mapping[str, Value], vocab_size: int) -> None:
         """Raises UnsupportedModelError for a tokenizer not Qwen's, CheckpointError for one that contradicts itself."""
         self._metadata = metadata
         self._vocab_size = vocab_size
-        model, splitter = self._text("tokenizer.ggml.model"), self._text("tokenizer.ggml.pre")
+        model, self._pre = self._text("tokenizer.ggml.model"), self._text("tokenizer.ggml.pre")
         self.present = model not in _NO_TOKENIZER
         self.tokens: list[str] = []
         self._types: list[int] = []
@@ -40,18 +44,19 @@ class GgufText:
         self.template = self._template()
         if not self.present:
             return
-        if (model, splitter) != (_MODEL, _SPLITTER):
+        if model != _MODEL or self._pre not in _SPLITTERS:
             raise UnsupportedModelError(
-                f"tokenizer.ggml: expected Qwen's tokenizer, model {_MODEL!r} and pre {_SPLITTER!r}, "
-                f"found {model!r} and {splitter!r}"
+                f"tokenizer.ggml: expected Qwen's tokenizer, model {_MODEL!r} and pre {SPLIT_NFC!r} or "
+                f"{SPLIT_AS_IT_IS!r}, found {model!r:.60} and {self._pre!r:.60}"
             )
         self._read_vocabulary()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the file asks for and does not get."""
-        if self._metadata.get("tokenizer.ggml.add_bos_token") is True:
-            return ("the file asks for a token before every text (add_bos_token), which the runtime does not add",)
+        if self.present and self._pre not in (SPLIT_NFC, SPLIT_AS_IT_IS):
+            said = "no tokenizer.ggml.pre" if self._pre is None else f"tokenizer.ggml.pre {self._pre!r}"
+            return (f"the file has {said}, as old conversions do: texts are split as Qwen2 and Qwen3 do",)
         return ()
 
     def stop_token_ids(self) -> tuple[int, ...]:
@@ -61,24 +66,26 @@ class GgufText:
         ids += [control.get(text) for text in STOP_TOKENS]
         return tuple(dict.fromkeys(token for token in ids if token is not None))
 
-    def metadata(self) -> dict[str, MetadataItem]:
+    def metadata(self, model_type: str) -> dict[str, MetadataItem]:
         """The keys `tokenizer.*` and `qwen3edge.sampling.*`."""
         keys: dict[str, MetadataItem] = {}
         if self.present:
             keys["tokenizer.ggml.model"] = _MODEL
-            keys["tokenizer.ggml.pre"] = _SPLITTER
+            keys["tokenizer.ggml.pre"] = _SPLITTERS[self._pre]
             keys["tokenizer.ggml.tokens"] = self.tokens
             keys["tokenizer.ggml.token_type"] = np.array(self._types, np.int32)
             if self._merges:
                 keys["tokenizer.ggml.merges"] = self._merges
-            for name in ("eos_token_id", "padding_token_id"):
+            for name in NAMED_TOKENS.values():
                 token = self._token(name)
                 if token is not None:
                     keys[f"tokenizer.ggml.{name}"] = token
+            if self._metadata.get("tokenizer.ggml.add_bos_token") is True and "tokenizer.ggml.bos_token_id" in keys:
+                keys["tokenizer.ggml.add_bos_token"] = True
         if self.template is not None:
             keys["tokenizer.chat_template"] = self.template
         chosen = {name: self._metadata.get(f"general.sampling.{key}") for key, name in _SAMPLING_KEYS.items()}
-        keys.update(named_sampling_metadata(self.template, chosen, "general.sampling"))
+        keys.update(sampling_metadata(self.template, model_type, chosen, "general.sampling"))
         return keys
 
     def _template(self) -> str | None:

@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 from qwen3edge.config import ARCHITECTURES, Metadata, ModelConfig
-from qwen3edge.convert.tokenizer import CONTROL, NORMAL, USER_DEFINED, WORDS
+from qwen3edge.convert.sampling import starting_mode
+from qwen3edge.convert.vocabulary import CONTROL, NORMAL, SPLIT, USER_DEFINED
+from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_NFC
 
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 _FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
@@ -60,7 +62,6 @@ def hf_texts(file: Metadata, config: ModelConfig) -> dict[str, str]:
         for token, (text, kind) in enumerate(zip(tokens, types, strict=True))
         if kind in (CONTROL, USER_DEFINED)
     ]
-    split = {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Isolated", "invert": False}
     model = {
         "type": "BPE",
         "dropout": None,
@@ -73,20 +74,23 @@ def hf_texts(file: Metadata, config: ModelConfig) -> dict[str, str]:
         "vocab": {text: i for i, (text, kind) in enumerate(zip(tokens, types, strict=True)) if kind == NORMAL},
         "merges": [merge.split(" ") for merge in merges],
     }
+    normalizer = {"type": "NFC"} if file.get("tokenizer.ggml.pre") == SPLIT_NFC else None
+    begins = "tokenizer.ggml.add_bos_token" in file
     tokenizer = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": added,
-        "normalizer": {"type": "NFC"},
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, _BYTE_LEVEL]},
-        "post_processor": _BYTE_LEVEL,
+        "normalizer": normalizer,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT, _BYTE_LEVEL]},
+        "post_processor": _beginning(file, tokens) if begins else _BYTE_LEVEL,
         "decoder": _BYTE_LEVEL,
         "model": model,
     }
     settings: dict[str, Any] = {
-        "tokenizer_class": "Qwen2Tokenizer",
-        "add_bos_token": False,
+        # Qwen's own class has NFC and no token before a text, whatever tokenizer.json says.
+        "tokenizer_class": "Qwen2Tokenizer" if normalizer and not begins else "PreTrainedTokenizerFast",
+        "add_bos_token": begins,
         "add_prefix_space": False,
         "bos_token": None,
         "unk_token": None,
@@ -98,7 +102,7 @@ def hf_texts(file: Metadata, config: ModelConfig) -> dict[str, str]:
             str(entry["id"]): {key: value for key, value in entry.items() if key != "id"} for entry in added
         },
     }
-    for name, key in (("eos_token", "eos_token_id"), ("pad_token", "padding_token_id")):
+    for name, key in NAMED_TOKENS.items():
         if f"tokenizer.ggml.{key}" in file:
             token: Any = file.get(f"tokenizer.ggml.{key}")
             settings[name] = tokens[token]
@@ -107,10 +111,24 @@ def hf_texts(file: Metadata, config: ModelConfig) -> dict[str, str]:
     return {**texts, "tokenizer.json": _json(tokenizer), "tokenizer_config.json": _json(settings)}
 
 
+def _beginning(file: Metadata, tokens: list[str]) -> dict[str, Any]:
+    """What puts the bos token before a text, and before each of two."""
+    token: Any = file.get("tokenizer.ggml.bos_token_id")
+    text = tokens[token]
+    special = {"SpecialToken": {"id": text, "type_id": 0}}
+    texts = [{"Sequence": {"id": name, "type_id": 0}} for name in ("A", "B")]
+    return {
+        "type": "TemplateProcessing",
+        "single": [special, texts[0]],
+        "pair": [special, texts[0], special, texts[1]],
+        "special_tokens": {text: {"id": text, "ids": [token], "tokens": [text]}},
+    }
+
+
 def _generation(file: Metadata, config: ModelConfig) -> dict[str, Any]:
     """The sampling of the mode that the model starts in, as it is read from there."""
     template = file.get("tokenizer.chat_template") if "tokenizer.chat_template" in file else None
-    mode = "direct" if isinstance(template, str) and "<think>" not in template else "thinking"
+    mode = starting_mode(template if isinstance(template, str) else None)
     keys: dict[str, Any] = {"do_sample": True, "eos_token_id": list(config.stop_token_ids) or None}
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
         key = f"qwen3edge.sampling.{mode}.{name}"

@@ -77,11 +77,11 @@ def torch_plan(file: _core.ModelFile, config: ModelConfig, chosen: Settings, dev
     return result
 
 
-def unicode_words(text: str) -> list[str]:
+def unicode_words(text: str, normalize: bool) -> list[str]:
     """`unicode_words.unicode_words`: texts in ASCII alone do without."""
     from qwen3edge.generation.unicode_words import unicode_words as find  # noqa: PLC0415
 
-    return find(text)
+    return find(text, normalize)
 
 
 def bounded_sandbox() -> BoundedSandbox:

@@ -52,7 +52,7 @@ class _Opened:
             source = file.get("tokenizer.chat_template")
             if not isinstance(source, str):
                 raise FileFormatError("expected a string tokenizer.chat_template")
-            template = ChatTemplate(source)
+            template = ChatTemplate(source, tokenizer.named_tokens if tokenizer else None)
         if tokenizer is not None and tokenizer.vocabulary_size > config.vocab_size:
             raise FileFormatError(
                 f"expected at most {config.vocab_size} tokens in tokenizer.ggml.tokens, "

@@ -11,15 +11,7 @@ from typing import Any
 from qwen3edge import _core
 from qwen3edge.errors import FileFormatError, RequestError
 from qwen3edge.generation.tokenizer import Metadata
-
-_RANGES = {
-    "temperature": (0.0, 100.0),
-    "top_p": (0.0, 1.0),
-    "min_p": (0.0, 1.0),
-    "presence_penalty": (-2.0, 2.0),
-    "repetition_penalty": (0.01, 100.0),
-}
-_MAX_TOP_K = 2**31 - 1
+from qwen3edge.sampling import MAX_TOP_K, RANGES
 
 
 @dataclass(frozen=True)
@@ -35,15 +27,15 @@ class SamplingParameters:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise RequestError(f"expected {name} as a finite number, found {value!r:.60}")
             if not low <= value <= high:
                 raise RequestError(f"expected {name} from {low:g} to {high:g}, found {value!r:.60}")
             object.__setattr__(self, name, float(value))
-        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or not 0 <= self.top_k <= _MAX_TOP_K:
-            raise RequestError(f"expected top_k as an int from 0 to {_MAX_TOP_K}, found {self.top_k!r:.60}")
+        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or not 0 <= self.top_k <= MAX_TOP_K:
+            raise RequestError(f"expected top_k as an int from 0 to {MAX_TOP_K}, found {self.top_k!r:.60}")
 
     def override(self, **changes: Any) -> SamplingParameters:
         """These parameters with some of them changed; None leaves one as it is. Raises RequestError."""

@@ -12,12 +12,7 @@ from collections.abc import Iterator
 from qwen3edge.errors import RequestError
 from qwen3edge.generation import late
 
-PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-"""The words of Qwen2, Qwen2.5 and Qwen3 (Oniguruma syntax). Every character is in one of them."""
-
-# The same of texts whose letters and digits are ASCII's, for which Python's own engine will do.
+# WORDS of texts whose letters and digits are ASCII's, for which Python's own engine will do.
 _ASCII_WORDS = re.compile(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\na-zA-Z0-9]?[a-zA-Z]+|[0-9]| ?[^\sa-zA-Z0-9]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     re.ASCII,
@@ -61,6 +56,6 @@ def chunks(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def words(text: str) -> list[str]:
-    """The words of a text in Unicode's normal form C."""
-    return _ASCII_WORDS.findall(text) if text.isascii() else late.unicode_words(text)
+def words(text: str, *, normalize: bool = True) -> list[str]:
+    """The words of a text, normalize: in Unicode's normal form C."""
+    return _ASCII_WORDS.findall(text) if text.isascii() else late.unicode_words(text, normalize)

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class ChatTemplate:
     """A template, compiled when it is first rendered. It runs in a sandbox with bounds: see sandbox.py."""
 
-    def __init__(self, source: str) -> None:
-        """Reads nothing of the source: `render` does."""
+    def __init__(self, source: str, named_tokens: Mapping[str, str] | None = None) -> None:
+        """Reads nothing of the source: `render` does. named_tokens: variables such as `bos_token`."""
         self.source = source
+        self._named_tokens = dict(named_tokens or {})
 
     @functools.cached_property
     def _compiled(self) -> tuple[BoundedSandbox, jinja2.Template]:
@@ -49,6 +50,7 @@ class ChatTemplate:
         messages or leaves its bounds.
         """
         variables: dict[str, Any] = {
+            **self._named_tokens,
             "messages": chat.normalize(messages, protect),
             "tools": chat.normalize_tools(tools, protect),
             "add_generation_prompt": generate,

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from qwen3edge import _core
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
 from qwen3edge.generation import splitting
+from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_AS_IT_IS, SPLIT_NFC
 
 MAX_TEXT_CHARACTERS = 16 * 1024 * 1024
 """Longer texts are refused: no context holds them."""
 
+_ADD_BOS = "tokenizer.ggml.add_bos_token"
 _PLAIN_MARK = "\ud800"  # no text holds it: `clean` replaces lone surrogates
 
 
@@ -43,13 +45,22 @@ def clean(text: str | bytes) -> str:
 
 
 class Tokenizer:
-    """Byte-level BPE with Qwen's normalization and words, and the file's added tokens."""
+    """Byte-level BPE with Qwen's words and the file's normalization and added tokens.
 
-    def __init__(self, bpe: _core.Bpe, *, encodes: bool = True) -> None:
+    named_tokens: texts of the special tokens that chat templates use, such as `bos_token`. prefix: ids that stand
+    before every text which is no chat, mostly none.
+    """
+
+    def __init__(
+        self, bpe: _core.Bpe, *, encodes: bool, normalizes: bool, named: Mapping[str, int], begins_texts: bool
+    ) -> None:
         """Use `Tokenizer.from_metadata`."""
         self.vocabulary_size = bpe.size  # ids up to the largest
         self._encodes = encodes
+        self._normalizes = normalizes
         self._bpe = bpe
+        self.named_tokens = {name: bpe.token_bytes(token).decode("utf-8", "replace") for name, token in named.items()}
+        self.prefix = (named["bos_token"],) if begins_texts and "bos_token" in named else ()
         self._added = {text: token for text, token, _ in bpe.added()}
         self._control = frozenset(token for _, token, control in bpe.added() if control)
         self._added_pattern = _alternatives(self._added)
@@ -62,16 +73,27 @@ class Tokenizer:
         encodes: False for a tokenizer that only decodes, see `require_encoding`. Raises FileFormatError for a
         vocabulary that contradicts itself, UnsupportedModelError for another kind of tokenizer.
         """
-        kind, words = _string(metadata, "tokenizer.ggml.model"), _string(metadata, "tokenizer.ggml.pre")
-        if (kind, words) != ("gpt2", "qwen2"):
+        kind, splitter = _string(metadata, "tokenizer.ggml.model"), _string(metadata, "tokenizer.ggml.pre")
+        if kind != "gpt2" or splitter not in (SPLIT_NFC, SPLIT_AS_IT_IS):
             raise UnsupportedModelError(
-                f"expected a tokenizer of model 'gpt2' and pre 'qwen2', found {kind!r} and {words!r}"
+                f"expected a tokenizer of model 'gpt2' and pre {SPLIT_NFC!r} or {SPLIT_AS_IT_IS!r}, "
+                f"found {kind!r:.60} and {splitter!r:.60}"
             )
         if isinstance(metadata, _core.ModelFile):
-            return cls(_core.Bpe.read(metadata), encodes=encodes)
-        merges = _list(metadata, "tokenizer.ggml.merges", str) if "tokenizer.ggml.merges" in metadata else []
-        tokens, kinds = _list(metadata, "tokenizer.ggml.tokens", str), _list(metadata, "tokenizer.ggml.token_type", int)
-        return cls(_core.Bpe(tokens, kinds, merges), encodes=encodes)
+            bpe = _core.Bpe.read(metadata)
+        else:
+            merges = _list(metadata, "tokenizer.ggml.merges", str) if "tokenizer.ggml.merges" in metadata else []
+            tokens = _list(metadata, "tokenizer.ggml.tokens", str)
+            bpe = _core.Bpe(tokens, _list(metadata, "tokenizer.ggml.token_type", int), merges)
+        named = {name: _id(metadata, f"tokenizer.ggml.{key}") for name, key in NAMED_TOKENS.items()}
+        begins = metadata.get(_ADD_BOS) is True if _ADD_BOS in metadata else False
+        return cls(
+            bpe,
+            encodes=encodes,
+            normalizes=splitter == SPLIT_NFC,
+            named={name: token for name, token in named.items() if token is not None},
+            begins_texts=begins,
+        )
 
     def token_id(self, content: str) -> int | None:
         """The id of an added token such as `<think>`, None if there is none of that name."""
@@ -121,7 +143,7 @@ class Tokenizer:
                 ids.append(part)
             else:
                 for chunk in splitting.chunks(part):
-                    ids += self._bpe.encode(splitting.words(chunk))
+                    ids += self._bpe.encode(splitting.words(chunk, normalize=self._normalizes))
                     if limit is not None and len(ids) > limit:
                         break
             if limit is not None and len(ids) > limit:
@@ -178,6 +200,13 @@ def _string(metadata: Metadata, key: str) -> str:
     value = metadata.get(key) if key in metadata else None
     if not isinstance(value, str):
         raise FileFormatError(f"expected a string {key}, found {'none' if value is None else type(value).__name__}")
+    return value
+
+
+def _id(metadata: Metadata, key: str) -> int | None:
+    value = metadata.get(key) if key in metadata else None
+    if value is not None and (type(value) is not int or value < 0):
+        raise FileFormatError(f"{key}: expected a token's id, found {value!r:.60}")
     return value
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from qwen3edge import _core
 from qwen3edge.convert import convert
-from qwen3edge.convert.tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, WORDS, TextFiles
+from qwen3edge.convert.tokenizer import TextFiles
+from qwen3edge.convert.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
-from qwen3edge.generation import splitting
+from qwen3edge.tokenization import WORDS
 from tests.convert.small_checkpoint import CONFIG, random_tensors, write
 
 GOOD = {
@@ -47,10 +48,6 @@ def folder(tmp_path, seed):
 def metadata(folder):
     convert(folder, folder / "x.q3e", "q8")
     return _core.ModelFile(str(folder / "x.q3e"))
-
-
-def test_words_are_those_of_the_runtime():
-    assert WORDS == splitting.PATTERN
 
 
 def test_vocabulary_types_and_merges(folder):
@@ -139,9 +136,10 @@ OTHERS = [
     change("model", "byte_fallback", True),
     change("model", "ignore_merges", True),
     change("model", "unk_token", "<unk>"),
-    change("normalizer", None),
     change("normalizer", {"type": "NFKC"}),
-    change("normalizer", {"type": "Sequence", "normalizers": [{"type": "NFC"}]}),
+    change("normalizer", {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}),
+    change("normalizer", {"type": "Sequence", "normalizers": {"type": "NFC"}}),
+    change("normalizer", 7),
     change("pre_tokenizer", None),
     change("pre_tokenizer", {"type": "ByteLevel"}),
     change("pre_tokenizer", "pretokenizers", 0, "pattern", {"Regex": WORDS.replace(r"\p{N}|", r"\p{N}{1,3}|")}),

@@ -1,0 +1,68 @@
+"""The sampling defaults of a checkpoint as the metadata of a `.q3e` file (docs/format.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qwen3edge.errors import CheckpointError
+from qwen3edge.formats.gguf_header import MetadataItem
+from qwen3edge.sampling import MAX_TOP_K, RANGES
+
+_ADVICE = {
+    "thinking": {"temperature": 0.6, "top_p": 0.95, "top_k": 20},
+    "direct": {"temperature": 0.7, "top_p": 0.8, "top_k": 20},
+}
+"""Qwen's advice by mode; generation_config.json has at most one of the two."""
+_NEUTRAL = {"min_p": 0.0, "presence_penalty": 0.0, "repetition_penalty": 1.0}
+_QWEN2_PENALTY = 1.05
+"""Qwen2.5's repetition_penalty (1.1 for its small ones), which only answers directly."""
+
+
+def starting_mode(template: str | None) -> str:
+    """The mode that a model starts in: thinking, if its template knows how to."""
+    return "thinking" if template is None or "<think>" in template else "direct"
+
+
+def sampling_metadata(
+    template: str | None, model_type: str, chosen: Mapping[str, Any], where: str
+) -> dict[str, MetadataItem]:
+    """The keys `qwen3edge.sampling.*`. chosen: what the checkpoint has, named as in generation_config.json.
+
+    A top_k of -1 is off, as in vLLM, and stored as 0. Raises CheckpointError for what no sampler can take.
+    """
+    modes: dict[str, dict[str, Any]] = {mode: {**values, **_NEUTRAL} for mode, values in _ADVICE.items()}
+    if model_type == "qwen2":
+        modes["direct"]["repetition_penalty"] = _QWEN2_PENALTY
+    mode = starting_mode(template)  # the file's only set belongs to it
+    for name, default in modes[mode].items():
+        if chosen.get(name) is not None:
+            check = _count if isinstance(default, int) else _number
+            modes[mode][name] = check(chosen[name], name, f"{where}: {name}")
+    return {
+        f"qwen3edge.sampling.{mode}.{name}": value for mode, values in modes.items() for name, value in values.items()
+    }
+
+
+def _number(value: object, name: str, where: str) -> float:
+    low, high = RANGES[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CheckpointError(f"{where}: expected a number, found {value!r:.60}")
+    if not low <= value <= high:  # nor NaN
+        raise CheckpointError(f"{where}: expected a number from {low:g} to {high:g}, found {_short(value)}")
+    return float(value)
+
+
+def _count(value: object, _name: str, where: str) -> int:
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(whole, bool) or not isinstance(whole, int):
+        raise CheckpointError(f"{where}: expected a whole number, found {value!r:.60}")
+    if not -1 <= whole <= MAX_TOP_K:
+        raise CheckpointError(f"{where}: expected 0 (off) to {MAX_TOP_K}, found {_short(whole)}")
+    return max(whole, 0)
+
+
+def _short(value: float) -> str:
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"
+    return str(value)
