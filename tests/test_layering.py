@@ -29,7 +29,7 @@ PYTHON = {
         {"numpy"},
     ),
     "qwen3edge.evaluate": (
-        {"errors", "config", "_core", "runtime", "generation", "evaluate"},
+        {"errors", "config", "_core", "formats", "runtime", "generation", "evaluate"},
         {"numpy", "matplotlib"},
     ),
     "qwen3edge.cli": ({"*"}, {"numpy", "rich"}),

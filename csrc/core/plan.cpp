@@ -25,6 +25,10 @@ constexpr uint64_t kPosition = 16;       // a call's token, its position and slo
 constexpr uint64_t kSequenceToken = 4 + 1, kToken = 4 + 8;
 constexpr uint32_t kDefaultContext = 4096;
 constexpr uint64_t kMostBytes = uint64_t{1} << 62;
+// Keys of which some channels are larger than this, relative to the median one, lose too much in 4 bits (docs/quality.md).
+constexpr float kMostKeyOutliers = 4.0f;
+
+bool loses_keys(KvType kv, const ModelConfig& config) { return kv == KvType::int4 && config.key_outliers > kMostKeyOutliers; }
 
 // What the program will have taken at its peak, beside what the plan lists.
 uint64_t program_bytes(const ModelFile& file, const ModelConfig& config, const PlanRequest& r) {
@@ -55,6 +59,15 @@ class Planner {
     require_range("threads", request_.threads, 0, 256);
     require_range("chunk", request_.chunk, 0, 8192);
     require_range("later", request_.later, 0, uint64_t{1} << 40);
+    if (loses_keys(request_.kv, config)) {
+      char text[160];
+      std::snprintf(
+          text, sizeof text,
+          "kv: expected int8, bf16 or f32 for this model, found int4: some channels of its keys are %.0f times as large "
+          "as most, and 4 bits would lose the others",
+          static_cast<double>(config.key_outliers));
+      throw Error(Status::bad_argument, text);
+    }
     if (!(request_.min_expert_share >= 0 && request_.min_expert_share < 1))
       throw Error(Status::bad_argument,
                   "min_expert_share: expected 0 to below 1, found " + std::to_string(request_.min_expert_share));
@@ -173,7 +186,7 @@ class Planner {
     const auto bytes = [](KvType kv) { return kv_block_layout(kv, 32).bytes; };
     std::vector<KvType> smaller;
     for (KvType kv : kKvTypes)
-      if (bytes(kv) < bytes(request_.kv)) smaller.push_back(kv);
+      if (bytes(kv) < bytes(request_.kv) && !loses_keys(kv, config_)) smaller.push_back(kv);
     std::sort(smaller.begin(), smaller.end(), [&](KvType a, KvType b) { return bytes(a) > bytes(b); });
     for (KvType kv : smaller) {
       PlanRequest r = request_;

@@ -121,6 +121,11 @@ ModelConfig read_model_config(const ModelFile& file) {
   c.rms_epsilon = file.f32("qwen3edge.attention.layer_norm_rms_epsilon");
   if (!(c.rms_epsilon > 0) || !std::isfinite(c.rms_epsilon))
     fail(Status::bad_file, "expected attention.layer_norm_rms_epsilon above 0, found " + std::to_string(c.rms_epsilon));
+  if (file.find_key("qwen3edge.attention.key_outliers")) {
+    c.key_outliers = file.f32("qwen3edge.attention.key_outliers");
+    if (!(c.key_outliers >= 0) || !std::isfinite(c.key_outliers))
+      fail(Status::bad_file, "expected attention.key_outliers of at least 0, found " + std::to_string(c.key_outliers));
+  }
   c.qk_norm = file.boolean("qwen3edge.attention.qk_norm");
   c.qkv_bias = file.boolean("qwen3edge.attention.qkv_bias");
   c.tied_embeddings = file.boolean("qwen3edge.tie_word_embeddings");

@@ -15,6 +15,7 @@ import numpy as np
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.experts import StackedExperts
+from qwen3edge.convert.fold import choose_fold
 from qwen3edge.convert.gguf_source import GgufSource, gguf_config, keeping_recipe, kept_notes
 from qwen3edge.convert.gguf_text import GgufText
 from qwen3edge.convert.lora import LoraSource
@@ -205,16 +206,19 @@ def write_model(
     frequencies = np.array(config.inverse_frequencies(), np.float32)
     specs.append(TensorSpec(FREQUENCIES, VECTOR, 1, frequencies.size))
     total = sum(spec.nbytes for spec in specs)
-    keys = {**metadata, **config.to_metadata(), "qwen3edge.recipe": recipe.to_json()}
     workers = threads or _core.usable_cores()
     if workers < 1:
         raise RequestError(f"threads: expected at least 1, found {workers}")
-    done = 0
-    with Q3eWriter(target, keys, specs) as writer, ThreadPoolExecutor(workers, "quantize") as pool:
-        for index, (tensor, spec) in enumerate(zip(tensors, specs, strict=False)):
-            for piece in packed_slices(
-                Job(source, names[tensor.name], tensor, spec.format, quantizer), pool, workers + 1
-            ):
+    jobs = {
+        t.name: Job(source, names[t.name], t, spec.format, quantizer) for t, spec in zip(tensors, specs, strict=False)
+    }
+    done, ahead = 0, workers + 1
+    with ThreadPoolExecutor(workers, "quantize") as pool, ExitStack() as opened:
+        fold = choose_fold(config, jobs, pool, ahead)
+        keys = {**metadata, **config.to_metadata(), **fold.metadata(), "qwen3edge.recipe": recipe.to_json()}
+        writer = opened.enter_context(Q3eWriter(target, keys, specs))
+        for index, (tensor, job) in enumerate(zip(tensors, jobs.values(), strict=True)):
+            for piece in packed_slices(replace(job, fold=fold), pool, ahead):
                 writer.write(piece)
                 done += piece.nbytes
                 if progress is not None:

@@ -26,6 +26,7 @@ from qwen3edge.convert.panel_view import PanelView
 from qwen3edge.errors import RequestError
 from qwen3edge.formats.atomic import AtomicFolder
 from qwen3edge.formats.blocks import BLOCK_FORMATS, PANEL_ROWS, dequantize
+from qwen3edge.formats.key_fold import KeyFold
 from qwen3edge.formats.pack_quantized import KINDS, PackedRows, Scheme, default_kind, pack_rows, pack_zeros, scheme_of
 from qwen3edge.formats.safetensors_writer import NewTensor, SafetensorsWriter
 
@@ -78,6 +79,7 @@ def export_compressed(
     began = time.monotonic()
     file = _core.ModelFile(os.fspath(source))
     config = ModelConfig.from_metadata(file)
+    fold = KeyFold.read(file, config)
     modules = _modules(file, config, _chosen(types or {}))
     formats = {tensor["name"]: tensor["format"] for tensor in file.tensors()}
     used = set(formats.values()) - {"vector"}
@@ -96,7 +98,7 @@ def export_compressed(
             weight_map.update((entry.name, name) for entry in entries)
             with SafetensorsWriter(folder.path / name, entries) as writer:
                 for module in shard:
-                    for piece in _pieces(file, module, dtype, pool, workers + 1):
+                    for piece in _pieces(file, fold, module, dtype, pool, workers + 1):
                         writer.write(piece)
                         done += piece.nbytes
                         if progress is not None:
@@ -176,13 +178,13 @@ def _shards(modules: list[_Module], dtype: str) -> list[list[_Module]]:
 
 
 def _pieces(
-    file: _core.ModelFile, module: _Module, dtype: str, pool: ThreadPoolExecutor, ahead: int
+    file: _core.ModelFile, fold: KeyFold, module: _Module, dtype: str, pool: ThreadPoolExecutor, ahead: int
 ) -> Iterator[NDArray[Any]]:
     """The bytes of the module's tensors in order. Words are written as they come, the small rest is kept until then."""
     if module.view is None:
-        yield file.packed(module.tensor)
+        yield fold.undo(module.tensor, "vector", file.packed(module.tensor), module.shape[0])
         return
-    slices = module.view.slices(file)
+    slices = module.view.slices(file, fold)
     if module.scheme is None:
         yield from in_order(pool, ahead, (partial(_dense_rows, module.view, dtype, *part) for part in slices))
         return

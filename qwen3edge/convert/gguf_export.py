@@ -31,6 +31,7 @@ from qwen3edge.formats.gguf_blocks import (
     type_nbytes,
 )
 from qwen3edge.formats.gguf_header import HeaderTensor, MetadataItem, gguf_header
+from qwen3edge.formats.key_fold import KeyFold
 
 ARCHITECTURES = {"qwen3": "qwen3", "qwen2": "qwen2", "qwen3_moe": "qwen3moe"}
 """GGUF's name of a model type."""
@@ -88,6 +89,7 @@ def export_gguf(
     began = time.monotonic()
     file = _core.ModelFile(os.fspath(source))
     config = ModelConfig.from_metadata(file)
+    fold = KeyFold.read(file, config)
     if config.is_moe and not config.norm_topk_prob:
         raise UnsupportedModelError("norm_topk_prob: expected true, as GGUF's qwen3moe has it, found false")
     parts = _parts(file, config, _chosen(types or {}))
@@ -108,7 +110,7 @@ def export_gguf(
         out.write(header)
         for index, (part, size) in enumerate(zip(parts, sizes, strict=True)):
             written = 0
-            for piece in in_order(pool, workers + 1, _pieces(file, part)):
+            for piece in in_order(pool, workers + 1, _pieces(file, fold, part)):
                 out.write(piece)
                 written += piece.nbytes
                 if progress is not None:
@@ -178,12 +180,12 @@ def _parts(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, GgmlT
     return parts
 
 
-def _pieces(file: _core.ModelFile, part: _Part) -> Iterator[Callable[[], NDArray[Any]]]:
+def _pieces(file: _core.ModelFile, fold: KeyFold, part: _Part) -> Iterator[Callable[[], NDArray[Any]]]:
     """Calls that give the tensor's bytes, in order."""
     if part.view is None:
-        yield partial(file.packed, part.name)
+        yield lambda: fold.undo(part.name, part.format, file.packed(part.name), part.shape[0])
         return
-    for panels, rows in part.view.slices(file):
+    for panels, rows in part.view.slices(file, fold):
         yield partial(_export, part, panels, rows)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qwen3edge import _core
 from qwen3edge.formats.blocks import PANEL_ROWS
+from qwen3edge.formats.key_fold import KeyFold
 
 _SLICE_BYTES = 4 << 20
 
@@ -31,9 +32,14 @@ class PanelView:
         count = -(-self.rows // PANEL_ROWS)
         return file.packed(self.tensor).reshape(-1, size)[self.first :: self.step][:count]
 
-    def slices(self, file: _core.ModelFile) -> Iterator[tuple[NDArray[np.uint8], int]]:
-        """Some megabytes of panels at a time, each with how many of its rows are the matrix's."""
+    def slices(self, file: _core.ModelFile, fold: KeyFold) -> Iterator[tuple[NDArray[np.uint8], int]]:
+        """Some megabytes of panels at a time, each with how many of its rows are the matrix's.
+
+        fold: the file's, which is undone.
+        """
         panels = self.panels(file)
         step = max(1, _SLICE_BYTES // panels.shape[1])
         for start in range(0, len(panels), step):
-            yield panels[start : start + step], min(step * PANEL_ROWS, self.rows - start * PANEL_ROWS)
+            first_row = start * PANEL_ROWS
+            own = fold.undo(self.tensor, self.format, panels[start : start + step], self.columns, first_row)
+            yield own, min(step * PANEL_ROWS, self.rows - first_row)

@@ -17,6 +17,7 @@ from qwen3edge.convert.quantizer import Quantizer
 from qwen3edge.convert.recipe import VECTOR
 from qwen3edge.convert.source import PackedSource, TensorSource
 from qwen3edge.errors import CheckpointError, RequestError
+from qwen3edge.formats.key_fold import KeyFold
 
 PANEL_ROWS = 16
 SLICE_BYTES = 2 << 20
@@ -32,6 +33,7 @@ class Job:
     tensor: ModelTensor
     block_format: str
     quantizer: Quantizer
+    fold: KeyFold | None = None  # what is stored between queries and keys; none yet while it is chosen
 
 
 def packed_slices(job: Job, pool: ThreadPoolExecutor, ahead: int) -> Iterator[NDArray[np.uint8]]:
@@ -43,12 +45,27 @@ def packed_slices(job: Job, pool: ThreadPoolExecutor, ahead: int) -> Iterator[ND
     if job.block_format == VECTOR:
         yield _vector(job)
         return
-    rows = max(1, SLICE_BYTES // (2 * tensor.columns * PANEL_ROWS)) * PANEL_ROWS
+    rows = slice_rows(tensor)
     starts = range(0, tensor.rows, rows)
     yield from in_order(pool, ahead, (partial(_pack, job, start, min(start + rows, tensor.rows)) for start in starts))
 
 
+def slice_rows(tensor: ModelTensor) -> int:
+    """Rows of a matrix that one thread takes at a time, whole panels."""
+    return max(1, SLICE_BYTES // (2 * tensor.columns * PANEL_ROWS)) * PANEL_ROWS
+
+
 def _pack(job: Job, start: int, stop: int) -> NDArray[np.uint8]:
+    return _folded(job, _unfolded(job, start, stop), start)
+
+
+def _folded(job: Job, packed: NDArray[np.uint8], first_row: int = 0) -> NDArray[np.uint8]:
+    if job.fold is None:
+        return packed
+    return job.fold.apply(job.tensor.name, job.block_format, packed, job.tensor.columns, first_row)
+
+
+def _unfolded(job: Job, start: int, stop: int) -> NDArray[np.uint8]:
     if isinstance(job.source, PackedSource) and job.source.packed_format(job.name) == job.block_format:
         return job.source.read_packed(job.name, start, stop)
     weights = job.source.read_rows(job.name, start, stop)
@@ -67,7 +84,7 @@ def _vector(job: Job) -> NDArray[np.uint8]:
     bad = np.flatnonzero(~np.isfinite(wide))
     if bad.size:
         raise CheckpointError(f"tensor {job.name!r}: expected finite values, found {wide[bad[0]]} at {bad[0]}")
-    return np.ascontiguousarray(wide, "<f4").view(np.uint8)
+    return _folded(job, np.ascontiguousarray(wide, "<f4").view(np.uint8))
 
 
 def _worst(weights: NDArray[Any]) -> tuple[int, int, float]:

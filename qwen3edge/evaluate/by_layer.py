@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from qwen3edge import _core
+from qwen3edge.config import ModelConfig
 from qwen3edge.errors import RequestError
 from qwen3edge.evaluate.measure import measure
 from qwen3edge.evaluate.private_copy import matrices, private_copy
 from qwen3edge.evaluate.texts import Window
+from qwen3edge.formats.key_fold import KeyFold
 from qwen3edge.generation.model import Model, load
 
 KV = "bf16"
@@ -57,6 +59,7 @@ def loss_by_layer(
                 raise RequestError(
                     f"reference: expected the matrices of {file.path}, found {name} as {shape.get(name)}, not {ours}"
                 )
+        fold, reference_fold = _fold(file), _fold(_core.ModelFile(os.fspath(reference)))
         context, done = max(len(w.tokens) for w in windows), 0
         with (
             load(copy.path, context=context, threads=threads, kv=KV) as changed,
@@ -65,7 +68,7 @@ def loss_by_layer(
 
             def put(part: str) -> None:
                 for name in parts[part]:
-                    copy.put(name, found[name]["format"], file.packed(name))
+                    copy.put(name, found[name]["format"], file.packed(name), fold.to(reference_fold, name))
 
             def divergence(part: str) -> float:
                 nonlocal done
@@ -86,6 +89,10 @@ def loss_by_layer(
                 put(part)
                 up_to[part] = divergence(f"up to {part}") if up_to else alone[part]
     return [LayerLoss(part, _bits(found, names), alone[part], up_to[part]) for part, names in parts.items()]
+
+
+def _fold(file: _core.ModelFile) -> KeyFold:
+    return KeyFold.read(file, ModelConfig.from_metadata(file))
 
 
 def _kl(changed: Model, exact: Model, windows: Sequence[Window]) -> float:

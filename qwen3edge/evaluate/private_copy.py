@@ -38,8 +38,10 @@ class PrivateCopy:
                     f"{original.path}: expected a model in f32 or bf16, found {t['name']} in {t['format']}"
                 )
 
-    def put(self, name: str, block_format: str, packed: NDArray[np.uint8]) -> None:
-        """The matrix gets the values of packed bytes in any format, some panels at a time."""
+    def put(
+        self, name: str, block_format: str, packed: NDArray[np.uint8], exponents: NDArray[np.int32] | None = None
+    ) -> None:
+        """The matrix gets the values of packed bytes in any format, some panels at a time; rows times 2^exponents."""
         t = self.matrices[name]
         panels = packed.reshape(-1, _core.packed_nbytes(block_format, _PANEL_ROWS, t["columns"]))
         step = max(1, _SLICE_BYTES // (4 * _PANEL_ROWS * t["columns"]))
@@ -48,6 +50,8 @@ class PrivateCopy:
             for first in range(0, len(panels), step):
                 rows = min(t["rows"] - first * _PANEL_ROWS, step * _PANEL_ROWS)
                 values = _core.dequantize(block_format, panels[first : first + step], rows, t["columns"])
+                if exponents is not None:
+                    values = np.ldexp(values, exponents[first * _PANEL_ROWS :][:rows, None])
                 out.write(_core.quantize(t["format"], values).data)
 
     def put_quantized(self, name: str, block_format: str) -> None:

@@ -189,7 +189,7 @@ def load(
     memory: what the process may take at its peak, such as "600MiB"; by default ("auto") what the system leaves. Weights
     that do not fit are streamed from the file, to the same answers. context: tokens
     that a sequence can hold, by default 4096 or all that the model knows. threads: at most, by default as many as
-    the process has cores. kv: "int8", "int4" (half of it, for a little quality),
+    the process has cores. kv: "int8", "int4" (half of it; refused where keys have outliers),
     "bf16" or "f32"; on a GPU "int8", "f16" or "bf16". sequences: conversations at a time. chunk: tokens of a prompt
     that are computed together, by default the most that fit. min_expert_share: of a mixture of experts on the CPU,
     lossy when above 0: a token leaves out experts whose share of its weights is smaller, and the weights of the

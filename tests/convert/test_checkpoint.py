@@ -14,6 +14,7 @@ from qwen3edge.errors import CheckpointError, MissingShardError, RequestError, U
 from qwen3edge.formats import quantizers
 from tests.convert.small_checkpoint import CONFIG, QWEN2, random_tensors, write
 from tests.formats.safetensors_bytes import write_shards
+from tests.own_weights import OwnWeights
 
 
 def convert_bare(folder, quant="f32", **options):
@@ -38,7 +39,7 @@ def test_f32_holds_the_checkpoint(tmp_path, seed, config, dtype):
     assert len(file.tensors()) == len(tensors) + 1  # the frequencies
     for tensor in model_tensors(ModelConfig.from_hf(config)):
         expected = as_float32(tensors[tensor.source]).reshape(tensor.rows, tensor.columns)
-        np.testing.assert_array_equal(file.dequantize(tensor.name), expected)
+        np.testing.assert_array_equal(OwnWeights(file).dequantize(tensor.name), expected)
 
 
 @pytest.mark.parametrize("quant", ["int4", "int8", "q4g128", "q4a64", "q4z64", "q6z32", "bf16"])
@@ -48,7 +49,9 @@ def test_quantized_files_hold_what_the_oracle_packs(tmp_path, seed, quant):
     formats = {t.name: t.format for t in report.tensors}
     for tensor in model_tensors(ModelConfig.from_hf(CONFIG)):
         weights = tensors[tensor.source].reshape(tensor.rows, tensor.columns)
-        np.testing.assert_array_equal(file.packed(tensor.name), quantizers.quantize(formats[tensor.name], weights))
+        np.testing.assert_array_equal(
+            OwnWeights(file).packed(tensor.name), quantizers.quantize(formats[tensor.name], weights)
+        )
 
 
 def test_formats_that_give_way_are_noted(tmp_path, seed):
@@ -101,7 +104,9 @@ def test_checkpoints_without_the_prefix(tmp_path, seed):
     tensors = random_tensors(CONFIG, seed)
     bare = {name.removeprefix("model."): t for name, t in tensors.items()}
     file, _ = convert_bare(write(tmp_path, CONFIG, bare))
-    np.testing.assert_array_equal(file.dequantize("blk.1.attn_k.weight"), bare["layers.1.self_attn.k_proj.weight"])
+    np.testing.assert_array_equal(
+        OwnWeights(file).dequantize("blk.1.attn_k.weight"), bare["layers.1.self_attn.k_proj.weight"]
+    )
 
 
 def test_copies_of_a_tied_head_and_old_buffers_may_be_there(tmp_path, seed):

@@ -18,6 +18,7 @@ from qwen3edge.formats import blocks
 from qwen3edge.formats.pack_quantized import pack_rows, pack_zeros, scheme_of
 from tests.convert.small_checkpoint import CONFIG, QWEN2, random_tensors, write
 from tests.convert.test_gguf_export import MOE, moe_tensors
+from tests.own_weights import OwnWeights
 
 MATRICES = [name for name in blocks.BLOCK_FORMATS if name != "vector"]
 QUANTIZED = [name for name in MATRICES if name not in ("f32", "bf16")]
@@ -87,7 +88,7 @@ def test_transformers_loads_it(config, quant, tmp_path, seed):
     file = _core.ModelFile(str(tmp_path / "m.q3e"))
     exact = {tensor.name: tensor.exact for tensor in report.tensors}
     for tensor in model_tensors(ModelConfig.from_metadata(file)):
-        found, stored = parameters[tensor.source], file.dequantize(tensor.name).reshape(tensor.shape)
+        found, stored = parameters[tensor.source], OwnWeights(file).dequantize(tensor.name).reshape(tensor.shape)
         if exact[tensor.source.removesuffix(".weight")]:
             np.testing.assert_array_equal(found, stored)
         assert np.abs(found - stored).max() <= 2**-7 * np.abs(stored).max()

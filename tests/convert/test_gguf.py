@@ -25,6 +25,7 @@ from tests.checkpoints import run
 from tests.convert.random_gguf import VOCAB, Case, gguf_name, write_gguf
 from tests.convert.rounded_experts import rounded
 from tests.formats.random_blocks import ALL, QUANTIZED
+from tests.own_weights import OwnWeights
 
 CASES = [Case("qwen3"), Case("qwen2", tied=False, head_dim=64), Case("qwen3", tied=False)]
 OF_WEIGHTS, WITH_HOOKS, WITHOUT_HOOKS = 1e-3, 1e-3, 5e-3  # mean KL divergence in nats
@@ -41,9 +42,9 @@ def parts(model: torch.nn.Module) -> dict[str, np.ndarray]:
 
 def stored(file: _core.ModelFile) -> dict[str, np.ndarray]:
     """Every tensor of our file by its name in the GGUF file: experts' gates and ups apart."""
-    config, found = ModelConfig.from_metadata(file), {}
+    config, own, found = ModelConfig.from_metadata(file), OwnWeights(file), {}
     for tensor in file.tensors():
-        name, weights = tensor["name"], file.dequantize(tensor["name"])
+        name, weights = tensor["name"], own.dequantize(tensor["name"])
         if "gate_up_exps" in name:
             panels = weights.reshape(config.experts, -1, 2, 16, weights.shape[-1])
             for i, part in enumerate(("gate", "up")):
@@ -180,7 +181,7 @@ def test_a_chosen_quant_requantizes_but_what_it_is_already(tmp_path, seed):
     model = write_gguf(tmp_path / "m.gguf", Case("qwen3"), seed, lambda name: "Q4_0" if "attn" in name else "Q8_0")
     report = convert(tmp_path / "m.gguf", tmp_path / "m.q3e", "q4g32")
     assert {t.format for t in report.tensors} == {"vector", "q4g32"}
-    file = _core.ModelFile(str(tmp_path / "m.q3e"))
+    file = OwnWeights(_core.ModelFile(str(tmp_path / "m.q3e")))
     np.testing.assert_array_equal(file.dequantize("blk.0.attn_q.weight"), parts(model)["blk.0.attn_q.weight"])
     found, expected = file.dequantize("blk.0.ffn_up.weight"), parts(model)["blk.0.ffn_up.weight"]
     assert 0 < np.abs(found - expected).max() < 0.2 * np.abs(expected).max()

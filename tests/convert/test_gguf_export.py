@@ -14,6 +14,7 @@ from qwen3edge.convert.experts import checkpoint_shapes
 from qwen3edge.errors import CheckpointError, FileFormatError, RequestError, UnsupportedModelError
 from qwen3edge.formats import gguf_blocks
 from tests.convert.small_checkpoint import CONFIG, QWEN2, random_tensors, write
+from tests.own_weights import OwnWeights
 
 LOSSLESS = ["q4g32", "q4a32", "q8g32", "f32", "bf16"]
 MOE = {
@@ -59,8 +60,9 @@ def read_weights(path):
 def unpacked(path):
     """What the export should hold: experts apart."""
     file, found = _core.ModelFile(str(path)), {}
+    own = OwnWeights(file)
     for tensor in file.tensors():
-        name, weights = tensor["name"], file.dequantize(tensor["name"])
+        name, weights = tensor["name"], own.dequantize(tensor["name"])
         if name == "rope.inverse_frequencies":
             continue
         if "gate_up_exps" in name:
