@@ -31,8 +31,13 @@ def install() -> None:
 
 
 @functools.cache
-def _size(shape: tuple[int, ...]) -> int:
-    return core.validate_block_shape(list(shape))
+def _lengths(shape: tuple[int, ...]) -> tuple[Any, int]:
+    """A block's shape and number of values. The shape is Triton's own tuple, which equals a list of the same lengths.
+
+    Python's never does: every operation on two blocks then broadcast them to the shape that they had, to views that
+    cannot be written, which triton 3.7 refuses as pointers.
+    """
+    return core.tuple(shape), core.validate_block_shape(list(shape))
 
 
 @functools.cache
@@ -46,8 +51,7 @@ def _block_type(self: Any, element_ty: Any, shape: Any) -> None:
     if not values:
         raise TypeError("0d block_type is forbidden")
     self.element_ty = element_ty
-    self.shape = values
-    self.numel = _size(values)
+    self.shape, self.numel = _lengths(values)
 
 
 def _tensor(self: Any, handle: Any, type: Any) -> None:
