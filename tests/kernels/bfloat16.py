@@ -67,6 +67,11 @@ def _cast(original: Callable[..., Any]) -> Callable[..., Any]:
     return cast
 
 
+def _constant(self: InterpreterBuilder, value: float) -> TensorHandle:
+    """A constant, which triton 3.7's interpreter cannot make at all."""
+    return TensorHandle(rounded(np.array([value], np.float32)), tl.bfloat16)
+
+
 def install() -> None:
     """Changes the interpreter of this process, once."""
     if getattr(InterpreterBuilder, "computes_bfloat16", False):
@@ -75,4 +80,5 @@ def install() -> None:
         setattr(InterpreterBuilder, name, _by_value(getattr(InterpreterBuilder, name)))
     for name in ("cast_impl", "create_fp_to_fp"):
         setattr(InterpreterBuilder, name, _cast(getattr(InterpreterBuilder, name)))
+    InterpreterBuilder.get_bf16 = _constant
     InterpreterBuilder.computes_bfloat16 = True

@@ -17,6 +17,7 @@ def arithmetic(x, y, out, N: tl.constexpr):
     tl.store(out + 4 * N + i, tl.maximum(a, b))
     tl.store(out + 5 * N + i, (a.to(tl.float16) + 1).to(tl.bfloat16))
     tl.store(out + 6 * N + i, tl.where(a < 1e30, a, 0).to(tl.int32).to(tl.bfloat16))
+    tl.store(out + 7 * N + i, tl.minimum(a, b) * tl.full([N], 0.3, tl.bfloat16))
 
 
 @triton.jit
@@ -31,7 +32,7 @@ def test_arithmetic(seed):
     torch.manual_seed(seed)
     x, y = (torch.randn(64) * 3).bfloat16(), (torch.randn(64) * 3).bfloat16()
     x[0], y[1] = float("nan"), float("inf")
-    out = torch.empty(7, 64, dtype=torch.bfloat16)
+    out = torch.empty(8, 64, dtype=torch.bfloat16)
     arithmetic[(1,)](x, y, out, 64)
     expected = torch.stack(
         [
@@ -42,6 +43,7 @@ def test_arithmetic(seed):
             torch.fmax(x, y),
             (x.half() + 1).bfloat16(),
             x.nan_to_num(0).int().bfloat16(),
+            torch.fmin(x, y) * torch.tensor(0.3).bfloat16(),
         ]
     )
     assert torch.equal(out.nan_to_num(7e7), expected.nan_to_num(7e7))
