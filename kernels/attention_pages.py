@@ -80,7 +80,8 @@ def attend(
     for index in range(first, last):
         page = tl.load(table + index * BLOCK // 64).to(tl.int64)
         entry = (page * kv_heads + kv_head) * 64
-        row_of_page = index * BLOCK % 64 + j
+        # Not index * BLOCK % 64: from Triton 3.6 to 3.8 a remainder forgets what divides it, and values come by bytes.
+        row_of_page = index % (64 // BLOCK) * BLOCK + j
         key_at = keys + entry * HEAD_DIM + tl.expand_dims(row_of_page, R) * HEAD_DIM + tl.expand_dims(i, C)
         value_at = values + entry * HEAD_DIM + tl.expand_dims(i, R) * 64 + tl.expand_dims(row_of_page, C)
         if DIM == HEAD_DIM:
