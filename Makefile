@@ -1,17 +1,19 @@
-# What a newcomer types. `make demo` and `make test` do all the set-up themselves, in .venv.
+# What a newcomer types. `make` installs the package into .venv; every other target does so itself.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 CORE   := $(shell find csrc -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc examples tests -name '*.cpp' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-all sanitize fuzz lint format bench clean
+.PHONY: install demo test test-all pythons sanitize fuzz lint format bench clean
+
+install: $(VENV)/.installed
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 
-# The package, editable, with the extension built into qwen3edge/.
+# The package, editable, with the extension built into qwen3edge/. New Python files need no second installation.
 $(VENV)/.installed: $(BIN)/python $(CORE)
 	$(BIN)/pip install --quiet -e '.[convert]' -c constraints.txt
 	touch $@
@@ -20,8 +22,9 @@ $(VENV)/.tests: $(VENV)/.installed constraints.txt
 	$(BIN)/pip install --quiet --group test -c constraints.txt
 	touch $@
 
-$(VENV)/.lint: $(BIN)/python constraints.txt
-	$(BIN)/pip install --quiet ruff mypy clang-format numpy -c constraints.txt
+# mypy reads the types of what the package imports.
+$(VENV)/.lint: $(VENV)/.installed constraints.txt
+	$(BIN)/pip install --quiet ruff mypy clang-format -c constraints.txt
 	touch $@
 
 # The main job on the tiny model: convert, plan, a chat that thinks and one that answers at once, speed.
@@ -35,6 +38,10 @@ test: $(VENV)/.tests
 test-all: $(VENV)/.tests
 	$(BIN)/python tests/fetch_tokenizer.py
 	$(BIN)/python tests/run.py
+
+# A wheel and a fast part of the tests on every Python that pyproject.toml allows and that this machine has.
+pythons: $(BIN)/python
+	$(BIN)/python tests/pythons.py
 
 # On a core that looks for bad memory and undefined behaviour, then on one that looks for races; in copies under build/.
 sanitize: $(VENV)/.tests

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib import import_module
 
-from qwen3edge.errors import UnsupportedModelError
+from qwen3edge.runtime import aot
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compiles, and says what was written."""
-    try:
-        aot = import_module("qwen3edge.runtime.aot")
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "triton"):
-            raise
-        raise UnsupportedModelError(
-            f"expected torch and triton, to compile with, found no {error.name}: pip install 'qwen3edge[gpu]'"
-        ) from None
     kernels = aot.build(arguments.target, arguments.model, arguments.out)
     files = {kernel.file for kernel in kernels}
     if arguments.json:

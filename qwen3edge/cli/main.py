@@ -10,10 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 from qwen3edge import __version__
-from qwen3edge.errors import Qwen3EdgeError, RequestError
+from qwen3edge.errors import Qwen3EdgeError, RequestError, UnsupportedModelError
 
 VERBS = {
     "convert": "turn a Hugging Face checkpoint or a GGUF file into one .q3e file",
@@ -29,6 +30,10 @@ VERBS = {
 }
 
 
+EXTRAS = {"gguf": "convert", "safetensors": "convert", "rich": "convert", "torch": "gpu", "triton": "gpu"}
+"""The packages that some verbs need beyond the runtime's, and the extra of pyproject.toml that brings each."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Tells a wrong argument in one line."""
 
@@ -40,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status. Never raises for what a user can cause."""
     try:
         chosen = parser().parse_args(arguments)
-        status: int = import_module(f"qwen3edge.cli.{chosen.verb}").run(chosen)
+        status: int = _verb(chosen.verb).run(chosen)
         sys.stdout.flush()
         return status
     except SystemExit as error:  # argparse
@@ -59,6 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 1)
+
+
+def _verb(name: str) -> ModuleType:
+    try:
+        return import_module(f"qwen3edge.cli.{name}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise UnsupportedModelError(
+            f"{name} needs: pip install 'qwen3edge[{EXTRAS[package]}]' (found no {package})"
+        ) from None
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,84 @@
+"""What pip makes of this checkout: an editable install that tools follow, an sdist that builds, a wheel that runs."""
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from qwen3edge.cli.main import VERBS
+from tests.installed import ROOT, Environment, run_verbs, source_distribution, verbs
+
+NEEDS_CONVERT = {"convert", "export", "calibrate"}
+
+
+def test_every_package_is_listed():
+    if sys.version_info < (3, 11):
+        pytest.skip("tomllib comes with Python 3.11")
+    import tomllib  # noqa: PLC0415
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    here = {path.parent for path in (ROOT / "qwen3edge").glob("**/*.py")}
+    here |= {ROOT / "qwen3edge" / path.parent.relative_to(ROOT) for path in (ROOT / "kernels").glob("**/*.py")}
+    here.add(ROOT / "qwen3edge" / "kernels" / "configs")  # of JSON files
+    assert sorted(listed) == sorted(".".join(path.relative_to(ROOT).parts) for path in here)
+
+
+def test_type_checkers_follow_the_editable_install(tmp_path):
+    """They read paths in .pth files, and no import hooks."""
+    installed = importlib.metadata.distribution("qwen3edge")
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    if origin.get("url") != ROOT.as_uri() or not origin.get("dir_info", {}).get("editable"):
+        pytest.skip("this checkout is not installed editable here")
+    paths = [Path(str(file.locate())) for file in installed.files or [] if file.suffix == ".pth"]
+    assert paths
+    for path in paths:
+        assert path.read_text().strip() == str(ROOT), f"{path}: expected the checkout's folder"
+    pytest.importorskip("mypy", reason="comes with make lint")
+    app = tmp_path / "app.py"
+    app.write_text(
+        'import qwen3edge\nfrom qwen3edge.convert import convert\n\nwith qwen3edge.load("m.q3e") as model:\n'
+        '    text: str = "".join(model.generate("hi"))\n    wrong: int = model.logits([1])\n'
+    )
+    found = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "app.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    lines = found.stdout.splitlines()
+    assert len(lines) == 2 and lines[0].startswith("app.py:6: error: Incompatible types"), found.stdout
+
+
+def test_the_verbs_of_the_list_are_all(tmp_path):
+    assert set(verbs(tmp_path / "m.q3e", tmp_path)) == set(VERBS)
+
+
+@pytest.mark.parametrize(("verb", "lacking"), [*((verb, "gguf") for verb in sorted(NEEDS_CONVERT)), ("aot", "triton")])
+def test_a_missing_package_is_one_line(verb, lacking, tmp_path):
+    program = f"import sys; sys.modules[{lacking!r}] = None; from qwen3edge.cli.main import main; sys.exit(main())"
+    arguments = verbs(tmp_path / "m.q3e", tmp_path)[verb]
+    found = subprocess.run(
+        [sys.executable, "-c", program, verb, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    extra = "gpu" if verb == "aot" else "convert"
+    assert found.stderr == f"qwen3edge: {verb} needs: pip install 'qwen3edge[{extra}]' (found no {lacking})\n"
+    assert (found.returncode, found.stdout) == (1, "")
+
+
+@pytest.mark.slow
+def test_a_wheel_of_the_sdist_runs_every_verb(tiny_int4, tmp_path):
+    """In an environment with nothing but the wheel's own requirements; then with the extra that verbs ask for."""
+    source = source_distribution(tmp_path)
+    with tarfile.open(source) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    assert {"csrc/CMakeLists.txt", "setup.py", "LICENSE", "qwen3edge/kernels/configs/default.json"} <= set(names)
+    assert not [name for name in names if name.startswith("tests/") or name.endswith((".so", ".pyc"))]
+    environment = Environment.new(sys.executable, tmp_path / "empty")
+    wheel = environment.wheel(source, tmp_path)
+    environment.install(wheel)
+    found = run_verbs(environment, tiny_int4, tmp_path)
+    lacking = {verb: line for verb, line in found.items() if line}
+    assert set(lacking) == NEEDS_CONVERT | {"aot"}, lacking
+    environment.install(f"{wheel}[convert]")
+    assert {verb for verb, line in run_verbs(environment, tiny_int4, tmp_path).items() if line} == {"aot"}
