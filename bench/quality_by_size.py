@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dequantized import UNQUANTIZED, write_dequantized
 from gguf import GGUFReader
 from harness import Cell, markdown_table, table, write_between
 from peers import LLAMA_QUANTIZE, run
@@ -42,7 +43,6 @@ from tiny_mix import LATER_MIX, training_items
 WINDOW = 512
 TEXT_STEP = 3  # one held-out record of so many
 CALIBRATION_ITEMS, CALIBRATION_SEED = 400, 12345  # of the generator that made the training text; never held-out ones
-UNQUANTIZED = ("vector", "f32", "bf16")
 THEIRS = ("Q4_0", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 THEIRS_WITH_MATRIX = ("Q4_0", "IQ4_XS", "Q4_K_S", "Q4_K_M", "Q5_K_M")
 BEGIN, END = "<!-- by size: begin -->", "<!-- by size: end -->"
@@ -96,12 +96,7 @@ class Comparison:
         matrices = [t for t in file.tensors() if t["format"] not in UNQUANTIZED]
         bits = 8 * sum(t["nbytes"] for t in matrices) / sum(t["rows"] * t["columns"] for t in matrices)
         wide = self.work / "wide.q3e"
-        shutil.copyfile(self.exact, wide)
-        offsets = {t["name"]: t["offset"] for t in _core.ModelFile(str(wide)).tensors()}
-        with wide.open("r+b") as out:
-            for t in matrices:
-                out.seek(offsets[t["name"]])
-                out.write(_core.quantize("f32", file.dequantize(t["name"])).data)
+        write_dequantized(file, self.exact, wide)
         return Row(series, name, bits, self.scores(wide), self.scores(path, "int8"))
 
     def llama(self, quantize: Path, kind: str, *, matrix: bool) -> Row:

@@ -47,8 +47,11 @@ def tiny_model_path() -> Path:
 @pytest.fixture(scope="session")
 def tiny_moe_path(tmp_path_factory) -> Path:
     """The tiny trained Qwen3-MoE, with the dense one's tokenizer and held-out items beside it."""
-    folder = tmp_path_factory.mktemp("tiny-qwen3-moe")
-    for path in (*TINY.iterdir(), *TINY_MOE.iterdir()):  # the second has the last word
+    return with_tokenizer(TINY_MOE, tmp_path_factory.mktemp(TINY_MOE.name))
+
+
+def with_tokenizer(model: Path, folder: Path) -> Path:
+    for path in (*TINY.iterdir(), *model.iterdir()):  # the second has the last word
         if path.name != "README.md":
             shutil.copyfile(path, folder / path.name)
     return folder
