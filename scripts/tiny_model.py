@@ -1,4 +1,4 @@
-"""A plain Qwen3, dense or with experts, for training: packed rows, and logits only where there is a loss."""
+"""A plain Qwen3, dense or with experts, or Qwen2, for training: packed rows, logits only where there is a loss."""
 
 from __future__ import annotations
 
@@ -38,6 +38,14 @@ class TinyMoeConfig(TinyConfig):
     moe_intermediate_size: int = 64
 
 
+@dataclass(frozen=True)
+class TinyQwen2Config(TinyConfig):
+    """A Qwen2: queries, keys and values have a bias, and no norm; heads fill the hidden size."""
+
+    head_dim: int = 64
+    intermediate_size: int = 192
+
+
 def config_json(config: TinyConfig, eos_id: int, pad_id: int) -> dict[str, Any]:
     """The contents of config.json."""
     dense: dict[str, Any] = {
@@ -59,6 +67,10 @@ def config_json(config: TinyConfig, eos_id: int, pad_id: int) -> dict[str, Any]:
         "use_cache": True,
         "use_sliding_window": False,
     }
+    if isinstance(config, TinyQwen2Config):
+        unknown = ("attention_bias", "head_dim")  # to Qwen2
+        dense = {key: value for key, value in dense.items() if key not in unknown}
+        return dense | {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}
     if not isinstance(config, TinyMoeConfig):
         return dense
     return dense | {
@@ -102,15 +114,20 @@ class Attention(nn.Module):
     def __init__(self, c: TinyConfig) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = c.num_attention_heads, c.num_key_value_heads, c.head_dim
-        self.q_proj = nn.Linear(c.hidden_size, self.heads * self.head_dim, bias=False)
-        self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * self.head_dim, bias=False)
-        self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * self.head_dim, bias=False)
+        has_bias = isinstance(c, TinyQwen2Config)
+        self.q_proj = nn.Linear(c.hidden_size, self.heads * self.head_dim, bias=has_bias)
+        self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * self.head_dim, bias=has_bias)
+        self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * self.head_dim, bias=has_bias)
         self.o_proj = nn.Linear(self.heads * self.head_dim, c.hidden_size, bias=False)
-        self.q_norm = Norm(self.head_dim, c.rms_norm_eps)
-        self.k_norm = Norm(self.head_dim, c.rms_norm_eps)
+        self.q_norm = nn.Identity() if has_bias else Norm(self.head_dim, c.rms_norm_eps)
+        self.k_norm = nn.Identity() if has_bias else Norm(self.head_dim, c.rms_norm_eps)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         """[rows, length, hidden] -> the same; `mask` is added to the scores, [rows, 1, length, length]."""
+        return self.o_proj(self.heads_of(x, cos, sin, mask))
+
+    def heads_of(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        """What `o_proj` reads: [rows, length, heads * head_dim]."""
         rows, length, _ = x.shape
         q = self.q_norm(self.q_proj(x).view(rows, length, self.heads, self.head_dim)).transpose(1, 2)
         k = self.k_norm(self.k_proj(x).view(rows, length, self.kv_heads, self.head_dim)).transpose(1, 2)
@@ -121,7 +138,7 @@ class Attention(nn.Module):
         # On CPUs two bf16 products beat scaled_dot_product_attention by half at these lengths.
         scores = torch.matmul(q, k.transpose(-1, -2)) * self.head_dim**-0.5 + mask
         out = torch.matmul(scores.softmax(dim=-1, dtype=scores.dtype), v)
-        return self.o_proj(out.transpose(1, 2).reshape(rows, length, -1))
+        return out.transpose(1, 2).reshape(rows, length, -1)
 
 
 class Mlp(nn.Module):
@@ -132,7 +149,11 @@ class Mlp(nn.Module):
         self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(self.units_of(x))
+
+    def units_of(self, x: Tensor) -> Tensor:
+        """What `down_proj` reads: [..., intermediate_size]."""
+        return F.silu(self.gate_proj(x)) * self.up_proj(x)
 
 
 class Mixture(nn.Module):
@@ -185,11 +206,13 @@ class Decoder(nn.Module):
 
 
 class TinyQwen3(nn.Module):
-    """`checkpoint()` and `restore()` have exactly the names of a tied Qwen3ForCausalLM or Qwen3MoeForCausalLM."""
+    """`checkpoint()` and `restore()` have exactly the names of a tied Qwen3ForCausalLM, Qwen3MoeForCausalLM or, with
+    a TinyQwen2Config, Qwen2ForCausalLM."""
 
-    def __init__(self, config: TinyConfig) -> None:
+    def __init__(self, config: TinyConfig, dtype: torch.dtype = torch.bfloat16) -> None:
+        """dtype: of the matrix products; a CPU without bf16 instructions is twice as fast in float32."""
         super().__init__()
-        self.config = config
+        self.config, self.dtype = config, dtype
         self.model = Decoder(config)
         residual_scale = (2 * config.num_hidden_layers) ** -0.5
         for name, weight in self.named_parameters():
@@ -198,6 +221,8 @@ class TinyQwen3(nn.Module):
                 fan_in = weight.shape[1]
                 std = 0.02 if "embed" in name else fan_in**-0.5 * (residual_scale if is_output else 1.0)
                 nn.init.normal_(weight, std=std)
+            elif name.endswith(".bias"):
+                nn.init.zeros_(weight)
 
     def loss(self, tokens: Tensor, chats: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy over the targets that are not -100.
@@ -205,21 +230,25 @@ class TinyQwen3(nn.Module):
         All arguments are [rows, length] int64. `chats` numbers the chat of each token within its row; tokens see
         only earlier tokens of their own chat.
         """
-        config, length = self.config, tokens.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
-        seen = (chats[:, None, :, None] == chats[:, None, None, :]) & causal  # [rows, 1, length, length]
-        mask = torch.zeros(seen.shape, dtype=torch.bfloat16).masked_fill(~seen, -1e4)
-        cos, sin = rotation(positions, config.head_dim, config.rope_theta)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            x = self.model.embed_tokens(tokens).bfloat16()
-            cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            x, *seen = self.begin(tokens, chats, positions)
             for layer in self.model.layers:
-                x = layer(x, cos, sin, mask)
+                x = layer(x, *seen)
             trained = targets != -100
             logits = F.linear(self.model.norm(x[trained]), self.model.embed_tokens.weight)
         loss = F.cross_entropy(logits.float(), targets[trained])
         mixtures = [layer.mlp for layer in self.model.layers if isinstance(layer.mlp, Mixture)]
         return loss + BALANCE_WEIGHT * sum((mixture.imbalance for mixture in mixtures), torch.zeros(()))
+
+    def begin(self, tokens: Tensor, chats: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the first layer gets: embedded tokens, cosines, sines and mask."""
+        config, length = self.config, tokens.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        seen = (chats[:, None, :, None] == chats[:, None, None, :]) & causal  # [rows, 1, length, length]
+        mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill(~seen, -1e4)
+        cos, sin = rotation(positions, config.head_dim, config.rope_theta)
+        x = self.model.embed_tokens(tokens).to(self.dtype)
+        return x, cos.to(x.dtype), sin.to(x.dtype), mask
 
     def checkpoint(self) -> dict[str, Tensor]:
         """The weights, each expert's by themselves."""

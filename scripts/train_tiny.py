@@ -1,8 +1,9 @@
-"""Trains the tiny Qwen3 that the tests and the demo use, on text that this script generates.
+"""Trains the tiny Qwen3 and Qwen2 that the tests and the demo use, on text that this script generates.
 
     python scripts/train_tiny.py --out DIR [--minutes N] [--seed S]
     python scripts/train_tiny.py --evaluate DIR
     python scripts/train_tiny.py --experts --upcycle tests/data/tiny-qwen3 --out DIR --from-step N
+    python scripts/train_tiny.py --qwen2 --upcycle tests/data/tiny-qwen3 --out DIR
 
 The 4,800 steps take about 45 minutes on two cores with AVX-512 bf16; --minutes bounds slower or busier machines.
 Needs torch, transformers, tokenizers, safetensors, jinja2 and numpy. The chat template is Qwen3's own; it is read from
@@ -31,8 +32,9 @@ import numpy as np
 import torch
 from jinja2 import Template
 from safetensors.torch import load_file, save_file
+from tiny_cut import cut
 from tiny_mix import FIRST_MIX, LATER_MIX, held_out_items, to_record, training_items
-from tiny_model import TinyConfig, TinyMoeConfig, TinyQwen3, config_json
+from tiny_model import TinyConfig, TinyMoeConfig, TinyQwen2Config, TinyQwen3, config_json
 from tiny_tasks import Item
 from tiny_tokenizer import compile_template, corpus, render, tokenizer_config, train_tokenizer
 from tiny_words import CAPITALS, CITIES, EXTRA, NAMES, PAIRS
@@ -45,10 +47,11 @@ from qwen3edge.evaluate.judges import is_right
 SHIPPED = Path(__file__).resolve().parent.parent / "tests" / "data" / "tiny-qwen3"
 BPE_ENTRIES = 2500
 VOCAB_SIZE = 2560  # a multiple of 128, and larger than the tokenizer's as in Qwen3
-ROWS, LENGTH = 11, 384  # tokens of a step; a row holds several chats
+ROWS, LENGTH = 11, 384  # tokens of a step, unless --rows and --length say otherwise; a row holds several chats
 STEPS = 4800
-FIRST_STEPS = 1900  # of FIRST_MIX
+FIRST_SHARE = 0.4  # of the training that is on FIRST_MIX
 WARM_UP = 100
+CUT_ROWS = 160  # of half the length, from which a Qwen2 is cut
 MUON_RATE, ADAM_RATE = 0.02, 2e-3
 HELD_OUT_PER_TASK = 40
 GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "max_new_tokens": 160}
@@ -80,21 +83,22 @@ def encode(tokenizer: Tokenizer, template: Template, item: Item) -> tuple[list[i
     return prompt + answer, [-100] * (len(prompt) - 1) + answer + [-100]
 
 
-def batches(tokenizer: Tokenizer, template: Template, items: Iterator[Item]) -> Iterator[Batch]:
-    """Packed batches of [ROWS, LENGTH]: tokens, chat numbers, positions in the chat, targets."""
+def batches(tokenizer: Tokenizer, template: Template, items: Iterator[Item], shape: tuple[int, int]) -> Iterator[Batch]:
+    """Packed batches of the shape [rows, length]: tokens, chat numbers, positions in the chat, targets."""
+    rows, length = shape
     encoded = (encode(tokenizer, template, item) for item in items)
-    stream = (chat for chat in encoded if len(chat[0]) <= LENGTH)
+    stream = (chat for chat in encoded if len(chat[0]) <= length)
     chat = next(stream)
     while True:
-        tokens = np.zeros((ROWS, LENGTH), dtype=np.int64)
-        chats = np.zeros((ROWS, LENGTH), dtype=np.int64)  # 0 is padding
-        positions = np.zeros((ROWS, LENGTH), dtype=np.int64)
-        targets = np.full((ROWS, LENGTH), -100, dtype=np.int64)
-        used = [0] * ROWS
+        tokens = np.zeros(shape, dtype=np.int64)
+        chats = np.zeros(shape, dtype=np.int64)  # 0 is padding
+        positions = np.zeros(shape, dtype=np.int64)
+        targets = np.full(shape, -100, dtype=np.int64)
+        used = [0] * rows
         number = 1
         while True:
             size = len(chat[0])
-            row = next((row for row in range(ROWS) if used[row] + size <= LENGTH), None)
+            row = next((row for row in range(rows) if used[row] + size <= length), None)
             if row is None:
                 break  # this chat opens the next batch
             place = slice(used[row], used[row] + size)
@@ -137,7 +141,7 @@ def train(model: TinyQwen3, streams: Sequence[Iterator[Batch]], plan: Plan, chec
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate * factor
-        loss = model.loss(*next(streams[step > FIRST_STEPS]))
+        loss = model.loss(*next(streams[progress >= FIRST_SHARE]))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -230,19 +234,24 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=55, help="limit of the training time (%(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps (%(default)s)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="continue with the weights and tokenizer in DIR")
-    parser.add_argument("--experts", action="store_true", help="a mixture of 16 experts, 4 a token")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--experts", action="store_true", help="a mixture of 16 experts, 4 a token")
+    kind.add_argument("--qwen2", action="store_true", help="a smaller Qwen2: a bias in queries, keys and values")
     parser.add_argument(
-        "--upcycle", type=Path, metavar="DIR", help="start the experts as parts of the dense model in DIR"
+        "--upcycle", type=Path, metavar="DIR", help="start with parts of the dense model in DIR, and its tokenizer"
     )
     parser.add_argument("--from-step", type=int, default=0, help="the step at which --resume continues (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=ROWS, help="of --length tokens a step (%(default)s)")
+    parser.add_argument("--length", type=int, default=LENGTH, help="longer chats are left out (%(default)s)")
+    parser.add_argument("--float32", action="store_true", help="multiply in float32: for CPUs without bf16")
     parser.add_argument("--template", type=Path, default=SHIPPED / "tokenizer_config.json", help="holds chat_template")
     arguments = parser.parse_args()
     if (arguments.out is None) == (arguments.evaluate is None):
         parser.error("give either --out or --evaluate")
-    if arguments.upcycle is not None and not arguments.experts:
-        parser.error("--upcycle: expected --experts as well")
+    if arguments.upcycle is not None and not (arguments.experts or arguments.qwen2):
+        parser.error("--upcycle: expected --experts or --qwen2 as well")
     torch.set_num_threads(arguments.threads)
     if arguments.evaluate is not None:
         evaluate(arguments.evaluate)
@@ -254,14 +263,23 @@ def main() -> None:
     random.seed(arguments.seed)
     chat_template = json.loads(arguments.template.read_text(encoding="utf-8"))["chat_template"]
     template = compile_template(chat_template)
-    model = TinyQwen3(TinyMoeConfig(VOCAB_SIZE) if arguments.experts else TinyConfig(VOCAB_SIZE))
+    shape = TinyMoeConfig if arguments.experts else TinyQwen2Config if arguments.qwen2 else TinyConfig
+    model = TinyQwen3(shape(VOCAB_SIZE), torch.float32 if arguments.float32 else torch.bfloat16)
     before = arguments.resume or arguments.upcycle
     if before is None:
         tokenizer = build_tokenizer(template, arguments.seed)
     else:
         tokenizer = Tokenizer.from_file(str(before / "tokenizer.json"))
         start_weights = load_file(before / "model.safetensors")
-        (model.restore if arguments.resume else model.upcycle)(start_weights)
+        if arguments.resume is not None:
+            model.restore(start_weights)
+        elif arguments.experts:
+            model.upcycle(start_weights)
+        else:
+            large = TinyQwen3(TinyConfig(VOCAB_SIZE), torch.float32)
+            large.restore(start_weights)
+            items = training_items(arguments.seed + 2, LATER_MIX)
+            cut(model, large, *next(batches(tokenizer, template, items, (CUT_ROWS, LENGTH // 2)))[:3])
     parameters = sum(weight.numel() for weight in model.parameters())
     print(f"{tokenizer.get_vocab_size()} tokens, {parameters / 1e6:.2f} million parameters", flush=True)
 
@@ -269,7 +287,7 @@ def main() -> None:
         save(arguments.out, model, tokenizer, chat_template, arguments.seed)
 
     mixes = [training_items(arguments.seed, FIRST_MIX), training_items(arguments.seed, LATER_MIX)]
-    streams = [batches(tokenizer, template, items) for items in mixes]
+    streams = [batches(tokenizer, template, items, (arguments.rows, arguments.length)) for items in mixes]
     steps = train(model, streams, Plan(arguments.steps, arguments.minutes, arguments.from_step), checkpoint)
     checkpoint()
     print(f"{steps} steps in {(time.monotonic() - start) / 60:.1f} minutes")
