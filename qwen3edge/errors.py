@@ -43,9 +43,31 @@ class RequestError(Qwen3EdgeError, ValueError):
     """An argument of a call is out of its range."""
 
 
+class ContextError(RequestError):
+    """A prompt does not fit the context. tokens: of the prompt, at least; context: what a sequence can hold."""
+
+    def __init__(self, message: str, *, tokens: int = 0, context: int = 0) -> None:
+        super().__init__(message)
+        self.tokens, self.context = tokens, context
+
+
 class CancelledError(Qwen3EdgeError):
     """Another thread ended the call."""
 
 
 class TemplateError(Qwen3EdgeError):
     """A chat template is malformed, refuses the messages, or asks for more than a template may."""
+
+
+def shown(value: object) -> str:
+    """At most 60 characters of a value for a message. Whatever it is: its own `repr` may fail, or be as long as it
+    likes.
+    """
+    try:
+        if isinstance(value, int) and value.bit_length() > 256:
+            return f"an integer of {value.bit_length()} bits"
+        if isinstance(value, str | bytes) and len(value) > 60:
+            value = value[:60]
+        return f"{value!r:.60}"
+    except Exception:
+        return f"a {type(value).__name__}"

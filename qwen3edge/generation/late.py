@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from qwen3edge.errors import RequestError
+from qwen3edge.generation.text_size import COPIES, most_bytes
 
 if TYPE_CHECKING:
     from qwen3edge import _core
@@ -29,13 +30,14 @@ POSITION = 64
 _DEVICES = re.compile(r"cuda(:\d{1,3})?|interpreter")
 
 
-def pending_bytes(*, texts: bool, positions: int = 0) -> int:
+def pending_bytes(*, texts: bool, context: int = 0, sequences: int = 1) -> int:
     """What the program will take besides the core.
 
-    texts: the modules that only texts need as well. positions: tokens of all conversations together.
+    texts: what only texts need as well: modules, and the texts of the one request that is read at a time. context:
+    tokens of each of so many sequences.
     """
     modules = (size for name, size in PENDING.items() if name not in sys.modules and (texts or name == "numpy"))
-    return sum(modules) + positions * POSITION
+    return sum(modules) + context * sequences * POSITION + (COPIES * most_bytes(context) if texts else 0)
 
 
 def numpy() -> ModuleType:

@@ -252,7 +252,7 @@ def _open(path: Path, *, texts: bool, **asked: Any) -> tuple[_Opened, memory_pla
     config = ModelConfig.from_metadata(file)
     chosen = memory_plan.settings(**asked, trained_context=config.context_length)
     opened = _Opened.read(file, config, texts)
-    chosen["later"] = late.pending_bytes(texts=opened.texts, positions=chosen["context"] * chosen["sequences"])
+    chosen["later"] = late.pending_bytes(texts=opened.texts, context=chosen["context"], sequences=chosen["sequences"])
     return opened, chosen
 
 

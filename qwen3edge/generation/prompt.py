@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qwen3edge.errors import RequestError, UnsupportedModelError
+from qwen3edge.errors import RequestError, UnsupportedModelError, shown
 from qwen3edge.generation import thinking as marks
+from qwen3edge.generation.guard import TextGuard
 from qwen3edge.generation.messages import Message
 from qwen3edge.generation.template import ChatTemplate
 from qwen3edge.generation.tokenizer import Tokenizer
@@ -38,13 +39,19 @@ class Prompter:
         *,
         thinking: bool | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        tags_as_text: bool = True,
+        template_variables: Mapping[str, Any] | None = None,
         limit: int | None = None,
     ) -> Prompt:
         """thinking None leaves the choice to the chat template. limit: of tokens.
 
-        Raises RequestError for a request of a wrong form, one that is too long, or a way of thinking that the model
-        lacks.
+        tags_as_text: `<think>`, `<tool_call>` and their like in what users, systems and tools say are text, not tokens
+        (control tokens always are text). template_variables: what the template knows besides, such as `documents`; JSON
+        values. Raises RequestError for a request of a wrong form, one that is too long (ContextError, before anything
+        is made of texts that cannot fit), or a way of thinking that the model lacks.
         """
+        if not isinstance(tags_as_text, bool):
+            raise RequestError(f"expected tags_as_text as True or False, found {shown(tags_as_text)}")
         if thinking is not None and not isinstance(thinking, bool):
             raise RequestError(f"expected thinking as True, False or None, found {thinking!r:.60}")
         if _is_tokens(request):
@@ -55,11 +62,14 @@ class Prompter:
         messages = [{"role": "user", "content": request}] if isinstance(request, str) else request
         if self.template is None:
             raise UnsupportedModelError("expected a chat template in the model file, found none: pass token ids")
+        guard = TextGuard(self.tokenizer, tags_as_text=tags_as_text, context=limit)
         text = self.template.render(
             messages,  # type: ignore[arg-type]
             tools=tools,
             thinking=thinking,
-            protect=self.tokenizer.protect,
+            variables=template_variables,
+            guard=guard,
+            limit=guard.most_characters,
         )
         return self._from_tokens(self.tokenizer.encode_prompt(text, limit=limit), thinking, self.template)
 

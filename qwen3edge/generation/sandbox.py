@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
 import jinja2
+import jinja2.utils
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -35,6 +39,8 @@ MAX_ITEMS = 100_000
 """Of every list that a template makes."""
 
 MAX_SOURCE_CHARACTERS = 1024 * 1024
+MAX_SOURCE_TOKENS = 20_000
+"""Names, signs and blanks between them inside the template's braces; Qwen3's has some 2,000."""
 
 # fmt: off
 _FILTERS = (
@@ -46,17 +52,22 @@ _REFUSED_METHODS = frozenset(
     ("center", "encode", "expandtabs", "format", "format_map", "ljust", "rjust", "translate", "zfill")
 )
 # fmt: on
-_CHARGE = "counted slice"  # a filter that no template can name
+_CHARGE, _COMPARE = "counted value", "compared value"  # filters that no template can name
+_LONG = 1024
+
+
+_ESCAPED_MARK = re.compile(r"(\\\\)|\\ud800(?!\\ud[c-f])")
 
 
 class _Budget(threading.local):
     """What is left of the rendering that runs on this thread."""
 
-    steps = MAX_STEPS
-    characters = MAX_WORK_CHARACTERS
+    def __init__(self) -> None:
+        self.fill()
 
     def fill(self) -> None:
         self.steps, self.characters = MAX_STEPS, MAX_WORK_CHARACTERS
+        self._sizes: dict[int, tuple[object, int]] = {}  # of containers in containers, which are kept until the end
 
     def step(self) -> None:
         self.steps -= 1
@@ -64,16 +75,70 @@ class _Budget(threading.local):
             raise TemplateError(f"expected a chat template that takes at most {MAX_STEPS} steps")
 
     def charge(self, value: Any) -> Any:
-        """Counts a string or list that an expression made; returns it."""
+        """Counts a string or a container that an expression made; returns it."""
         if isinstance(value, str):
             _check_size(value, len(value))
             self.characters -= len(value)
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, list | tuple | dict):
             _check_size(value, len(value))
             self.characters -= 32 * len(value)
+            if self.size(value) > MAX_CHARACTERS:
+                raise TemplateError(f"expected values of at most {MAX_CHARACTERS} characters in a chat template")
+        return self._left(value)
+
+    def compare(self, value: Any) -> Any:
+        """Counts what a comparison or a search reads; returns it."""
+        size = self.size(value)
+        self.characters -= size if size > _LONG else 0
+        return self._left(value)
+
+    def size(self, value: object) -> int:
+        """Characters of a value when it is written out: what lies in it in several places counts each time."""
+        if isinstance(value, str):
+            return len(value)
+        if not isinstance(value, list | tuple | dict):
+            return 8
+        known = self._sizes.get(id(value))
+        if known is not None:
+            return known[1]
+        items = [*value, *value.values()] if isinstance(value, dict) else value
+        size = 4 + sum([4 + self.size(item) for item in items])
+        if any(isinstance(item, list | tuple | dict) for item in items):
+            self._sizes[id(value)] = (value, size)
+        return size
+
+    def _left(self, value: Any) -> Any:
         if self.characters < 0:
             raise TemplateError(f"expected a chat template that makes at most {MAX_WORK_CHARACTERS} characters")
         return value
+
+
+class _Generation(Extension):
+    """`{% generation %}`, by which transformers finds what an assistant said: here its body alone."""
+
+    tags = {"generation"}  # noqa: RUF012  jinja2's own declaration
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        lineno = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=lineno)
+
+
+class _Namespace(jinja2.utils.Namespace):
+    """Without the attributes that transformers refuses, and without a text of what it holds."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        self, values = args[0], dict(*args[1:], **kwargs)
+        for name in values:
+            _check_name(name)
+        jinja2.utils.Namespace.__init__(self, values)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        jinja2.utils.Namespace.__setitem__(self, name, value)
+
+    def __repr__(self) -> str:
+        return "<Namespace>"
 
 
 class BoundedSandbox(ImmutableSandboxedEnvironment):
@@ -88,13 +153,15 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             optimized=False,
             finalize=self._budget.charge,
-            extensions=["jinja2.ext.loopcontrols"],
+            extensions=[_Generation, "jinja2.ext.loopcontrols"],
         )
         filters = {name: self.filters[name] for name in _FILTERS}
         filters |= {"tojson": _tojson, "join": self.join, "replace": _replace}
         filters[_CHARGE] = lambda value: value
         self.filters = {name: self._charged(function) for name, function in filters.items()}
-        self.globals = {name: self.globals[name] for name in ("range", "dict", "namespace", "joiner", "cycler")} | {
+        self.filters[_COMPARE] = self._budget.compare
+        self.globals = {name: self.globals[name] for name in ("range", "dict", "joiner", "cycler")} | {
+            "namespace": _Namespace,
             "raise_exception": _raise_exception,
             "strftime_now": _strftime_now,
         }
@@ -106,26 +173,39 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
                 f"expected a chat template of at most {MAX_SOURCE_CHARACTERS} characters, found {len(source)}"
             )
         try:
+            for count, _ in enumerate(self.lex(source)):
+                if count == MAX_SOURCE_TOKENS:
+                    raise TemplateError(f"expected a chat template of at most {MAX_SOURCE_TOKENS} words and signs")
             return self.from_string(source)
+        except TemplateError:
+            raise
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"the chat template is malformed in line {error.lineno}: {error.message}") from None
         except (RecursionError, MemoryError, SyntaxError, ValueError, jinja2.TemplateError) as error:
             raise TemplateError(f"the chat template cannot be compiled: {_words(error)}") from None
 
-    def render_bounded(self, template: jinja2.Template, variables: Mapping[str, object]) -> str:
-        """Raises TemplateError if the template refuses the variables, fails or leaves its bounds."""
+    def render_bounded(
+        self, template: jinja2.Template, variables: Mapping[str, object], limit: int | None = None
+    ) -> str:
+        """limit: of characters, at most MAX_CHARACTERS.
+
+        Raises TemplateError if the template refuses the variables, fails or leaves its bounds.
+        """
+        most = MAX_CHARACTERS if limit is None else min(limit, MAX_CHARACTERS)
         parts, characters = [], 0
         self._budget.fill()
         try:
             for part in template.generate(variables):
                 characters += len(part)
-                if characters > MAX_CHARACTERS:
-                    raise TemplateError(f"expected a prompt of at most {MAX_CHARACTERS} characters")
+                if characters > most:
+                    raise TemplateError(f"expected a prompt of at most {most} characters")
                 parts.append(part)
         except TemplateError:
             raise
         except Exception as error:  # a template can raise whatever an expression of Python can
             raise TemplateError(f"the chat template failed: {_words(error)}") from None
+        finally:
+            self._budget.fill()  # lets go of what was kept
         return "".join(parts)
 
     @staticmethod
@@ -205,7 +285,7 @@ def _step(lineno: int) -> nodes.Node:
 
 
 def _bounded(tree: nodes.Template) -> nodes.Template:
-    """Turns `a ~ b` into `[a, b] | join`, and has slices counted: both are Python's own otherwise."""
+    """Turns `a ~ b` into `[a, b] | join`; has slices, lists and what is compared counted: Python's own otherwise."""
 
     def visit(node: nodes.Node) -> nodes.Node:
         for field, value in node.iter_fields():
@@ -213,16 +293,29 @@ def _bounded(tree: nodes.Template) -> nodes.Template:
                 setattr(node, field, visit(value))
             elif isinstance(value, list):
                 value[:] = [visit(item) if isinstance(item, nodes.Node) else item for item in value]
+        place = {"lineno": node.lineno, "environment": node.environment}
         if isinstance(node, nodes.Concat):
-            place = {"lineno": node.lineno, "environment": node.environment}
             return nodes.Filter(nodes.List(node.nodes, **place), "join", [], [], None, None, **place)
-        if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
-            place = {"lineno": node.lineno, "environment": node.environment}
-            return nodes.Filter(node, _CHARGE, [], [], None, None, **place)
+        if isinstance(node, nodes.Compare):
+            node.expr = _filtered(node.expr, _COMPARE)
+            for operand in node.ops:
+                operand.expr = _filtered(operand.expr, _COMPARE)
+        made = isinstance(node, nodes.List | nodes.Dict) or (isinstance(node, nodes.Tuple) and node.ctx == "load")
+        if made or (isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice)):
+            return _filtered(node, _CHARGE)
         return node
 
     visit(tree)
     return tree
+
+
+def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno, environment=node.environment)
+
+
+def _check_name(name: object) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise SecurityError(f"a namespace has no attributes that begin with an underscore, such as {name:.60}")
 
 
 def _check_characters(count: int) -> None:
@@ -248,12 +341,22 @@ def _replace(text: object, old: str, new: str, count: int | None = None) -> str:
     return value.replace(old, new, -1 if count is None else count)
 
 
-def _tojson(value: object, ensure_ascii: bool = False, indent: int | None = None, **settings: Any) -> str:
-    if indent is not None and not 0 <= indent <= 16:
+def _tojson(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    if isinstance(indent, int | str) and not 0 <= (len(indent) if isinstance(indent, str) else indent) <= 16:
         raise SecurityError("indent out of bounds")
+    if separators is not None and max(map(len, separators)) > 16:
+        raise SecurityError("separators out of bounds")
     if isinstance(value, Undefined):
         raise jinja2.UndefinedError("an undefined value has no JSON form")
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **settings)
+    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    # A lone surrogate is the mark of `Tokenizer.protect`, which stays one: no text from outside holds any.
+    return _ESCAPED_MARK.sub(lambda match: match[1] or "\ud800", text) if ensure_ascii else text
 
 
 def _raise_exception(message: object) -> NoReturn:

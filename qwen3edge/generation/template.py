@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge.generation import late
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import jinja2
 
     from qwen3edge.generation.sandbox import BoundedSandbox
+
+
+_RESERVED = ("messages", "tools", "add_generation_prompt", "enable_thinking")
 
 
 class ChatTemplate:
@@ -33,29 +36,39 @@ class ChatTemplate:
         """Whether callers choose between thinking and answering directly (`enable_thinking`)."""
         return "enable_thinking" in self.source
 
+    @property
+    def developer_role(self) -> str:
+        """What the role `developer` becomes: "system" in a template that knows the one and not the other."""
+        return "developer" if "developer" in self.source or "system" not in self.source else "system"
+
     def render(
         self,
         messages: Sequence[chat.Message],
         *,
+        guard: chat.Guard | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | None = None,
         generate: bool = True,
-        protect: Callable[[str], str] = str,
+        variables: Mapping[str, Any] | None = None,
+        limit: int | None = None,
     ) -> str:
         """The prompt that these messages make.
 
-        thinking: passed on as `enable_thinking`, None leaves the choice to the template. generate: open the assistant's
-        turn. protect: applied to every text from outside, see `Tokenizer.protect`.
-        Raises RequestError for messages of a wrong form, TemplateError if the template does not compile, refuses the
-        messages or leaves its bounds.
+        guard: all texts from outside go through it, see `guard.TextGuard`. thinking: passed on as `enable_thinking`,
+        None leaves the choice to the template. generate: open the assistant's turn. variables: others that the template
+        knows. limit: characters that come out. Raises RequestError for messages of a wrong form, TemplateError if the
+        template does not compile, refuses the messages or leaves its bounds.
         """
-        variables: dict[str, Any] = {
+        guard = guard or chat.Unguarded()
+        context: dict[str, Any] = {
             **self._named_tokens,
-            "messages": chat.normalize(messages, protect),
-            "tools": chat.normalize_tools(tools, protect),
+            "documents": None,
+            **chat.normalize_variables(variables, _RESERVED, guard),
+            "messages": chat.normalize(messages, guard, developer=self.developer_role),
+            "tools": chat.normalize_tools(tools, guard),
             "add_generation_prompt": generate,
         }
         if thinking is not None:
-            variables["enable_thinking"] = thinking
+            context["enable_thinking"] = thinking
         environment, template = self._compiled
-        return environment.render_bounded(template, variables)
+        return environment.render_bounded(template, context, limit)

@@ -1,10 +1,9 @@
 """Text to token ids and back, built from the vocabulary that a `.q3e` file carries.
 
-Special tokens in text: `encode` reads text as plain text unless `allow_special` is set, so a user who writes
+Tokens' names in text: `encode` reads text as plain text unless `allow_special` is set, so a user who writes
 `<|im_end|>` writes ten harmless characters. Rendered chat templates are encoded with the added tokens of the
-vocabulary; what came from the messages was marked by `protect` beforehand, so that control tokens (`<|im_start|>`,
-...) inside it stay plain. Added tokens that are not control tokens (`<think>`, `<tool_call>`) are recognized wherever
-a template puts them.
+vocabulary; what came from the messages was marked by `protect` beforehand, so that control tokens (`<|im_start|>`) and
+tags (`<think>`, `<tool_call>`) inside it stay plain.
 """
 
 from __future__ import annotations
@@ -21,6 +20,9 @@ from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_AS_IT_IS, SPLIT_NFC
 
 MAX_TEXT_CHARACTERS = 16 * 1024 * 1024
 """Longer texts are refused: no context holds them."""
+
+_TAG = re.compile(r"<.+>|\[.+\]", re.DOTALL)
+"""Of added tokens those that structure a text; others are words that somebody added, and are found in every text."""
 
 _ADD_BOS = "tokenizer.ggml.add_bos_token"
 _PLAIN_MARK = "\ud800"  # no text holds it: `clean` replaces lone surrogates
@@ -64,7 +66,12 @@ class Tokenizer:
         self._added = {text: token for text, token, _ in bpe.added()}
         self._control = frozenset(token for _, token, control in bpe.added() if control)
         self._added_pattern = _alternatives(self._added)
-        self._control_pattern = _alternatives(text for text, token in self._added.items() if token in self._control)
+        control = {text for text, token in self._added.items() if token in self._control}
+        marks = control | {text for text in self._added if _TAG.fullmatch(text)}
+        self._control_pattern, self._mark_pattern = _alternatives(control), _alternatives(marks)
+        self._word_pattern = _alternatives(self._added.keys() - marks)
+        self._beginnings = frozenset(mark[:length] for mark in marks for length in range(1, len(mark)))
+        self._longest = max(map(len, marks), default=1) - 1
 
     @classmethod
     def from_metadata(cls, metadata: Metadata, *, encodes: bool = True) -> Tokenizer:
@@ -108,18 +115,25 @@ class Tokenizer:
         if not self._encodes:
             raise RequestError("expected token ids, found text: the model was loaded with texts=False")
 
-    def protect(self, text: str) -> str:
-        """Marks the control tokens in a text from outside, so that `encode_prompt` takes them as plain text."""
+    def protect(self, text: str, *, tags: bool = True) -> str:
+        """Marks the names of tokens in a text from outside, so that `encode_prompt` takes them as plain text.
+
+        tags: those of tags such as `<think>` as well as of control tokens.
+        """
         text = clean(text)
-        if self._control_pattern is None:
+        pattern = self._mark_pattern if tags else self._control_pattern
+        if pattern is None:
             return text
-        return self._control_pattern.sub(lambda match: match[0][0] + _PLAIN_MARK + match[0][1:], text)
+        text = pattern.sub(lambda match: match[0][0] + _PLAIN_MARK + match[0][1:], text)
+        # Nor may its end become a name together with the text that the template puts behind it.
+        ends = (text[-length:] in self._beginnings for length in range(1, min(len(text), self._longest) + 1))
+        return text + _PLAIN_MARK if any(ends) else text
 
     def encode(self, text: str | bytes, *, allow_special: bool = False, limit: int | None = None) -> list[int]:
         """Token ids of a text.
 
-        Invalid UTF-8 and lone surrogates count as U+FFFD. allow_special: the names of added tokens become those tokens;
-        otherwise they are plain text. limit: raise RequestError as soon as there are more tokens than this.
+        Invalid UTF-8 and lone surrogates count as U+FFFD. allow_special: the names of control tokens and tags become
+        those tokens; otherwise they are plain text. limit: raise RequestError as soon as there are more.
         Raises RequestError for more than MAX_TEXT_CHARACTERS, one word of more than `splitting.MAX_WORD_CHARACTERS`, or
         in a tokenizer that only decodes.
         """
@@ -152,8 +166,9 @@ class Tokenizer:
 
     def _parts(self, text: str, special: bool) -> Iterator[str | int]:
         start = 0
-        if special and self._added_pattern is not None:
-            for match in self._added_pattern.finditer(text):
+        pattern = self._added_pattern if special else self._word_pattern
+        if pattern is not None:
+            for match in pattern.finditer(text):
                 yield text[start : match.start()].replace(_PLAIN_MARK, "")
                 yield self._added[match[0]]
                 start = match.end()

@@ -10,6 +10,7 @@ import qwen3edge
 from qwen3edge.errors import TemplateError
 from qwen3edge.generation import late
 from qwen3edge.generation.template import ChatTemplate
+from qwen3edge.generation.text_size import COPIES, most_bytes
 from tests.generation.fakes import FakeCore, make_session
 
 PROGRAM = """
@@ -42,10 +43,12 @@ def test_a_library_is_imported_when_it_is_needed(tiny_int4):
 def test_the_plan_counts_what_is_not_loaded_yet(monkeypatch, tiny_int4):
     for name in late.PENDING:
         monkeypatch.setitem(sys.modules, name, sys)
-    assert late.pending_bytes(texts=True) == 0
+    texts = COPIES * most_bytes(0)
+    assert late.pending_bytes(texts=True) == texts
+    assert late.pending_bytes(texts=True, context=100) == COPIES * most_bytes(100) + 100 * late.POSITION
     loaded = qwen3edge.plan(tiny_int4, context=128).program
     monkeypatch.delitem(sys.modules, "jinja2")
-    assert late.pending_bytes(texts=True) == late.PENDING["jinja2"]
+    assert late.pending_bytes(texts=True) == texts + late.PENDING["jinja2"]
     assert late.pending_bytes(texts=False) == 0
     more = qwen3edge.plan(tiny_int4, context=128).program - loaded
     assert abs(more - late.PENDING["jinja2"]) < 2 << 20  # what the process holds varies a little

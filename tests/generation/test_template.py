@@ -142,6 +142,19 @@ HOSTILE = [
     "{{ [1] | tojson(indent=10**9) }}",
     "{{ lipsum(10**9) }}",
     "{{ strftime_now('%Y' * 10**6) }}",
+    "{% set n = namespace(a=['x']) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}{% endfor %}{{ n.a | tojson }}",
+    "{% set n = namespace(a={}) %}{% for i in range(60) %}{% set n.a = {'x': n.a, 'y': n.a} %}{% endfor %}{{ n.a }}",
+    "{% set n = namespace(a=(1,)) %}{% for i in range(60) %}{% set n.a = (n.a, n.a) %}{% endfor %}{{ n.a ~ '' }}",
+    "{% set n = namespace(a=1) %}{% for i in range(60) %}{% set n.a = dict(a=n.a, b=n.a) %}{% endfor %}{{ n.a }}",
+    "{{ [messages] * 99999 * 99999 }}",
+    "{% set m = ['x' * 1000] * 50000 %}{{ [m] | tojson }}",
+    "{% set a = 'x' * 4000000 %}{% for i in range(99999) %}{% if 'zz' in a %}{% endif %}{% endfor %}",
+    "{{ [" + "1," * 500_000 + "] }}",
+    "{{ {" + "'a':1," * 100_000 + "} }}",
+    "{{ 1 }}" * 140_000,
+    "{% set n = namespace(__class__=1) %}",
+    "{% set n = namespace() %}{% set n._x = 1 %}",
+    "{{ [1] | tojson(separators=(',' * 10**6, ':')) }}",
     "{% include '/etc/passwd' %}",
     "{% import 'os' as os %}",
     "{{ raise_exception('no tools') }}",
@@ -184,3 +197,83 @@ def test_what_templates_may_use():
         " {{ messages | selectattr('role', 'equalto', 'user') | list | length }} {{ strftime_now('%%') }}"
     )
     assert ChatTemplate(source).render(HI) == """1 1,2 a1 "xé" X b [('a', 1)] 1 %"""
+
+
+MARKED = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}"
+    "{% else %}{{ m.content }}<|im_end|>{% endif %}\n{% endfor %}"
+)
+TRIMMED = "x \n{%- generation -%}\n a{% set b = 5 %}{{ b }} \n{%- endgeneration %}\n y{{ b }}"
+JOINED = (
+    "{% for m in messages %}{% for c in m['tool_calls'] or [] %}"
+    "{{ c['function']['name'] + '\n' + c['function']['arguments'] + '\n' }}{% endfor %}{{ m['content'] }}{% endfor %}"
+)
+TILDE = "{% for m in messages %}{% for c in m.tool_calls %}{{ 'a' ~ c.function.arguments }}{% endfor %}{% endfor %}"
+WRITTEN = "{% for m in messages %}{% for c in m.tool_calls %}{{ c.function.arguments }}{% endfor %}{% endfor %}"
+ENVIRONMENT = (
+    "{{ messages | tojson(sort_keys=true, separators=(',', ':')) }}{{ messages | tojson(indent=1) }}"
+    "{{ messages | tojson(ensure_ascii=true) }}{{ documents is none }}{{ namespace(a=1).a }}{{ dict(a=1) }}"
+    "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{% break %}{% endfor %}"
+)
+STRINGS = [
+    {"role": "user", "content": "a"},
+    {"role": "assistant", "content": "", "tool_calls": [
+        {"type": "function", "id": "1", "function": {"name": "f", "arguments": '{"x":1}'}}]},
+    {"role": "tool", "content": "5"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("source", [MARKED, TRIMMED, JOINED, TILDE, WRITTEN, ENVIRONMENT])
+@pytest.mark.parametrize("messages", [STRINGS, CONVERSATIONS[2]])
+def test_templates_of_others_as_transformers_renders_them(qwen, source, messages):
+    expected = qwen[1].apply_chat_template(messages, chat_template=source, tokenize=False)
+    if source == ENVIRONMENT and messages is STRINGS:  # which prints the arguments: here as an object
+        assert json.loads(ChatTemplate("{{ messages | tojson }}").render(messages))[1]["tool_calls"][0]["function"] == {
+            "name": "f", "arguments": {"x": 1}}  # fmt: skip
+        return
+    assert ChatTemplate(source).render(messages) == expected
+
+
+def test_arguments_are_an_object_and_a_text():
+    ask = {"role": "user", "content": "a"}
+    given = [ask, {"role": "assistant", "content": None, "tool_calls": [CALL]}]
+    text = '{"city": "Köln"}'
+    assert ChatTemplate(TILDE).render(given) == "a" + text
+    assert ChatTemplate(JOINED).render(given) == f"aweather\n{text}\n"
+    assert (
+        ChatTemplate(TILDE.replace("'a' ~ c.function.arguments", "c.function.arguments.city")).render(given) == "Köln"
+    )
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
+def test_names_of_thoughts(qwen, name):
+    messages = [STRINGS[0], {**STRINGS[1], name: "because", "tool_calls": [CALL]}, STRINGS[2]]
+    expected = qwen[1].apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert "<think>\nbecause\n</think>" in expected
+    assert qwen[0].render(messages) == expected
+    assert ChatTemplate("{{ messages[1].thinking }}").render(messages) == "because"
+
+
+def test_the_first_name_of_thoughts_counts():
+    message = {"role": "assistant", "content": "x", "reasoning": "c", "thinking": "b", "reasoning_content": None}
+    assert ChatTemplate("{{ messages[0].reasoning_content }}").render([message]) == "b"
+    with pytest.raises(RequestError, match=r"messages\[0\]\.reasoning as"):
+        ChatTemplate("").render([{"role": "assistant", "content": "x", "reasoning": 5}])
+
+
+def test_the_role_developer(qwen):
+    messages = [{"role": "developer", "content": "d"}, *HI]
+    generic = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
+    expected = qwen[1].apply_chat_template(messages, chat_template=generic, tokenize=False)
+    assert ChatTemplate(generic).render(messages) == expected == "[developer]d[user]hi"
+    # Qwen3's template knows no developer and would leave it out.
+    assert qwen[0].render(messages) == qwen[0].render([{"role": "system", "content": "d"}, *HI])
+    both = "{% for m in messages %}{% if m.role in ('system', 'developer') %}{{ m.role }}{% endif %}{% endfor %}"
+    assert ChatTemplate(both).render(messages) == "developer"
+
+
+def test_variables_of_the_template(qwen):
+    source = "{{ date_string }}{% for d in documents %}{{ d.title }}{% endfor %}{{ messages[0].content }}"
+    variables = {"date_string": "2 May", "documents": [{"title": "t", "text": "x"}]}
+    expected = qwen[1].apply_chat_template(HI, chat_template=source, tokenize=False, **variables)
+    assert ChatTemplate(source).render(HI, variables=variables) == expected == "2 Mayt" + "hi"
