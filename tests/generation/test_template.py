@@ -172,10 +172,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("source", HOSTILE, ids=lambda source: source[:60])
 def test_hostile_templates(source):
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(TemplateError):
         ChatTemplate(source).render(HI)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_budget_is_for_each_rendering():
