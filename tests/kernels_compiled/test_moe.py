@@ -5,13 +5,15 @@ import pytest
 from qwen3edge.kernels import moe_align, moe_combine, moe_matmul, moe_router
 from qwen3edge.kernels.compiled import compile_for
 from qwen3edge.kernels.specialization import MODEL_SHAPES
+from tests.kernels_compiled.releases import expect_spills
 
 MODULES = (moe_router, moe_align, moe_combine, moe_matmul)
 
 
 @pytest.mark.parametrize("target", ["sm_87", "gfx1100"])
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__.rpartition(".")[2])
-def test_no_spills(module, target):
+def test_no_spills(module, target, request):
+    expect_spills(request, module.__name__.rpartition(".")[2], target)
     listed = module.specializations(MODEL_SHAPES["30B-A3B"], target)
     assert listed and not module.specializations(MODEL_SHAPES["0.6B"], target)
     for specialization in listed:

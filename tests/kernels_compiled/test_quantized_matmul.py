@@ -12,6 +12,7 @@ from qwen3edge.kernels.matmul_a16 import matmul_a16_kernel, specializations
 from qwen3edge.kernels.matmul_plan import MatrixShape, half_plan
 from qwen3edge.kernels.panels import PACKED_FORMATS, packed_format
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specialization
+from tests.kernels_compiled.releases import expect_spills
 
 SHAPE = MODEL_SHAPES["0.6B"]
 
@@ -82,7 +83,8 @@ def distinct(target: str) -> list[Specialization]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_usual_format_on_every_target(target):
+def test_the_usual_format_on_every_target(target, request):
+    expect_spills(request, "matmul_a8", target)
     names = ("matmul_a16_gate_up_q4z32_bf16_1", "matmul_a16_gate_up_q4z32_bf16_512", "matmul_a8_gate_up_q8_bf16_512")
     specials = [special for special in products(target) if special.name in names]
     assert len(specials) == len(names)
@@ -92,7 +94,8 @@ def test_the_usual_format_on_every_target(target):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_product_of_a_model(target):
+def test_every_product_of_a_model(target, request):
+    expect_spills(request, "matmul_a8", target)
     specials = distinct(target)
     assert {s.constexprs["BITS"] for s in specials} == {4, 6, 8}
     for special in specials:
