@@ -125,7 +125,11 @@ class ModelConfig:
             raise UnsupportedModelError(f"model_type: expected one of {MODEL_TYPES}, found {kind!r}")
         architectures = config.get("architectures") or [ARCHITECTURES[kind]]
         if architectures != [ARCHITECTURES[kind]]:
-            raise UnsupportedModelError(f"architectures: expected {[ARCHITECTURES[kind]]}, found {architectures!r}")
+            headless = architectures == [ARCHITECTURES[kind].replace("ForCausalLM", "Model")]
+            raise UnsupportedModelError(
+                f"architectures: expected {[ARCHITECTURES[kind]]}, found {architectures!r}"
+                + (", a model without a head (an embedding model): it has no logits to compute" if headless else "")
+            )
         _refuse_options(config, kind)
         heads, hidden = _integer(config, "num_attention_heads"), _integer(config, "hidden_size")
         if kind == "qwen2" and config.get("head_dim") is None:
@@ -217,11 +221,7 @@ def _refuse_options(config: Mapping[str, Any], kind: str) -> None:
     activation = config.get("hidden_act", "silu")
     if activation != "silu":
         raise UnsupportedModelError(f"hidden_act: expected 'silu', found {activation!r}")
-    if config.get("use_sliding_window"):
-        raise UnsupportedModelError("use_sliding_window: expected false, found true; sliding windows are not supported")
-    layer_types = config.get("layer_types") or []
-    if any(layer != "full_attention" for layer in layer_types):
-        raise UnsupportedModelError(f"layer_types: expected 'full_attention' only, found {sorted(set(layer_types))}")
+    _refuse_windows(config, kind)
     if kind != "qwen2" and config.get("attention_bias"):
         raise UnsupportedModelError(f"attention_bias: expected false for {kind}, found true")
     if kind == "qwen3_moe":
@@ -233,23 +233,41 @@ def _refuse_options(config: Mapping[str, Any], kind: str) -> None:
             raise UnsupportedModelError(
                 f"mlp_only_layers: expected none (experts in every layer), found {config['mlp_only_layers']!r}"
             )
-    if config.get("quantization_config") is not None:
+    rope = _rope(config)
+    scaling = rope.get("rope_type", rope.get("type", "default"))
+    if scaling != "default" and not (scaling == "linear" and rope.get("factor") == 1):
         raise UnsupportedModelError(
-            "quantization_config: expected bfloat16, float16 or float32 weights, found a quantized checkpoint"
+            f"rope_scaling: expected none, 'default', or 'linear' by 1, found {scaling!r}, which is not supported; "
+            "without it in config.json the model runs, unscaled, up to the positions that it was first trained for"
         )
+    if rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1)) not in (1, None):
+        raise UnsupportedModelError("partial_rotary_factor: expected RoPE on whole heads, found a part of them")
+
+
+def _refuse_windows(config: Mapping[str, Any], kind: str) -> None:
+    """Sliding windows, but for those that no layer has: transformers counts them from max_window_layers on."""
+    layer_types = config.get("layer_types") or []
+    if not isinstance(layer_types, list) or any(layer != "full_attention" for layer in layer_types):
+        raise UnsupportedModelError(f"layer_types: expected 'full_attention' only, found {layer_types!r:.80}")
+    if not config.get("use_sliding_window") or config.get("sliding_window", 0) is None:
+        return
+    first = config.get("max_window_layers", 28)
+    layers = _integer(config, "num_hidden_layers")
+    # transformers' mixtures have the window in every layer.
+    if kind == "qwen3_moe" or not (layer_types or (type(first) is int and first >= layers)):
+        raise UnsupportedModelError(
+            "use_sliding_window: expected false or max_window_layers of at least the layers, found windows "
+            f"(max_window_layers {first!r}, {layers} layers); sliding windows are not supported"
+        )
+
+
+def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object that transformers 5 reads: rope_scaling, as version 4 wrote it, before rope_parameters."""
     for name in ("rope_scaling", "rope_parameters"):
         rope = config.get(name)
-        if rope is None:
-            continue
-        if not isinstance(rope, Mapping):
+        if rope is not None and not isinstance(rope, Mapping):
             raise CheckpointError(f"{name}: expected an object, found {rope!r}")
-        scaling = rope.get("rope_type", rope.get("type", "default"))
-        if scaling != "default":
-            raise UnsupportedModelError(
-                f"{name}: expected none or 'default', found {scaling!r}, which is not supported"
-            )
-        if rope.get("partial_rotary_factor", 1) != 1:
-            raise UnsupportedModelError(f"{name}: expected RoPE on whole heads, found a partial_rotary_factor")
+    return config.get("rope_scaling") or config.get("rope_parameters") or {}
 
 
 def _experts(config: Mapping[str, Any]) -> int:
@@ -258,10 +276,20 @@ def _experts(config: Mapping[str, Any]) -> int:
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:
-    nested = config.get("rope_parameters")
-    if "rope_theta" not in config and isinstance(nested, Mapping):
-        return _number(nested, "rope_theta")
-    return _number(config, "rope_theta")
+    # transformers 5 prefers the one inside.
+    rope = _rope(config)
+    return _number(rope if rope.get("rope_theta") is not None else config, "rope_theta")
+
+
+def rope_notes(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """A line where a config.json that from_hf reads has several rope_theta, of which transformers takes one."""
+    nested = (config.get(name) or {} for name in ("rope_scaling", "rope_parameters"))
+    found = [place["rope_theta"] for place in (config, *nested) if place.get("rope_theta") is not None]
+    taken = _rope_theta(config)
+    others = [theta for theta in dict.fromkeys(found) if theta != taken]
+    if not others:
+        return ()
+    return (f"rope_theta is {taken:g}, as transformers 5 reads config.json, which also says {others[0]!r}",)
 
 
 def _integer(config: Mapping[str, Any], key: str) -> int:

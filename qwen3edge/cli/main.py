@@ -97,7 +97,12 @@ def parser() -> argparse.ArgumentParser:
         help="int4 (default; for a quantized GGUF file what holds its weights), int8, bf16, f32, or a block format of "
         "docs/format.md",
     )
-    convert.add_argument("--lora", metavar="DIR", help="a PEFT adapter to merge into the weights before quantizing")
+    convert.add_argument(
+        "--lora",
+        metavar="DIR",
+        action="append",
+        help="an adapter (PEFT or mlx-lm) to merge into the weights before quantizing; several are merged in order",
+    )
     convert.add_argument(
         "--recipe", metavar="FILE", help="JSON (docs/quality.md), or a .q3e file to do as was done for it"
     )

@@ -18,7 +18,8 @@ from qwen3edge.convert.experts import StackedExperts
 from qwen3edge.convert.fold import choose_fold
 from qwen3edge.convert.gguf_source import GgufSource, gguf_config, keeping_recipe, kept_notes
 from qwen3edge.convert.gguf_text import GgufText
-from qwen3edge.convert.lora import LoraSource
+from qwen3edge.convert.hf_checkpoint import HfCheckpoint
+from qwen3edge.convert.lora import Adapters, MergedAdapters
 from qwen3edge.convert.method import Method
 from qwen3edge.convert.names import FREQUENCIES, model_tensors, source_names
 from qwen3edge.convert.quantize import Job, packed_slices
@@ -29,9 +30,7 @@ from qwen3edge.errors import CheckpointError, RequestError
 from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.formats.q3e import Q3eWriter, TensorSpec
-from qwen3edge.formats.safetensors import SafetensorsFolder, read_json
 
-_MAX_CONFIG_BYTES = 1 << 20
 _DEFAULT_RECIPE = "int4"
 
 
@@ -77,7 +76,7 @@ def convert(
     progress: ProgressCallback | None = None,
     threads: int | None = None,
     name: str | None = None,
-    lora: str | os.PathLike[str] | None = None,
+    lora: Adapters | None = None,
     allow_missing_tokenizer: bool = False,
     imatrix: str | os.PathLike[str] | None = None,
     quantizer: str | None = None,
@@ -86,9 +85,9 @@ def convert(
     """Converts a folder with config.json, safetensors shards and tokenizer.json, or a GGUF file.
 
     source: of a split GGUF file the first shard. quant: `int4`, `int8`, a block format for all matrices, or a Recipe;
-    default `int4`, but for a quantized GGUF file what holds its weights (docs/gguf.md). progress: called on this thread
-    after each piece. threads: default all usable cores. name: default the checkpoint's. lora: a folder with a PEFT
-    adapter, which is merged into the weights, dequantized ones of a GGUF file too, before they are quantized.
+    default `int4`, but for what is quantized already what holds its weights (docs/gguf.md). progress: called on this
+    thread after each piece. threads: default all usable cores. name: default the checkpoint's. lora: a folder with an
+    adapter of PEFT or mlx-lm, or several, merged in that order into the weights before they are quantized.
     allow_missing_tokenizer: a checkpoint without one becomes a file for token ids only. imatrix: statistics of
     `qwen3edge calibrate`, or llama.cpp's importance matrix. quantizer: "search", all columns alike; "weighted", the
     default with imatrix, columns count by what they are multiplied with; "gptq", which needs X^T X. target_bits: a
@@ -100,6 +99,8 @@ def convert(
     folder = Path(source)
     recipe = find_recipe(_DEFAULT_RECIPE if quant is None else quant)
     method = Method.choose(imatrix, quantizer, target_bits)
+    if folder.suffix in (".safetensors", ".json", ".bin") and folder.is_file():
+        raise CheckpointError(f"{folder}: expected a folder or a GGUF file; give the folder, {folder.parent}")
     if folder.is_file():
         return _convert_gguf(
             folder,
@@ -117,25 +118,29 @@ def convert(
         raise CheckpointError(
             f"{folder}: expected a folder with config.json and safetensors files or a GGUF file, found none"
         )
-    config = ModelConfig.from_hf(read_json(folder / "config.json", _MAX_CONFIG_BYTES))
-    texts = TextFiles(folder)
-    if not texts.present and not allow_missing_tokenizer:
-        raise CheckpointError(
-            f"{folder}: expected a tokenizer, tokenizer.json or vocab.json and merges.txt, found no such file"
+    with ExitStack() as opened:
+        checkpoint = opened.enter_context(HfCheckpoint(folder))
+        texts = TextFiles(folder)
+        if not texts.present and not allow_missing_tokenizer:
+            raise CheckpointError(
+                f"{folder}: expected a tokenizer, tokenizer.json or vocab.json and merges.txt, found no such file"
+            )
+        config = checkpoint.config
+        config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
+        metadata = {
+            "general.name": name or folder.resolve().name,
+            **texts.metadata(config.vocab_size, config.model_type),
+        }
+        merged = MergedAdapters(checkpoint.source, config, lora, opened)
+        quantized = checkpoint.quantized
+        if quantized is not None and quant is None and method.target_bits is None:
+            recipe = quantized.keeping_recipe()
+        report = write_model(
+            merged.source, merged.config, metadata, target, recipe, progress=progress, threads=threads, method=method
         )
-    config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
-    metadata = {"general.name": name or folder.resolve().name, **texts.metadata(config.vocab_size, config.model_type)}
-    with SafetensorsFolder(folder) as weights:
-        if lora is None:
-            report = write_model(
-                weights, config, metadata, target, recipe, progress=progress, threads=threads, method=method
-            )
-            return replace(report, notes=(*report.notes, *texts.notes))
-        with LoraSource(weights, lora, config) as merged:
-            report = write_model(
-                merged, config, metadata, target, recipe, progress=progress, threads=threads, method=method
-            )
-            return replace(report, notes=(*report.notes, *texts.notes, merged.note))
+        formats = {tensor.name: tensor.format for tensor in report.tensors}
+        kept = quantized.notes(formats, merged.updated) if quantized is not None else ()
+        return replace(report, notes=(*checkpoint.notes, *report.notes, *kept, *texts.notes, *merged.notes))
 
 
 def _convert_gguf(
@@ -146,7 +151,7 @@ def _convert_gguf(
     name: str | None,
     allow_missing_tokenizer: bool,
     method: Method,
-    lora: str | os.PathLike[str] | None,
+    lora: Adapters | None,
     *,
     progress: ProgressCallback | None,
     threads: int | None,
@@ -160,7 +165,7 @@ def _convert_gguf(
             raise CheckpointError(f"{path}: expected a tokenizer in the metadata, found none")
         config = replace(config, stop_token_ids=text.stop_token_ids())
         source = GgufSource(file, config)
-        merged = None if lora is None else opened.enter_context(LoraSource(source, lora, config))
+        merged = MergedAdapters(source, config, lora, opened)
         if keep and method.target_bits is None:
             recipe = keeping_recipe(file, config, recipe)
         metadata = {
@@ -168,12 +173,11 @@ def _convert_gguf(
             **text.metadata(config.model_type),
         }
         report = write_model(
-            merged or source, config, metadata, target, recipe, progress=progress, threads=threads, method=method
+            merged.source, merged.config, metadata, target, recipe, progress=progress, threads=threads, method=method
         )
-        updated = source.stored_names(merged.updated()) if merged else []
+        updated = source.stored_names(merged.updated & set(source.names()))
         kept = kept_notes(file, config, {tensor.name: tensor.format for tensor in report.tensors}, updated)
-        notes = (*report.notes, *kept, *text.notes, *((merged.note,) if merged else ()))
-        return replace(report, notes=notes)
+        return replace(report, notes=(*report.notes, *kept, *text.notes, *merged.notes))
 
 
 def write_model(

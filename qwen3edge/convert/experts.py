@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3edge.config import ModelConfig
-from qwen3edge.convert.names import model_tensors
+from qwen3edge.convert.names import is_bare, model_tensors
 from qwen3edge.convert.quantize import PANEL_ROWS, as_float32
 from qwen3edge.convert.source import PackedSource, TensorSource
 from qwen3edge.errors import CheckpointError
@@ -41,8 +42,9 @@ class StackedExperts:
     """A PackedSource: another source whose experts are shown as `...mlp.experts.gate_up` and `...mlp.experts.down`.
 
     Inside an expert of `gate_up`, panels of 16 rows alternate: gate, up, gate, up (docs/format.md). Layouts that are
-    understood: Hugging Face's (a matrix an expert and projection), transformers' in memory (`gate_up_proj` and
-    `down_proj` [experts, rows, columns]), and GGUF's (`blk.N.ffn_gate_exps.weight` .. [experts, rows, columns]).
+    understood: Hugging Face's (a matrix an expert and projection); gates and ups of all experts in one tensor, as
+    transformers has them in memory (`experts.gate_up_proj`) and GGUF may (`blk.N.ffn_gate_up_exps.weight`); and one
+    a projection, as GGUF (`blk.N.ffn_gate_exps.weight`) and MLX (`switch_mlp.gate_proj.weight`) have it.
     """
 
     def __init__(self, source: TensorSource, config: ModelConfig):
@@ -50,7 +52,7 @@ class StackedExperts:
         self._source = source
         self._config = config
         found = set(source.names())
-        bare = f"{_PREFIX}embed_tokens.weight" not in found and "embed_tokens.weight" in found
+        bare = is_bare(found)
         self._shapes: dict[str, tuple[int, int]] = {}
         self._layouts: dict[str, _Layout] = {}
         for tensor in model_tensors(config):
@@ -88,14 +90,19 @@ class StackedExperts:
             return self._source.read_rows(name, start, stop)
         return self._read(name, start, stop, 1, self._source.read_rows)
 
+    def parts(self, name: str) -> tuple[str, ...]:
+        """The source's tensors that a stacked one is made of."""
+        projections = ("gate", "up") if name.endswith("gate_up") else ("down",)
+        experts, layout = range(self._config.experts), self._layouts[name]
+        return tuple(dict.fromkeys(layout(part, expert).name for part in projections for expert in experts))
+
     def packed_format(self, name: str) -> str | None:
         """The block format of all parts, if they share one."""
         if not isinstance(self._source, PackedSource):
             return None
         if name not in self._shapes:
             return self._source.packed_format(name)
-        projections = ("gate", "up") if name.endswith("gate_up") else ("down",)
-        formats = {self._source.packed_format(self._layouts[name](projection, 0).name) for projection in projections}
+        formats = {self._source.packed_format(part) for part in self.parts(name)}
         return formats.pop() if len(formats) == 1 else None
 
     def read_packed(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
@@ -153,18 +160,29 @@ def checkpoint_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def find_expert(module: str, found: Collection[str], config: ModelConfig) -> tuple[str, int, tuple[int, int]] | None:
+def find_expert(module: str, found: frozenset[str], config: ModelConfig) -> tuple[str, int, tuple[int, int]] | None:
     """Where one projection of one expert lies, by its module's name in Hugging Face's model: the checkpoint's tensor,
     its first row there and its shape. None for a module that is no expert's, and for one that the model lacks."""
     match = _MODULE.match(module)
     if match is None or int(match["expert"]) >= config.experts or int(match["layer"]) >= config.layers:
         return None
     projection = match["projection"]
-    part = _find_layout(match["experts"], set(found), config)(projection, int(match["expert"]))
-    if part.name not in found:
+    name, first_row = expert_rows(match["experts"], projection, int(match["expert"]), found, config)
+    if name not in found:
         return None
     hidden, ffn = config.hidden_size, config.expert_ffn_size
-    return (part.name, part.first_row, (hidden, ffn) if projection == "down" else (ffn, hidden))
+    return (name, first_row, (hidden, ffn) if projection == "down" else (ffn, hidden))
+
+
+def expert_rows(
+    experts: str, projection: str, expert: int, found: frozenset[str], config: ModelConfig
+) -> tuple[str, int]:
+    """The checkpoint's tensor that has a projection of an expert, if any does, and its first row there.
+
+    experts: as `model.layers.0.mlp.experts`. projection: gate, up or down.
+    """
+    part = _find_layout(experts, found, config)(projection, expert)
+    return part.name, part.first_row
 
 
 def _apart(experts: str, config: ModelConfig) -> _Layout:
@@ -177,23 +195,29 @@ def _apart(experts: str, config: ModelConfig) -> _Layout:
     return layout
 
 
-def _find_layout(experts: str, found: set[str], config: ModelConfig) -> _Layout:
+def _find_layout(experts: str, found: Collection[str], config: ModelConfig) -> _Layout:
     """The layout of one layer. experts: as `model.layers.0.mlp.experts`."""
     hidden, ffn, count = config.hidden_size, config.expert_ffn_size, config.experts
-    gguf = f"blk.{experts.split('.')[-3]}.ffn_"
+    block = f"blk.{experts.split('.')[-3]}.ffn_"
+    gguf = f"{block}{{}}_exps.weight"
+    mlx = f"{experts.removesuffix('experts')}switch_mlp.{{}}_proj.weight"
 
-    def fused(projection: str, expert: int) -> _Part:
+    def fused(gate_up: str, down: str, projection: str, expert: int) -> _Part:
         if projection == "down":
-            return _Part(f"{experts}.down_proj", (count, hidden, ffn), expert * hidden)
-        return _Part(f"{experts}.gate_up_proj", (count, 2 * ffn, hidden), (2 * expert + (projection == "up")) * ffn)
+            return _Part(down, (count, hidden, ffn), expert * hidden)
+        return _Part(gate_up, (count, 2 * ffn, hidden), (2 * expert + (projection == "up")) * ffn)
 
-    def stacked(projection: str, expert: int) -> _Part:
+    def stacked(pattern: str, projection: str, expert: int) -> _Part:
         rows, columns = (hidden, ffn) if projection == "down" else (ffn, hidden)
-        return _Part(f"{gguf}{projection}_exps.weight", (count, rows, columns), expert * rows)
+        return _Part(pattern.format(projection), (count, rows, columns), expert * rows)
 
-    if f"{experts}.gate_up_proj" in found:
-        return fused
-    return stacked if f"{gguf}gate_exps.weight" in found else _apart(experts, config)
+    for gate_up, down in ((f"{experts}.gate_up_proj", f"{experts}.down_proj"), map(gguf.format, ("gate_up", "down"))):
+        if gate_up in found:
+            return partial(fused, gate_up, down)
+    for pattern in (gguf, mlx):
+        if pattern.format("gate") in found:
+            return partial(stacked, pattern)
+    return _apart(experts, config)
 
 
 def _alike(pieces: list[NDArray[Any]]) -> list[NDArray[Any]]:

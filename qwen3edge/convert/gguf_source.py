@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,14 @@ from numpy.typing import NDArray
 
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.names import EMBEDDING, HEAD, ModelTensor, model_tensors
-from qwen3edge.convert.recipe import Recipe, Rule
+from qwen3edge.convert.quantize import as_float32
+from qwen3edge.convert.recipe import HOLDS_ANY, Recipe, recipe_of
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
 from qwen3edge.formats.gguf import GgufFile, Value
 from qwen3edge.formats.gguf_blocks import INCOMING, UNQUANTIZED, GgmlType, read_weights, repack
 
 MODEL_TYPES = {"qwen2": "qwen2", "qwen3": "qwen3", "qwen3moe": "qwen3_moe"}
 """By GGUF's name of the architecture."""
-
-HOLDS_ANY = "q8"
-"""For an unquantized matrix in a file whose others are quantized, as someone wanted it better than those; and for gates
-and ups of different types."""
 
 
 def gguf_config(file: GgufFile, stop_token_ids: tuple[int, ...] = ()) -> ModelConfig:
@@ -105,6 +103,16 @@ class _Keys:
         return float(value)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where the file has a tensor."""
+
+    name: str  # in the file
+    shape: tuple[int, ...]
+    first_row: int = 0
+    scale: NDArray[np.float32] | None = None  # of the whole or of each expert, on top of the type's own
+
+
 class GgufSource:
     """A PackedSource: the tensors by the names that Hugging Face has for them."""
 
@@ -112,74 +120,129 @@ class GgufSource:
         """Raises CheckpointError for a tensor that is absent, one that would be ignored, or another shape than the
         metadata's; UnsupportedModelError for a type that cannot be read."""
         self._file = file
-        self._names: dict[str, str] = {}  # the file's, by the checkpoint's
+        self._places: dict[str, _Place] = {}  # by the checkpoint's name
+        used = set()
         for tensor in model_tensors(config):
-            if tensor.holds_experts:
-                self._names.update({name: name for name in _stored_names(tensor)})
-            else:
-                self._names[tensor.source] = tensor.name
-            self._check(tensor)
-        for name in sorted(file.tensors.keys() - set(self._names.values())):
+            for name in _stored_names(tensor, file):
+                self._check(tensor, name, config)
+                used.add(name)
+                scale = None
+                if name.startswith("blk.") and not tensor.is_vector and tensor.required_format is None:
+                    scale = self._read_scale(name)
+                    # the second is of activations, which are not quantized as there
+                    used.update(_beside(name, kind) for kind in ("scale", "input_scale"))
+                if tensor.holds_experts:
+                    self._places[name] = _Place(name, file.tensors[name].shape, 0, scale)
+                else:
+                    first = 0 if name == tensor.name else _rows_before(tensor, config)
+                    self._places[tensor.source] = _Place(name, tensor.shape, first, scale)
+        for name in sorted(file.tensors.keys() - used):
             raise CheckpointError(f"{file.path}: the metadata does not account for the tensor {name!r}")
 
     def names(self) -> list[str]:
         """All tensors."""
-        return list(self._names)
+        return list(self._places)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """[rows, columns], or [elements]."""
-        return self._file.tensors[self._names[name]].shape
+        return self._places[name].shape
 
     def read_rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Rows [start, stop): float32, float16, or uint16 holding bfloat16; of a vector, elements."""
-        ours = self._names[name]
-        tensor = self._file.tensors[ours]
+        place = self._places[name]
+        tensor, first = self._file.tensors[place.name], place.first_row
         if len(tensor.shape) == 1:
-            return read_weights(tensor.type, self._file.read_blocks(ours, 0, 1))[0, start:stop]
-        return read_weights(tensor.type, self._file.read_blocks(ours, start, stop))
+            return read_weights(tensor.type, self._file.read_blocks(place.name, 0, 1))[0, first + start : first + stop]
+        weights = read_weights(tensor.type, self._file.read_blocks(place.name, first + start, first + stop))
+        if place.scale is None:
+            return weights
+        per_scale = tensor.rows // place.scale.size
+        scaled: NDArray[Any] = as_float32(weights) * place.scale[(first + np.arange(start, stop)) // per_scale, None]
+        return scaled
 
     def stored_names(self, names: Collection[str]) -> list[str]:
         """What the file calls these tensors."""
-        return [self._names[name] for name in names]
+        return [self._places[name].name for name in names]
 
     def packed_format(self, name: str) -> str | None:
         """The block format in which `read_packed` gives a matrix."""
-        incoming = INCOMING[self._file.tensors[self._names[name]].type]
-        return incoming.format if incoming.planes is not None else None
+        place = self._places[name]
+        incoming = INCOMING[self._file.tensors[place.name].type]
+        return incoming.format if incoming.planes is not None and place.scale is None else None
 
     def read_packed(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows [start, stop) as packed panels."""
-        ours = self._names[name]
-        tensor = self._file.tensors[ours]
+        place = self._places[name]
+        tensor, first = self._file.tensors[place.name], place.first_row
         try:
-            return repack(tensor.type, self._file.read_blocks(ours, start, stop), tensor.columns)
+            raw = self._file.read_blocks(place.name, first + start, first + stop)
+            return repack(tensor.type, raw, tensor.columns)
         except CheckpointError as error:
-            raise CheckpointError(f"tensor {ours!r}, rows from {start} on: {error}") from None
+            raise CheckpointError(f"tensor {place.name!r}, rows from {start} on: {error}") from None
 
-    def _check(self, tensor: ModelTensor) -> None:
-        for name in _stored_names(tensor):
-            found = self._file.tensors.get(name)
-            if found is None:
-                raise CheckpointError(f"{self._file.path}: expected the tensor {name!r}, found none of that name")
-            if not tensor.holds_experts and found.shape != tensor.shape:  # those are StackedExperts' to check
-                raise CheckpointError(
-                    f"{self._file.path}: {name!r}: expected the shape {list(tensor.shape)} by the metadata, "
-                    f"found {list(found.shape)}"
-                )
-            if found.type not in INCOMING:
-                raise UnsupportedModelError(f"{self._file.path}: {name!r}: {found.type.name} is not supported")
+    def _check(self, tensor: ModelTensor, name: str, config: ModelConfig) -> None:
+        found = self._file.tensors.get(name)
+        if found is None:
+            raise CheckpointError(f"{self._file.path}: expected the tensor {name!r}, found none of that name")
+        shape = tensor.shape
+        if name.endswith(_FUSED):
+            shape = (config.query_size + 2 * config.kv_size, *tensor.shape[1:])
+        if not tensor.holds_experts and found.shape != shape:  # those are StackedExperts' to check
+            raise CheckpointError(
+                f"{self._file.path}: {name!r}: expected the shape {list(shape)} by the metadata, "
+                f"found {list(found.shape)}"
+            )
+        if found.type not in INCOMING:
+            raise UnsupportedModelError(f"{self._file.path}: {name!r}: {found.type.name} is not supported")
+
+    def _read_scale(self, name: str) -> NDArray[np.float32] | None:
+        """None where it is 1. Raises CheckpointError."""
+        beside = _beside(name, "scale")
+        found = self._file.tensors.get(beside)
+        if found is None:
+            return None
+        shape = self._file.tensors[name].shape
+        expected = (shape[0],) if len(shape) == 3 else (1,)
+        if found.shape != expected or found.type != GgmlType.F32:
+            raise CheckpointError(
+                f"{self._file.path}: {beside!r}: expected F32 {list(expected)}, "
+                f"found {found.type.name} {list(found.shape)}"
+            )
+        scale = as_float32(read_weights(found.type, self._file.read_blocks(beside, 0, 1))[0])
+        return None if (scale == 1).all() else scale
 
 
-def _stored_names(tensor: ModelTensor) -> tuple[str, ...]:
-    """The file's tensors that one of ours is made of."""
-    parts = ("gate", "up") if "gate_up_exps" in tensor.name else ()
-    return tuple(tensor.name.replace("gate_up", part) for part in parts) or (tensor.name,)
+_FUSED = (".attn_qkv.weight", ".attn_qkv.bias")
+
+
+def _beside(name: str, kind: str) -> str:
+    return f"{name.rpartition('.')[0]}.{kind}"
+
+
+def _stored_names(tensor: ModelTensor, file: GgufFile) -> tuple[str, ...]:
+    """The file's tensors that one of ours is made of: its own, two, or one that it shares with others."""
+    if tensor.name in file.tensors:  # as `ffn_gate_up_exps`, too, is GGUF's name of gates and ups in one
+        return (tensor.name,)
+    if "gate_up_exps" in tensor.name:
+        return tuple(tensor.name.replace("gate_up", part) for part in ("gate", "up"))
+    for letter in "qkv":
+        fused = tensor.name.replace(f".attn_{letter}.", ".attn_qkv.")
+        if fused != tensor.name and fused in file.tensors:
+            return (fused,)
+    return (tensor.name,)
+
+
+def _rows_before(tensor: ModelTensor, config: ModelConfig) -> int:
+    """Of queries, keys and values in one tensor, in this order."""
+    if ".attn_q." in tensor.name:
+        return 0
+    return config.query_size + (config.kv_size if ".attn_v." in tensor.name else 0)
 
 
 def _matrix_types(file: GgufFile, config: ModelConfig) -> dict[str, tuple[GgmlType, ...]]:
     """The file's types that each of our matrices is made of, but for those with a format of their own."""
     return {
-        tensor.name: tuple(dict.fromkeys(file.tensors[name].type for name in _stored_names(tensor)))
+        tensor.name: tuple(dict.fromkeys(file.tensors[name].type for name in _stored_names(tensor, file)))
         for tensor in model_tensors(config)
         if not tensor.is_vector and tensor.required_format is None
     }
@@ -194,9 +257,7 @@ def keeping_recipe(file: GgufFile, config: ModelConfig, unquantized: Recipe) -> 
     for name, kinds in types.items():
         kept = {INCOMING[kind].format for kind in kinds}
         formats[name] = (kept.pop() if len(kept) == 1 else None) or HOLDS_ANY
-    most = Counter(formats.values()).most_common(1)[0][0]
-    exceptions = (Rule(name, kept) for name, kept in formats.items() if kept != most)
-    return Recipe("gguf", (*exceptions, Rule("*", most)))
+    return recipe_of("gguf", formats)
 
 
 def kept_notes(
@@ -206,24 +267,26 @@ def kept_notes(
 
     formats: by tensor. updated: the file's tensors that an adapter changed.
     """
-    counts: Counter[tuple[tuple[GgmlType, ...], str, bool]] = Counter()
+    counts: Counter[tuple[tuple[GgmlType, ...], str, bool, bool]] = Counter()
     types, changed = _matrix_types(file, config), set(updated)
     for tensor in model_tensors(config):
         if tensor.name in types:
-            counts[types[tensor.name], formats[tensor.name], not changed.isdisjoint(_stored_names(tensor))] += 1
+            stored = _stored_names(tensor, file)
+            scaled = any(_beside(name, "scale") in file.tensors for name in stored)
+            counts[types[tensor.name], formats[tensor.name], not changed.isdisjoint(stored), scaled] += 1
     return tuple(
         f"{count} matrices in {' and '.join(kind.name for kind in kinds)} are stored as {kept}: "
-        f"{_how(kinds, kept, new)}"
-        for (kinds, kept, new), count in counts.items()
+        f"{_how(kinds, kept, new, scaled)}"
+        for (kinds, kept, new, scaled), count in counts.items()
     )
 
 
-def _how(kinds: tuple[GgmlType, ...], kept: str, updated: bool) -> str:
+def _how(kinds: tuple[GgmlType, ...], kept: str, updated: bool, scaled: bool) -> str:
     kind, *others = kinds
     if updated:
         return "with the adapter's updates" + ("" if kept == "f32" else ", quantized")
     incoming = INCOMING[kind]
-    if kept == incoming.format and incoming.planes is not None and not others:
+    if kept == incoming.format and incoming.planes is not None and not others and not scaled:
         return "the same weights" if incoming.exact else "the same levels, their scales multiplied out"
     if kept == "f32" or (kept == "bf16" and kinds == (GgmlType.BF16,)):
         return "the same weights"

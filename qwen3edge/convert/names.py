@@ -15,6 +15,8 @@ EMBEDDING = "token_embd.weight"
 HEAD = "output.weight"
 FREQUENCIES = "rope.inverse_frequencies"  # computed, in no checkpoint
 
+HEAD_SOURCE = "lm_head.weight"
+_EMBEDDING_SOURCE = "model.embed_tokens.weight"
 _PREFIX = "model."
 
 
@@ -40,7 +42,7 @@ def model_tensors(config: ModelConfig) -> list[ModelTensor]:
     """All tensors of the checkpoint, in the order of the `.q3e` file. csrc/io/model_config.cpp has the same list."""
     hidden, query, kv, head = config.hidden_size, config.query_size, config.kv_size, config.head_size
     ffn = config.expert_ffn_size if config.is_moe else config.ffn_size
-    tensors = [_matrix(EMBEDDING, "model.embed_tokens.weight", config.vocab_size, hidden)]
+    tensors = [_matrix(EMBEDDING, _EMBEDDING_SOURCE, config.vocab_size, hidden)]
     for n in range(config.layers):
         ours, theirs = f"blk.{n}.", f"model.layers.{n}."
         attention = f"{theirs}self_attn."
@@ -73,23 +75,40 @@ def model_tensors(config: ModelConfig) -> list[ModelTensor]:
         ]
     tensors.append(_vector("output_norm.weight", "model.norm.weight", hidden))
     if not config.tied_embeddings:
-        tensors.append(_matrix(HEAD, "lm_head.weight", config.vocab_size, hidden))
+        tensors.append(_matrix(HEAD, HEAD_SOURCE, config.vocab_size, hidden))
     return tensors
+
+
+def is_bare(found: Collection[str]) -> bool:
+    """Whether a checkpoint's names lack the prefix `model.`, as some embedding and base models' do."""
+    return not any(name.startswith(_PREFIX) for name in found)
+
+
+def embedding_source(found: Collection[str]) -> str:
+    """What a checkpoint calls its embedding. A tied one may be stored as the head alone."""
+    name = _EMBEDDING_SOURCE.removeprefix(_PREFIX) if is_bare(found) else _EMBEDDING_SOURCE
+    return HEAD_SOURCE if name not in found and HEAD_SOURCE in found else name
 
 
 def source_names(tensors: Collection[ModelTensor], found: Collection[str], tied: bool) -> dict[str, str]:
     """The checkpoint's own name of each tensor, by the name in the `.q3e` file.
 
-    Some checkpoints (embedding models, base models) lack the prefix `model.`. Raises CheckpointError for a tensor that
-    is absent, and for one that would be ignored; a stored copy of a tied head and buffers of old versions may be.
+    Raises CheckpointError for a tensor that is absent, and for one that would be ignored; a stored copy of a tied head
+    and buffers of old versions may be.
     """
     have = set(found)
-    bare = "embed_tokens.weight" in have and "model.embed_tokens.weight" not in have
+    bare = is_bare(have)
     names = {t.name: t.source.removeprefix(_PREFIX) if bare else t.source for t in tensors}
+    if tied:
+        names[EMBEDDING] = embedding_source(have)
     for name in names.values():
         if name not in have:
-            raise CheckpointError(f"expected the tensor {name!r} in the checkpoint, found none of that name")
-    ignored = {"lm_head.weight"} if tied else set()
+            headless = ": a model without a head, as embedding models are, has no logits to compute"
+            raise CheckpointError(
+                f"expected the tensor {name!r} in the checkpoint, found none of that name"
+                + (headless if name == HEAD_SOURCE else "")
+            )
+    ignored = {HEAD_SOURCE} if tied else set()
     for name in sorted(have - set(names.values()) - ignored):
         if not name.endswith("rotary_emb.inv_freq"):
             raise CheckpointError(f"the config does not account for the tensor {name!r} of the checkpoint")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from qwen3edge import _core
-from qwen3edge.convert.names import ModelTensor
+from qwen3edge.convert.names import EMBEDDING, HEAD, ModelTensor
 from qwen3edge.errors import RequestError
 
 VECTOR = "vector"
 BLOCK_FORMATS = tuple(f["name"] for f in _core.block_formats() if f["name"] != VECTOR)
 LAYERS = ("", "first", "last")
+HOLDS_ANY = "q8"
+"""For an unquantized matrix of a checkpoint whose others are quantized, as someone wanted it better than those; and for
+what no format of ours holds as it is."""
 PADDING_BITS = 0.5  # a weight
 _PANEL_ROWS = 16
 _GROUPS = {f["name"]: f["group"] for f in _core.block_formats()}
@@ -121,6 +126,13 @@ RECIPES = {
     "int8": _uniform("int8", "q8"),
     **{name: _uniform(name, name) for name in BLOCK_FORMATS},
 }
+
+
+def recipe_of(name: str, formats: Mapping[str, str]) -> Recipe:
+    """The recipe that gives each matrix its format. formats: by tensor; a head that is not among them: as embedding."""
+    rest = Counter(formats.values()).most_common(1)[0][0]
+    exceptions = {HEAD: formats[EMBEDDING], **formats}
+    return Recipe(name, (*(Rule(key, kept) for key, kept in exceptions.items() if kept != rest), Rule("*", rest)))
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:

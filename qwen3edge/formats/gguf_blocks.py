@@ -108,6 +108,13 @@ def _from_q4_k(blocks: NDArray[np.uint8], columns: int) -> Planes:
     return {"d": _by_lane(scales), "m": _by_lane(minimums), "q4": _by_lane(_nibbles(quants))}
 
 
+def _from_q1_0(blocks: NDArray[np.uint8], columns: int) -> Planes:
+    """d or -d by a bit: levels 9 and 7 of sixteen."""
+    del columns
+    bits = np.unpackbits(blocks[..., 2:], axis=-1, bitorder="little")
+    return {"d": _by_lane(_f16(blocks[..., :2])), "q4": _by_lane(2 * bits + np.uint8(7))}
+
+
 UNQUANTIZED = (GgmlType.F32, GgmlType.F16, GgmlType.BF16)
 
 _HELD_IN_8_BITS = (
@@ -121,6 +128,7 @@ INCOMING: dict[GgmlType, Incoming] = {
     GgmlType.Q4_1: Incoming("q4a32", True, _from_q4_1),
     GgmlType.Q8_0: Incoming("q8g32", True, _from_q8_0),
     GgmlType.Q4_K: Incoming("q4a32", False, _from_q4_k),
+    **{GgmlType[name]: Incoming("q4g128", True, _from_q1_0) for name in ("Q1_0",) if name in GgmlType.__members__},
     **{GgmlType[name]: Incoming("q8", False) for name in _HELD_IN_8_BITS if name in GgmlType.__members__},
     **dict.fromkeys(UNQUANTIZED, Incoming(None, False)),
 }
@@ -158,6 +166,10 @@ def read_weights(kind: GgmlType, raw: NDArray[np.uint8]) -> NDArray[Any]:
         return raw.view("<f2")
     if kind == GgmlType.BF16:
         return raw.view("<u2")
+    if kind.name == "Q1_0":  # which the package knows, but does not read
+        blocks = raw.reshape(len(raw), -1, 18)
+        signs = 2 * np.unpackbits(blocks[..., 2:], axis=-1, bitorder="little").astype(np.float32) - 1
+        return (_f16(blocks[..., :2]).astype(np.float32) * signs).reshape(len(raw), -1)
     with np.errstate(over="ignore", invalid="ignore"):  # scales that are not finite are told by the quantizer
         weights: NDArray[Any] = gguf_dequantize(raw, kind)
     return weights.astype(np.float32, copy=False)

@@ -19,7 +19,7 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from tests.formats.random_blocks import random_raw
+from tests.formats.random_blocks import random_raw, wide
 
 CLASSES = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
@@ -138,7 +138,7 @@ def write_gguf(
                 view = part(parameter)
                 raw, kind = _random(name, tuple(view.shape), rng, choose)
                 writer.add_tensor(name, raw, raw_dtype=kind)
-                values = gguf.dequantize(raw, kind).astype(np.float32).reshape(view.shape)
+                values = (raw if raw.dtype != np.uint8 else wide(kind.name, raw)).astype(np.float32).reshape(view.shape)
                 view.copy_(torch.from_numpy(values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
@@ -114,6 +116,69 @@ def test_copies_of_a_tied_head_and_old_buffers_may_be_there(tmp_path, seed):
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
     tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(16, np.float32)
     convert_bare(write(tmp_path, CONFIG, tensors))
+
+
+@pytest.mark.parametrize("prefix", ["model.", ""])
+def test_a_tied_head_that_differs(tmp_path, seed, prefix):
+    """transformers 5 does not tie the two then, and says so; so do we."""
+    tensors = random_tensors(CONFIG, seed)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].copy()
+    tensors["lm_head.weight"][49, 63] *= -1
+    renamed = {name.replace("model.", prefix, 1): t for name, t in tensors.items()}
+    file, report = convert_bare(write(tmp_path, CONFIG, renamed))
+    assert not report.config.tied_embeddings
+    np.testing.assert_array_equal(file.dequantize("output.weight"), tensors["lm_head.weight"])
+    np.testing.assert_array_equal(file.dequantize("token_embd.weight"), tensors["model.embed_tokens.weight"])
+    assert [note for note in report.notes if "lm_head.weight" in note and "ties" in note]
+    if prefix:
+        head = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).lm_head.weight
+        np.testing.assert_array_equal(head.detach().numpy(), tensors["lm_head.weight"])
+
+
+def test_a_tied_model_that_stores_its_head_only(tmp_path, seed):
+    """As safetensors.torch.save_model does; transformers ties it the other way round."""
+    tensors = random_tensors(CONFIG, seed)
+    tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
+    file, report = convert_bare(write(tmp_path, CONFIG, tensors))
+    assert report.config.tied_embeddings
+    np.testing.assert_array_equal(file.dequantize("token_embd.weight"), tensors["lm_head.weight"])
+
+
+def test_a_model_without_a_head(tmp_path, seed):
+    """An embedding model: not tied, no head, names without their prefix."""
+    bare = {name.removeprefix("model."): t for name, t in random_tensors(CONFIG, seed).items()}
+    with pytest.raises(CheckpointError, match="without a head, as embedding models"):
+        convert_bare(write(tmp_path, CONFIG | {"tie_word_embeddings": False}, bare))
+
+
+@pytest.mark.parametrize(
+    "left", [{}, {"quant_method": "bitsandbytes", "load_in_4bit": True}, {"quant_method": "gptq", "bits": 4}], ids=str
+)
+def test_a_quantization_config_that_is_left_over(tmp_path, seed, left):
+    """Weights decide: these are plain."""
+    tensors = random_tensors(CONFIG, seed)
+    file, report = convert_bare(write(tmp_path, CONFIG | {"quantization_config": left}, tensors))
+    np.testing.assert_array_equal(
+        file.dequantize("blk.1.attn_k.weight"), tensors["model.layers.1.self_attn.k_proj.weight"]
+    )
+    assert len([note for note in report.notes if "left over" in note]) == bool(left)
+
+
+def test_one_line_for_each_doubt(tmp_path, seed):
+    config = CONFIG | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}
+    _, report = convert_bare(write(tmp_path, config, random_tensors(CONFIG, seed)))
+    assert report.config.rope_theta == 1e6
+    assert [note for note in report.notes if "1e+06" in note and "10000" in note]
+    (tmp_path / "model.safetensors").rename(tmp_path / "weights.safetensors")
+    _, report = convert_bare(tmp_path)
+    assert [note for note in report.notes if "weights.safetensors" in note]
+
+
+def test_a_file_of_the_folder(tmp_path, seed):
+    write(tmp_path, CONFIG, random_tensors(CONFIG, seed))
+    for name in ("model.safetensors", "config.json"):
+        with pytest.raises(CheckpointError, match="give the folder"):
+            convert(tmp_path / name, tmp_path / "x.q3e")
 
 
 def test_a_missing_tensor(tmp_path, seed):

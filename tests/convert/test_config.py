@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from transformers import Qwen2Config, Qwen3Config
 
 from qwen3edge import _core
-from qwen3edge.config import ModelConfig, token_ids
+from qwen3edge.config import ModelConfig, rope_notes, token_ids
 from qwen3edge.errors import CheckpointError, FileFormatError, Qwen3EdgeError, UnsupportedModelError
 
 QWEN3 = {
@@ -133,6 +134,51 @@ def test_what_transformers_5_writes():
     assert ModelConfig.from_hf(nested).rope_theta == 5e6
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rope_theta": 10000.0, "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}},
+        {"rope_theta": 10000.0, "rope_scaling": {"type": "linear", "factor": 1.0, "rope_theta": 5e5}},
+        {"rope_theta": 2e4, "rope_scaling": {"rope_type": "default"}, "rope_parameters": {"rope_theta": 3e4}},
+        {"rope_theta": 2e4, "rope_scaling": {}, "rope_parameters": {"rope_theta": 3e4}},
+        {"rope_theta": 2e4, "rope_parameters": {"rope_type": "default"}},
+    ],
+    ids=str,
+)
+def test_rope_theta_twice(changes):
+    """What transformers takes, and a line that says so."""
+    rope = Qwen3Config(**QWEN3 | changes).rope_parameters
+    found = ModelConfig.from_hf(QWEN3 | changes)
+    assert found.rope_theta == rope["rope_theta"]
+    frequencies = [rope["rope_theta"] ** -(2 * i / 128) for i in range(64)]
+    np.testing.assert_allclose(found.inverse_frequencies(), frequencies, rtol=1e-12)
+    nested = (changes.get(name, {}) for name in ("rope_scaling", "rope_parameters"))
+    others = {place["rope_theta"] for place in (changes, *nested) if "rope_theta" in place} - {found.rope_theta}
+    notes = rope_notes(QWEN3 | changes)
+    assert len(notes) == bool(others)
+    assert all(f"{found.rope_theta:g}" in note and str(min(others)) in note for note in notes)
+
+
+def test_windows_that_no_layer_has():
+    for kind in (QWEN3, QWEN2):
+        for changes in (
+            {"use_sliding_window": False, "sliding_window": 64, "max_window_layers": 0},
+            {"use_sliding_window": True, "sliding_window": None, "max_window_layers": 0},
+            {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": kind["num_hidden_layers"]},
+        ):
+            full = {"full_attention"}
+            assert set((Qwen3Config if kind is QWEN3 else Qwen2Config)(**kind | changes).layer_types) == full
+            ModelConfig.from_hf(kind | changes)
+    # transformers' mixtures do not read max_window_layers
+    with pytest.raises(UnsupportedModelError, match="use_sliding_window"):
+        ModelConfig.from_hf(MOE | {"use_sliding_window": True, "sliding_window": 64})
+
+
+def test_models_without_a_head():
+    with pytest.raises(UnsupportedModelError, match="without a head"):
+        ModelConfig.from_hf(QWEN3 | {"architectures": ["Qwen3Model"]})
+
+
 def test_metadata_round_trip(tiny_q3e, tiny_model_path):
     file = _core.ModelFile(str(tiny_q3e("int4")))
     config = ModelConfig.from_metadata(file)
@@ -157,14 +203,18 @@ def test_metadata_round_trip(tiny_q3e, tiny_model_path):
         {"model_type": None},
         {"architectures": ["Qwen3ForSequenceClassification"]},
         {"hidden_act": "gelu"},
-        {"use_sliding_window": True},
+        {"architectures": ["Qwen3Model"]},
+        {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": 27},
+        {"use_sliding_window": True, "sliding_window": 4096, "num_hidden_layers": 29},
         {"layer_types": ["full_attention", "sliding_attention"]},
         {"attention_bias": True},
         {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}},
         {"rope_scaling": {"type": "linear", "factor": 2.0}},
+        {"rope_scaling": {"type": "linear"}},
+        {"rope_scaling": {"rope_type": "dynamic", "factor": 1.0}},
         {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6}},
+        {"partial_rotary_factor": 0.5},
         {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5}},
-        {"quantization_config": {"quant_method": "gptq"}},
         {"num_key_value_heads": 5},
         {"num_key_value_heads": 32},
         {"hidden_size": 1000},

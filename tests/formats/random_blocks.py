@@ -28,11 +28,22 @@ _HALVES: dict[str, dict[int, float]] = {
     "IQ4_XS": {0: 1},
     "TQ1_0": {52: 1},
     "TQ2_0": {64: 1},
+    "Q1_0": {0: 1},
 }
 _EXPONENTS = {"MXFP4": ((0,), 1, 120), "NVFP4": ((0, 1, 2, 3), 8, 0x28)}  # bytes, step of a factor of two, middle
 QUANTIZED = [name for name in (*_HALVES, "IQ1_M", *_EXPONENTS) if name in Type.__members__]
 UNQUANTIZED = ["F32", "F16", "BF16"]
 ALL = [*UNQUANTIZED, *QUANTIZED]
+
+
+def wide(name: str, raw: np.ndarray) -> np.ndarray:
+    """Weights by the gguf package, but for Q1_0, which it only names: a bit chooses between d and -d."""
+    if name != "Q1_0":
+        return gguf.dequantize(raw, Type[name]).astype(np.float32)
+    blocks = raw.reshape(len(raw), -1, 18)
+    bits = [[[byte >> i & 1 for byte in block for i in range(8)] for block in row] for row in blocks[..., 2:].tolist()]
+    scale = np.ascontiguousarray(blocks[..., :2]).view("<f2").astype(np.float32)
+    return np.where(np.array(bits, bool), scale, -scale).reshape(len(raw), -1)
 
 
 def random_raw(name: str, rng: np.random.Generator, rows: int, columns: int, deviation: float) -> np.ndarray:
@@ -53,7 +64,7 @@ def random_raw(name: str, rng: np.random.Generator, rows: int, columns: int, dev
         return raw.reshape(rows, -1)
     _set_scale(name, raw, 1.0)
     with np.errstate(over="ignore"):
-        found = gguf.dequantize(raw.reshape(rows, -1), kind).std()
+        found = wide(name, raw.reshape(rows, -1)).std()
     varied = rng.uniform(0.7, 1.4, raw.shape[:2]) * deviation / found
     _set_scale(name, raw, varied)
     return raw.reshape(rows, -1)

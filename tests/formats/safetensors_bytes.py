@@ -11,15 +11,20 @@ _NAMES = {
     np.dtype(np.float16): "F16",
     np.dtype(np.uint16): "BF16",
     np.dtype(np.int8): "I8",
+    np.dtype(np.uint8): "F8_E4M3",
+    np.dtype(np.int32): "I32",
+    np.dtype(np.uint32): "U32",
+    np.dtype(np.int64): "I64",
 }
 
 
-def encode(tensors: dict[str, np.ndarray]) -> bytes:
-    """uint16 stands for bfloat16."""
+def encode(tensors: dict[str, np.ndarray], types: dict[np.dtype, str] | None = None) -> bytes:
+    """uint16 stands for bfloat16, uint8 for float8, unless types says otherwise."""
+    names = _NAMES | (types or {})
     header, data = {}, b""
     for name, array in tensors.items():
         header[name] = {
-            "dtype": _NAMES[array.dtype],
+            "dtype": names[array.dtype],
             "shape": list(array.shape),
             "data_offsets": [len(data), len(data) + array.nbytes],
         }

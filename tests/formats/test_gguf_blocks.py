@@ -19,15 +19,10 @@ from qwen3edge.formats.gguf_blocks import (
     repack,
     type_nbytes,
 )
-from tests.formats.random_blocks import ALL, QUANTIZED, random_raw
+from tests.formats.random_blocks import ALL, QUANTIZED, random_raw, wide
 
 REPACKED = [kind.name for kind, incoming in INCOMING.items() if incoming.planes is not None]
 EXACT = [kind.name for kind, incoming in INCOMING.items() if incoming.exact]
-
-
-def wide(name, raw):
-    """By the gguf package."""
-    return gguf.dequantize(raw, Type[name]).astype(np.float32)
 
 
 def test_every_type_that_the_package_reads_is_mapped():
@@ -47,7 +42,7 @@ def test_weights_are_the_packages(name, seed):
 @pytest.mark.parametrize("rows", [1, 15, 16, 40])
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_types_are_repacked_bit_by_bit(name, rows, seed):
-    columns = 32 * int(np.random.default_rng(seed).integers(1, 20))
+    columns = gguf.GGML_QUANT_SIZES[Type[name]][0] * int(np.random.default_rng(seed).integers(1, 20))
     raw = random_raw(name, np.random.default_rng(seed), rows, columns, 0.05)
     raw[0, :2] = np.array([-0.5], np.float16).view(np.uint8)  # a negative scale, as llama.cpp's quantizer makes
     kept = INCOMING[Type[name]].format
@@ -55,6 +50,8 @@ def test_exact_types_are_repacked_bit_by_bit(name, rows, seed):
     expected = wide(name, raw)
     for weights in (blocks.dequantize(kept, packed, rows, columns), _core.dequantize(kept, packed, rows, columns)):
         np.testing.assert_array_equal(weights.view(np.uint32), expected.view(np.uint32))
+    if Type[name] not in WRITABLE:
+        return
     # and back
     panels = packed.reshape(-1, _core.packed_nbytes(kept, 16, columns))
     np.testing.assert_array_equal(export_blocks(kept, Type[name], panels, columns)[:rows], raw)
@@ -64,11 +61,14 @@ def test_exact_types_are_repacked_bit_by_bit(name, rows, seed):
 def test_rows_that_are_none_are_those_of_the_quantizer(name):
     """So that a file that was exported and imported is the same, byte for byte."""
     kept = INCOMING[Type[name]].format
-    zeros = np.zeros((3, gguf.GGML_QUANT_SIZES[Type[name]][1] * 2), np.uint8)
+    block, size = gguf.GGML_QUANT_SIZES[Type[name]]
+    zeros = np.zeros((3, size * 2), np.uint8)
+    if name == "Q1_0":
+        pytest.skip("has no zero")
     if name == "Q4_0":
         zeros.reshape(3, 2, -1)[..., 2:] = 0x88
-    expected = _core.quantize(kept, np.zeros((3, 64), np.float32))
-    np.testing.assert_array_equal(repack(Type[name], zeros, 64), expected)
+    expected = _core.quantize(kept, np.zeros((3, 2 * block), np.float32))
+    np.testing.assert_array_equal(repack(Type[name], zeros, 2 * block), expected)
 
 
 def test_q4_k_keeps_its_levels(seed):

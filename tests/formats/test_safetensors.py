@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qwen3edge.errors import CheckpointError, MissingShardError, UnsupportedModelError
-from qwen3edge.formats.safetensors import INDEX, SINGLE, SafetensorsFolder
+from qwen3edge.formats.safetensors import INDEX, SINGLE, SafetensorsFolder, read_json
 from tests.formats.safetensors_bytes import encode, write_shards
 
 A = np.arange(60, dtype=np.float32).reshape(12, 5)
@@ -56,12 +56,16 @@ def test_an_index_that_leaves_the_folder(tmp_path, name):
         SafetensorsFolder(tmp_path)
 
 
-def test_a_link_that_leaves_the_folder(tmp_path):
+def test_weights_behind_a_link(tmp_path):
+    """On another disk, say; the hub's cache has links, too."""
     (tmp_path / "elsewhere").write_bytes(encode({"a": A}))
     inner = tmp_path / "model"
     inner.mkdir()
     (inner / SINGLE).symlink_to("../elsewhere")
-    with pytest.raises(CheckpointError, match="a link to"):
+    with SafetensorsFolder(inner) as folder:
+        np.testing.assert_array_equal(folder.read_rows("a", 0, 12), A)
+    (tmp_path / "elsewhere").unlink()
+    with pytest.raises(MissingShardError, match="absent"):
         SafetensorsFolder(inner)
 
 
@@ -97,13 +101,86 @@ def test_an_index_with_a_key_twice(tmp_path):
         SafetensorsFolder(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "index", [{"a": "x.safetensors"}, {"a": "x.safetensors", "b": "x.safetensors", "z": "x.safetensors"}]
-)
-def test_an_index_that_contradicts_its_shard(tmp_path, index):
-    write_shards(tmp_path, {"x.safetensors": {"a": A, "b": B}}, index)
-    with pytest.raises(CheckpointError, match=r"'[bz]'"):
+def test_an_index_that_promises_more(tmp_path):
+    write_shards(tmp_path, {"x.safetensors": {"a": A, "b": B}}, dict.fromkeys("abz", "x.safetensors"))
+    with pytest.raises(CheckpointError, match="'z'"):
         SafetensorsFolder(tmp_path)
+
+
+def test_an_index_that_lacks_a_tensor(tmp_path):
+    """transformers reads all of each shard."""
+    write_shards(
+        tmp_path,
+        {"x.safetensors": {"a": A, "b": B}, "y.safetensors": {"c": C}},
+        {"a": "x.safetensors"} | {"c": "y.safetensors"},
+    )
+    with SafetensorsFolder(tmp_path) as folder:
+        np.testing.assert_array_equal(folder.read_rows("b", 0, 7), B)
+        assert [note for note in folder.notes if "x.safetensors" in note and "b .." in note]
+
+
+def test_an_index_beside_the_whole(tmp_path):
+    """What is out of date, readers do not agree on; shards that are gone leave no doubt."""
+    write_shards(tmp_path, {"x.safetensors": {"a": A}, "y.safetensors": {"b": B}})
+    (tmp_path / SINGLE).write_bytes(encode({"a": -A, "b": B}))
+    for gone in ((), ("x.safetensors",)):
+        for name in gone:
+            (tmp_path / name).unlink()
+        with pytest.raises(CheckpointError, match=rf"{SINGLE} and {INDEX}.*transformers.*vLLM"):
+            SafetensorsFolder(tmp_path)
+    (tmp_path / "y.safetensors").unlink()
+    with SafetensorsFolder(tmp_path) as folder:
+        np.testing.assert_array_equal(folder.read_rows("a", 0, 12), -A)
+        assert [note for note in folder.notes if SINGLE in note and INDEX in note]
+    write_shards(tmp_path, {}, {"a": SINGLE, "b": SINGLE})
+    with SafetensorsFolder(tmp_path) as folder:
+        assert folder.notes == []
+
+
+def test_shards_without_an_index(tmp_path):
+    names = [f"model-{i:05}-of-00003.safetensors" for i in (1, 2, 3)]
+    for name, tensor in zip(names, "abc", strict=True):
+        (tmp_path / name).write_bytes(encode({tensor: {"a": A, "b": B, "c": C}[tensor]}))
+    with SafetensorsFolder(tmp_path) as folder:
+        assert sorted(folder.names()) == ["a", "b", "c"]
+        assert [note for note in folder.notes if names[0] in note and "index" in note]
+    (tmp_path / "model-00004-of-00003.safetensors").write_bytes(encode({"d": A}))
+    with pytest.raises(MissingShardError, match="expected 3 files"):
+        SafetensorsFolder(tmp_path)
+    (tmp_path / "model-00004-of-00003.safetensors").rename(tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="several files"):
+        SafetensorsFolder(tmp_path)
+    (tmp_path / "other.safetensors").unlink()
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(MissingShardError, match=names[1]):
+        SafetensorsFolder(tmp_path)
+    for name in (names[0], names[2]):
+        (tmp_path / name).unlink()
+    (tmp_path / "weights.safetensors").write_bytes(encode({"a": A}))
+    with SafetensorsFolder(tmp_path) as folder:
+        assert folder.names() == ["a"] and "weights.safetensors" in folder.notes[0]
+
+
+def test_folders_that_have_other_weights(tmp_path):
+    (tmp_path / "pytorch_model-00001-of-00002.bin").write_bytes(b"PK")
+    with pytest.raises(MissingShardError, match=r"neither; save_pretrained.*pytorch_model-00001"):
+        SafetensorsFolder(tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(encode({"a": A}))
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"found an adapter; .*--lora"):
+        SafetensorsFolder(tmp_path)
+
+
+@pytest.mark.parametrize("name", [INDEX, "config.json"])
+def test_json_that_is_no_file(tmp_path, name):
+    """A pipe would be waited for; links are followed here as for weights."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CheckpointError, match="expected a file"):
+        read_json(tmp_path / name, 100)
+    (tmp_path / SINGLE).write_bytes(encode({"a": A}))
+    if name == INDEX:
+        with pytest.raises(CheckpointError, match="expected a file"):
+            SafetensorsFolder(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"weight_map": []}', '{"weight_map": {}}', "[" * 100_000, "\xff"])

@@ -1,0 +1,67 @@
+"""A Hugging Face folder as the converter's source: its config and weights, and where these contradict each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from qwen3edge.config import ModelConfig, rope_notes
+from qwen3edge.convert.names import HEAD_SOURCE, embedding_source
+from qwen3edge.convert.quantized_methods import is_quantized
+from qwen3edge.convert.quantized_source import QuantizedSource
+from qwen3edge.convert.same_weights import same_weights
+from qwen3edge.convert.source import TensorSource
+from qwen3edge.formats.safetensors import SafetensorsFolder, read_json
+
+_MAX_CONFIG_BYTES = 1 << 20
+
+
+class HfCheckpoint:
+    """config: as the weights are, whatever config.json says. source: the weights, quantized ones as they would be read.
+    notes: what was decided, for people. A context manager.
+    """
+
+    config: ModelConfig
+    source: TensorSource
+    notes: tuple[str, ...]
+    quantized: QuantizedSource | None
+
+    def __init__(self, folder: Path):
+        """Raises CheckpointError (MissingShardError), UnsupportedModelError."""
+        keys = read_json(folder / "config.json", _MAX_CONFIG_BYTES)
+        config = ModelConfig.from_hf(keys)
+        files = self._files = SafetensorsFolder(folder, any_type=True)
+        try:
+            self.quantized = QuantizedSource(files, config, keys) if is_quantized(files) else None
+            self.source = self.quantized or files
+            self.config, tied = _tied_as_stored(self.source, config)
+        except BaseException:
+            files.close()
+            raise
+        left: tuple[str, ...] = ()
+        if self.quantized is not None:
+            self.quantized.config = self.config
+        elif keys.get("quantization_config"):
+            left = ("quantization_config is left over from another checkpoint: no weight is quantized",)
+        self.notes = (*files.notes, *rope_notes(keys), *left, *tied)
+
+    def __enter__(self) -> HfCheckpoint:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.close()
+
+
+def _tied_as_stored(source: TensorSource, config: ModelConfig) -> tuple[ModelConfig, tuple[str, ...]]:
+    """As transformers 5: a head that is stored and is not the embedding is the head, whatever config.json says."""
+    found = source.names()
+    embedding = embedding_source(found)
+    if not config.tied_embeddings or HEAD_SOURCE not in found or embedding == HEAD_SOURCE:
+        return config, ()
+    if same_weights(source, embedding, HEAD_SOURCE):
+        return config, ()
+    note = f"the head is {HEAD_SOURCE}, which differs from the embedding, though config.json ties the two"
+    return replace(config, tied_embeddings=False), (note,)
