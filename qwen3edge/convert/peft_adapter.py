@@ -82,7 +82,8 @@ def _add_tokens(files: AdapterFiles, changes: Changes, indices: object, module: 
     if isinstance(indices, Mapping):
         ends = [key for key in indices if module == key or module.endswith(f".{key}")]
         indices = indices[ends[0]] if ends else None
-    shape = files.shape(name) if files.has(name) else (0, 0)
+    shape = files.shape(name) if files.has(name) else ()
+    shape = shape if len(shape) == 2 else (0, 0)
     if not isinstance(indices, list) or not all(type(i) is int and 0 <= i < shape[0] for i in indices):
         raise CheckpointError(
             f"{files.where}: trainable_token_indices: expected rows of {module!r} below {shape[0]}, "
@@ -120,9 +121,9 @@ def _embedding_update(files: AdapterFiles, module: str, a: str, b: str, scaling:
     name = f"{files.module(module)}.weight"
     if not files.has(name):
         raise CheckpointError(f"{files.where}: expected modules of the checkpoint, found {module!r}")
-    vocabulary, hidden = files.shape(name)
-    rank = files.files.shape(a)[0]
-    files.check_factors(module, files.files.shape(a), files.files.shape(b), (hidden, vocabulary))
+    shape = files.shape(name)
+    files.check_factors(module, files.files.shape(a), files.files.shape(b), shape[::-1])
+    rank, vocabulary = files.files.shape(a)
     return name, Update(
         lambda: transposed(files.read_whole(b)),
         lambda start, stop: files.read_whole(a)[:, start:stop].T,
@@ -143,7 +144,12 @@ def _parameter_updates(
     count, hidden, ffn = config.experts, config.hidden_size, config.expert_ffn_size
     found_a, found_b = files.files.shape(a), files.files.shape(b)
     outer = (found_b[0], found_a[-1]) if len(found_a) == len(found_b) == 2 else None
-    if outer not in ((2 * ffn, hidden), (hidden, ffn)) or found_a[0] != found_b[1] or found_a[0] % count:
+    if (
+        outer not in ((2 * ffn, hidden), (hidden, ffn))
+        or found_a[0] != found_b[1]
+        or found_a[0] % count
+        or not found_a[0]
+    ):
         raise CheckpointError(
             f"{files.where}: {module!r}: expected A and B of gate_up_proj [{count}, {2 * ffn}, {hidden}] or of "
             f"down_proj [{count}, {hidden}, {ffn}], found {list(found_a)} and {list(found_b)}"
@@ -178,7 +184,10 @@ def _untie(files: AdapterFiles, changes: Changes, keys: Mapping[str, Any]) -> No
     embedding, whole, shared = files.embedding, changes.whole, None
     if embedding == HEAD_SOURCE:
         raise UnsupportedModelError(f"{files.where}: expected a checkpoint with an embedding, found its head alone")
-    saved = {str(name).split(".")[-1] for name in keys.get("modules_to_save") or ()}
+    listed = keys.get("modules_to_save") or []
+    if not isinstance(listed, list):
+        raise CheckpointError(f"{files.where}: modules_to_save: expected a list, found {listed!r:.60}")
+    saved = {str(name).split(".")[-1] for name in listed}
     if whole.keys() >= {embedding, HEAD_SOURCE}:
         if same_weights(files.files, whole[embedding], whole[HEAD_SOURCE]):
             shared = whole.pop(HEAD_SOURCE)

@@ -10,9 +10,11 @@ import sys
 import termios
 import time
 
+import numpy as np
 import pytest
 
 import qwen3edge
+from tests.convert.test_lora import write_adapter
 
 COMMAND = [sys.executable, "-m", "qwen3edge"]
 
@@ -81,6 +83,18 @@ def test_export_and_import(tiny_q3e, tmp_path):
     assert "q4z32" in run("export", tiny_q3e("int4"), tmp_path / "n.gguf").stdout
     report = json.loads(run("export", tiny_q3e("int4"), tmp_path / "n", "--to", "compressed-tensors", "--json").stdout)
     assert report["notes"] == ["1 matrices in q6z32 are stored as bf16, which does not hold them exactly"]
+
+
+def test_several_adapters(tiny_model_path, tmp_path):
+    """Each --lora counts, in order."""
+    module = "base_model.model.model.layers.0.self_attn.q_proj"
+    zeros = {f"{module}.lora_A.weight": np.zeros((2, 256)), f"{module}.lora_B.weight": np.zeros((512, 2))}
+    arguments = []
+    for name in ("a", "b"):
+        tensors = {key: value.astype(np.float32) for key, value in zeros.items()}
+        arguments += ["--lora", write_adapter(tmp_path / name, tensors)]
+    report = json.loads(run("convert", tiny_model_path, tmp_path / "m.q3e", *arguments, "--json").stdout)
+    assert [note.rpartition("/")[2] for note in report["notes"] if "have the updates" in note] == ["a", "b"]
 
 
 def test_convert_and_info(tiny_model_path, tmp_path):

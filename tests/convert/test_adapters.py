@@ -1,17 +1,21 @@
 """Adapters that are more than updates of linear modules: against NumPy, and against PEFT where it is installed."""
 
+import contextlib
 import json
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 import qwen3edge
 from qwen3edge import _core
 from qwen3edge.convert import convert
-from qwen3edge.errors import CheckpointError, MissingShardError, UnsupportedModelError
+from qwen3edge.errors import CheckpointError, MissingShardError, Qwen3EdgeError, UnsupportedModelError
 from tests.checkpoints import MOE_SHAPES, SHAPES, make_model, save
+from tests.convert.random_gguf import Case, write_gguf
 from tests.convert.small_checkpoint import CONFIG, MOE, QWEN2, random_tensors, write
 from tests.convert.test_lora import halves, write_adapter
 from tests.formats.safetensors_bytes import encode
@@ -382,3 +386,63 @@ def test_as_peft(name, tied, tmp_path, seed):
 def test_experts_as_peft(name, tmp_path, seed):
     folder = save(make_model(MOE_SHAPES[1], seed), tmp_path / "hf")
     assert_as_peft(folder, tmp_path, seed, PEFT_EXPERT_CASES[name], {})
+
+
+def test_names_without_their_prefix(tied, seed):
+    """The adapter's names have `model.`, an embedding model's have not."""
+    adapter = halves(tied.tensors, seed, [Q])
+    file, _ = tied.convert(adapter, tensors={name.removeprefix("model."): t for name, t in tied.tensors.items()})
+    a, b = (adapter[f"{BASE}{Q}.lora_{half}.weight"] for half in "AB")
+    expected = tied.tensors[f"{Q}.weight"] + 2 * (b @ a)
+    np.testing.assert_allclose(file.dequantize("blk.0.attn_q.weight"), expected, rtol=0, atol=1e-6)
+
+
+def test_a_head_of_its_own_on_a_gguf_file(tmp_path, seed):
+    """In the format of the embedding that it was; the embedding and the rest stay what they are, bit by bit."""
+    model = write_gguf(tmp_path / "m.gguf", Case("qwen3"), seed, lambda _: "Q4_0")
+    embedding = model.model.embed_tokens.weight.detach().numpy()
+    rng = np.random.default_rng(seed)
+    a, b = ((rng.standard_normal(shape) * 0.1).astype(np.float32) for shape in ((4, 256), (len(embedding), 4)))
+    lora = write_adapter(tmp_path / "lora", {f"{BASE}lm_head.lora_A.weight": a, f"{BASE}lm_head.lora_B.weight": b})
+    report = convert(tmp_path / "m.gguf", tmp_path / "m.q3e", lora=lora)
+    file = _core.ModelFile(str(tmp_path / "m.q3e"))
+    assert not report.config.tied_embeddings
+    np.testing.assert_array_equal(file.dequantize("token_embd.weight"), embedding)
+    expected = _core.quantize("q4g32", embedding + np.float32(2) * (b @ a))
+    np.testing.assert_array_equal(file.packed("output.weight"), expected)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_adapter_is_merged_or_refused(tmp_path, data):
+    """With a tensor under another name, in another shape or type: a file, or an error of ours."""
+    maker = Maker(tmp_path, MOE, 0)
+    parts = ["lora_A.weight", "lora_B.weight", "lora_embedding_A", "lora_embedding_B", "weight", "base_layer.weight"]
+    parts += ["token_adapter.trainable_tokens_delta", "lora_a", "lora_b", "bias"]
+    modules = [
+        "model.embed_tokens",
+        "lm_head",
+        Q,
+        "model.layers.1.mlp.experts",
+        "model.layers.1.mlp.experts.base_layer",
+    ]
+    modules += ["model.layers.1.mlp.switch_mlp.up_proj", "model.layers.0.mlp.experts.4.down_proj", "model.norm"]
+    sizes = st.sampled_from([0, 1, 2, 5, 10, 50, 64, 96, 128, 192])
+    adapter = {}
+    for _ in range(data.draw(st.integers(1, 4))):
+        module, part = data.draw(st.sampled_from(modules)), data.draw(st.sampled_from(parts))
+        shape = data.draw(st.lists(sizes, max_size=3))
+        dtype = data.draw(st.sampled_from([np.float32, np.float16, np.int32, np.uint8]))
+        prefix = data.draw(st.sampled_from([BASE, ""]))
+        adapter[f"{prefix}{module}.{part}"] = np.zeros(shape, dtype)
+    config = data.draw(
+        st.dictionaries(
+            st.sampled_from(["trainable_token_indices", "modules_to_save", "alpha_pattern", "init_lora_weights"]),
+            st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(0, 60), max_size=3),
+        )
+    )
+    with contextlib.suppress(Qwen3EdgeError):
+        if data.draw(st.booleans()):
+            maker.convert(adapter, config)
+        else:
+            maker.mlx(adapter, data.draw(st.sampled_from([{}, {"fine_tune_type": "full"}, {"lora_parameters": 3}])))
