@@ -412,7 +412,9 @@ def test_a_head_of_its_own_on_a_gguf_file(tmp_path, seed):
     np.testing.assert_array_equal(file.packed("output.weight"), expected)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_any_adapter_is_merged_or_refused(tmp_path, data):
     """With a tensor under another name, in another shape or type: a file, or an error of ours."""

@@ -489,7 +489,9 @@ TYPES = [np.dtype(kind) for kind in ("f4", "f2", "u2", "u1", "i1", "i4", "u4", "
 
 
 @pytest.mark.parametrize("make", MAKERS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_any_tensor_is_read_or_refused(make, tmp_path, data):
     """With a tensor of a module in another type and shape: a file, or an error of ours."""
