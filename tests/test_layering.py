@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = {
     "qwen3edge.errors": (set(), set()),
     "qwen3edge.config": ({"errors", "_core"}, set()),
+    "qwen3edge.checks": ({"errors"}, set()),
     "qwen3edge.sampling": (set(), set()),
     "qwen3edge.tokenization": (set(), set()),
     "qwen3edge.formats": ({"errors", "config", "_core", "formats"}, {"numpy", "gguf", "safetensors"}),
@@ -21,7 +22,7 @@ PYTHON = {
     "qwen3edge.runtime.aot": ({"errors", "runtime", "kernels"}, {"triton"}),
     "qwen3edge.runtime.torch_backend": ({"errors", "config", "_core", "runtime", "kernels"}, {"numpy", "torch"}),
     "qwen3edge.generation": (
-        {"errors", "config", "sampling", "tokenization", "_core", "runtime", "generation"},
+        {"errors", "checks", "config", "sampling", "tokenization", "_core", "runtime", "generation"},
         {"numpy", "tokenizers", "jinja2", "markupsafe"},
     ),
     "qwen3edge.calibrate": (

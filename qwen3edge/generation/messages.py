@@ -75,10 +75,12 @@ def normalize(messages: Sequence[Message], guard: Guard, *, developer: str = "de
 
 def normalize_tools(tools: Sequence[Mapping[str, Any]] | None, guard: Guard) -> list[Any] | None:
     """Tools as templates print them: a list of JSON objects. None for none. Raises RequestError."""
-    if not tools and (tools is None or isinstance(tools, Sequence)):
+    if tools is None:
         return None
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Sequence):
         raise RequestError(f"expected tools as a list, found {_kind(tools)}")
+    if not tools:
+        return None
     for index, tool in enumerate(tools):
         if not isinstance(tool, Mapping):
             raise RequestError(f"expected tools[{index}] as an object with a function's schema, found {_kind(tool)}")

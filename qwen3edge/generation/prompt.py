@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qwen3edge import checks
 from qwen3edge.errors import RequestError, UnsupportedModelError, shown
 from qwen3edge.generation import thinking as marks
 from qwen3edge.generation.guard import TextGuard
@@ -50,10 +51,11 @@ class Prompter:
         values. Raises RequestError for a request of a wrong form, one that is too long (ContextError, before anything
         is made of texts that cannot fit), or a way of thinking that the model lacks.
         """
-        if not isinstance(tags_as_text, bool):
-            raise RequestError(f"expected tags_as_text as True or False, found {shown(tags_as_text)}")
+        checks.flag("tags_as_text", tags_as_text)
+        if limit is not None:
+            limit = checks.whole("limit", limit, 1, 2**31 - 1)
         if thinking is not None and not isinstance(thinking, bool):
-            raise RequestError(f"expected thinking as True, False or None, found {thinking!r:.60}")
+            raise RequestError(f"expected thinking as True, False or None, found {shown(thinking)}")
         if _is_tokens(request):
             if tools:
                 raise RequestError("expected messages along with tools, found tokens")

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-from qwen3edge import _core
-from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
+from qwen3edge import _core, checks
+from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError, shown
 from qwen3edge.generation import splitting
 from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_AS_IT_IS, SPLIT_NFC
 
@@ -104,11 +104,11 @@ class Tokenizer:
 
     def token_id(self, content: str) -> int | None:
         """The id of an added token such as `<think>`, None if there is none of that name."""
-        return self._added.get(content)
+        return self._added.get(checks.text("content", content))
 
     def is_control(self, token: int) -> bool:
         """Whether a token steers (`<|im_end|>`) and is never text of an answer."""
-        return token in self._control
+        return checks.token_id("token", token) in self._control
 
     def require_encoding(self) -> None:
         """Raises RequestError for a tokenizer that only decodes: what reading texts takes is not in the plan then."""
@@ -120,8 +120,8 @@ class Tokenizer:
 
         tags: those of tags such as `<think>` as well as of control tokens.
         """
-        text = clean(text)
-        pattern = self._mark_pattern if tags else self._control_pattern
+        text = clean(checks.text("text", text))
+        pattern = self._mark_pattern if checks.flag("tags", tags) else self._control_pattern
         if pattern is None:
             return text
         text = pattern.sub(lambda match: match[0][0] + _PLAIN_MARK + match[0][1:], text)
@@ -139,6 +139,9 @@ class Tokenizer:
         """
         if not isinstance(text, str | bytes):
             raise RequestError(f"expected text (str or UTF-8 bytes), found {type(text).__name__}")
+        checks.flag("allow_special", allow_special)
+        if limit is not None:
+            limit = checks.whole("limit", limit, 0, 2**63 - 1)
         if len(text) > 4 * MAX_TEXT_CHARACTERS:
             raise _too_long(len(text))
         return self._encode(clean(text), allow_special, limit)
@@ -176,12 +179,24 @@ class Tokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """The UTF-8 bytes of one token, perhaps only a part of a character; of an unused id none."""
-        return self._bpe.token_bytes(token)
+        return self._bpe.token_bytes(checks.token_id("token", token))
 
     def decode(self, tokens: Iterable[int], *, skip_control: bool = False) -> str:
-        """The text of tokens; bytes that are no UTF-8 as U+FFFD. skip_control leaves out `<|im_end|>` and its like."""
-        parts = [self.token_bytes(token) for token in tokens if not (skip_control and token in self._control)]
-        return b"".join(parts).decode("utf-8", "replace")
+        """The text of tokens; bytes that are no UTF-8 as U+FFFD. skip_control leaves out `<|im_end|>` and its like.
+
+        Raises RequestError for what is no series of ints.
+        """
+        skipped = self._control if checks.flag("skip_control", skip_control) else frozenset()
+        try:
+            items = None if isinstance(tokens, str | bytes) else list(tokens)
+        except Exception:
+            items = None
+        if items is None:
+            raise RequestError(f"expected tokens as ids (ints), found {shown(tokens)}")
+        ids = [checks.token_id("tokens", token) for token in items]
+        return b"".join([self._bpe.token_bytes(token) for token in ids if token not in skipped]).decode(
+            "utf-8", "replace"
+        )
 
 
 class StreamDecoder:
