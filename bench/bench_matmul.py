@@ -2,11 +2,14 @@
 
 python bench/bench_matmul.py --size 0.6B --format q4z32 --format q8 --tokens 1 --tokens 512
 
+python bench/bench_matmul.py --shape 1024x4096 --format q4z32 --tokens 1     one matrix: rows (outputs) x columns
+
 python bench/bench_matmul.py --sweep --rounds 1      every shape, format and group, 1 to 512 tokens: half an hour
 
-GB/s counts the packed matrix once; GOPS counts two operations a weight and token. The matrices of a run take turns and
-exceed the caches together, unless --cached is given. Shares are of this machine's read bandwidth and int8 peak,
-measured before.
+GB_s counts the packed matrix once; GOPS counts two operations a weight and token. The matrices of a run take turns and
+exceed the caches together, unless --cached is given. us: of one product, the median; spread: (slowest - fastest) /
+median of its samples, above 0.2 on a machine that others use. of_read, of_peak: shares of this machine's read
+bandwidth and int8 peak, measured before.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import argparse
 import functools
 import itertools
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -58,6 +62,21 @@ def check(report: Report, name: str, columns: int, isa: str) -> str:
     return case
 
 
+def matrices(arguments: argparse.Namespace, size: str) -> Iterable[tuple[str, tuple[int, int]]]:
+    """Name and shape of those to measure: of --shape, or all of a model's."""
+    if not arguments.shape:
+        return SIZES[size].matrices().items()
+    return [(f"{rows}x{columns}", (rows, columns)) for rows, columns in map(parse_shape, arguments.shape)]
+
+
+def parse_shape(text: str) -> tuple[int, int]:
+    """Raises BenchError."""
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise BenchError(f"--shape: expected ROWSxCOLUMNS such as 1024x4096, found {text!r}")
+    return int(rows), int(columns)
+
+
 def bench(arguments: argparse.Namespace) -> Report:
     native, threads = core(), arguments.threads or core().usable_cores()
     report, isas = begin(f"Matrix products, {threads} threads", arguments, threads)
@@ -68,12 +87,13 @@ def bench(arguments: argparse.Namespace) -> Report:
     if arguments.sweep:
         quantized = [name for name in groups if name.startswith("q")]
         sizes, formats, counts = list(SIZES), quantized, list(SWEEP_TOKENS)
+    if arguments.shape:
+        sizes = ["given"]
     for size, name in itertools.product(arguments.size or sizes, arguments.format or formats):
         if name not in groups:
             raise BenchError(f"--format: expected one of {', '.join(groups)}, found {name!r}")
-        for (matrix, (rows, columns)), tokens in itertools.product(
-            SIZES[size].matrices().items(), arguments.tokens or counts
-        ):
+        chosen = matrices(arguments, size)
+        for (matrix, (rows, columns)), tokens in itertools.product(chosen, arguments.tokens or counts):
             fits = name.startswith("q8") or columns % max(groups[name], 1) == 0
             if not fits or (matrix == "head" and tokens > HEAD_TOKENS):
                 continue
@@ -109,7 +129,9 @@ def bench(arguments: argparse.Namespace) -> Report:
 
 if __name__ == "__main__":
     options = operation_parser(__doc__ or "")
-    options.add_argument("--size", action="append", choices=list(SIZES), help="default: 0.6B; may be repeated")
+    which = options.add_mutually_exclusive_group()
+    which.add_argument("--size", action="append", choices=list(SIZES), help="default: 0.6B; may be repeated")
+    which.add_argument("--shape", action="append", metavar="ROWSxCOLUMNS", help="one matrix; may be repeated")
     options.add_argument("--format", action="append", help="default: q4z32, q6z32 and q8; may be repeated")
     options.add_argument("--tokens", action="append", type=int, help="default: 1, 8, 32, 512; may be repeated")
     options.add_argument("--threads", type=int, default=0, help="default: as many as this process may use")

@@ -17,8 +17,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from qwen3edge import convert, errors
-    from qwen3edge.generation.answer import Answer, Piece, Usage
+    from qwen3edge.generation.answer import Answer
+    from qwen3edge.generation.decoding import Piece, Usage
     from qwen3edge.generation.model import Model, load, plan
+    from qwen3edge.generation.sampler import SamplingDefaults, SamplingParameters
     from qwen3edge.generation.session import Session
     from qwen3edge.runtime.plan import MemoryPlan
 
@@ -27,6 +29,8 @@ __all__ = [
     "MemoryPlan",
     "Model",
     "Piece",
+    "SamplingDefaults",
+    "SamplingParameters",
     "Session",
     "Usage",
     "__version__",
@@ -40,9 +44,11 @@ _HOMES = {
     "Answer": "qwen3edge.generation.answer",
     "MemoryPlan": "qwen3edge.runtime.plan",
     "Model": "qwen3edge.generation.model",
-    "Piece": "qwen3edge.generation.answer",
+    "Piece": "qwen3edge.generation.decoding",
+    "SamplingDefaults": "qwen3edge.generation.sampler",
+    "SamplingParameters": "qwen3edge.generation.sampler",
     "Session": "qwen3edge.generation.session",
-    "Usage": "qwen3edge.generation.answer",
+    "Usage": "qwen3edge.generation.decoding",
     "load": "qwen3edge.generation.model",
     "plan": "qwen3edge.generation.model",
 }

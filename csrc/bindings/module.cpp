@@ -1,4 +1,5 @@
 // The Python extension qwen3edge._core. Its interface is documented in qwen3edge/_core.pyi.
+#include <cstring>
 #include <exception>
 #include <string>
 #include <vector>
@@ -6,6 +7,7 @@
 #include "bindings/bindings.h"
 #include "core/probes.h"
 #include "core/process_memory.h"
+#include "io/open_error.h"
 
 namespace {
 
@@ -55,6 +57,9 @@ py::object exception_type(q3e::Status status) {
 void translate(std::exception_ptr p) {
   try {
     if (p) std::rethrow_exception(p);
+  } catch (const q3e::OpenError& e) {  // Python picks FileNotFoundError and its like by the code
+    const py::object error = py::handle(PyExc_OSError)(e.code(), std::strerror(e.code()), e.path());
+    PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
   } catch (const q3e::Error& e) {
     PyErr_SetString(exception_type(e.status()).ptr(), e.what());
   }

@@ -1,5 +1,6 @@
 #include "io/gguf_reader.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <unordered_set>
@@ -12,6 +13,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
+constexpr std::string_view kArchitecture = "qwen3edge";
 constexpr uint32_t kVersion = 3;
 constexpr uint32_t kTypeI8 = 24;         // GGML_TYPE_I8
 constexpr uint64_t kMaxKeys = 1u << 16;  // bounds what a header can make the reader allocate
@@ -134,6 +136,17 @@ MetadataEntry read_entry(Cursor& in) {
   return entry;
 }
 
+// Before the tensors, which another program's GGUF file describes in its own way.
+void check_architecture(const std::vector<MetadataEntry>& metadata, const std::string& path) {
+  const auto is_name = [](const MetadataEntry& e) { return e.key == "general.architecture"; };
+  const auto found = std::find_if(metadata.begin(), metadata.end(), is_name);
+  const bool named = found != metadata.end() && !found->is_array && found->type == ValueType::string;
+  if (named && found->as_string() == kArchitecture) return;
+  throw Error(Status::foreign_file, path + ": expected a .q3e model, found a GGUF file of " +
+                                        (named ? "architecture " + quoted(found->as_string()) : "no architecture") +
+                                        "; make a model of it with: qwen3edge convert X.gguf X.q3e");
+}
+
 GgufTensor read_tensor(Cursor& in) {
   GgufTensor tensor{};
   tensor.name = in.string("a tensor name");
@@ -249,6 +262,7 @@ GgufHeader read_gguf_header(std::span<const uint8_t> file, const std::string& pa
     header.metadata.push_back(read_entry(in));
     if (!seen.insert(header.metadata.back().key).second) in.fail("key " + quoted(header.metadata.back().key) + " stands twice");
   }
+  check_architecture(header.metadata, path);
   seen.clear();
   header.tensors.reserve(tensor_count);
   for (uint64_t i = 0; i < tensor_count; ++i) {

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "io/crc32.h"
+#include "io/open_error.h"
 #include "io/tensor_check.h"
 
 namespace q3e {
@@ -21,7 +22,6 @@ constexpr uint32_t kAlignment = 64;
 constexpr uint32_t kExpertAlignment = 4096;
 constexpr std::string_view kExperts = "_exps.weight";
 constexpr uint32_t kFormatVersion = 1;
-constexpr std::string_view kArchitecture = "qwen3edge";
 constexpr std::string_view kChecksums = "checksums";
 constexpr std::string_view kUnfinished = ".part";  // how the converter names a file until it is complete
 // Keep every product below in 64 bits: 2^27 panels of at most 2^30 bytes.
@@ -94,9 +94,12 @@ void ModelFile::map() {
     fail(Status::truncated_file, "expected a .q3e model, found what a conversion that was not finished left");
   // O_NONBLOCK: opening a pipe must not wait for a writer.
   const FileDescriptor file{open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (file.fd < 0) fail(Status::io_error, std::string("cannot open: ") + std::strerror(errno));
+  if (file.fd < 0) throw OpenError(path_, errno);
   struct stat info;
   if (fstat(file.fd, &info) != 0) fail(Status::io_error, std::string("cannot read its size: ") + std::strerror(errno));
+  if (S_ISDIR(info.st_mode) && access((path_ + "/config.json").c_str(), F_OK) == 0)
+    fail(Status::foreign_file,
+         "expected a .q3e model, found the folder of a checkpoint; make a model of it with: qwen3edge convert FOLDER X.q3e");
   if (!S_ISREG(info.st_mode)) fail(Status::foreign_file, std::string("expected a .q3e model, found ") + describe(info.st_mode));
   if (info.st_size == 0) fail(Status::truncated_file, "expected a .q3e model, found an empty file");
   nbytes_ = static_cast<size_t>(info.st_size);
@@ -126,14 +129,6 @@ void ModelFile::parse() {
   keys_.reserve(header_.metadata.size());
   for (const MetadataEntry& e : header_.metadata) keys_.emplace(e.key, &e);
 
-  const MetadataEntry* architecture = find_key("general.architecture");
-  if (!architecture || architecture->is_array || architecture->type != ValueType::string ||
-      architecture->as_string() != kArchitecture)
-    fail(Status::foreign_file,
-         "expected a GGUF file of architecture 'qwen3edge', found " +
-             (architecture && !architecture->is_array && architecture->type == ValueType::string
-                  ? quoted(architecture->as_string()) + "; convert the original checkpoint with `qwen3edge convert`"
-                  : std::string("none")));
   if (const uint32_t version = u32("qwen3edge.format_version"); version != kFormatVersion)
     fail(Status::foreign_file, "expected format version 1, found " + std::to_string(version) + "; convert the checkpoint again");
   if (const uint32_t alignment = u32("general.alignment"); alignment != kAlignment)

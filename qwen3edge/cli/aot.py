@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
+from qwen3edge.cli.output import print_json
 from qwen3edge.runtime import aot
 
 
@@ -13,7 +13,7 @@ def run(arguments: argparse.Namespace) -> int:
     kernels = aot.build(arguments.target, arguments.model, arguments.out)
     files = {kernel.file for kernel in kernels}
     if arguments.json:
-        print(json.dumps({"out": str(arguments.out), "kernels": len(kernels), "files": sorted(files)}))
+        print_json({"out": str(arguments.out), "kernels": len(kernels), "files": sorted(files)})
     else:
         print(f"{arguments.out}: {len(kernels)} kernels in {len(files)} files, {aot.MANIFEST}, {aot.HEADER}")
     return 0

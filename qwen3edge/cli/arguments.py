@@ -12,10 +12,7 @@ _ANSWER = ("thinking", "max_tokens", "stop", "seed", *_SAMPLING)
 
 def loading(arguments: argparse.Namespace) -> dict[str, Any]:
     """For `qwen3edge.load` and `qwen3edge.plan`."""
-    chosen = {name: getattr(arguments, name) for name in _LOADING if hasattr(arguments, name)}
-    if isinstance(chosen["memory"], str) and chosen["memory"].isdecimal():
-        chosen["memory"] = int(chosen["memory"])
-    return chosen
+    return {name: getattr(arguments, name) for name in _LOADING if hasattr(arguments, name)}
 
 
 def answering(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from qwen3edge import _core
 from qwen3edge.cli import arguments as options
+from qwen3edge.cli.output import print_json
+from qwen3edge.cli.status import StatusLine
 from qwen3edge.errors import RequestError
 from qwen3edge.generation.cache import PrefixCache
 from qwen3edge.generation.model import Model, load
@@ -19,6 +22,7 @@ from qwen3edge.runtime.plan import format_bytes
 
 _TURN_SECONDS = 0.05  # of decoding, then of reading memory
 _TURNS = 20
+_ABOVE_NOISE = 1.05
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,15 +30,27 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("prompt", "generate", "repeat"):
         if getattr(arguments, name) < 1:
             raise RequestError(f"expected --{name} of at least 1, found {getattr(arguments, name)}")
+    line = StatusLine(sys.stderr, visible=sys.stderr.isatty())
     result = measure(
-        arguments.model, arguments.prompt, arguments.generate, arguments.repeat, options.loading(arguments)
+        arguments.model, arguments.prompt, arguments.generate, arguments.repeat, options.loading(arguments), line.show
     )
-    print(json.dumps(result) if arguments.json else _table(result))
+    line.erase()
+    if arguments.json:
+        print_json(result)
+    else:
+        print(_table(result))
     return 0
 
 
-def measure(path: str, prompt: int, generate: int, repeat: int, loading: dict[str, Any]) -> dict[str, Any]:
-    """The figures of one model; rates are medians over the repeats."""
+def measure(
+    path: str,
+    prompt: int,
+    generate: int,
+    repeat: int,
+    loading: dict[str, Any],
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """The figures of one model; rates are medians over the repeats. say: told what begins, never while it is timed."""
     random = np.random.default_rng(0)  # imports 5 MB, and the plan counts what is there when it is made
     started = time.perf_counter()
     model = load(path, texts=False, **loading)
@@ -48,18 +64,21 @@ def measure(path: str, prompt: int, generate: int, repeat: int, loading: dict[st
         tokens = random.integers(0, model.config.vocab_size, prompt).tolist()
         prefill, decode = [], []
         cache = PrefixCache(model.engine)
-        for _ in range(repeat):
+        for run in range(1, repeat + 1):
             cache.reset()
+            say(f"{prompt} tokens of a prompt: {run} of {repeat}")
             started = time.perf_counter()
             *_, rows = cache.prefill(tokens)
             prefill.append(time.perf_counter() - started)
             token = first = int(rows[0].argmax())
+            say(f"{generate} tokens of an answer: {run} of {repeat}")
             started = time.perf_counter()
             for _ in range(generate):
                 token = int(cache.advance(token).argmax())
             decode.append(time.perf_counter() - started)
         peak, metrics = _core.peak_resident_bytes(), model.engine.metrics
         read = _bytes_per_token(path, model, prompt + generate / 2)
+        say(f"decoding in {_TURNS} turns with reading memory")
         turns = _turns(cache, [*tokens, first], generate, model.plan.threads)
         decode_rate = generate / statistics.median(decode)
         return {
@@ -132,7 +151,7 @@ def _table(result: dict[str, Any]) -> str:
             f"prefill {result['prefill_tokens_per_second']:10.1f} tok/s  ({result['prompt']} tokens)",
             f"decode  {result['decode_tokens_per_second']:10.1f} tok/s  ({result['generate']} tokens, "
             f"{100 * result['read_bandwidth_share']:.0f} % of the "
-            f"{result['read_bandwidth_bytes_per_second'] / 1e9:.1f} GB/s that this machine reads)",
+            f"{result['read_bandwidth_bytes_per_second'] / 1e9:.1f} GB/s that this machine reads{_in_cache(result)})",
             f"load    {result['load_seconds']:10.3f} s",
             f"peak    {format_bytes(result['peak_memory_bytes']):>10}    "
             f"(planned {format_bytes(result['planned_peak_bytes'])}, "
@@ -142,6 +161,10 @@ def _table(result: dict[str, Any]) -> str:
             f"{result['threads']} threads, {result['isa']}, KV cache in {result['kv']}",
         ]
     )
+
+
+def _in_cache(result: dict[str, Any]) -> str:
+    return "; above 100 %: the caches hold the model" if result["read_bandwidth_share"] > _ABOVE_NOISE else ""
 
 
 def _lossy(result: dict[str, Any]) -> list[str]:

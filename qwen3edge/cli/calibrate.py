@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from qwen3edge.calibrate.calibration import Wanted, calibrate
+from qwen3edge.cli.output import print_json
 from qwen3edge.cli.status import StatusLine
 from qwen3edge.convert.statistics import SENSITIVITY_FORMAT
 from qwen3edge.runtime.plan import parse_bytes
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             result["without_gram"] = report.without_gram
         if report.sensitivities:
             result["sensitivities"] = report.sensitivities
-        print(json.dumps(result))
+        print_json(result)
         return 0
     print(f"{report.path}: {report.inputs} inputs of matrices over {report.tokens} tokens")
     if report.experts:

@@ -3,80 +3,71 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from typing import Any
 
 from qwen3edge.cli import arguments as options
-from qwen3edge.cli.screen import Screen, speed
+from qwen3edge.cli.commands import Leave, run_command
+from qwen3edge.cli.conversation import Conversation
+from qwen3edge.cli.keyboard import Keyboard
+from qwen3edge.cli.screen import Screen, ending, speed
+from qwen3edge.cli.status import PromptProgress
 from qwen3edge.errors import RequestError, TemplateError
 from qwen3edge.generation.model import load
-from qwen3edge.generation.session import Session
-
-with contextlib.suppress(ImportError):
-    import readline  # noqa: F401  line editing and history for input()
-
-HELP = """/reset  forget the conversation
-/help   this list
-/think, /no_think in a message switch the model's reasoning on and off
-Ctrl-C stops an answer, Ctrl-D leaves"""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Reads lines until the end of the input."""
-    begin = options.system(arguments)
-    messages: list[dict[str, Any]] = list(begin)
+    """Reads messages until the end of the input. From a pipe: 2 if one of them was refused."""
+    keyboard, refused = Keyboard(), False
     with load(arguments.model, **options.loading(arguments)) as model, model.session() as session:
+        conversation = Conversation(model, session, arguments.system, options.answering(arguments))
         Screen(sys.stdout).note(f"{model.name}, context of {model.plan.context} tokens. /help lists the commands.")
         while True:
             try:
-                line = _read()
+                message = keyboard.read()
+                if not message.strip():
+                    continue
+                said = run_command(message, conversation)
             except EOFError:
-                return 0
+                if keyboard.terminal:
+                    print()
+                break
+            except Leave:
+                break
             except KeyboardInterrupt:
                 print()
                 continue
-            match line.strip():
-                case "":
-                    continue
-                case "/reset":
-                    messages = list(begin)
-                    session.reset()
-                case "/help":
-                    print(HELP)
-                case _:
-                    _turn(session, messages, line, options.answering(arguments))
+            if said is not None:
+                print(said)
+            else:
+                with keyboard.unechoed():
+                    refused |= not _turn(conversation, message)
+    return 2 if refused and not keyboard.terminal else 0
 
 
-def _turn(session: Session, messages: list[dict[str, Any]], line: str, settings: dict[str, Any]) -> None:
-    """One question and its answer; both stay in messages, also a stopped answer's part."""
-    screen = Screen(sys.stdout)
-    messages.append({"role": "user", "content": line})
+def _turn(conversation: Conversation, message: str) -> bool:
+    """One question and its answer; False if it was refused."""
+    screen, progress = Screen(sys.stdout), PromptProgress()
     try:
-        answer = session.generate(messages, **settings)
+        answer, forgotten = conversation.ask(message, progress)
     except (RequestError, TemplateError) as error:
-        messages.pop()
         print(f"qwen3edge: {error}", file=sys.stderr)
-        return
+        return False
     except KeyboardInterrupt:  # before the answer began
-        messages.pop()
         print()
-        return
+        return True
+    if forgotten:
+        screen.tell(
+            f"the context of {conversation.context} tokens is full: the oldest {forgotten} of the questions are "
+            "forgotten, with their answers (--context N holds more)"
+        )
     try:
         for piece in answer:
             screen.show(piece)
     except KeyboardInterrupt:
         answer.close()
+    progress.end()
     screen.finish()
-    messages.append({"role": "assistant", "content": answer.content})
-    ending = {"length": ", cut: no room is left", "cancelled": ", stopped"}.get(answer.finish_reason or "", "")
-    screen.note(speed(answer.usage) + ending)
-
-
-def _read() -> str:
-    if sys.stdin.isatty():
-        return input("> ")
-    line = sys.stdin.readline()
-    if not line:
-        raise EOFError
-    return line.rstrip("\r\n")
+    conversation.keep(message, answer)
+    short = ending(answer, conversation.context)
+    screen.note(speed(answer.usage) + (f", {short}" if short else ""))
+    return True

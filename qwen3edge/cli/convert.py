@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 
+from qwen3edge.cli.output import print_json
 from qwen3edge.cli.progress import ProgressBar
 from qwen3edge.convert import Recipe, convert, read_recipe
 from qwen3edge.errors import RequestError
 from qwen3edge.runtime.plan import format_bytes
+
+_MUCH = 1.05
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
             quantizer=arguments.quantizer,
             target_bits=arguments.target_bits,
             lora=arguments.lora,
+            allow_missing_tokenizer=arguments.no_tokenizer,
         )
     if arguments.json:
         result = {
@@ -40,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             "tensors": len(report.tensors),
             "notes": list(report.notes),
         }
-        print(json.dumps(result))
+        print_json(result)
         return 0
     print(
         f"{report.path}: {format_bytes(report.nbytes)}, {report.bits_per_weight:.2f} bits a weight, "
@@ -48,4 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for note in report.notes:
         print(f"  {note}")
+    whole = os.path.isfile(arguments.source) and "-of-" not in os.path.basename(arguments.source)  # not of a split file
+    before = os.path.getsize(arguments.source) if whole else 0
+    if quant is None and arguments.target_bits is None and 0 < _MUCH * before < report.nbytes:
+        print(
+            f"  {100 * report.nbytes / before - 100:.0f} % larger than the GGUF file, whose weights it holds as they "
+            "are; --quant int4 makes it smaller, for some quality"
+        )
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from qwen3edge import _core
+from qwen3edge.cli.output import print_json
 from qwen3edge.cli.status import StatusLine
 from qwen3edge.errors import RequestError, UnsupportedModelError
 from qwen3edge.evaluate.by_layer import LayerLoss, loss_by_layer
@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError("--plot: expected --text and --reference, as it draws the divergence between the two")
     if arguments.by_layer and (arguments.reference is None or arguments.text is None):
         raise RequestError("--by-layer: expected --text and --reference in f32 or bf16, found one of them missing")
+    if arguments.limit is not None and arguments.limit < 1:
+        raise RequestError(f"expected --limit of at least 1, found {arguments.limit}")
     if arguments.resume and len(arguments.model) > 1:
         raise RequestError("--resume: expected one model, found several")
     plot = _plotting() if arguments.plot else None  # before the work, which may be long
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         points = [plot.Point(Path(r["model"]).stem, r["bits_per_weight"], r["text"]["kl"]) for r in results]
         plot.draw(points, arguments.plot, _layers_to_draw(results) if arguments.by_layer else None)
     if arguments.json:
-        print(json.dumps(results if len(results) > 1 else results[0]))
+        print_json(results if len(results) > 1 else results[0])
     else:
         print("\n".join(_tables(results, by_position=len(results) == 1)))
     return 0
@@ -66,7 +68,7 @@ def _measure_file(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
             if arguments.by_layer:
                 result["layers"] = [asdict(loss) for loss in _measure_layers(model, path, arguments, note)]
         if arguments.tasks is not None:
-            items = read_records(arguments.tasks)
+            items = read_records(arguments.tasks)[: arguments.limit]
             done: list[TaskResult] = []
 
             def each(found: TaskResult) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
+from qwen3edge.cli.output import print_json
 from qwen3edge.cli.progress import ProgressBar
 from qwen3edge.convert import export_compressed, export_gguf
 from qwen3edge.errors import RequestError
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
             "tensors": len(report.tensors),
             "notes": list(report.notes),
         }
-        print(json.dumps(result))
+        print_json(result)
         return 0
     print(f"{report.path}: {format_bytes(report.nbytes)}, {len(report.tensors)} tensors in {report.seconds:.1f} s")
     for note in report.notes:

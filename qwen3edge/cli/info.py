@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 from qwen3edge import _core
+from qwen3edge.cli.output import print_json
 from qwen3edge.config import ModelConfig
+from qwen3edge.generation import thinking as marks
+from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.runtime.plan import format_bytes
 
 
@@ -25,29 +27,71 @@ def run(arguments: argparse.Namespace) -> int:
     for tensor in tensors:
         nbytes[tensor["format"]] += tensor["nbytes"]
         counts[tensor["format"]] += 1
-    if arguments.json:
-        result: dict[str, Any] = {
-            "path": file.path,
-            "nbytes": file.nbytes,
-            "config": asdict(config),
-            "formats": {name: {"tensors": counts[name], "nbytes": nbytes[name]} for name in nbytes},
-        }
-        if arguments.verify:
-            result["verified"] = True
-        if arguments.tensors:
-            result["tensors"] = tensors
-        print(json.dumps(result))
-        return 0
-    name = file.get("general.name") if "general.name" in file else "a model"
-    print(f"{file.path}: {name}, {format_bytes(file.nbytes)}")
-    for key, value in asdict(config).items():
-        print(f"  {key:<24} {value}")
-    for name, size in nbytes.most_common():
-        print(f"  {name:<8} {counts[name]:>5} tensors {format_bytes(size):>12}")
-    if arguments.tensors:
-        for tensor in tensors:
-            shape = f"{tensor['rows']} x {tensor['columns']}"
-            print(f"  {tensor['name']:<32} {tensor['format']:<7} {shape:>16} {format_bytes(tensor['nbytes']):>12}")
+    matrices = [tensor for tensor in tensors if tensor["rows"] > 1]
+    weights = sum(tensor["rows"] * tensor["columns"] for tensor in matrices)
+    result: dict[str, Any] = {
+        "path": file.path,
+        "nbytes": file.nbytes,
+        "weights": weights,
+        "bits_per_weight": 8 * sum(tensor["nbytes"] for tensor in matrices) / weights,
+        "texts": _texts(file),
+        "sampling": _sampling(file),
+        "config": asdict(config),
+        "formats": {name: {"tensors": counts[name], "nbytes": nbytes[name]} for name in nbytes},
+    }
     if arguments.verify:
-        print(f"  all {len(tensors)} tensors are as they were written")
+        result["verified"] = True
+    if arguments.tensors:
+        result["tensors"] = tensors
+    if arguments.json:
+        print_json(result)
+    else:
+        print("\n".join(_lines(file, result)))
     return 0
+
+
+def _texts(file: _core.ModelFile) -> str:
+    """What the file has to read and write texts with."""
+    if "tokenizer.ggml.tokens" not in file:
+        return "no tokenizer: token ids alone"
+    if "tokenizer.chat_template" not in file:
+        return "tokenizer, no chat template: raw texts"
+    return "tokenizer and chat template, " + ("which thinks" if _thinks(file) else "without thinking")
+
+
+def _thinks(file: _core.ModelFile) -> bool:
+    template = file.get("tokenizer.chat_template") if "tokenizer.chat_template" in file else ""
+    return isinstance(template, str) and marks.OPEN in template
+
+
+def _sampling(file: _core.ModelFile) -> dict[str, dict[str, float]]:
+    defaults = SamplingDefaults.from_metadata(file)
+    modes = {"thinking": defaults.thinking} if _thinks(file) else {}
+    modes["direct"] = defaults.direct
+    return {mode: asdict(parameters) for mode, parameters in modes.items()}
+
+
+def _lines(file: _core.ModelFile, result: dict[str, Any]) -> list[str]:
+    name = file.get("general.name") if "general.name" in file else "a model"
+    lines = [
+        f"{file.path}: {name}, {format_bytes(file.nbytes)}, {result['weights'] / 1e6:.1f} million weights "
+        f"of {result['bits_per_weight']:.2f} bits"
+    ]
+    for key, value in result["config"].items():
+        if not (
+            value == 0 and key in ("experts", "experts_per_token", "expert_ffn_size", "ffn_size", "norm_topk_prob")
+        ):
+            lines.append(f"  {key:<24} {f'{value:.6g}' if isinstance(value, float) else value}")
+    lines.append(f"  {'texts':<24} {result['texts']}")
+    for mode, values in result["sampling"].items():
+        shown = ", ".join(f"{key} {value:.6g}" for key, value in values.items())
+        lines.append(f"  {f'sampling, {mode}':<24} {shown}")
+    formats = sorted(result["formats"].items(), key=lambda item: -item[1]["nbytes"])
+    for name, found in formats:
+        lines.append(f"  {name:<8} {found['tensors']:>5} tensors {format_bytes(found['nbytes']):>12}")
+    for tensor in result.get("tensors", ()):
+        shape = f"{tensor['rows']} x {tensor['columns']}"
+        lines.append(f"  {tensor['name']:<32} {tensor['format']:<7} {shape:>16} {format_bytes(tensor['nbytes']):>12}")
+    if "verified" in result:
+        lines.append("  all tensors are as they were written")
+    return lines

@@ -1,16 +1,20 @@
 """The command `qwen3edge`: its arguments, its exit statuses, and how errors are told.
 
-Exit status: 0 done, 1 a file or the machine does not allow it, 2 the arguments are wrong, 130 interrupted.
+Exit status: 0 done, 1 a file or the machine does not allow it, 2 the arguments are wrong, 130 interrupted, 143
+terminated.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
+from io import TextIOWrapper
+from types import FrameType, ModuleType
 from typing import NoReturn
 
 from qwen3edge import __version__
@@ -44,7 +48,15 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status. Never raises for what a user can cause."""
     try:
-        chosen = parser().parse_args(arguments)
+        _prepare_streams()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)
+        chosen, rest = parser().parse_known_args(arguments)
+        if chosen.verb == "run":  # argparse leaves what comes after options to us
+            words = [word for word in rest if word == "-" or " " in word or not word.startswith("-")]
+            chosen.prompt, rest = [*chosen.prompt, *words], [word for word in rest if word not in words]
+        if rest:
+            chosen.parser.error(f"unrecognized arguments: {' '.join(rest)}")
         status: int = _verb(chosen.verb).run(chosen)
         sys.stdout.flush()
         return status
@@ -78,14 +90,29 @@ def _verb(name: str) -> ModuleType:
         ) from None
 
 
+def _prepare_streams() -> None:
+    """What an encoding does not have is written and read as a replacement."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """As Ctrl-C: what is half written is removed on the way out."""
+    raise SystemExit(128 + number)
+
+
 def parser() -> argparse.ArgumentParser:
     """All arguments of all verbs."""
     root = _Parser(prog="qwen3edge", description="A quantized edge runtime for Qwen3.")
     root.add_argument("--version", action="version", version=f"qwen3edge {__version__}")
     verbs = root.add_subparsers(dest="verb", metavar="VERB", required=True)
     made = {
-        name: verbs.add_parser(name, help=help, description=help.capitalize() + ".") for name, help in VERBS.items()
+        name: verbs.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+        for name, help in VERBS.items()
     }
+    for verb in made.values():
+        verb.set_defaults(parser=verb)
 
     convert = made["convert"]
     convert.add_argument(
@@ -117,6 +144,9 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--target-bits", type=float, metavar="BITS", help="a weight: formats by measured sensitivity instead of --quant"
     )
+    convert.add_argument(
+        "--no-tokenizer", action="store_true", help="convert a checkpoint that has none, for token ids alone"
+    )
     convert.add_argument("--threads", type=int, help="default: all that the process may use")
     convert.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -139,7 +169,10 @@ def parser() -> argparse.ArgumentParser:
     aot.add_argument("--out", required=True, metavar="DIR", help="a folder for the code, manifest.json and a C header")
     for name in ("run", "chat", "info", "plan", "bench"):
         made[name].add_argument("model", metavar="MODEL", help="a .q3e file")
-    made["run"].add_argument("prompt", nargs="?", help="default: standard input")
+    run = made["run"]
+    run.add_argument("prompt", nargs="*", help="several are joined by empty lines; - is standard input (default)")
+    run.add_argument("--file", "-f", metavar="FILE", help="a text that follows the prompt")
+    run.add_argument("--raw", action="store_true", help="continue the prompt as it is: no chat template, no messages")
     for name in ("run", "chat"):
         _add_sampling(made[name])
     made["info"].add_argument("--verify", action="store_true", help="read all weights and check them")
@@ -199,7 +232,7 @@ def _add_eval(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--answers", action="store_true", help="with --tasks --json: the answers, too")
     verb.add_argument("--window", type=int, default=512, metavar="N", help="tokens that are predicted together (512)")
     verb.add_argument("--stride", type=int, metavar="N", help="tokens that each further window predicts (all but one)")
-    verb.add_argument("--limit", type=int, metavar="N", help="predict about so many tokens and stop")
+    verb.add_argument("--limit", type=int, metavar="N", help="so many tokens of --text, about, and items of --tasks")
     verb.add_argument("--resume", metavar="STATE", help="a file to keep what was done in, and to go on from")
     verb.add_argument(
         "--by-layer",
@@ -212,19 +245,25 @@ def _add_eval(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--memory", metavar="SIZE", help="budget of each model such as 600MiB")
     group.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
     group.add_argument(
-        "--kv", default="int8", choices=["int8", "int4", "bf16", "f16", "f32"], help="type of the KV cache (int8)"
+        "--kv",
+        default="int8",
+        choices=["int8", "int4", "bf16", "f16", "f32"],
+        help="type of the KV cache (int8); f16 on a GPU alone",
     )
 
 
 def _add_loading(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("memory and threads")
     group.add_argument(
-        "--memory", metavar="SIZE", help="budget such as 600MiB, or auto (the default): what the system leaves"
+        "--memory", metavar="SIZE", help="budget such as 600MiB or 2G, or auto (the default): what the system leaves"
     )
     group.add_argument("--context", type=int, metavar="N", help="tokens that a conversation can hold (4096)")
     group.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
     group.add_argument(
-        "--kv", default="int8", choices=["int8", "int4", "bf16", "f16", "f32"], help="type of the KV cache (int8)"
+        "--kv",
+        default="int8",
+        choices=["int8", "int4", "bf16", "f16", "f32"],
+        help="type of the KV cache (int8); f16 on a GPU alone",
     )
     group.add_argument(
         "--min-expert-share",
@@ -236,7 +275,7 @@ def _add_loading(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_sampling(verb: argparse.ArgumentParser) -> None:
-    group = verb.add_argument_group("the answer")
+    group = verb.add_argument_group("the answer", "`qwen3edge info` shows the defaults that a model file holds.")
     mode = group.add_mutually_exclusive_group()
     mode.add_argument("--thinking", action="store_true", default=None, help="reason before answering")
     mode.add_argument("--no-thinking", dest="thinking", action="store_false", help="answer directly")
@@ -246,15 +285,15 @@ def _add_sampling(verb: argparse.ArgumentParser) -> None:
         "--stop", action="append", metavar="TEXT", help="end the answer before this text; may be repeated"
     )
     group.add_argument("--seed", type=int, metavar="N", help="for the same answer again")
-    for name, kind in (
-        ("temperature", float),
-        ("top-k", int),
-        ("top-p", float),
-        ("min-p", float),
-        ("presence-penalty", float),
-        ("repetition-penalty", float),
+    for name, kind, usual in (
+        ("temperature", float, "0: greedy; 0.6 thinking, 0.7 direct"),
+        ("top-k", int, "20"),
+        ("top-p", float, "0.95 thinking, 0.8 direct"),
+        ("min-p", float, "0"),
+        ("presence-penalty", float, "0"),
+        ("repetition-penalty", float, "1; Qwen2.5: 1.05 or 1.1"),
     ):
-        group.add_argument(f"--{name}", type=kind, metavar="X", help="default: as Qwen advises for the mode")
+        group.add_argument(f"--{name}", type=kind, metavar="X", help=f"default: the model's own ({usual})")
 
 
 def _fail(message: str, status: int) -> int:

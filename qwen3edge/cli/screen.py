@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from typing import TextIO
 
-from qwen3edge.generation.answer import Piece, Usage
+from qwen3edge.generation.answer import Answer
+from qwen3edge.generation.decoding import Piece, Usage
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -17,6 +20,7 @@ class Screen:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._terminal = stream.isatty()
+        self._dims = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._reasoning = False
         self._empty = True
 
@@ -36,7 +40,7 @@ class Screen:
     def finish(self) -> None:
         """Ends the answer's last line."""
         if self._terminal and self._reasoning:
-            self._stream.write(_PLAIN)
+            self._stream.write(_PLAIN * self._dims)
             self._reasoning = False
         self._stream.write("\n")
         self._stream.flush()
@@ -44,12 +48,22 @@ class Screen:
     def note(self, text: str) -> None:
         """A dimmed line beside the answer; only on a terminal."""
         if self._terminal:
-            self._stream.write(f"{_DIM}{text}{_PLAIN}\n")
+            self._stream.write(f"{_DIM}{text}{_PLAIN}\n" if self._dims else f"({text})\n")
             self._stream.flush()
+
+    def tell(self, text: str) -> None:
+        """A note that must not be missed: where nobody looks it goes to standard error."""
+        if self._terminal:
+            self.note(text)
+        else:
+            print(f"qwen3edge: {text}", file=sys.stderr)
 
     def _switch(self, reasoning: bool) -> None:
         gap = "" if self._empty else "\n\n"
-        self._stream.write((_DIM if reasoning else _PLAIN) + gap)
+        if self._dims:
+            self._stream.write((_DIM if reasoning else _PLAIN) + gap)
+        else:
+            self._stream.write(gap + ("(thinking)\n" if reasoning else "(answer)\n"))
         self._reasoning = reasoning
 
 
@@ -59,3 +73,15 @@ def speed(usage: Usage) -> str:
         f"{usage.completion_tokens} tokens, {usage.decode_tokens_per_second:.1f} tok/s; prompt of "
         f"{usage.prompt_tokens} ({usage.cached_tokens} cached), {usage.prefill_seconds:.2f} s"
     )
+
+
+def ending(answer: Answer, context: int) -> str:
+    """What cut an answer short, in words; empty for one that came to its end."""
+    thinking = " while thinking" if answer.thinking else ""
+    if answer.finish_reason == "cancelled":
+        return "stopped" + thinking
+    if answer.cut_by == "max_tokens":
+        return f"cut by --max-tokens ({len(answer.tokens)}){thinking}"
+    if answer.cut_by == "context":
+        return f"cut{thinking}: the context of {context} tokens is full (--context N holds more)"
+    return ""

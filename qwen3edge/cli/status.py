@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import TextIO
 
 
@@ -22,3 +24,30 @@ class StatusLine:
         if self._visible and self._width:
             print(file=self._stream)
             self._width = 0
+
+    def erase(self) -> None:
+        """What follows takes the line's place."""
+        if self._visible and self._width:
+            print("\r" + " " * self._width + "\r", end="", file=self._stream, flush=True)
+            self._width = 0
+
+
+class PromptProgress:
+    """Says on a terminal's standard error how much of a prompt is read, if that takes long."""
+
+    PATIENCE = 0.5  # seconds; shorter waits need no word
+
+    def __init__(self) -> None:
+        self._line = StatusLine(sys.stderr, visible=sys.stderr is not None and sys.stderr.isatty())
+        self._started = time.monotonic()
+
+    def __call__(self, done: int, tokens: int) -> None:
+        """For `generate`'s progress."""
+        if done == tokens:
+            self._line.erase()
+        elif time.monotonic() - self._started > self.PATIENCE:
+            self._line.show(f"reading the prompt: {done} of {tokens} tokens")
+
+    def end(self) -> None:
+        """After an interruption."""
+        self._line.erase()

@@ -1,103 +1,34 @@
-"""A running answer: the loop that samples tokens, and the text that it streams."""
+"""An answer as its user holds it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
 from types import TracebackType
 
-from qwen3edge import _core
-from qwen3edge.errors import RequestError
-from qwen3edge.generation.cache import PrefixCache
-from qwen3edge.generation.prompt import Prompt
-from qwen3edge.generation.stop import StopFilter
-from qwen3edge.generation.thinking import Part, ThinkingSplitter
-
-
-class Piece(str):
-    """A piece of an answer's text, whole characters only; `reasoning` tells thoughts from content."""
-
-    __slots__ = ("reasoning",)
-    reasoning: bool
-
-    def __new__(cls, text: str, reasoning: bool = False) -> Piece:
-        """A str with the attribute."""
-        piece = super().__new__(cls, text)
-        piece.reasoning = reasoning
-        return piece
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens and seconds of an answer so far."""
-
-    prompt_tokens: int  # of them cached_tokens were in the cache already
-    cached_tokens: int
-    completion_tokens: int  # of them reasoning_tokens were thoughts; the stop token counts too
-    reasoning_tokens: int
-    prefill_seconds: float
-    decode_seconds: float
-
-    @property
-    def prefill_tokens_per_second(self) -> float:
-        """Of the tokens that were not in the cache; 0 if nothing was measured."""
-        return (self.prompt_tokens - self.cached_tokens) / self.prefill_seconds if self.prefill_seconds else 0.0
-
-    @property
-    def decode_tokens_per_second(self) -> float:
-        """Of all tokens but the first, whose logits the prefill computes; 0 if nothing was measured."""
-        return max(self.completion_tokens - 1, 0) / self.decode_seconds if self.decode_seconds else 0.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where an answer ends."""
-
-    max_tokens: int
-    stop_tokens: frozenset[int]
-    stops: tuple[str, ...]  # in the content; they are not part of the answer
+from qwen3edge.generation.decoding import Decoding, Piece, Usage
 
 
 class Answer:
-    """Iterate over it for the pieces. Closing it, or leaving the loop, stops the model; the cache stays usable.
-
-    finish_reason: None while it runs; then "stop" (a stop token or string), "length" (max_tokens, or the context is
-    full), "cancelled" (closed before its end) or "error" (the iteration raised). tokens: all that were sampled, the
-    stop token included.
+    """Iterate over it for the pieces. Closing it, leaving the loop or dropping it stops the model; the cache stays
+    usable. One thread reads it at a time; any thread may close it.
     """
 
-    def __init__(
-        self, cache: PrefixCache, prompt: Prompt, sampler: _core.Sampler, splitter: ThinkingSplitter, limits: Limits
-    ) -> None:
-        """Use `Model.generate` or `Session.generate`. Raises RequestError for a prompt that leaves no room in the
-        context.
-        """
-        if not prompt.tokens:
-            raise RequestError("expected a prompt of at least one token, found none")
-        if len(prompt.tokens) >= cache.context:
-            raise RequestError(
-                f"expected a prompt of fewer than {cache.context} tokens (the context), found {len(prompt.tokens)}"
-            )
-        self.finish_reason: str | None = None
-        self.tokens: list[int] = []
-        self._cache = cache
-        self._prompt = prompt
-        self._sampler = sampler
-        self._splitter = splitter
-        self._stops = StopFilter(limits.stops)
-        self._limits = limits
-        self._cached_tokens = 0
-        self._prefill_seconds = 0.0
-        self._decode_seconds = 0.0
-        self._parts: list[Piece] = []
-        self._pieces = self._run()
+    def __init__(self, decoding: Decoding, session: object) -> None:
+        """Use `Model.generate` or `Session.generate`. session: kept for as long as the answer."""
+        self.reader = threading.current_thread()
+        self._session = session
+        self._decoding = decoding
+        self._pieces = decoding.pieces()
+        self._reading = threading.RLock()  # held by whoever runs the generator, or closes it
 
     def __iter__(self) -> Iterator[Piece]:
         return self
 
     def __next__(self) -> Piece:
-        return next(self._pieces)
+        with self._reading:
+            self.reader = threading.current_thread()
+            return next(self._pieces)
 
     def __enter__(self) -> Answer:
         return self
@@ -107,14 +38,23 @@ class Answer:
     ) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<Answer of {len(self.tokens)} tokens, {self.finish_reason or 'running'}>"
+
     def close(self) -> None:
-        """Stops the answer. Raises RequestError while another thread is inside it."""
-        try:
-            self._pieces.close()
-        except ValueError:
-            raise RequestError("expected an answer that no other thread is reading") from None
-        if self.finish_reason is None:
-            self.finish_reason = "cancelled"
+        """Stops the answer, from any thread. Another thread that is inside it leaves within a layer's time; this waits
+        for it.
+        """
+        if self.finish_reason is not None:
+            return
+        self._decoding.cancel.set()
+        with self._reading:
+            try:
+                self._pieces.close()
+            except ValueError:  # a callback or a signal's handler inside the reading itself, which will see the flag
+                return
+            if self.finish_reason is None:  # it had not begun
+                self._decoding.finish_reason = "cancelled"
 
     def read(self) -> str:
         """Runs to the end; returns the content without the reasoning."""
@@ -123,77 +63,38 @@ class Answer:
         return self.content
 
     @property
+    def finish_reason(self) -> str | None:
+        """None while it runs; then "stop" (a stop token or string), "length" (cut), "cancelled" (closed before its
+        end) or "error" (the iteration raised).
+        """
+        return self._decoding.finish_reason
+
+    @property
+    def cut_by(self) -> str | None:
+        """Of an answer that was cut ("length"): "max_tokens", or "context", which is full."""
+        return self._decoding.cut_by
+
+    @property
+    def tokens(self) -> list[int]:
+        """All that were sampled, the stop token included."""
+        return self._decoding.tokens
+
+    @property
     def content(self) -> str:
         """The content so far."""
-        return "".join([piece for piece in self._parts if not piece.reasoning])
+        return "".join([piece for piece in self._decoding.parts if not piece.reasoning])
 
     @property
     def reasoning(self) -> str:
         """The thoughts so far."""
-        return "".join([piece for piece in self._parts if piece.reasoning])
+        return "".join([piece for piece in self._decoding.parts if piece.reasoning])
+
+    @property
+    def thinking(self) -> bool:
+        """Whether it stands in its thoughts."""
+        return self._decoding.thinking
 
     @property
     def usage(self) -> Usage:
         """Counts and times so far."""
-        return Usage(
-            len(self._prompt.tokens),
-            self._cached_tokens,
-            len(self.tokens),
-            self._splitter.reasoning_tokens,
-            self._prefill_seconds,
-            self._decode_seconds,
-        )
-
-    def _run(self) -> Generator[Piece, None, None]:
-        try:
-            for token in self._sample():
-                for part in self._splitter.push(token):
-                    yield from self._emit(part)
-                if self._stops.stopped:
-                    self.finish_reason = "stop"
-                    return
-            for part in self._splitter.finish():
-                yield from self._emit(part)
-            if self._stops.stopped:
-                self.finish_reason = "stop"
-            yield from self._show(self._stops.finish(), False)
-        except GeneratorExit:
-            self.finish_reason = "cancelled"
-            raise
-        except BaseException as error:
-            self.finish_reason = "cancelled" if isinstance(error, KeyboardInterrupt) else "error"
-            raise
-
-    def _sample(self) -> Iterator[int]:
-        """Yields the tokens of the answer; a stop token ends it and is not yielded."""
-        started = time.perf_counter()
-        self._cached_tokens = self._cache.reuse(self._prompt.tokens)
-        for logits in self._cache.prefill(self._prompt.tokens[self._cached_tokens :]):  # noqa: B007
-            self._prefill_seconds = time.perf_counter() - started
-        logits = logits[0]
-        while True:
-            started = time.perf_counter()
-            token = self._sampler.sample(logits)
-            self.tokens.append(token)
-            if token in self._limits.stop_tokens:
-                self.finish_reason = "stop"
-                return
-            self._sampler.accept(token, True)
-            self._decode_seconds += time.perf_counter() - started
-            yield token
-            full = len(self._prompt.tokens) + len(self.tokens) >= self._cache.context
-            if full or len(self.tokens) >= self._limits.max_tokens:
-                self.finish_reason = "length"
-                return
-            started = time.perf_counter()
-            logits = self._cache.advance(token)
-            self._decode_seconds += time.perf_counter() - started
-
-    def _emit(self, part: Part) -> Iterator[Piece]:
-        return self._show(part.text if part.reasoning else self._stops.push(part.text), part.reasoning)
-
-    def _show(self, text: str, reasoning: bool) -> Iterator[Piece]:
-        if text:
-            piece = Piece(text, reasoning)
-            self._parts.append(piece)
-            yield piece
+        return self._decoding.usage

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from qwen3edge import _core
 from qwen3edge.errors import RequestError
 from qwen3edge.runtime.engine import Engine
 
@@ -19,8 +20,14 @@ class PrefixCache:
     def __init__(self, engine: Engine) -> None:
         """Raises RequestError if all slots are held."""
         self._engine = engine
-        self._slot: int | None = engine.acquire()
+        self._slot: int | None = None
         self._tokens: list[int] = []
+        self._slot = engine.acquire()
+
+    def __del__(self) -> None:
+        """A session that was dropped without `close`."""
+        if self._slot is not None:
+            self._engine.abandon(self._slot)
 
     @property
     def slot(self) -> int:
@@ -45,6 +52,10 @@ class PrefixCache:
         self._agree()
         return tuple(self._tokens)
 
+    def __len__(self) -> int:
+        """Tokens in the cache, as noted."""
+        return len(self._tokens)
+
     def reuse(self, prompt: Sequence[int]) -> int:
         """Cuts the cache down to what it shares with the prompt; returns how many tokens that are.
 
@@ -59,8 +70,8 @@ class PrefixCache:
         self._cut(shared)
         return shared
 
-    def prefill(self, tokens: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-        """Appends tokens chunk by chunk.
+    def prefill(self, tokens: Sequence[int], cancel: _core.CancelFlag | None = None) -> Iterator[NDArray[np.float32]]:
+        """Appends tokens chunk by chunk. Raises CancelledError, a part of them appended, when the flag is set.
 
         Yields float32 [0, vocabulary] after each chunk and [1, vocabulary], the last token's, after the last.
         """
@@ -69,7 +80,7 @@ class PrefixCache:
             part = tokens[start : start + chunk]
             flags = [False] * len(part)
             flags[-1] = start + len(part) == len(tokens)
-            yield self._extend(part, flags)
+            yield self._extend(part, flags, cancel)
 
     def logits(self, tokens: Sequence[int]) -> Iterator[NDArray[np.float32]]:
         """Appends tokens chunk by chunk; yields float32 [chunk, vocabulary], a row for each token."""
@@ -77,9 +88,9 @@ class PrefixCache:
         for start in range(0, len(tokens), chunk):
             yield self._extend(tokens[start : start + chunk], True)
 
-    def advance(self, token: int) -> NDArray[np.float32]:
-        """Appends one token; returns float32 [vocabulary]."""
-        row: NDArray[np.float32] = self._extend([token], True)[0]
+    def advance(self, token: int, cancel: _core.CancelFlag | None = None) -> NDArray[np.float32]:
+        """Appends one token; returns float32 [vocabulary]. Raises CancelledError, nothing appended."""
+        row: NDArray[np.float32] = self._extend([token], True, cancel)[0]
         return row
 
     def reset(self) -> None:
@@ -93,11 +104,13 @@ class PrefixCache:
             self._slot = None
             self._tokens = []
 
-    def _extend(self, tokens: Sequence[int], logits: bool | Sequence[bool]) -> NDArray[np.float32]:
+    def _extend(
+        self, tokens: Sequence[int], logits: bool | Sequence[bool], cancel: _core.CancelFlag | None = None
+    ) -> NDArray[np.float32]:
         # Noted first: if the call is interrupted, _agree drops what the engine has not taken.
         self._tokens.extend(tokens)
         try:
-            return self._engine.extend(self.slot, tokens, logits=logits)
+            return self._engine.extend(self.slot, tokens, logits=logits, cancel=cancel)
         except BaseException:
             self._agree()
             raise

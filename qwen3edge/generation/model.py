@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Mapping, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
 from qwen3edge.generation import late
+from qwen3edge.generation import thinking as marks
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.prompt import Input, Prompter
 from qwen3edge.generation.sampler import SamplingDefaults
@@ -24,6 +27,8 @@ from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
 
 if TYPE_CHECKING:
+    from typing import NoReturn as Never  # as in session.py
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -82,6 +87,8 @@ class Model:
         self.engine = engine
         self._tokenizer = opened.tokenizer
         self._session: Session | None = None
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # whose answers `close` ends
+        self._lock = threading.Lock()
         self._voice = Voice(
             None if opened.tokenizer is None else Prompter(opened.tokenizer, opened.template),
             opened.defaults,
@@ -105,6 +112,17 @@ class Model:
             raise UnsupportedModelError("expected a tokenizer in the model file, found none")
         return prompter
 
+    @property
+    def thinks(self) -> bool:
+        """Whether the model reasons before it answers, if it is not told otherwise or cannot be."""
+        prompter = self._voice.prompter
+        return prompter is not None and prompter.template is not None and marks.OPEN in prompter.template.source
+
+    @property
+    def sampling_defaults(self) -> SamplingDefaults:
+        """How answers are sampled when `generate` is not told: `.thinking` and `.direct`, of the file."""
+        return self._voice.defaults
+
     def generate(
         self,
         request: Input,
@@ -114,14 +132,46 @@ class Model:
         tools: Sequence[Mapping[str, Any]] | None = None,
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
-        **sampling: Any,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        presence_penalty: float | None = None,
+        repetition_penalty: float | None = None,
+        raw: bool = False,
+        tags_as_text: bool = True,
+        template_variables: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        **unknown: Never,
     ) -> Answer:
-        """`Session.generate` in the model's own session: the next call reuses what its prompt has in common with this
-        one.
+        """`Session.generate`, which explains the arguments, in the model's own session: the next call reuses what its
+        prompt has in common with this one. Threads take a `session` each.
         """
         return self._own_session().generate(
-            request, thinking=thinking, max_tokens=max_tokens, tools=tools, stop=stop, seed=seed, **sampling
-        )
+            request, thinking=thinking, max_tokens=max_tokens, tools=tools, stop=stop, seed=seed,
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, presence_penalty=presence_penalty,
+            repetition_penalty=repetition_penalty, raw=raw, tags_as_text=tags_as_text,
+            template_variables=template_variables, progress=progress, **unknown,
+        )  # fmt: skip
+
+    def tokens_of(
+        self,
+        request: Input,
+        *,
+        thinking: bool | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        raw: bool = False,
+        tags_as_text: bool = True,
+        template_variables: Mapping[str, Any] | None = None,
+    ) -> list[int]:
+        """The ids of the prompt that `generate` makes of the same arguments; their number is what it takes of the
+        context. Nothing is computed. Raises RequestError, TemplateError.
+        """
+        prompt = self.prompter.prompt(
+            request, thinking=thinking, tools=tools, raw=raw, tags_as_text=tags_as_text,
+            template_variables=template_variables,
+        )  # fmt: skip
+        return list(prompt.tokens)
 
     def logits(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """float32 [tokens, vocabulary]: row i scores the token after tokens[i]. The result's memory is not in the plan.
@@ -142,17 +192,21 @@ class Model:
 
     def session(self) -> Session:
         """A conversation of its own. Raises RequestError if all sequences are in use (`load` with sequences=N)."""
-        own = self._session
-        if self.engine.free_slots == 0 and own is not None and not own.busy:
-            own.close()
-            self._session = None
-        return Session(self.engine, self._voice)
+        with self._lock:
+            own = self._session
+            if self.engine.free_slots == 0 and own is not None and not own.busy:
+                own.close()
+                self._session = None
+            return self._new_session()
 
     def close(self) -> None:
-        """Frees the weights, the caches and the threads; sessions of the model cannot be used any more."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        """Ends the answers that run and frees the weights, the caches and the threads; sessions of the model cannot be
+        used any more. From any thread.
+        """
+        with self._lock:
+            self._session, sessions = None, list(self._sessions)
+        for session in sessions:  # without the lock: one may run a callback that asks for it
+            session.close()
         self.engine.close()
 
     def __enter__(self) -> Model:
@@ -163,10 +217,19 @@ class Model:
     ) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<Model {self.name!r}, context {self.plan.context}, {self.plan.sequences} sequences>"
+
     def _own_session(self) -> Session:
-        if self._session is None or self._session.closed:
-            self._session = Session(self.engine, self._voice)
-        return self._session
+        with self._lock:
+            if self._session is None or self._session.closed:
+                self._session = self._new_session()
+            return self._session
+
+    def _new_session(self) -> Session:
+        session = Session(self.engine, self._voice)
+        self._sessions.add(session)
+        return session
 
 
 def load(

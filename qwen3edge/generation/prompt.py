@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import index
+from typing import Any, Protocol
 
 from qwen3edge import checks
-from qwen3edge.errors import RequestError, UnsupportedModelError, shown
+from qwen3edge.errors import ContextError, RequestError, UnsupportedModelError, shown
 from qwen3edge.generation import thinking as marks
 from qwen3edge.generation.guard import TextGuard
 from qwen3edge.generation.messages import Message
 from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.generation.tokenizer import Tokenizer, TokenLimitError
 
-Input = str | Sequence[Message] | Sequence[int]
-"""A user's message, a conversation, or token ids that are taken as they are."""
+
+class Array(Protocol):
+    """Token ids as numpy's arrays and torch's tensors hold them: [tokens] integers."""
+
+    def tolist(self) -> Any: ...
+
+
+Input = str | Sequence[Message] | Sequence[int] | Array
+"""A user's message (or with raw=True a text to continue), a conversation, or token ids that are taken as they are."""
+
+_COUNTED = 8
+"""A text of so many contexts is still read to its end, to say how long it is."""
 
 
 @dataclass(frozen=True)
@@ -40,30 +51,41 @@ class Prompter:
         *,
         thinking: bool | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        raw: bool = False,
         tags_as_text: bool = True,
         template_variables: Mapping[str, Any] | None = None,
         limit: int | None = None,
     ) -> Prompt:
-        """thinking None leaves the choice to the chat template. limit: of tokens.
+        """thinking None leaves the choice to the chat template. raw: a str is the prompt itself, without the template;
+        names of special tokens in it become those tokens. limit: the prompt has fewer tokens.
 
         tags_as_text: `<think>`, `<tool_call>` and their like in what users, systems and tools say are text, not tokens
         (control tokens always are text). template_variables: what the template knows besides, such as `documents`; JSON
-        values. Raises RequestError for a request of a wrong form, one that is too long (ContextError, before anything
-        is made of texts that cannot fit), or a way of thinking that the model lacks.
+        values. Raises ContextError for a prompt that is too long (for texts that cannot fit, before anything is made of
+        them), RequestError for a request of a wrong form or a way of thinking that the model lacks.
         """
         checks.flag("tags_as_text", tags_as_text)
         if limit is not None:
             limit = checks.whole("limit", limit, 1, 2**31 - 1)
         if thinking is not None and not isinstance(thinking, bool):
             raise RequestError(f"expected thinking as True, False or None, found {shown(thinking)}")
-        if _is_tokens(request):
+        checks.flag("raw", raw)
+        ids = _tokens(request)
+        if ids is not None or raw:
             if tools:
-                raise RequestError("expected messages along with tools, found tokens")
-            return self._from_tokens([int(token) for token in request], thinking)  # type: ignore[arg-type]
+                raise RequestError("expected messages along with tools, found " + ("tokens" if ids else "a raw text"))
+            if ids is None:
+                if not isinstance(request, str):
+                    raise RequestError(f"expected a str with raw=True, found {type(request).__name__}")
+                TextGuard(self.tokenizer, context=limit).raw(request)
+                ids = self._encoded(request, limit, special=True)
+            return self._from_tokens(_within(ids, limit), thinking)
         self.tokenizer.require_encoding()
         messages = [{"role": "user", "content": request}] if isinstance(request, str) else request
         if self.template is None:
-            raise UnsupportedModelError("expected a chat template in the model file, found none: pass token ids")
+            raise UnsupportedModelError(
+                "expected a chat template in the model file, found none: pass token ids, or a text with raw=True"
+            )
         guard = TextGuard(self.tokenizer, tags_as_text=tags_as_text, context=limit)
         text = self.template.render(
             messages,  # type: ignore[arg-type]
@@ -73,7 +95,17 @@ class Prompter:
             guard=guard,
             limit=guard.most_characters,
         )
-        return self._from_tokens(self.tokenizer.encode_prompt(text, limit=limit), thinking, self.template)
+        return self._from_tokens(_within(self._encoded(text, limit), limit), thinking, self.template)
+
+    def _encoded(self, text: str, limit: int | None, *, special: bool = False) -> list[int]:
+        most = None if limit is None else _COUNTED * limit
+        try:
+            if special:
+                return self.tokenizer.encode(text, allow_special=True, limit=most)
+            return self.tokenizer.encode_prompt(text, limit=most)
+        except TokenLimitError:
+            assert limit is not None and most is not None
+            raise _too_long(most, limit, f"more than {most}") from None
 
     def _from_tokens(self, tokens: list[int], thinking: bool | None, template: ChatTemplate | None = None) -> Prompt:
         reasoning = self._open_thought(tokens)
@@ -103,7 +135,33 @@ class Prompter:
         return None
 
 
-def _is_tokens(request: object) -> bool:
-    if isinstance(request, str | bytes | Mapping) or not isinstance(request, Sequence):
-        return False
-    return bool(request) and all(isinstance(item, int) and not isinstance(item, bool) for item in request)
+def _tokens(request: object) -> list[int] | None:
+    """The request as token ids; None if it is none. Raises RequestError for an array that holds no ids."""
+    array = not isinstance(request, Sequence) and hasattr(request, "tolist")
+    items = request.tolist() if array else request  # type: ignore[attr-defined]
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Sequence | int | float):
+        return None
+    if (
+        isinstance(items, Sequence)
+        and items
+        and all(hasattr(item, "__index__") and not isinstance(item, bool) for item in items)
+    ):
+        return [index(item) for item in items]
+    if array:
+        raise RequestError("expected token ids as an array [tokens] of integers, found another shape or type")
+    return None
+
+
+def _within(tokens: list[int], limit: int | None) -> list[int]:
+    if limit is not None and len(tokens) >= limit:
+        raise _too_long(len(tokens), limit, str(len(tokens)))
+    return tokens
+
+
+def _too_long(tokens: int, context: int, found: str) -> ContextError:
+    return ContextError(
+        f"expected a prompt of fewer than {context} tokens (the context), found {found}: load the model with a larger "
+        "context (--context N), or leave out the oldest messages",
+        tokens=tokens,
+        context=context,
+    )

@@ -44,13 +44,22 @@ class SamplingParameters:
             raise RequestError(f"expected parameters of sampling or generate, found {', '.join(unknown)[:200]}")
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
-    def sampler(self, vocabulary: int, seed: int | None) -> _core.Sampler:
-        """A sampler with its own generator; seed None takes one from the system. Raises RequestError."""
-        if seed is None:
-            seed = int.from_bytes(os.urandom(8), "little")  # the module secrets would load OpenSSL
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise RequestError(f"expected seed as an int from 0 to 2^64 - 1, found {seed!r:.60}")
+    def sampler(self, vocabulary: int, seed: int) -> _core.Sampler:
+        """A sampler with its own generator."""
         return _core.Sampler(vocabulary=vocabulary, seed=seed, **asdict(self))
+
+    def __str__(self) -> str:
+        """All values in a line, as a file's float32 means them."""
+        return ", ".join(f"{name} {value:.6g}" for name, value in asdict(self).items())
+
+
+def chosen_seed(seed: int | None) -> int:
+    """The seed itself, or one from the system for None. Raises RequestError."""
+    if seed is None:
+        seed = int.from_bytes(os.urandom(8), "little")  # the module secrets would load OpenSSL
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise RequestError(f"expected seed as an int from 0 to 2^64 - 1, found {seed!r:.60}")
+    return seed
 
 
 @dataclass(frozen=True)

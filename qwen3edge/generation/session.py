@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import difflib
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge.errors import RequestError, UnsupportedModelError
-from qwen3edge.generation.answer import Answer, Limits
+from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.cache import PrefixCache
+from qwen3edge.generation.decoding import Decoding, Limits
 from qwen3edge.generation.prompt import Input, Prompter
-from qwen3edge.generation.sampler import SamplingDefaults
+from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
 from qwen3edge.generation.stop import checked_stops
 from qwen3edge.generation.thinking import ThinkingSplitter
 from qwen3edge.runtime.engine import Engine
 
 if TYPE_CHECKING:
+    from typing import NoReturn as Never  # no keyword has this type: type checkers refuse unknown ones
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -33,13 +40,17 @@ class Voice:
 
 
 class Session:
-    """Holds one sequence of the engine until it is closed. Use it from one thread at a time."""
+    """Holds one sequence of the engine until it is closed, or nobody holds it any more.
+
+    One thread at a time asks and reads; `cancel` and `close` are for any thread at any time.
+    """
 
     def __init__(self, engine: Engine, voice: Voice) -> None:
         """Use `Model.session`. Raises RequestError if all sequences are in use."""
         self._voice = voice
         self._cache = PrefixCache(engine)
-        self._answer: Answer | None = None
+        self._answer: weakref.ref[Answer] | None = None  # weak: an answer that its user dropped has ended
+        self._starting = threading.Lock()
 
     def generate(
         self,
@@ -50,50 +61,110 @@ class Session:
         tools: Sequence[Mapping[str, Any]] | None = None,
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
-        **sampling: Any,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        presence_penalty: float | None = None,
+        repetition_penalty: float | None = None,
+        raw: bool = False,
+        tags_as_text: bool = True,
+        template_variables: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        **unknown: Never,
     ) -> Answer:
         """Starts an answer; iterate over it for its pieces. An earlier answer of this session that still runs is
         closed.
 
-        request: the whole conversation as messages, one user's message as a str, or token ids. Of the prompt only what
-        differs from the cache is computed. max_tokens None: until the context is full. stop: strings that end the
-        content and are not part of it. sampling: temperature, top_k, top_p, min_p, presence_penalty,
-        repetition_penalty; what is not given follows the model's defaults for thinking or for answering directly.
-        Raises RequestError or TemplateError before anything is computed.
+        request: the whole conversation as messages, one user's message as a str, or token ids [tokens] (a list or an
+        array). Of the prompt only what differs from the cache is computed. thinking: None leaves it to the model's
+        template. max_tokens None: until the context is full. tools: schemas of functions, as OpenAI's API takes them.
+        stop: strings that end the content and are not part of it. seed: for the same answer again; `Usage.seed` tells
+        the one that was taken. temperature (0: greedy), top_k, top_p, min_p, presence_penalty, repetition_penalty: what
+        is not given follows `Model.sampling_defaults`. raw: a str is the prompt itself, which the model continues: no
+        template, and names of special tokens in it are those tokens. tags_as_text: `<think>`, `<tool_call>` and their
+        like in what users, systems and tools say are text, not tokens. template_variables: what the template knows
+        besides, such as `documents`. progress(done, all) is called after each chunk of
+        the prompt, in tokens.
+
+        Raises, before anything is computed, ContextError for a prompt that does not fit, RequestError (also when
+        another thread still reads this session's last answer) and TemplateError.
         """
+        if unknown:
+            raise _unknown(unknown)
         if max_tokens is not None and (
             isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1
         ):
             raise RequestError(f"expected max_tokens as an int of at least 1, found {max_tokens!r:.60}")
-        voice, context = self._voice, self._cache.context
+        voice = self._voice
         stops = checked_stops(stop)
-        if voice.prompter is None:
-            raise UnsupportedModelError("expected a tokenizer in the model file, found none")
-        prompt = voice.prompter.prompt(request, thinking=thinking, tools=tools, limit=context)
+        prompter = self._prompter
+        prompt = prompter.prompt(
+            request, thinking=thinking, tools=tools, raw=raw, tags_as_text=tags_as_text,
+            template_variables=template_variables, limit=self._cache.context,
+        )  # fmt: skip
+        if not prompt.tokens:
+            raise RequestError("expected a prompt of at least one token, found none")
         for token in prompt.tokens:
             if not 0 <= token < voice.vocabulary:
                 raise RequestError(f"expected token ids from 0 to {voice.vocabulary - 1}, found {token}")
-        parameters = voice.defaults.choose(prompt.thinking).override(**sampling)
-        sampler = parameters.sampler(voice.vocabulary, voice.seed if seed is None else seed)
+        parameters = voice.defaults.choose(prompt.thinking).override(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            presence_penalty=presence_penalty,
+            repetition_penalty=repetition_penalty,
+        )
+        seed = chosen_seed(voice.seed if seed is None else seed)
+        sampler = parameters.sampler(voice.vocabulary, seed)
         if parameters.repetition_penalty != 1:  # of the penalties the one that looks at the prompt
             for token in prompt.tokens:
                 sampler.accept(token, False)
-        splitter = ThinkingSplitter(voice.prompter.tokenizer, reasoning=prompt.reasoning)
-        self.cancel()
-        limits = Limits(context if max_tokens is None else max_tokens, voice.stop_tokens, stops)
-        self._answer = Answer(self._cache, prompt, sampler, splitter, limits)
-        return self._answer
+        splitter = ThinkingSplitter(prompter.tokenizer, reasoning=prompt.reasoning)
+        limits = Limits(max_tokens, voice.stop_tokens, stops)
+        with self._starting:
+            self._claim()
+            answer = Answer(Decoding(self._cache, prompt, sampler, splitter, limits, seed, progress), self)
+            self._answer = weakref.ref(answer)
+        return answer
 
     def logits(self, tokens: Sequence[int]) -> Iterator[NDArray[np.float32]]:
         """Yields float32 [some tokens, vocabulary], in all one row for each token, computed from an empty cache."""
-        self.cancel()
-        self._cache.reset()
+        with self._starting:
+            self._claim()
+            self._cache.reset()
         return self._cache.logits(tokens)
+
+    @property
+    def _prompter(self) -> Prompter:
+        if self._voice.prompter is None:
+            raise UnsupportedModelError("expected a tokenizer in the model file, found none")
+        return self._voice.prompter
+
+    @property
+    def _running(self) -> Answer | None:
+        answer = None if self._answer is None else self._answer()
+        return None if answer is None or answer.finish_reason is not None else answer
+
+    def _claim(self) -> None:
+        """Ends this thread's answer. Raises RequestError while another thread reads one: whose turn it is cannot be
+        told.
+        """
+        answer = self._running
+        if answer is None:
+            return
+        if answer.reader is not threading.current_thread() and answer.reader.is_alive():
+            raise RequestError(
+                "expected a session of this thread's own, found another thread's answer running in it: take a session "
+                "for each thread (load(sequences=N), model.session()), or cancel that answer first"
+            )
+        answer.close()
 
     @property
     def busy(self) -> bool:
         """Whether an answer has begun and not ended."""
-        return self._answer is not None and self._answer.finish_reason is None
+        return self._running is not None
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -106,10 +177,10 @@ class Session:
         return self._cache.closed
 
     def cancel(self) -> None:
-        """Ends the answer that runs, if any."""
-        if self._answer is not None:
-            self._answer.close()
-            self._answer = None
+        """Ends the answer that runs, if any. From any thread; when it returns, the model computes nothing for it."""
+        answer = self._running
+        if answer is not None:
+            answer.close()
 
     def reset(self) -> None:
         """Forgets the conversation."""
@@ -117,7 +188,7 @@ class Session:
         self._cache.reset()
 
     def close(self) -> None:
-        """Gives its sequence back to the model."""
+        """Ends the answer that runs, if any, and gives the sequence back to the model. From any thread."""
         self.cancel()
         self._cache.close()
 
@@ -128,3 +199,12 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _unknown(names: Iterable[str]) -> RequestError:
+    known = [name for name, parameter in inspect.signature(Session.generate).parameters.items()
+             if parameter.kind is parameter.KEYWORD_ONLY]  # fmt: skip
+    name = next(iter(names))
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return RequestError(f"unknown argument {name:.60}: {hint}expected {', '.join(known)}")

@@ -28,6 +28,10 @@ _ADD_BOS = "tokenizer.ggml.add_bos_token"
 _PLAIN_MARK = "\ud800"  # no text holds it: `clean` replaces lone surrogates
 
 
+class TokenLimitError(RequestError):
+    """A text has more tokens than the caller's limit."""
+
+
 class Metadata(Protocol):
     """The part of `_core.ModelFile` that is read here."""
 
@@ -133,7 +137,7 @@ class Tokenizer:
         """Token ids of a text.
 
         Invalid UTF-8 and lone surrogates count as U+FFFD. allow_special: the names of control tokens and tags become
-        those tokens; otherwise they are plain text. limit: raise RequestError as soon as there are more.
+        those tokens; otherwise they are plain text. limit: raise TokenLimitError as soon as there are more.
         Raises RequestError for more than MAX_TEXT_CHARACTERS, one word of more than `splitting.MAX_WORD_CHARACTERS`, or
         in a tokenizer that only decodes.
         """
@@ -164,7 +168,9 @@ class Tokenizer:
                     if limit is not None and len(ids) > limit:
                         break
             if limit is not None and len(ids) > limit:
-                raise RequestError(f"expected at most {limit} tokens, found more in a text of {len(text)} characters")
+                raise TokenLimitError(
+                    f"expected at most {limit} tokens, found more in a text of {len(text)} characters"
+                )
         return ids
 
     def _parts(self, text: str, special: bool) -> Iterator[str | int]:

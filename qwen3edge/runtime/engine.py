@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,6 +45,7 @@ class Engine:
         self._core: Core | None = core
         self._lock = threading.Lock()
         self._free = list(range(self.plan.sequences))
+        self._abandoned: deque[int] = deque()
 
     @classmethod
     def open(cls, file: _core.ModelFile, chosen: Settings) -> Engine:
@@ -65,12 +67,20 @@ class Engine:
     @property
     def free_slots(self) -> int:
         """Slots that nobody holds."""
-        return len(self._free)
+        return len(self._free) + len(self._abandoned)
+
+    def abandon(self, slot: int) -> None:
+        """`release` for finalizers, which may run in any thread at any line, also in `acquire` while it holds the lock:
+        it notes the slot, and the next `acquire` takes it back.
+        """
+        self._abandoned.append(slot)
 
     def acquire(self) -> int:
         """An empty slot. Raises RequestError if all are held."""
         with self._lock:
             core = self.core
+            while self._abandoned:
+                self._free.append(self._abandoned.popleft())
             if not self._free:
                 raise RequestError(
                     f"expected a free sequence, found all {self.plan.sequences} in use: close a session, "
@@ -128,3 +138,4 @@ class Engine:
         with self._lock:
             self._core = None
             self._free = []
+            self._abandoned.clear()

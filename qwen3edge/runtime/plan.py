@@ -13,11 +13,15 @@ from qwen3edge.errors import RequestError
 _UNITS: dict[str, int] = {
     "": 1,
     "b": 1,
+    **{letter: 1024**power for power, letter in enumerate("kmgt", 1)},  # as docker, systemd and ulimit take them
     **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)},
+    **{f"{letter}i": 1024**power for power, letter in enumerate("kmgt", 1)},  # as Kubernetes
     **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", 1)},
 }
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)", re.IGNORECASE | re.ASCII)
 _MAX_BYTES = 2**62
+_MIN_BARE = 1 << 20
+"""A smaller number without a unit is one whose unit was forgotten: no model fits it."""
 
 AUTO = "auto"
 DEFAULT_CONTEXT = 4096
@@ -115,12 +119,16 @@ class MemoryPlan:
 
 
 def parse_bytes(size: int | str) -> int:
-    """A number of bytes, from an int or a text such as "600MiB", "1.5 GiB", "2GB". Raises RequestError."""
+    """A number of bytes, from an int or a text such as "600MiB", "1.5 GiB", "2G" (of 1024), "2GB" (of 1000).
+
+    Raises RequestError, also for less than 1 MiB without a unit.
+    """
+    bare = isinstance(size, int) or (isinstance(size, str) and size.strip().isdecimal())
     if isinstance(size, str):
         match = _SIZE.fullmatch(size.strip())
         unit = _UNITS.get(match[2].lower()) if match else None
         if match is None or unit is None:
-            raise RequestError(f"expected a size such as 600MiB or 1.5GiB, found {size!r:.60}")
+            raise RequestError(f"expected a size such as 600MiB or 1.5G, found {size!r:.60}")
         value = math.floor(float(match[1]) * unit)
     elif isinstance(size, int) and not isinstance(size, bool):
         value = size
@@ -128,6 +136,8 @@ def parse_bytes(size: int | str) -> int:
         raise RequestError(f"expected a size in bytes or a text such as 600MiB, found {size!r:.60}")
     if not 0 < value <= _MAX_BYTES:
         raise RequestError(f"expected a size of 1 byte to 4 EiB, found {size!r:.60}")
+    if bare and value < _MIN_BARE:
+        raise RequestError(f"expected a size with its unit such as 600MiB, found {value}, which is {value} bytes")
     return value
 
 

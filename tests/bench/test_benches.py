@@ -29,6 +29,15 @@ CASES = {
 }
 
 
+def test_one_kernel_and_one_shape_by_one_command() -> None:
+    listed = peers.run([sys.executable, BENCH / "kernel.py"]).stdout
+    for script in CASES:
+        assert f"\n{script.removeprefix('bench_').removesuffix('.py')} " in listed
+    asked = ["matmul", "--shape", "48x256", "--format", "q4z32", "--tokens", "2", "--cached", *TINY, *FASTEST, "--json"]
+    rows = json.loads(peers.run([sys.executable, BENCH / "kernel.py", *asked]).stdout)["rows"]
+    assert [(row["rows"], row["columns"], row["tokens"]) for row in rows] == [(48, 256, 2)]
+
+
 @pytest.mark.parametrize("script", CASES)
 def test_a_bench_runs_and_says_its_share(script: str) -> None:
     result = json.loads(peers.run([sys.executable, BENCH / script, *TINY, *CASES[script], "--json"]).stdout)

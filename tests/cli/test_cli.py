@@ -1,19 +1,15 @@
 """The command as a user runs it: another process, its output and its exit status."""
 
 import json
-import os
-import pty
-import select
-import signal
+import re
 import subprocess
 import sys
-import termios
-import time
 
 import numpy as np
 import pytest
 
 import qwen3edge
+from tests.cli.terminal import Terminal
 from tests.convert.test_lora import write_adapter
 
 COMMAND = [sys.executable, "-m", "qwen3edge"]
@@ -122,18 +118,61 @@ def test_plan(tiny_q3e):
     assert "weights" in refusal and "program" in refusal
 
 
-def test_run(tiny_q3e):
-    result = run("run", tiny_q3e("int8"), "What is 12 + 7?", "--thinking", "--temperature", 0)
-    assert result.returncode == 0
-    assert "19" in result.stdout
-    assert "\x1b" not in result.stdout and "think" not in result.stdout
-    answer = json.loads(
-        run("run", tiny_q3e("int8"), "--json", "--thinking", "--temperature", 0, stdin="What is 12 + 7?").stdout
+def test_info_shows_what_a_model_is_run_with(tiny_q3e):
+    text = run("info", tiny_q3e("int4")).stdout
+    assert "sampling, thinking       temperature 0.6, top_k 20, top_p 0.95, min_p 0" in text
+    assert "sampling, direct         temperature 0.7, top_k 20, top_p 0.8" in text
+    assert "which thinks" in text and "million weights" in text and "experts" not in text
+    assert re.search(r"rms_epsilon +1e-06", text)
+    info = json.loads(run("info", tiny_q3e("int4"), "--json").stdout)
+    assert info["sampling"]["direct"]["top_p"] == pytest.approx(0.8)
+    assert 4 < info["bits_per_weight"] < 9
+
+
+def test_a_checkpoint_without_a_tokenizer(tiny_model_path, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).write_bytes((tiny_model_path / name).read_bytes())
+    assert "tokenizer" in one_line(run("convert", bare, tmp_path / "x.q3e"), 1)
+    assert run("convert", bare, tmp_path / "x.q3e", "--no-tokenizer").returncode == 0
+    assert "no tokenizer: token ids alone" in run("info", tmp_path / "x.q3e").stdout
+
+
+def test_a_file_that_grew_says_what_makes_it_smaller(tiny_q3e, tmp_path):
+    run("export", tiny_q3e("int4"), tmp_path / "m.gguf")
+    report = run("convert", tmp_path / "m.gguf", tmp_path / "m.q3e").stdout
+    size = [(tmp_path / name).stat().st_size for name in ("m.gguf", "m.q3e")]
+    assert ("--quant int4 makes it smaller" in report) == (size[1] > 1.05 * size[0])
+
+
+def test_a_terminated_conversion_leaves_nothing(tiny_model_path, tmp_path):
+    """SIGTERM, in the middle of writing."""
+    program = (
+        "import os, signal, sys; from qwen3edge.cli import progress; "
+        "progress.ProgressBar.show = lambda *_: os.kill(os.getpid(), signal.SIGTERM); "
+        "from qwen3edge.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
-    assert answer["content"] == result.stdout.rstrip("\n")
-    assert answer["reasoning"]
-    assert answer["finish_reason"] == "stop"
-    assert answer["usage"]["completion_tokens"] > 5
+    asked = ["convert", str(tiny_model_path), str(tmp_path / "x.q3e")]
+    result = subprocess.run([sys.executable, "-c", program, *asked], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (143, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_flag_names_the_verbs_own_help(tiny_q3e):
+    assert "see qwen3edge run --help" in one_line(run("run", tiny_q3e("int4"), "hi", "--foo"), 2)
+
+
+def test_descriptions_keep_their_names():
+    assert "a Hugging Face checkpoint or a GGUF file" in " ".join(run("convert", "--help").stdout.split())
+
+
+def test_bench_shows_life_on_a_terminal(tiny_q3e):
+    terminal = Terminal("bench", tiny_q3e("int4"), "--prompt", 8, "--generate", 2, "--repeat", 1)
+    terminal.wait_for("8 tokens of a prompt: 1 of 1")
+    terminal.wait_for("turns with reading memory")
+    terminal.wait_for("tok/s")
+    assert terminal.status() == 0
 
 
 def test_bench(tiny_q3e):
@@ -153,7 +192,8 @@ def test_bench(tiny_q3e):
         [], ["frobnicate"], ["run"], ["run", "MODEL", "hi", "--frob"], ["run", "MODEL", "hi", "--max-tokens", "many"],
         ["run", "MODEL", "hi", "--max-tokens", "0"], ["run", "MODEL", "hi", "--temperature", "nan"],
         ["run", "MODEL", ""],
-        ["run", "MODEL", "hi", "--memory", "lots"], ["run", "MODEL", "hi", "--kv", "int2"], ["run", "MODEL"],
+        ["run", "MODEL", "hi", "--memory", "lots"], ["plan", "MODEL", "--memory", "10"],
+        ["run", "MODEL", "hi", "--kv", "int2"], ["run", "MODEL"],
         ["plan", "MODEL", "--context", "0"], ["plan", "MODEL", "--context", "9999999"],
         ["bench", "MODEL", "--prompt", "0"],
         ["bench", "MODEL", "--prompt", "5000"], ["run", "MODEL", "x " * 5000],
@@ -167,6 +207,8 @@ def test_wrong_arguments(tiny_q3e, arguments):
 def test_files_that_are_no_model(tmp_path, tiny_model_path):
     foreign = tmp_path / "foreign.q3e"
     foreign.write_bytes(b"\x89PNG" * 100)
+    for given in (tiny_model_path,):
+        assert "qwen3edge convert" in one_line(run("run", given, "hi"), 1)
     for verb in (["run", foreign, "hi"], ["info", foreign], ["plan", foreign], ["bench", foreign], ["chat", foreign]):
         one_line(run(*verb), 1)
         one_line(run(verb[0], tmp_path / "absent.q3e", *verb[2:]), 1)
@@ -183,90 +225,3 @@ def test_broken_pipe(tiny_q3e):
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(60) == 141
-
-
-def test_interrupt(tiny_q3e):
-    process = subprocess.Popen(
-        [*COMMAND, "run", str(tiny_q3e("int4")), "Spell.", "--temperature", "90", "--top-p", "1", "--top-k", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    process.stdout.read(1)
-    process.send_signal(signal.SIGINT)
-    error = process.communicate(timeout=60)[1]
-    assert process.returncode in (0, 130)  # it may have come to its end first
-    assert error == b""
-
-
-def test_chat_from_a_pipe(tiny_q3e):
-    result = run(
-        "chat", tiny_q3e("int8"), "--no-thinking", "--temperature", 0,
-        stdin="What is 12 + 7?\n/help\n\nWhat is 3 + 4?\n/reset\nWhat is 12 + 7?",
-    )  # fmt: skip
-    assert result.returncode == 0
-    lines = result.stdout.splitlines()
-    assert lines[0].startswith("12 + 7 = ") and lines[0] == lines[-1]
-    assert lines[-2].startswith("3 + 4 = ")
-    assert any(line.startswith("/reset") for line in lines)
-
-
-class Terminal:
-    """A chat on a pseudo-terminal."""
-
-    def __init__(self, *arguments: object) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # background jobs of a shell ignore it
-            # Else Ctrl-C throws away output that nobody has read yet, and with it what a test waits for.
-            modes = termios.tcgetattr(0)
-            modes[3] |= termios.NOFLSH
-            termios.tcsetattr(0, termios.TCSANOW, modes)
-            os.environ["TERM"] = "dumb"
-            os.execv(sys.executable, [*COMMAND, "chat", *map(str, arguments)])
-        self.seen = ""
-
-    def wait_for(self, text: str, seconds: float = 60) -> str:
-        deadline = time.monotonic() + seconds
-        while text not in self.seen:
-            assert time.monotonic() < deadline, self.seen
-            if select.select([self.fd], [], [], 0.2)[0]:
-                try:
-                    self.seen += os.read(self.fd, 4096).decode("utf-8", "replace")
-                except OSError:
-                    break
-        before, found, self.seen = self.seen.partition(text)
-        assert found, before
-        return before
-
-    def type(self, text: str) -> None:
-        os.write(self.fd, text.encode())
-
-    def status(self) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
-def test_chat_on_a_terminal(tiny_q3e):
-    terminal = Terminal(tiny_q3e("int8"), "--thinking", "--temperature", "0")
-    terminal.wait_for("> ")
-    terminal.type("What is 12 + 7?\n")
-    terminal.wait_for("\x1b[2m")  # the thoughts
-    assert "19" in terminal.wait_for("tok/s")
-    terminal.wait_for("> ")
-    time.sleep(0.3)  # readline misses a signal between its prompt and its wait for keys
-    terminal.type("\x03")  # Ctrl-C at the prompt: a new prompt
-    terminal.wait_for("> ")
-    terminal.type("\x04")  # Ctrl-D
-    assert terminal.status() == 0
-
-
-def test_interrupt_stops_the_answer_and_not_the_chat(tiny_q3e):
-    terminal = Terminal(tiny_q3e("int8"), "--no-thinking", "--temperature", "100", "--top-k", "0", "--top-p", "1")
-    terminal.wait_for("> ")
-    terminal.type("Go on for ever.\n")
-    terminal.wait_for("\n")  # the echo
-    terminal.wait_for(" ")  # the answer has begun
-    terminal.type("\x03")
-    terminal.wait_for("tok/s")
-    terminal.wait_for("> ")
-    terminal.type("\x04")
-    assert terminal.status() == 0

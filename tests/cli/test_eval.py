@@ -50,3 +50,10 @@ def test_items(tiny_int4, tiny_model_path, tmp_path):
 @pytest.mark.parametrize("arguments", [[], ["--text", "x.txt", "--plot", "p.png"], ["--text", "x.txt", "--by-layer"]])
 def test_arguments_that_do_not_fit(tiny_int4, arguments):
     one_line(run("eval", tiny_int4, *arguments), 2)
+
+
+def test_limit_of_items(tiny_q3e, tiny_model_path):
+    asked = ["eval", tiny_q3e("int4"), "--tasks", tiny_model_path / "heldout.jsonl", "--threads", 1, "--json"]
+    found = json.loads(run(*asked, "--limit", 2, "--answers").stdout)["tasks"]
+    assert len(found["answers"]) == 2
+    one_line(run(*asked, "--limit", 0), 2)

@@ -1,13 +1,16 @@
 """The whole way on the tiny model: file, engine, template, sampling, text."""
 
+import errno
 import gc
 import json
+import os
 
 import numpy as np
 import pytest
 
 import qwen3edge
 from qwen3edge.errors import (
+    CheckpointError,
     FileFormatError,
     ForeignFileError,
     MemoryBudgetError,
@@ -164,9 +167,56 @@ def test_files_that_are_no_model(tiny_q3e, tmp_path, tiny_model_path):
     path.write_bytes(b"")
     with pytest.raises(FileFormatError):
         qwen3edge.load(path)
-    for place in (tmp_path / "absent.q3e", tmp_path, tiny_model_path):
-        with pytest.raises((Qwen3EdgeError, OSError)):
-            qwen3edge.load(place)
+    with pytest.raises(Qwen3EdgeError, match="directory"):
+        qwen3edge.load(tmp_path)
+
+
+def test_files_that_cannot_be_opened(tiny_q3e, tmp_path):
+    absent = tmp_path / "absent.q3e"
+    for call in (qwen3edge.load, qwen3edge.plan):
+        with pytest.raises(FileNotFoundError) as caught:
+            call(absent)
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, str(absent))
+    with pytest.raises(NotADirectoryError):
+        qwen3edge.load(tiny_q3e("int4") / "x.q3e")
+    locked = tmp_path / "locked.q3e"
+    locked.write_bytes(b"GGUF")
+    locked.chmod(0)
+    if os.geteuid() == 0:
+        return  # who may read everything
+    with pytest.raises(PermissionError):
+        qwen3edge.load(locked)
+
+
+def test_sources_of_a_conversion_are_told_from_models(tiny_q3e, tiny_model_path, tmp_path):
+    """People give what they downloaded: the message says what makes a model of it."""
+    gguf = tmp_path / "x.gguf"
+    qwen3edge.convert.export_gguf(tiny_q3e("int8"), gguf)
+    for source in (gguf, tiny_model_path):
+        for call in (qwen3edge.load, qwen3edge.plan):
+            with pytest.raises(ForeignFileError, match="qwen3edge convert"):
+                call(source)
+    with pytest.raises(CheckpointError, match=r"is a \.q3e model already"):
+        qwen3edge.convert.convert(tiny_q3e("int8"), tmp_path / "y.q3e")
+
+
+def test_tokens_of_a_request(model):
+    tokens = model.tokens_of(SUM, thinking=False)
+    answer = model.generate(SUM, thinking=False, max_tokens=1)
+    answer.read()
+    assert len(tokens) == answer.usage.prompt_tokens
+    assert model.generate(np.array(tokens), max_tokens=8, temperature=0).read() == (
+        model.generate(SUM, thinking=False, max_tokens=8, temperature=0).read()
+    )
+    assert model.tokens_of("a<|im_end|>", raw=True)[-1] == model.tokenizer.token_id("<|im_end|>")
+    assert len(model.tokens_of("word " * 1000)) > model.plan.context
+
+
+def test_defaults_can_be_seen(model):
+    assert model.sampling_defaults.thinking.temperature == pytest.approx(0.6)
+    assert model.sampling_defaults.direct.top_p == pytest.approx(0.8)
+    assert model.thinks
+    assert "tiny" in repr(model)
 
 
 def test_file_without_a_tokenizer(tmp_path, tiny_model_path):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3edge.errors import FileFormatError, RequestError
-from qwen3edge.generation.sampler import SamplingDefaults, SamplingParameters
+from qwen3edge.generation.sampler import SamplingDefaults, SamplingParameters, chosen_seed
 
 LOGITS = np.linspace(-3, 3, 50, dtype=np.float32)
 
@@ -57,7 +57,7 @@ def test_frozen_and_known_names():
 
 
 def test_greedy_and_seeds():
-    assert SamplingParameters(temperature=0).sampler(50, None).sample(LOGITS) == 49
+    assert SamplingParameters(temperature=0).sampler(50, chosen_seed(None)).sample(LOGITS) == 49
     draws = [
         [sampler.sample(LOGITS) for _ in range(20)]
         for sampler in (SamplingParameters(temperature=5).sampler(50, seed) for seed in (1, 1, 2))

@@ -1,7 +1,10 @@
+import pickle
+
+import numpy as np
 import pytest
 
-from qwen3edge.errors import RequestError, UnsupportedModelError
-from qwen3edge.generation.answer import Piece
+from qwen3edge.errors import ContextError, RequestError, UnsupportedModelError
+from qwen3edge.generation.decoding import Piece
 from qwen3edge.runtime.engine import Engine
 from tests.generation.fakes import CLOSE, END, OPEN, FakeCore, ids, make_session, make_tokenizer
 
@@ -136,7 +139,7 @@ def test_interrupt_after_the_engine_took_the_tokens():
 def test_max_tokens():
     answer = make_session(FakeCore(ids("abcdefgh"))).generate(HI, max_tokens=3)
     assert answer.read() == "abc"
-    assert answer.finish_reason == "length"
+    assert (answer.finish_reason, answer.cut_by) == ("length", "max_tokens")
     assert answer.usage.completion_tokens == 3
 
 
@@ -144,16 +147,72 @@ def test_context_is_full():
     core = FakeCore(ids("a" * 100), context=20)
     answer = make_session(core, template=None).generate(list(range(15)))
     assert answer.read() == "a" * 5
-    assert answer.finish_reason == "length"
+    assert (answer.finish_reason, answer.cut_by) == ("length", "context")
 
 
 def test_prompt_that_does_not_fit():
     session = make_session(FakeCore([], context=20), template=None)
-    with pytest.raises(RequestError, match="fewer than 20 tokens"):
+    with pytest.raises(ContextError, match=r"fewer than 20 tokens .* found 20: .*--context"):
         session.generate([1] * 20)
     session.generate([1] * 19).read()
-    with pytest.raises(RequestError):
-        make_session(FakeCore([], context=20)).generate("x" * 1000)
+    for length, found in [(100, "found 1"), (1_000, "found more")]:  # told exactly, unless it is far too long
+        with pytest.raises(ContextError, match=found) as caught:
+            make_session(FakeCore([], context=20)).generate("x" * length)
+        assert caught.value.context == 20 <= caught.value.tokens
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_raw_text_is_continued_as_it_is():
+    core = FakeCore([*ids("c"), END])
+    session = make_session(core)
+    answer = session.generate("ab<think>", raw=True)
+    assert (answer.reasoning, answer.read()) == ("", "")
+    assert answer.reasoning == "c"
+    assert core.caches[0] == [*ids("ab"), OPEN, *ids("c")]
+    assert make_session(FakeCore(ids("yes")), template=None).generate("is it?", raw=True).read() == "yes"
+    for request, settings in [(HI, {}), ("a", {"tools": [{"name": "f"}]}), (None, {})]:
+        with pytest.raises(RequestError):
+            session.generate(request, raw=True, **settings)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int32", "int64", "list of int64"])
+def test_token_ids_of_numpy(kind):
+    array = np.array(ids("hi"), kind.removeprefix("list of "))
+    core = FakeCore(ids("yes"))
+    assert make_session(core).generate(list(array) if kind.startswith("list") else array).read() == "yes"
+    assert core.log[0] == ids("hi")
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((2, 2), int), np.array([1.5]), np.array([], int), np.array(3), np.array([True])]
+)
+def test_arrays_that_are_no_token_ids(array):
+    with pytest.raises(RequestError, match="token ids"):
+        make_session(FakeCore([])).generate(array)
+
+
+def test_unknown_arguments_are_named():
+    session = make_session(FakeCore([]))
+    with pytest.raises(RequestError, match=r"unknown argument max_new_tokens: did you mean max_tokens.*temperature"):
+        session.generate("hi", max_new_tokens=3)
+    with pytest.raises(RequestError, match="did you mean temperature"):
+        session.generate("hi", temprature=3)
+    with pytest.raises(RequestError, match="unknown argument zzz: expected thinking, max_tokens"):
+        session.generate("hi", zzz=3)
+
+
+def test_the_seed_is_told():
+    session = make_session(FakeCore(ids("a")))
+    assert session.generate(HI, seed=7).usage.seed == 7
+    assert session.generate(HI).usage.seed == 0  # the voice's own
+
+
+def test_progress_of_a_long_prompt():
+    seen = []
+    answer = make_session(FakeCore([], chunk=16)).generate("x" * 40, raw=True, progress=lambda *at: seen.append(at))
+    assert seen == []
+    answer.read()
+    assert seen == [(16, 40), (32, 40), (40, 40)]
 
 
 def test_character_that_is_cut_by_the_limit():

@@ -166,8 +166,8 @@ def test_other_versions_of_gguf(tmp_path, version):
 
 def test_other_architectures_and_format_versions(tmp_path):
     refuse(tmp_path, GOOD.copy().set("general.architecture", string("llama")), ForeignFileError, "'llama'")
-    refuse(tmp_path, GOOD.copy().set("general.architecture", None), ForeignFileError, "none")
-    refuse(tmp_path, GOOD.copy().set("general.architecture", u32(7)), ForeignFileError, "none")
+    refuse(tmp_path, GOOD.copy().set("general.architecture", None), ForeignFileError, "no architecture")
+    refuse(tmp_path, GOOD.copy().set("general.architecture", u32(7)), ForeignFileError, "no architecture")
     refuse(tmp_path, GOOD.copy().set("qwen3edge.format_version", u32(2)), ForeignFileError, "version 1, found 2")
     refuse(tmp_path, GOOD.copy().set("qwen3edge.model_type", string("qwen9")), UnsupportedModelError, "'qwen9'")
 

@@ -1,0 +1,132 @@
+"""The slash commands of `qwen3edge chat`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from qwen3edge.cli.conversation import Conversation
+from qwen3edge.cli.screen import speed
+from qwen3edge.errors import RequestError, TemplateError
+from qwen3edge.runtime.plan import format_bytes
+
+HELP = '''\
+/reset              forget the conversation
+/system [TEXT|off]  show or change the system prompt
+/set [NAME VALUE]   show or change a setting: thinking on|off|auto, max_tokens, stop, seed, temperature, top_k, ...
+/stats              what the conversation takes, and how fast it is
+/help               this list
+/exit, Ctrl-D       leave
+/think, /no_think in a message switch the model's reasoning on and off
+""" begins and ends a message of several lines; a line that ends in \\ goes on; a paste is one message
+Ctrl-C stops an answer. A space before a / sends the line as it is.'''
+
+_COMMAND = re.compile(r"/([A-Za-z_]+|\?)(?:\s+(.*))?", re.DOTALL)
+_FOR_THE_MODEL = ("think", "no_think")
+_LEAVE = ("exit", "quit", "bye")
+
+_KINDS: dict[str, Callable[[str], Any]] = {
+    "max_tokens": int,
+    "stop": str,
+    "seed": int,
+    "temperature": float,
+    "top_k": int,
+    "top_p": float,
+    "min_p": float,
+    "presence_penalty": float,
+    "repetition_penalty": float,
+}
+_THINKING = {"on": True, "off": False, "auto": None}
+
+
+class Leave(Exception):
+    """The user wants to go."""
+
+
+def run_command(line: str, conversation: Conversation) -> str | None:
+    """What a command says; None for a line that is none and is for the model. Raises Leave."""
+    if line.strip() in _LEAVE[:2]:  # as in Python's own prompt
+        raise Leave
+    match = _COMMAND.fullmatch(line.rstrip())
+    if match is None or match[1] in _FOR_THE_MODEL:
+        return None
+    name, rest = match[1], (match[2] or "").strip()
+    if name in _LEAVE:
+        raise Leave
+    if name == "reset":
+        conversation.reset()
+        return "the conversation is forgotten"
+    if name in ("help", "?"):
+        return HELP
+    if name == "system":
+        return _system(rest, conversation)
+    if name == "set":
+        return _set(rest, conversation)
+    if name == "stats":
+        return _stats(conversation)
+    return f"unknown command /{name}: /help lists them; a space before the / sends the line to the model"
+
+
+def _system(text: str, conversation: Conversation) -> str:
+    if text:
+        before, conversation.system = conversation.system, None if text == "off" else text
+        try:
+            conversation.check(conversation.settings)
+        except (RequestError, TemplateError) as error:
+            conversation.system = before
+            return str(error)
+    return f"system prompt: {conversation.system or 'none'}"
+
+
+def _set(text: str, conversation: Conversation) -> str:
+    if not text:
+        return _settings(conversation)
+    name, _, value = text.partition(" ")
+    name, value = name.replace("-", "_"), value.strip()
+    try:
+        changed = {**conversation.settings, name: _value(name, value)}
+        conversation.check(changed)
+    except (RequestError, TemplateError) as error:
+        return str(error)
+    conversation.settings = changed
+    return f"{name}: {value}"
+
+
+def _value(name: str, text: str) -> Any:
+    if name == "thinking":
+        if text not in _THINKING:
+            raise RequestError(f"thinking: expected on, off or auto, found {text!r:.60}")
+        return _THINKING[text]
+    if name not in _KINDS:
+        raise RequestError(f"unknown setting {name:.60}: expected thinking, {', '.join(_KINDS)}")
+    if text == "default":
+        return None
+    try:
+        return _KINDS[name](text)
+    except ValueError:
+        raise RequestError(f"{name}: expected a number, or default, found {text!r:.60}") from None
+
+
+def _settings(conversation: Conversation) -> str:
+    """Those that were chosen, and the defaults of the rest."""
+    words = {True: "on", False: "off", None: "auto"}
+    chosen = [f"thinking {words[conversation.settings.get('thinking')]}"]
+    chosen += [f"{name} {value}" for name in _KINDS if (value := conversation.settings.get(name)) is not None]
+    defaults = conversation.model.sampling_defaults
+    lines = [", ".join(chosen), f"the model's own when answering directly: {defaults.direct}"]
+    if conversation.model.thinks:
+        lines.append(f"the model's own when thinking: {defaults.thinking}")
+    return "\n".join(lines)
+
+
+def _stats(conversation: Conversation) -> str:
+    plan = conversation.model.plan
+    lines = [
+        f"{len(conversation.turns)} turns; {len(conversation.session.tokens)} of {plan.context} tokens of the context",
+        f"memory: {format_bytes(plan.peak)} at most, KV cache {format_bytes(plan.kv_cache)} in {plan.kv}, "
+        f"{plan.threads} threads",
+    ]
+    if conversation.last is not None:
+        lines.append(f"last answer: {speed(conversation.last)}; seed {conversation.last.seed}")
+    return "\n".join(lines)

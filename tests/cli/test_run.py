@@ -1,0 +1,148 @@
+"""`qwen3edge run`: where prompts come from, and what is said about an answer."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.cli.test_cli import COMMAND, one_line, run
+
+
+def test_run(tiny_q3e):
+    result = run("run", tiny_q3e("int8"), "What is 12 + 7?", "--thinking", "--temperature", 0)
+    assert result.returncode == 0
+    assert "19" in result.stdout
+    assert "\x1b" not in result.stdout and "think" not in result.stdout
+    answer = json.loads(
+        run("run", tiny_q3e("int8"), "--json", "--thinking", "--temperature", 0, stdin="What is 12 + 7?").stdout
+    )
+    assert answer["content"] == result.stdout.rstrip("\n")
+    assert answer["reasoning"]
+    assert answer["finish_reason"] == "stop"
+    assert answer["usage"]["completion_tokens"] > 5
+
+
+def test_a_cut_answer_says_so(tiny_q3e):
+    """An empty answer whose tokens all went into thoughts that a pipe does not show."""
+    result = run("run", tiny_q3e("int8"), "What is 12 + 13?", "--thinking", "--max-tokens", 3)
+    assert (result.returncode, result.stdout) == (0, "\n")
+    assert result.stderr == "qwen3edge: cut by --max-tokens (3) while thinking, before the answer began\n"
+    result = run("run", tiny_q3e("int8"), "12 + 13?", "--no-thinking", "--context", 32, "--temperature", 100,
+                 "--top-k", 0, "--top-p", 1, "--seed", 1)  # fmt: skip
+    assert "cut: the context of 32 tokens is full (--context N holds more)" in result.stderr
+    answer = json.loads(run("run", tiny_q3e("int8"), "hi", "--max-tokens", 1, "--json").stdout)
+    assert (answer["finish_reason"], answer["cut_by"]) == ("length", "max_tokens")
+
+
+def test_the_same_answer_again_by_the_seed_of_the_json(tiny_q3e):
+    asked = ["run", tiny_q3e("int8"), "Tell me.", "--json", "--temperature", 3, "--max-tokens", 20]
+    first = json.loads(run(*asked).stdout)
+    again = json.loads(run(*asked, "--seed", first["usage"]["seed"]).stdout)
+    assert again["content"] == first["content"] and again["reasoning"] == first["reasoning"]
+
+
+def prompt_tokens(*arguments: object, stdin: str = "", status: int = 0) -> int:
+    result = run("run", *arguments, "--json", "--max-tokens", 1, stdin=stdin)
+    assert result.returncode == status, result.stderr
+    return json.loads(result.stdout)["usage"]["prompt_tokens"]
+
+
+def test_where_prompts_come_from(tiny_q3e, tmp_path):
+    path, text = tiny_q3e("int8"), tmp_path / "text.txt"
+    text.write_text("Mia Paris.\n", encoding="utf-8")
+    whole = prompt_tokens(path, "Find Mia.\n\nMia Paris.")
+    assert prompt_tokens(path, "Find Mia.", "Mia Paris.") == whole
+    assert prompt_tokens(path, "Find Mia.", "--threads", 1, "Mia Paris.") == whole
+    assert prompt_tokens(path, "--threads", 1, "--file", text, "Find Mia.") == whole
+    assert prompt_tokens(path, "Find Mia.", "--file", text) == whole
+    assert prompt_tokens(path, "Find Mia.", "-", stdin="Mia Paris.\n") == whole
+    assert (
+        prompt_tokens(path, "-", stdin="Find Mia.\n\nMia Paris.\n") == whole
+    )  # a file's last break is not the prompt's
+    assert prompt_tokens(path, stdin="Find Mia.\n\nMia Paris.") == whole
+    assert prompt_tokens(path, "--file", text) == prompt_tokens(path, "Mia Paris.")
+    assert "absent" in one_line(run("run", path, "--file", tmp_path / "absent"), 1)
+
+
+def test_input_beside_a_prompt_is_not_dropped_silently(tiny_q3e, tmp_path):
+    path, text = tiny_q3e("int8"), tmp_path / "text.txt"
+    asked = [*COMMAND, "run", str(path), "What is 3 + 4?", "--no-thinking", "--temperature", "0"]
+    text.write_text("Mia Paris.\n", encoding="utf-8")
+    with text.open() as opened:
+        result = subprocess.run(asked, stdin=opened, capture_output=True, text=True, check=True)
+        assert "standard input is not read beside a prompt; - adds it" in result.stderr
+        assert opened.read() == "Mia Paris.\n"  # left for the loop of a shell that reads it
+    reader, writer = os.pipe()  # that nobody writes to: it must not be waited for
+    result = subprocess.run(asked, stdin=reader, capture_output=True, text=True, check=True, timeout=120)
+    assert result.stderr == ""
+    os.write(writer, b"x")
+    result = subprocess.run(asked, stdin=reader, capture_output=True, text=True, check=True, timeout=120)
+    assert "not read" in result.stderr
+    assert run(*asked[3:]).stderr == ""
+
+
+def test_a_terminal_is_told_that_it_is_waited_for(tiny_q3e):
+    terminal = Terminal("run", tiny_q3e("int8"), "--no-thinking", "--temperature", "0")
+    terminal.wait_for("Ctrl-D")
+    terminal.wait_for("\n")
+    terminal.type("What is 3 + 4?\n\x04")
+    terminal.wait_for("3 + 4 = ")
+    terminal.wait_for("tok/s")
+    assert terminal.status() == 0
+
+
+def test_raw_prompts(tiny_q3e):
+    path = tiny_q3e("int8")
+    assert prompt_tokens(path, "--raw", "a<|im_end|>") == 2
+    one_line(run("run", path, "--raw", "a", "--system", "b"), 2)
+
+
+def test_progress_of_a_long_prompt_on_a_terminal(tiny_q3e, monkeypatch):
+    """However fast the machine is: patience is switched off."""
+    program = (
+        "import sys; from qwen3edge.cli import status; status.PromptProgress.PATIENCE = -1.0; "
+        "from qwen3edge.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    terminal = Terminal("run", tiny_q3e("int8"), "word " * 900, "--max-tokens", 1, python=["-c", program])
+    terminal.wait_for("reading the prompt: ")
+    terminal.wait_for("tok/s")
+    assert terminal.status() == 0
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_output_in_any_encoding(tiny_q3e, encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    asked = [
+        *COMMAND,
+        "run",
+        str(tiny_q3e("int8")),
+        "你好",
+        "--no-thinking",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "20",
+    ]
+    plain = subprocess.run(asked, capture_output=True, env=environment, check=True)
+    assert plain.stderr in (b"", b"qwen3edge: cut by --max-tokens (20)\n")
+    answer = subprocess.run([*asked, "--json"], capture_output=True, env=environment, check=True)
+    content = json.loads(answer.stdout.decode(encoding))["content"]  # escaped where the encoding has no such character
+    assert content.encode(encoding, "replace").decode(encoding) == plain.stdout.decode(encoding).rstrip("\n")
+    if encoding == "utf-8" and not content.isascii():
+        assert b"\\u" not in answer.stdout
+
+
+def test_interrupt(tiny_q3e):
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(tiny_q3e("int4")), "Spell.", "--temperature", "90", "--top-p", "1", "--top-k", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode in (0, 130)  # it may have come to its end first
+    assert error == b""
