@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # a venv has cmake and ninja
 TINY = Path(__file__).parent / "data" / "tiny-qwen3"
 TINY_MOE = TINY.with_name("tiny-qwen3-moe")
+TINY_QWEN2 = TINY.with_name("tiny-qwen2")
 
 # Processes of their own (tests/run.py); collected where they are named.
 collect_ignore = ["kernels", "kernels_compiled"]
@@ -48,6 +49,12 @@ def tiny_model_path() -> Path:
 def tiny_moe_path(tmp_path_factory) -> Path:
     """The tiny trained Qwen3-MoE, with the dense one's tokenizer and held-out items beside it."""
     return with_tokenizer(TINY_MOE, tmp_path_factory.mktemp(TINY_MOE.name))
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2_path(tmp_path_factory) -> Path:
+    """The tiny Qwen2, with the Qwen3's tokenizer and held-out items beside it."""
+    return with_tokenizer(TINY_QWEN2, tmp_path_factory.mktemp(TINY_QWEN2.name))
 
 
 def with_tokenizer(model: Path, folder: Path) -> Path:
