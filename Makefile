@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CORE   := $(shell find csrc -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc examples tests -name '*.cpp' -o -name '*.h' -o -name '*.c')
 
-.PHONY: install demo test test-all pythons sanitize fuzz lint format bench clean
+.PHONY: install demo test test-all pythons sanitize fuzz lint format bench real clean
 
 install: $(VENV)/.installed
 
@@ -67,6 +67,10 @@ format: $(VENV)/.lint
 
 bench: $(VENV)/.tests
 	$(BIN)/python bench/report.py
+
+# The public real model (491 MB, fetched unless MODEL=path names it) beside llama.cpp: the table in docs/quality.md.
+real: $(VENV)/.tests
+	$(BIN)/python bench/real_model.py $(if $(MODEL),--model $(MODEL)) --markdown docs/quality.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info qwen3edge/*.so

@@ -3,10 +3,11 @@
 Runs under QWEN3EDGE_LLAMA_CPP_PYTHON, so it imports nothing of ours.
 
 python bench/llama_logits.py MODEL.gguf TOKENS.npy LOGITS.npy [--probabilities FILE.npy] [--experts FILE.npy]
+    [--kv q8_0] [--threads 2]
 
-One prompt, one thread, an f32 KV cache; the calls are the C API's, as a file may have no tokenizer. Of a mixture the
-routers' probabilities can be written, float32 [layers, tokens, experts], and the order of the experts of each token,
-best first, be given: int32 [layers, tokens, experts]. Their weights remain llama.cpp's own.
+One prompt, one thread and an f32 KV cache unless told otherwise; the calls are the C API's, as a file may have no
+tokenizer. Of a mixture the routers' probabilities can be written, float32 [layers, tokens, experts], and the order of
+the experts of each token, best first, be given: int32 [layers, tokens, experts]. Their weights remain llama.cpp's own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import ctypes
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-F32 = 0  # GGML_TYPE_F32
+CACHES = {"f32": 0, "q8_0": 8}  # GGML_TYPE_F32, GGML_TYPE_Q8_0
+FLASH_ATTENTION = 1  # LLAMA_FLASH_ATTN_TYPE_ENABLED: without it values may not be quantized
 
 
 class Routers:
@@ -56,7 +58,9 @@ class Routers:
         return True
 
 
-def logits(path: str, tokens: np.ndarray, routers: Routers | None = None) -> np.ndarray:
+def logits(
+    path: str, tokens: np.ndarray, routers: Routers | None = None, kv: str = "f32", threads: int = 1
+) -> np.ndarray:
     """tokens int32 [n] -> float32 [n, vocabulary]."""
     llama.llama_backend_init()
     model_settings = llama.llama_model_default_params()
@@ -67,11 +71,15 @@ def logits(path: str, tokens: np.ndarray, routers: Routers | None = None) -> np.
     count = len(tokens)
     settings = llama.llama_context_default_params()
     settings.n_ctx = settings.n_batch = settings.n_ubatch = count
-    settings.n_threads = settings.n_threads_batch = 1
-    settings.type_k = settings.type_v = F32
+    settings.n_threads = settings.n_threads_batch = threads
+    settings.type_k = settings.type_v = CACHES[kv]
+    if kv != "f32":
+        settings.flash_attn_type = FLASH_ATTENTION
     if routers is not None:
         settings.cb_eval = routers.callback
     context = llama.llama_init_from_model(model, settings)
+    if not context:
+        raise SystemExit(f"llama.cpp makes no context with a {kv} cache")
     batch = llama.llama_batch_init(count, 0, 1)
     batch.n_tokens = count
     for i, token in enumerate(tokens):
@@ -91,12 +99,14 @@ def main() -> None:
     parser.add_argument("logits")
     parser.add_argument("--probabilities", help="where the routers' go; the model must be a mixture of experts")
     parser.add_argument("--experts", help="the order to take instead of the routers' own")
+    parser.add_argument("--kv", choices=list(CACHES), default="f32", help="the cache's type (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     tokens = np.load(arguments.tokens).astype(np.int32)
     routers = None
     if arguments.probabilities or arguments.experts:
         routers = Routers(len(tokens), np.load(arguments.experts) if arguments.experts else None)
-    np.save(arguments.logits, logits(arguments.model, tokens, routers))
+    np.save(arguments.logits, logits(arguments.model, tokens, routers, arguments.kv, arguments.threads))
     if routers is not None and not routers.probabilities:
         raise SystemExit("llama.cpp's graph has no router")
     if routers is not None and arguments.probabilities:

@@ -6,7 +6,7 @@ The quirks of checkpoints live here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import CheckpointError
@@ -31,6 +31,7 @@ class ModelTensor:
     is_vector: bool
     required_format: str | None = None  # of a matrix, whatever the recipe says
     holds_experts: bool = False  # one after the other; convert/experts.py finds them under the source's name
+    is_head_too: bool = False  # a tied embedding
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -42,7 +43,8 @@ def model_tensors(config: ModelConfig) -> list[ModelTensor]:
     """All tensors of the checkpoint, in the order of the `.q3e` file. csrc/io/model_config.cpp has the same list."""
     hidden, query, kv, head = config.hidden_size, config.query_size, config.kv_size, config.head_size
     ffn = config.expert_ffn_size if config.is_moe else config.ffn_size
-    tensors = [_matrix(EMBEDDING, _EMBEDDING_SOURCE, config.vocab_size, hidden)]
+    embedding = _matrix(EMBEDDING, _EMBEDDING_SOURCE, config.vocab_size, hidden)
+    tensors = [replace(embedding, is_head_too=config.tied_embeddings)]
     for n in range(config.layers):
         ours, theirs = f"blk.{n}.", f"model.layers.{n}."
         attention = f"{theirs}self_attn."

@@ -75,11 +75,13 @@ class Recipe:
         return fitting
 
     def wanted(self, tensor: ModelTensor, layers: int) -> str:
-        """What the rules say, whether the rows fit or not; the tensor's own format where it has one."""
+        """What the rules say, whether the rows fit or not; the tensor's own format where it has one. Rules of the head
+        cover a tied embedding as well.
+        """
         if tensor.required_format is not None:
             return tensor.required_format
         for rule in self.rules:
-            if rule.covers(tensor.name, layers):
+            if rule.covers(tensor.name, layers) or (tensor.is_head_too and rule.covers(HEAD, layers)):
                 return rule.narrow if rule.narrow and _is_padded(rule, tensor.columns) else rule.format
         raise RequestError(f"recipe {self.name!r}: expected a rule for every matrix, found none for {tensor.name!r}")
 
@@ -104,15 +106,15 @@ def _uniform(name: str, block_format: str) -> Recipe:
     return Recipe(name, (Rule("*", block_format),))
 
 
-# Where bits matter most by docs/quality.md: embedding and head; what the first layers add to the stream; values and
-# `down` more than the rest. Rows of less than a block, as of small experts, would be padded in q4z.
+# Where bits matter most by docs/quality.md: embedding and head; values, which are small and add to the stream what
+# attention picks; what the first layers add to it; `down` more than the rest. Rows of less than a
+# block, as of small experts, would be padded in q4z.
 _INT4 = (
     Rule("token_embd.weight", "q6z32"),
     Rule("output.weight", "q6z32"),
+    Rule("*.attn_v.weight", "q6z32"),
     Rule("*.attn_k.weight", "q6z32", "first"),
-    Rule("*.attn_v.weight", "q6z32", "first"),
     Rule("*.attn_output.weight", "q6z32", "first"),
-    Rule("*.attn_v.weight", "q6z32", "last"),
     Rule("*.attn_q.weight", "q4z32", "first"),
     *(
         Rule(f"*.{kind}.weight", "q4z64", narrow="q4g32")
@@ -121,9 +123,17 @@ _INT4 = (
     Rule("*", "q4z32", narrow="q4g32"),
 )
 
+# With 8 bits most of what is lost is lost by activations that share one scale in 256: at the head, which is nothing of
+# a prefill; at values; and at `down` of the first layers, which meets the largest outliers.
+_VALUES = Rule("*.attn_v.weight", "q8g32")
+_FIRST_DOWN = Rule("*.ffn_down*.weight", "q8g32", "first")
+_INT8 = (Rule("output.weight", "q8g32"), Rule("token_embd.weight", "q6z32"), _VALUES, _FIRST_DOWN, Rule("*", "q8"))
+_INT6 = (Rule("output.weight", "q8"), Rule("token_embd.weight", "q6z32"), _VALUES, Rule("*", "q6z32"))
+
 RECIPES = {
     "int4": Recipe("int4", _INT4),
-    "int8": _uniform("int8", "q8"),
+    "int6": Recipe("int6", _INT6),
+    "int8": Recipe("int8", _INT8),
     **{name: _uniform(name, name) for name in BLOCK_FORMATS},
 }
 

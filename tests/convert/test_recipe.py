@@ -1,8 +1,12 @@
 """Recipes: what they choose, that they survive JSON, and what they refuse."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from qwen3edge.convert.names import ModelTensor
+from qwen3edge.config import ModelConfig
+from qwen3edge.convert.names import ModelTensor, model_tensors
 from qwen3edge.convert.recipe import BLOCK_FORMATS, RECIPES, Recipe, Rule, find_recipe
 from qwen3edge.errors import RequestError
 
@@ -19,9 +23,9 @@ def test_int4_spends_bits_where_they_matter():
         return recipe.format_of(matrix(f"{name}.weight", 1024), 28)
 
     assert chosen("token_embd") == chosen("output") == "q6z32"
-    for kind in ("attn_k", "attn_v", "attn_output"):
+    for kind in ("attn_k", "attn_output"):
         assert [chosen(f"blk.{n}.{kind}") for n in (0, 3)] == ["q6z32"] * 2
-    assert [chosen(f"blk.{n}.attn_v") for n in (4, 24, 25, 27)] == ["q4z32", "q4z32", "q6z32", "q6z32"]
+    assert {chosen(f"blk.{n}.attn_v") for n in range(28)} == {"q6z32"}
     assert [chosen(f"blk.{n}.attn_q") for n in (0, 3, 4, 27)] == ["q4z32", "q4z32", "q4z64", "q4z64"]
     for kind in ("attn_k", "attn_output"):
         assert [chosen(f"blk.{n}.{kind}") for n in (4, 27)] == ["q4z64"] * 2
@@ -30,6 +34,39 @@ def test_int4_spends_bits_where_they_matter():
         assert chosen(f"blk.{n}.ffn_gate_up_exps") == "q4z64"
         assert chosen(f"blk.{n}.ffn_down") == chosen(f"blk.{n}.ffn_down_exps") == "q4z32"
     assert recipe.format_of(ModelTensor("output_norm.weight", "", 1, 1024, True), 28) == "vector"
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "first_down", "head", "embedding"),
+    [("int8", "q8", "q8g32", "q8g32", "q6z32"), ("int6", "q6z32", "q6z32", "q8", "q6z32")],
+)
+def test_small_blocks_where_outliers_are(name, most, first_down, head, embedding):
+    recipe = find_recipe(name)
+
+    def chosen(tensor):
+        return recipe.format_of(matrix(f"{tensor}.weight", 1024), 28)
+
+    assert (chosen("output"), chosen("token_embd")) == (head, embedding)
+    assert chosen("blk.0.attn_v") == chosen("blk.27.attn_v") == "q8g32"
+    for kind in ("ffn_down", "ffn_down_exps"):
+        assert [chosen(f"blk.{n}.{kind}") for n in (0, 3, 4, 27)] == [first_down, first_down, most, most]
+    others = ("blk.0.attn_q", "blk.0.attn_k", "blk.0.attn_output", "blk.0.ffn_gate")
+    assert {chosen(other) for other in others} == {most}
+
+
+@pytest.mark.parametrize(("recipe", "expected"), [("int4", "q6z32"), ("int6", "q8"), ("int8", "q8g32"), ("q8", "q8")])
+def test_a_tied_embedding_is_the_head(recipe, expected):
+    tied = replace(matrix("token_embd.weight", 1024), is_head_too=True)
+    assert find_recipe(recipe).format_of(tied, 28) == expected
+    by_hand = Recipe("mine", (Rule("token_embd.weight", "f32"), Rule("output.weight", "q8"), Rule("*", "q4g32")))
+    assert by_hand.format_of(tied, 28) == "f32"
+
+
+def test_models_say_whether_their_embedding_is_the_head(tiny_model_path):
+    config = ModelConfig.from_hf(json.loads((tiny_model_path / "config.json").read_text()))
+    for tied, expected in ((True, ["token_embd.weight"]), (False, [])):
+        tensors = model_tensors(replace(config, tied_embeddings=tied))
+        assert [t.name for t in tensors if t.is_head_too] == expected
 
 
 @pytest.mark.parametrize(("layers", "first", "last"), [(1, [0], []), (4, [0], []), (8, [0], [7]), (9, [0, 1], [8])])
@@ -53,7 +90,7 @@ def test_rows_that_padding_would_make_large(columns, expected):
 def test_every_block_format_is_a_recipe():
     for name in BLOCK_FORMATS:
         assert find_recipe(name).format_of(matrix("output.weight", 1024), 4) == name
-    assert {"int4", "int8", "bf16", "f32"} <= RECIPES.keys()
+    assert {"int4", "int6", "int8", "bf16", "f32"} <= RECIPES.keys()
     assert "vector" not in RECIPES
 
 
