@@ -16,7 +16,18 @@ import sys
 from typing import Any
 
 import numpy as np
-from harness import Report, begin, check_tiers, core, interleave, main, operation_parser, timer
+from harness import (
+    Report,
+    begin,
+    check_tiers,
+    core,
+    interleave,
+    main,
+    operation_parser,
+    positive,
+    timer,
+    usable_threads,
+)
 from shapes import SIZES, Size
 
 CHECK_TOKENS = 150  # two blocks of the cache and a part
@@ -110,7 +121,7 @@ def check(report: Report, size: str, kv: str, isas: list[str]) -> str:
 
 
 def bench(arguments: argparse.Namespace) -> Report:
-    threads = arguments.threads or core().usable_cores()
+    threads = usable_threads(arguments.threads)
     report, isas = begin(f"Attention on {threads} threads", arguments, threads)
     assert report.limits is not None
     read = report.limits.read_bytes_per_second[threads]
@@ -151,7 +162,9 @@ if __name__ == "__main__":
     options = operation_parser(__doc__ or "")
     options.add_argument("--size", action="append", choices=list(SIZES), help="default: 0.6B and 4B; may be repeated")
     options.add_argument("--kv", action="append", choices=list(TOLERANCE), help="default: int8; may be repeated")
-    options.add_argument("--tokens", action="append", type=int, help="of prefill (128, 512, 4096); may be repeated")
-    options.add_argument("--context", action="append", type=int, help="of decode (128, 512, 4096, 32768)")
-    options.add_argument("--threads", type=int, default=0, help="default: all that this process may use")
+    options.add_argument(
+        "--tokens", action="append", type=positive, help="of prefill (128, 512, 4096); may be repeated"
+    )
+    options.add_argument("--context", action="append", type=positive, help="of decode (128, 512, 4096, 32768)")
+    options.add_argument("--threads", type=positive, help="default: all that this process may use")
     sys.exit(main(bench, options))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import BenchError, Measured, Report, core, describe_machine, main
+from harness import BenchError, Measured, Report, core, describe_machine, main, positive
 from peers import LLAMA_CONVERT, LLAMA_QUANTIZE, llama_convert_command, llama_quantize_command, own_command, run
 
 PEER_KIND = {"int4": "Q4_0", "int8": "Q8_0"}
@@ -147,8 +147,8 @@ if __name__ == "__main__":
         "--source", type=Path, required=True, help="a Hugging Face folder, as of scripts/make_random.py"
     )
     options.add_argument("--quant", choices=sorted(PEER_KIND), default="int4")
-    options.add_argument("--threads", type=int, default=2, help="of llama-quantize")
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--threads", type=positive, default=2, help="of llama-quantize")
+    options.add_argument("--rounds", type=positive, default=3)
     options.add_argument("--work", type=Path, default=None, help="folder for outputs (default: the temporary one)")
     options.add_argument("--check-only", type=Path, default=None, help=argparse.SUPPRESS)
     sys.exit(main(bench, options))

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from harness import BenchError, Report, begin, core, interleave, main, operation_parser, timer
+from harness import BenchError, Report, begin, core, interleave, main, operation_parser, positive, timer, usable_threads
 from shapes import SIZES
 
 CHECK_ROWS = 40  # two panels and a half
@@ -78,7 +78,7 @@ def parse_shape(text: str) -> tuple[int, int]:
 
 
 def bench(arguments: argparse.Namespace) -> Report:
-    native, threads = core(), arguments.threads or core().usable_cores()
+    native, threads = core(), usable_threads(arguments.threads)
     report, isas = begin(f"Matrix products, {threads} threads", arguments, threads)
     assert report.limits is not None
     read = report.limits.read_bytes_per_second[threads]
@@ -133,8 +133,8 @@ if __name__ == "__main__":
     which.add_argument("--size", action="append", choices=list(SIZES), help="default: 0.6B; may be repeated")
     which.add_argument("--shape", action="append", metavar="ROWSxCOLUMNS", help="one matrix; may be repeated")
     options.add_argument("--format", action="append", help="default: q4z32, q6z32 and q8; may be repeated")
-    options.add_argument("--tokens", action="append", type=int, help="default: 1, 8, 32, 512; may be repeated")
-    options.add_argument("--threads", type=int, default=0, help="default: as many as this process may use")
+    options.add_argument("--tokens", action="append", type=positive, help="default: 1, 8, 32, 512; may be repeated")
+    options.add_argument("--threads", type=positive, help="default: as many as this process may use")
     options.add_argument("--sweep", action="store_true", help="all, for what is not given")
     options.add_argument("--cached", action="store_true", help="one matrix again and again")
     sys.exit(main(bench, options))

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from engines import Work, llama_engines, openvino_engines, own_engine, take_turns
-from harness import BenchError, Report, core, describe_machine, main, measure_limits, turn
+from harness import BenchError, Report, core, describe_machine, main, measure_limits, positive, turn, usable_threads
 from peers import IK_LLAMA, LLAMA, LLAMA_AVX2, LLAMA_AVX512
 from quota import memory_limit
 from targets import SCENES, Files, Setting, absent_peers, run_scenes
@@ -154,6 +154,9 @@ def table(arguments: argparse.Namespace) -> Report:
 
 
 def bench(arguments: argparse.Namespace) -> Report:
+    arguments.threads = usable_threads(
+        arguments.threads
+    )  # also of peers, which would let more threads than cores take turns
     if arguments.check_only:
         check_tiers(arguments.model, arguments.threads)
         return Report("checked")
@@ -171,13 +174,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--model", type=Path, required=True, help="a .q3e file (int4 for the table)")
     options.add_argument("--peer-model", type=Path, action="append", default=[], help="a .gguf file; may be repeated")
     options.add_argument("--openvino", type=Path, help="a folder that optimum-cli exported (int4)")
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--threads", type=positive, default=2)
+    options.add_argument("--rounds", type=positive, default=5)
     one = options.add_argument_group("one kind of work")
-    one.add_argument("--prompt", type=int, default=512, help="tokens prefilled")
-    one.add_argument("--generate", type=int, default=64, help="tokens decoded")
+    one.add_argument("--prompt", type=positive, default=512, help="tokens prefilled")
+    one.add_argument("--generate", type=positive, default=64, help="tokens decoded")
     one.add_argument("--memory", help="such as 3GiB: our budget, and the limit of the control group that peers run in")
-    one.add_argument("--sequences", type=int, default=1, help="that decode together")
+    one.add_argument("--sequences", type=positive, default=1, help="that decode together")
     one.add_argument("--kv", default="int8", choices=["int8", "int4", "bf16", "f32"], help="our KV cache")
     many = options.add_argument_group("the table of targets")
     many.add_argument("--table", action="store_true")

@@ -11,7 +11,17 @@ import functools
 import sys
 
 import numpy as np
-from harness import Report, core, describe_machine, interleave, main, measure_limits, seconds_per_call
+from harness import (
+    Report,
+    core,
+    describe_machine,
+    duration,
+    interleave,
+    main,
+    measure_limits,
+    positive,
+    seconds_per_call,
+)
 from shapes import SIZES
 
 VOCABULARY = SIZES["0.6B"].vocabulary
@@ -70,6 +80,6 @@ def bench(arguments: argparse.Namespace) -> Report:
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--seconds", type=float, default=0.1, help="of one sample")
+    options.add_argument("--rounds", type=positive, default=3)
+    options.add_argument("--seconds", type=duration, default=0.1, help="of one sample")
     sys.exit(main(bench, options))

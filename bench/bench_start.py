@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import Measured, Report, core, describe_machine, main
+from harness import Measured, Report, describe_machine, main, positive, usable_threads
 from peers import Tool, run
 
 LLAMA_SIMPLE = Tool("llama.cpp", "llama-simple", "QWEN3EDGE_LLAMA_SIMPLE")
@@ -85,7 +85,7 @@ def warm(path: Path) -> None:
 
 def bench(arguments: argparse.Namespace) -> Report:
     report = Report(f"Process start to first token, {arguments.prompt} prompt tokens", describe_machine())
-    threads = arguments.threads or core().usable_cores()
+    threads = usable_threads(arguments.threads)
     text = WORD * arguments.prompt
     for path in (arguments.model, arguments.peer_model):
         if path is not None:
@@ -134,9 +134,9 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model", type=Path, required=True, help="a .q3e file")
     options.add_argument("--peer-model", type=Path, help="a .gguf file of the same shape")
-    options.add_argument("--prompt", type=int, default=32, help="tokens")
-    options.add_argument("--threads", type=int, default=0, help="0: as many as the process may use")
-    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--prompt", type=positive, default=32, help="tokens")
+    options.add_argument("--threads", type=positive, help="default: as many as the process may use")
+    options.add_argument("--rounds", type=positive, default=7)
     try:
         sys.exit(main(bench, options))
     except OSError as failure:

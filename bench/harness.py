@@ -311,9 +311,35 @@ def operation_parser(description: str) -> argparse.ArgumentParser:
     """The options that the benches of single operations share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--isa", action="append", default=[], help="a tier; may be repeated (default: all but scalar)")
-    parser.add_argument("--rounds", type=int, default=3, help="of one sample for each tier in turn")
-    parser.add_argument("--seconds", type=float, default=0.1, help="of one sample")
+    parser.add_argument("--rounds", type=positive, default=3, help="of one sample for each tier in turn")
+    parser.add_argument("--seconds", type=duration, default=0.1, help="of one sample")
     return parser
+
+
+def positive(text: str) -> int:
+    """For argparse: a whole number above 0."""
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """For argparse: seconds above 0, a minute at most."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value <= 60:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0 and up to 60, found {text!r}")
+    return value
+
+
+def usable_threads(asked: int | None) -> int:
+    """By the runtime's rule: what was asked for, but no more than the process has cores: they would take turns."""
+    cores: int = core().usable_cores()
+    if asked is not None and asked > cores:
+        print(f"--threads {asked}: this process may use {cores} of the cores, so does the bench", file=sys.stderr)
+    return min(asked or cores, cores)
 
 
 def begin(title: str, arguments: argparse.Namespace, threads: int = 1) -> tuple[Report, list[str]]:

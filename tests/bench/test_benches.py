@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -68,3 +69,27 @@ def test_the_report_has_a_step_for_every_bench() -> None:
         "bench_static.py",
     }  # own models; minutes of compiling
     assert {step.script for step in bench_report.KERNELS} <= there
+
+
+@pytest.mark.parametrize("script", [name for name in CASES if name != "bench_norm.py"])
+@pytest.mark.parametrize("flag", ["--threads", "--tokens", "--seconds", "--rounds"])
+@pytest.mark.parametrize("value", ["0", "-1", "x"])
+def test_a_wrong_flag_is_one_line(script: str, flag: str, value: str) -> None:
+    """Before anything is measured, and it names the flag."""
+    if f'"{flag}"' not in (BENCH / script).read_text() and flag in ("--threads", "--tokens"):
+        pytest.skip("has no such flag")
+    result = subprocess.run([sys.executable, BENCH / script, flag, value], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert flag in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_no_more_threads_than_cores() -> None:
+    """As the runtime: two threads on one core would take turns."""
+    program = (
+        "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); sys.path.insert(0, sys.argv[1])\n"
+        "import harness; print(harness.usable_threads(2), harness.usable_threads(None), harness.usable_threads(1))"
+    )
+    result = subprocess.run([sys.executable, "-c", program, BENCH], capture_output=True, text=True, check=True)
+    assert result.stdout == "1 1 1\n"
+    assert result.stderr == "--threads 2: this process may use 1 of the cores, so does the bench\n"
