@@ -1,23 +1,22 @@
 """The command `qwen3edge`: its arguments, its exit statuses, and how errors are told.
 
-Exit status: 0 done, 1 a file or the machine does not allow it, 2 the arguments are wrong, 130 interrupted, 143
-terminated.
+Exit status: 0 done, 1 a file or the machine does not allow it, 2 the arguments are wrong, 130 interrupted. SIGTERM and
+SIGHUP end it as they end any program (143 and 129 in a shell), once what it was writing is removed.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import NoReturn
 
 from qwen3edge import __version__
+from qwen3edge.cli.process import open_standard_streams, unwound_by_signals
 from qwen3edge.errors import Qwen3EdgeError, RequestError, UnsupportedModelError
 
 VERBS = {
@@ -47,10 +46,16 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status. Never raises for what a user can cause."""
+    open_standard_streams()
+    status = 1
+    with unwound_by_signals():
+        status = _run(arguments)
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         _prepare_streams()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _terminate)
         chosen, rest = parser().parse_known_args(arguments)
         if chosen.verb == "run":  # argparse leaves what comes after options to us
             words = [word for word in rest if word == "-" or " " in word or not word.startswith("-")]
@@ -95,11 +100,6 @@ def _prepare_streams() -> None:
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """As Ctrl-C: what is half written is removed on the way out."""
-    raise SystemExit(128 + number)
 
 
 def parser() -> argparse.ArgumentParser:

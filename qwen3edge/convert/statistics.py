@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3edge.errors import CheckpointError, FileFormatError
+from qwen3edge.formats.atomic import sync
 from qwen3edge.formats.imatrix import read_imatrix, write_imatrix
 
 SENSITIVITY_FORMAT = "q4z32"
@@ -171,5 +172,5 @@ class StatisticsWriter:
         """Brings all to the disk, and only then gives the file its name."""
         self._archive.close()
         with self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
+            sync(file.fileno())
         os.replace(self._temporary, self._path)

@@ -6,7 +6,9 @@ While it is written, the file has a name that readers refuse (csrc/io/model_file
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -24,6 +26,9 @@ SUFFIX = ".part"
 # be mapped in large pages, which decode reads faster (docs/memory.md).
 BLOCK = 2 << 20
 _TOKEN_DIGITS = 16
+_LONGEST_NAME = 255  # bytes, of most file systems
+# What file systems answer that have nothing to bring to a disk at this call (CIFS, WSL's DrvFs, FUSE).
+_NOTHING_TO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 class AtomicFile:
@@ -82,7 +87,7 @@ class AtomicFile:
     def commit(self) -> None:
         """Brings all to the disk, and only then gives the file its name."""
         self._flush()
-        os.fsync(self._file.fileno())
+        sync(self._file.fileno())
         assert self._temporary is not None
         os.replace(self._temporary, self.target)
         self._temporary = None
@@ -114,7 +119,7 @@ class AtomicFolder:
             raise CheckpointError(f"{self.target.parent}: expected a directory to write into, found none")
         _require_space(self.target.parent, nbytes)
         token = secrets.token_hex(_TOKEN_DIGITS // 2)
-        self.path = self.target.with_name(f".{self.target.name}.{token}{SUFFIX}")
+        self.path = self.target.with_name(f"{_prefix(self.target)}{token}{SUFFIX}")
         self.path.mkdir()
 
     def __enter__(self) -> AtomicFolder:
@@ -130,7 +135,7 @@ class AtomicFolder:
         with open(self.path / name, "x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
 
     def commit(self) -> None:
         """Gives the folder its name."""
@@ -139,10 +144,18 @@ class AtomicFolder:
         sync_directory(self.target.parent)
 
 
+def _prefix(target: Path) -> str:
+    """How its temporary names begin; a name that leaves no room for more is told apart by its hash."""
+    name = os.fsencode(target.name)
+    if len(name) > _LONGEST_NAME - len("..") - _TOKEN_DIGITS - len(SUFFIX):
+        return f".{hashlib.sha256(name).hexdigest()[:32]}."
+    return f".{target.name}."
+
+
 def _create_temporary(target: Path) -> tuple[Path, FileIO]:
     """A new file beside the target, locked: the lock says that its writer lives, in whichever container."""
     while True:
-        path = target.with_name(f".{target.name}.{secrets.token_hex(_TOKEN_DIGITS // 2)}{SUFFIX}")
+        path = target.with_name(f"{_prefix(target)}{secrets.token_hex(_TOKEN_DIGITS // 2)}{SUFFIX}")
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb", buffering=0)
         with contextlib.suppress(OSError):  # a file system without locks: the file may be taken for a stale one
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,8 +166,12 @@ def _create_temporary(target: Path) -> tuple[Path, FileIO]:
 
 def _remove_stale(target: Path) -> None:
     """Removes temporary files for this target whose writers are dead."""
-    prefix = f".{target.name}."
-    for entry in list(os.scandir(target.parent)):
+    prefix = _prefix(target)
+    try:
+        entries = list(os.scandir(target.parent))
+    except PermissionError:  # a folder to write into only
+        return
+    for entry in entries:
         middle = entry.name[len(prefix) : -len(SUFFIX)]
         ours = entry.name == f"{prefix}{middle}{SUFFIX}" and len(middle) == _TOKEN_DIGITS and "." not in middle
         if not ours or not entry.is_file(follow_symlinks=False):
@@ -174,10 +191,22 @@ def _require_space(directory: Path, nbytes: int) -> None:
         raise CheckpointError(f"{directory}: expected {nbytes:,} bytes of free space for the model, found {free:,}")
 
 
-def sync_directory(directory: Path) -> None:
-    """Brings the names in it to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+def sync(descriptor: int) -> None:
+    """Brings a file or a folder to the disk, where its file system has such a thing."""
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOTHING_TO_SYNC:
+            raise
+
+
+def sync_directory(directory: Path) -> None:
+    """Brings the names in it to the disk, if this process may read it: to write into it is enough to make files."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    except PermissionError:
+        return
+    try:
+        sync(descriptor)
     finally:
         os.close(descriptor)

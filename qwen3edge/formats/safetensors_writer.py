@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from numpy.typing import NDArray
+
+from qwen3edge.formats.atomic import sync
 
 _ITEM_SIZES = {"F32": 4, "F16": 2, "BF16": 2, "I32": 4, "I64": 8}
 _ALIGNMENT = 8
@@ -69,4 +70,4 @@ class SafetensorsWriter:
         """Brings the file to the disk."""
         assert self._left == 0, f"{self._left} bytes are missing"
         self._file.flush()
-        os.fsync(self._file.fileno())
+        sync(self._file.fileno())

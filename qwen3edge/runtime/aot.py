@@ -19,6 +19,7 @@ from typing import Any
 import triton
 
 from qwen3edge.errors import RequestError, UnsupportedModelError
+from qwen3edge.formats.atomic import sync
 from qwen3edge.kernels.catalog import all_specializations, compilation
 from qwen3edge.kernels.compiled import MachineCode, compile_for
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specialization
@@ -136,7 +137,7 @@ def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
 
 
 def _entry(specialization: Specialization, file: str, code: MachineCode, target: str) -> Kernel:

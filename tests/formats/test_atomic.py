@@ -1,6 +1,8 @@
 """Files that appear when they are complete."""
 
+import errno
 import os
+import stat
 
 import numpy as np
 import pytest
@@ -63,3 +65,71 @@ def test_a_target_that_is_no_file_stays(tmp_path):
         atomic.AtomicFile(pipe, 1)
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+def refuse(monkeypatch, code, kind):
+    """fsync of files or of folders fails with this code."""
+
+    def fsync(descriptor):
+        if kind(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("kind", [stat.S_ISDIR, stat.S_ISREG], ids=["folder", "file"])
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP], ids=errno.errorcode.get)
+def test_a_file_system_with_nothing_to_sync(tmp_path, monkeypatch, code, kind):
+    """As CIFS and DrvFs answer for folders: the file is whole, and no failure is told."""
+    refuse(monkeypatch, code, kind)
+    with atomic.AtomicFile(tmp_path / "file", 4) as file:
+        file.write(b"all.")
+        file.commit()
+    assert (tmp_path / "file").read_bytes() == b"all."
+    with atomic.AtomicFolder(tmp_path / "folder", 4) as folder:
+        folder.write_text("name", "all.")
+        folder.commit()
+    assert (tmp_path / "folder" / "name").read_text() == "all."
+
+
+@pytest.mark.parametrize("kind", [stat.S_ISDIR, stat.S_ISREG], ids=["folder", "file"])
+def test_a_disk_that_fails_at_sync_is_told(tmp_path, monkeypatch, kind):
+    refuse(monkeypatch, errno.EIO, kind)
+    with pytest.raises(OSError, match="Input/output"), atomic.AtomicFile(tmp_path / "file", 4) as file:
+        file.write(b"all.")
+        file.commit()
+
+
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    """A drop box: files can be made in it, but not listed. As root all may be read, so that open is told to refuse."""
+    opened, listed = os.open, os.scandir
+
+    def open_(path, flags, *rest, **kw):
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, flags, *rest, **kw)
+
+    def scandir(path):
+        if str(path) == str(tmp_path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "scandir", scandir)
+    with atomic.AtomicFile(tmp_path / "file", 4) as file:
+        file.write(b"all.")
+        file.commit()
+    assert (tmp_path / "file").read_bytes() == b"all."
+
+
+@pytest.mark.parametrize("length", [200, 231, 232, 254, 255])
+@pytest.mark.parametrize("letter", ["x", "ß"])
+def test_names_as_long_as_the_file_system_takes(tmp_path, length, letter):
+    """The temporary name is longer than the target's; what a dead writer left is found again all the same."""
+    name = letter * (length // len(letter.encode()))
+    dead = atomic.AtomicFile(tmp_path / name, 4)
+    dead._file.close()  # its lock ends with it
+    with atomic.AtomicFile(tmp_path / name, 4) as file:
+        file.write(b"all.")
+        file.commit()
+    assert os.listdir(tmp_path) == [name]
