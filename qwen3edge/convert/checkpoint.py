@@ -14,6 +14,7 @@ import numpy as np
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
+from qwen3edge.convert import small_weights
 from qwen3edge.convert.experts import StackedExperts
 from qwen3edge.convert.fold import choose_fold
 from qwen3edge.convert.gguf_source import GgufSource, gguf_config, keeping_recipe, kept_notes
@@ -24,6 +25,7 @@ from qwen3edge.convert.method import Method
 from qwen3edge.convert.names import FREQUENCIES, model_tensors, source_names
 from qwen3edge.convert.quantize import Job, packed_slices
 from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
+from qwen3edge.convert.small_weights import SmallWeights
 from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.tokenizer import TextFiles
 from qwen3edge.errors import CheckpointError, RequestError
@@ -204,34 +206,43 @@ def write_model(
                 f"found {list(source.shape(names[tensor.name]))}"
             )
     method = method or Method()
-    recipe, quantizer = method.recipe(recipe, source, names, tensors), method.quantizer()
+    recipe = method.recipe(recipe, source, names, tensors)
     specs = [TensorSpec(t.name, recipe.format_of(t, config.layers), t.rows, t.columns) for t in tensors]
     notes = _notes(recipe, specs, {t.name: recipe.wanted(t, config.layers) for t in tensors if not t.is_vector})
     frequencies = np.array(config.inverse_frequencies(), np.float32)
     specs.append(TensorSpec(FREQUENCIES, VECTOR, 1, frequencies.size))
-    total = sum(spec.nbytes for spec in specs)
     workers = threads or _core.usable_cores()
     if workers < 1:
         raise RequestError(f"threads: expected at least 1, found {workers}")
-    jobs = {
-        t.name: Job(source, names[t.name], t, spec.format, quantizer) for t, spec in zip(tensors, specs, strict=False)
-    }
-    done, ahead = 0, workers + 1
-    with ThreadPoolExecutor(workers, "quantize") as pool, ExitStack() as opened:
-        fold = choose_fold(config, jobs, pool, ahead)
-        keys = {**metadata, **config.to_metadata(), **fold.metadata(), "qwen3edge.recipe": recipe.to_json()}
-        writer = opened.enter_context(Q3eWriter(target, keys, specs))
-        for index, (tensor, job) in enumerate(zip(tensors, jobs.values(), strict=True)):
-            for piece in packed_slices(replace(job, fold=fold), pool, ahead):
-                writer.write(piece)
-                done += piece.nbytes
-                if progress is not None:
-                    progress(Progress(tensor.name, index, len(specs), done, total, time.monotonic() - began))
-        writer.write(frequencies.astype("<f4").view(np.uint8))
-        writer.commit()
-        size = writer.nbytes
+    ahead = workers + 1
+    while True:
+        quantizer = SmallWeights(method.quantizer(), config.experts)
+        done, total = 0, sum(spec.nbytes for spec in specs)
+        jobs = {
+            t.name: Job(source, names[t.name], t, spec.format, quantizer)
+            for t, spec in zip(tensors, specs, strict=False)
+        }
+        with ThreadPoolExecutor(workers, "quantize") as pool, ExitStack() as opened:
+            fold = choose_fold(config, jobs, pool, ahead)
+            keys = {**metadata, **config.to_metadata(), **fold.metadata(), "qwen3edge.recipe": recipe.to_json()}
+            writer = opened.enter_context(Q3eWriter(target, keys, specs))
+            for index, (tensor, job) in enumerate(zip(tensors, jobs.values(), strict=True)):
+                for piece in packed_slices(replace(job, fold=fold), pool, ahead):
+                    writer.write(piece)
+                    done += piece.nbytes
+                    if progress is not None:
+                        progress(Progress(tensor.name, index, len(specs), done, total, time.monotonic() - began))
+            small = quantizer.found()
+            if not small:
+                writer.write(frequencies.astype("<f4").view(np.uint8))
+                writer.commit()
+                break
+        # Known only now, and rare: packed again, as the header says from the beginning what follows.
+        notes += small_weights.notes(small, {spec.name: spec.format for spec in specs})
+        specs = [replace(spec, format=small_weights.KEPT) if spec.name in small else spec for spec in specs]
+    seconds = time.monotonic() - began
     return ConvertReport(
-        Path(target), size, time.monotonic() - began, config, recipe, tuple(specs), (*notes, *quantizer.notes())
+        Path(target), writer.nbytes, seconds, config, recipe, tuple(specs), (*notes, *quantizer.notes())
     )
 
 
