@@ -168,12 +168,14 @@ def plan(
     program: int = 0,
     later: int = 0,
     min_expert_share: float = 0.0,
+    io_uring: bool = True,
 ) -> PlanResult:
     """What the settings will cost. memory=0: default_budget(). What is above the budget is streamed from the file.
 
     chunk=0: the largest prefill chunk up to 256 that fits, 512 when streaming; program=0: the process's resident set
     now, an allowance and `later`, what the program is going to load. min_expert_share, lossy when above 0: a token
     leaves out experts whose share of its weights is smaller, and the others' weights grow to the same sum.
+    io_uring=False: what is streamed is read by threads alone.
     Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
     """
 
@@ -200,6 +202,7 @@ class Engine:
         program: int = 0,
         later: int = 0,
         min_expert_share: float = 0.0,
+        io_uring: bool = True,
         isa: str | None = None,
     ) -> None: ...
     @property

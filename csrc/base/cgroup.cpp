@@ -1,7 +1,9 @@
 #include "base/cgroup.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <string_view>
 #include <vector>
@@ -70,11 +72,34 @@ double quota_of(const std::string& folder, bool unified) {
   return quota > 0 && period > 0 ? quota / period : 0;
 }
 
-// Bytes; 0 when it has none. Version 1 writes the largest number of whole pages for no limit.
-double memory_limit_of(const std::string& folder, bool unified) {
-  double limit = 0;  // "max" leaves it
-  std::ifstream(folder + (unified ? "/memory.max" : "/memory.limit_in_bytes")) >> limit;
-  return limit < 4e18 ? limit : 0;
+constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
+// A number alone in a file; `otherwise` when there is none, or "max".
+double number_in(const std::string& path, double otherwise) {
+  double number = otherwise;
+  std::ifstream file(path);
+  return file >> number ? number : otherwise;
+}
+
+// Cached pages of files. Version 1 has the sums of a group and those below it under names of their own.
+double cached_in(const std::string& folder, bool unified) {
+  const std::string before = unified ? "" : "total_";
+  std::ifstream file(folder + "/memory.stat");
+  double sum = 0, bytes = 0;
+  for (std::string name; file >> name >> bytes;)
+    if (name == before + "inactive_file" || name == before + "active_file") sum += bytes;
+  return sum;
+}
+
+// Bytes that a group leaves. Version 1 writes the largest number of whole pages for no limit.
+double memory_left_of(const std::string& folder, bool unified, double own) {
+  const double limit = unified
+                           ? std::min(number_in(folder + "/memory.max", kNoLimit), number_in(folder + "/memory.high", kNoLimit))
+                           : number_in(folder + "/memory.limit_in_bytes", kNoLimit);
+  if (limit > 4e18) return kNoLimit;
+  const double used = number_in(folder + (unified ? "/memory.current" : "/memory.usage_in_bytes"), 0);
+  const double others = used - cached_in(folder, unified) - own;
+  return std::max(1.0, limit - std::max(0.0, others));
 }
 
 // The least that the process's own group and all groups above it allow; 0 when none has a limit.
@@ -101,6 +126,12 @@ double least_of(const std::string& root, const char* controller, F&& limit_of) {
 
 double cgroup_cores(const std::string& root) { return least_of(root, "cpu", quota_of); }
 
-uint64_t cgroup_memory(const std::string& root) { return static_cast<uint64_t>(least_of(root, "memory", memory_limit_of)); }
+uint64_t cgroup_memory_left(uint64_t own, const std::string& root) {
+  const double left = least_of(root, "memory", [&](const std::string& folder, bool unified) {
+    const double bytes = memory_left_of(folder, unified, static_cast<double>(own));
+    return bytes < kNoLimit ? bytes : 0;
+  });
+  return left > 0 ? static_cast<uint64_t>(left) : std::numeric_limits<uint64_t>::max();
+}
 
 }  // namespace q3e

@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <unistd.h>
 
 #include <optional>
 #include <string>
@@ -22,7 +23,44 @@ using Bytes = py::array_t<uint8_t, py::array::c_style>;
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 using Ints = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 using Flags = py::array_t<bool, py::array::c_style | py::array::forcecast>;
-using GilReleased = py::call_guard<py::gil_scoped_release>;
+
+// While the interpreter ends, CPython ends every other thread that asks for the GIL, by unwinding it through frames that may not
+// be unwound. Such a thread waits here instead until the process is gone, as CPython 3.14 has it.
+template <class F>
+auto or_wait_for_the_end(F&& take) {
+  try {
+    return take();
+  } catch (...) {
+    for (;;) pause();
+  }
+}
+
+// Without the GIL, in a scope.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() {
+    or_wait_for_the_end([&] { PyEval_RestoreThread(state_); });
+  }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+using GilReleased = py::call_guard<WithoutGil>;
+
+// With the GIL, from any thread.
+class WithGil {
+ public:
+  WithGil() : state_(or_wait_for_the_end([] { return PyGILState_Ensure(); })) {}
+  ~WithGil() { PyGILState_Release(state_); }
+  WithGil(const WithGil&) = delete;
+  WithGil& operator=(const WithGil&) = delete;
+
+ private:
+  PyGILState_STATE state_;
+};
 
 [[noreturn]] inline void fail(const std::string& text) { throw Error(Status::bad_argument, text); }
 

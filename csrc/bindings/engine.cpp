@@ -16,8 +16,9 @@ namespace q3e::bindings {
 namespace {
 
 PlanRequest plan_request(uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv, uint64_t memory,
-                         uint32_t chunk, uint64_t program, uint64_t later, float min_expert_share) {
-  return {context, sequences, threads, parse_kv(kv), memory, chunk, program, later, min_expert_share};
+                         uint32_t chunk, uint64_t program, uint64_t later, float min_expert_share, bool io_uring) {
+  return {context, sequences, threads, parse_kv(kv),     memory,
+          chunk,   program,   later,   min_expert_share, io_uring ? ReadMethod::uring : ReadMethod::threads};
 }
 
 py::dict plan_dict(const MemoryPlan& p, const ModelConfig& config) {
@@ -39,12 +40,12 @@ class PythonObserver : public Observer {
  public:
   explicit PythonObserver(py::function callback) : callback_(std::move(callback)) {}
   ~PythonObserver() override {
-    const py::gil_scoped_acquire held;
+    const WithGil held;
     callback_ = py::function();
     error_ = nullptr;
   }
   void see(const Observation& o) override {
-    const py::gil_scoped_acquire held;
+    const WithGil held;
     if (error_) return;
     try {
       const py::array_t<float> values({static_cast<py::ssize_t>(o.tokens), static_cast<py::ssize_t>(o.columns)}, o.values);
@@ -54,7 +55,7 @@ class PythonObserver : public Observer {
     }
   }
   void fail(std::exception_ptr error) override {
-    const py::gil_scoped_acquire held;
+    const WithGil held;
     if (!error_) error_ = std::move(error);
   }
   void rethrow() {
@@ -68,7 +69,7 @@ class PythonObserver : public Observer {
 
 void observe(Engine& engine, const std::optional<py::function>& callback) {
   auto observer = callback ? std::make_shared<PythonObserver>(*callback) : nullptr;
-  const py::gil_scoped_release released;
+  const WithoutGil released;
   engine.observe(std::move(observer));
 }
 
@@ -102,7 +103,7 @@ py::array_t<float> forward(Engine& engine, const Longs& tokens, const Longs& pos
   float* out = logits.mutable_data();
   std::shared_ptr<Observer> observer;
   {
-    const py::gil_scoped_release released;
+    const WithoutGil released;
     engine.forward({t.data(), p.data(), s.data(), flags.data(), n}, out, cancel);
     observer = engine.observer();
   }
@@ -116,30 +117,32 @@ void bind_engine(py::module_& m) {
   m.def(
       "plan",
       [](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv,
-         uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later, float min_expert_share) {
+         uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later, float min_expert_share, bool io_uring) {
         return plan_dict(
             make_plan(f->file, f->config, Weights(f->file, f->config),
-                      plan_request(context, sequences, threads, kv, memory, chunk, program, later, min_expert_share)),
+                      plan_request(context, sequences, threads, kv, memory, chunk, program, later, min_expert_share, io_uring)),
             f->config);
       },
       "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
-      "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "min_expert_share"_a = 0);
+      "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "min_expert_share"_a = 0, "io_uring"_a = true);
   m.def("default_budget", &default_budget, "root"_a = "");
   py::class_<CancelFlag>(m, "CancelFlag")
       .def(py::init<>())
       .def("set", &CancelFlag::set)
       .def("clear", &CancelFlag::clear)
       .def("is_set", &CancelFlag::is_set);
-  py::class_<Engine>(m, "Engine")
+  using EnginePointer = std::unique_ptr<Engine, Engine::Delete>;
+  py::class_<Engine, EnginePointer>(m, "Engine")
       .def(py::init([](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads,
                        const std::string& kv, uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later,
-                       float min_expert_share, const std::optional<std::string>& isa) {
-             return std::make_unique<Engine>(
-                 shared_file(f), plan_request(context, sequences, threads, kv, memory, chunk, program, later, min_expert_share),
-                 tier(isa));
+                       float min_expert_share, bool io_uring, const std::optional<std::string>& isa) {
+             return EnginePointer(new Engine(
+                 shared_file(f),
+                 plan_request(context, sequences, threads, kv, memory, chunk, program, later, min_expert_share, io_uring),
+                 tier(isa)));
            }),
            "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
-           "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "min_expert_share"_a = 0, "isa"_a = py::none())
+           "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "min_expert_share"_a = 0, "io_uring"_a = true, "isa"_a = py::none())
       .def_property_readonly("plan", [](const Engine& e) { return plan_dict(e.plan(), e.config()); })
       .def_property_readonly(
           "metrics",
@@ -169,7 +172,7 @@ void bind_engine(py::module_& m) {
             require(static_cast<size_t>(logits.size()) == s.vocabulary(),
                     "logits: expected one for each token of the vocabulary");
             const float* values = logits.data();
-            const py::gil_scoped_release released;
+            const WithoutGil released;
             return s.sample(values);
           },
           "logits"_a);

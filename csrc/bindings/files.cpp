@@ -69,14 +69,14 @@ void bind_files(py::module_& m) {
         for (py::ssize_t i = info.ndim; i-- > 0; stride *= info.shape[i])
           if (info.strides[i] != stride && info.shape[i] > 1)
             throw Error(Status::bad_argument, "crc32: expected contiguous bytes");
-        const py::gil_scoped_release released;
+        const WithoutGil released;
         return crc32(info.ptr, static_cast<size_t>(info.size * info.itemsize), value);
       },
       py::arg("data"), py::arg("value") = 0);
 
   py::class_<OpenFile, std::shared_ptr<OpenFile>>(m, "ModelFile")
       .def(py::init([](const std::string& path) {
-             const py::gil_scoped_release released;
+             const WithoutGil released;
              return std::make_shared<OpenFile>(path);
            }),
            py::arg("path"))
@@ -131,7 +131,7 @@ void bind_files(py::module_& m) {
             py::array_t<float> out({static_cast<py::ssize_t>(t.rows), static_cast<py::ssize_t>(t.columns)});
             float* values = out.mutable_data();
             {
-              const py::gil_scoped_release released;
+              const WithoutGil released;
               unpack_matrix(*t.format, t.data, t.rows, t.columns, values);
               f.file.require_undamaged();
             }
@@ -139,7 +139,7 @@ void bind_files(py::module_& m) {
           },
           py::arg("name"))
       .def("release_header", [](const OpenFile& f) { f.file.release_header(); })
-      .def("verify", [](const OpenFile& f) { f.file.verify(); }, py::call_guard<py::gil_scoped_release>());
+      .def("verify", [](const OpenFile& f) { f.file.verify(); }, GilReleased());
 }
 
 }  // namespace q3e::bindings

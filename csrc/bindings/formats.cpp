@@ -30,7 +30,7 @@ Bytes quantize(const std::string& name, const py::array& weights, const std::opt
   if (importance && (importance->ndim() != 1 || static_cast<uint64_t>(importance->size()) != columns))
     fail("importance: expected a vector of " + std::to_string(columns) + " columns, found " + std::to_string(importance->size()));
   const float* counts = importance ? importance->data() : nullptr;
-  const py::gil_scoped_release released;
+  const WithoutGil released;
   pack_matrix(format, type, data, rows, columns, counts, out, chosen);
   return packed;
 }
@@ -44,7 +44,7 @@ py::array_t<float> dequantize(const std::string& name, const Bytes& packed, uint
   py::array_t<float> out({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(columns)});
   float* values = out.mutable_data();
   const uint8_t* bytes = packed.data();
-  const py::gil_scoped_release released;
+  const WithoutGil released;
   unpack_matrix(format, bytes, rows, columns, values);
   return out;
 }

@@ -269,7 +269,7 @@ void bind_kernels(py::module_ m) {
         const std::span<const uint32_t> all(trace.data(), static_cast<size_t>(trace.size()));
         ExpertReplay r{};
         {
-          const py::gil_scoped_release released;
+          const WithoutGil released;
           r = replay_experts({f, &f->file}, f->config, slots, all, warm, seconds);
         }
         return py::dict("tokens"_a = r.tokens, "seconds"_a = r.seconds, "disk"_a = r.disk, "hits"_a = r.metrics.hits,

@@ -41,7 +41,7 @@ void bind_text(py::module_& m) {
       .def_static(
           "read",
           [](const OpenFile& f) {
-            const py::gil_scoped_release released;
+            const WithoutGil released;
             return std::make_unique<Bpe>(Bpe::read(f.file));
           },
           "file"_a)

@@ -14,14 +14,14 @@
 
 struct q3e_model {
   std::shared_ptr<const q3e::ModelFile> file;
-  q3e::Engine engine;
+  const std::unique_ptr<q3e::Engine, q3e::Engine::Delete> engine;
   std::vector<uint32_t> stop_tokens;
-  std::mutex mutex;
+  q3e::ForkMutex mutex;
   std::vector<bool> slot_used;
 
   q3e_model(std::shared_ptr<const q3e::ModelFile> f, const q3e::PlanRequest& request)
       : file(f),
-        engine(f, request, q3e::best_isa()),
+        engine(new q3e::Engine(f, request, q3e::best_isa())),
         stop_tokens(f->u32_array("qwen3edge.stop_token_ids")),
         slot_used(request.sequences) {}
 };
@@ -72,6 +72,7 @@ q3e::PlanRequest request_of(const q3e_settings& s) {
   r.kv = static_cast<q3e::KvType>(s.kv);
   r.memory = s.memory;
   r.min_expert_share = s.min_expert_share;
+  r.reader = s.without_io_uring ? q3e::ReadMethod::threads : q3e::ReadMethod::uring;
   return r;
 }
 
@@ -83,7 +84,7 @@ q3e::SamplingParameters parameters_of(const q3e_sampling& s) {
 
 extern "C" {
 
-q3e_settings q3e_default_settings(void) { return {0, 1, 0, Q3E_KV_INT8, 0, 0}; }
+q3e_settings q3e_default_settings(void) { return {0, 1, 0, Q3E_KV_INT8, 0, 0, 0, 0}; }
 
 q3e_sampling q3e_default_sampling(void) { return {1.0f, 0.0f, 0.7f, 20, 0.8f, 0.0f, 0}; }
 
@@ -102,6 +103,7 @@ q3e_status q3e_load(const char* path, const q3e_settings* settings, q3e_model** 
     require(path && settings && model, "load: expected path, settings and model, found a null pointer");
     *model = nullptr;
     const auto file = std::make_shared<const q3e::ModelFile>(path);
+    if (settings->verify) file->verify();
     *model = new q3e_model(file, request_of(*settings));
     file->release_header();
   });
@@ -109,9 +111,9 @@ q3e_status q3e_load(const char* path, const q3e_settings* settings, q3e_model** 
 
 void q3e_model_free(q3e_model* model) { delete model; }
 
-uint32_t q3e_vocabulary(const q3e_model* model) { return model ? model->engine.config().vocab_size : 0; }
+uint32_t q3e_vocabulary(const q3e_model* model) { return model ? model->engine->config().vocab_size : 0; }
 
-uint32_t q3e_context(const q3e_model* model) { return model ? model->engine.plan().settings.context : 0; }
+uint32_t q3e_context(const q3e_model* model) { return model ? model->engine->plan().settings.context : 0; }
 
 int q3e_is_stop_token(const q3e_model* model, int32_t token) {
   return model && std::find(model->stop_tokens.begin(), model->stop_tokens.end(), static_cast<uint32_t>(token)) !=
@@ -122,7 +124,7 @@ q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_s
   return guarded([&] {
     require(model && sampling && session, "session: expected model, sampling and session, found a null pointer");
     *session = nullptr;
-    const uint32_t vocabulary = model->engine.config().vocab_size;
+    const uint32_t vocabulary = model->engine->config().vocab_size;
     std::unique_ptr<q3e_session> s(
         new q3e_session{model, 0, q3e::Sampler(vocabulary, parameters_of(*sampling)), std::vector<float>(vocabulary)});
     std::lock_guard lock(model->mutex);
@@ -138,18 +140,18 @@ void q3e_session_free(q3e_session* session) {
   if (!session) return;
   guarded([&] {
     std::lock_guard lock(session->model->mutex);
-    session->model->engine.truncate(session->slot, 0);
+    session->model->engine->truncate(session->slot, 0);
     session->model->slot_used[session->slot] = false;
   });
   delete session;
 }
 
-uint32_t q3e_session_length(const q3e_session* session) { return session ? session->model->engine.length(session->slot) : 0; }
+uint32_t q3e_session_length(const q3e_session* session) { return session ? session->model->engine->length(session->slot) : 0; }
 
 q3e_status q3e_session_truncate(q3e_session* session, uint32_t length) {
   return guarded([&] {
     require(session, "truncate: expected a session, found a null pointer");
-    session->model->engine.truncate(session->slot, length);
+    session->model->engine->truncate(session->slot, length);
     session->has_logits = false;
   });
 }
@@ -165,7 +167,7 @@ void q3e_session_resume(q3e_session* session) {
 q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count, float* logits) {
   return guarded([&] {
     require(session && tokens && count > 0, "forward: expected a session and at least one token");
-    q3e::Engine& engine = session->model->engine;
+    q3e::Engine& engine = *session->model->engine;
     const uint32_t begin = engine.length(session->slot), context = engine.plan().settings.context;
     if (count > context - begin)
       throw q3e::Error(q3e::Status::bad_argument, "forward: expected at most " + std::to_string(context - begin) +

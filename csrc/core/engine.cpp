@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/rounding.h"
 #include "core/rotary.h"
 #include "ukernels/unpack_row.h"
 
@@ -28,7 +29,7 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
     : file_(std::move(file)),
       config_(read_model_config(*file_)),
       plan_(make_plan(*file_, config_, Weights(*file_, config_), request)),
-      store_(file_, config_, plan_.residence),
+      store_(file_, config_, plan_.residence, request.reader),
       weights_(store_.weights()),
       kernels_(kernel_table(isa)),
       work_(config_, kernels_,
@@ -42,7 +43,7 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
                                                std::to_string(config_.heads / config_.kv_heads));
   if (!config_.is_moe()) return;
   if (const uint32_t slots = plan_.residence.expert_slots; slots > 0) {
-    auto source = std::make_unique<ExpertSlots>(file_, config_, weights_, slots);
+    auto source = std::make_unique<ExpertSlots>(file_, config_, weights_, slots, request.reader);
     expert_slots_ = source.get();
     expert_source_ = std::move(source);
   } else {
@@ -55,6 +56,13 @@ Engine::~Engine() = default;
 
 // ---- the call ----
 
+Engine::Call::Call(Engine& engine) : engine_(engine), lock_(engine.mutex_) {
+  if (engine_.busy_)  // by a thread that this process does not have
+    throw Error(Status::bad_argument,
+                "fork: expected a model that no thread was using when the process forked, found one in a call: load it again");
+  engine_.busy_ = true;
+}
+
 void Engine::check_slot(uint32_t slot) const {
   if (slot >= cache_.sequences())
     throw Error(Status::bad_argument,
@@ -62,7 +70,7 @@ void Engine::check_slot(uint32_t slot) const {
 }
 
 EngineMetrics Engine::metrics() {
-  std::lock_guard lock(mutex_);
+  const Call call(*this);
   const ExpertMetrics experts = expert_slots_ ? expert_slots_->metrics() : ExpertMetrics{};
   return {store_.bytes_read() + experts.bytes_read,
           store_.seconds_waited() + experts.wait_seconds,
@@ -74,13 +82,13 @@ EngineMetrics Engine::metrics() {
 }
 
 uint32_t Engine::length(uint32_t slot) {
-  std::lock_guard lock(mutex_);
+  const Call call(*this);
   check_slot(slot);
   return cache_.length(slot);
 }
 
 void Engine::truncate(uint32_t slot, uint32_t length) {
-  std::lock_guard lock(mutex_);
+  const Call call(*this);
   check_slot(slot);
   if (length > cache_.length(slot))
     throw Error(Status::bad_argument, "length: expected at most the " + std::to_string(cache_.length(slot)) +
@@ -127,9 +135,15 @@ void Engine::check(const Batch& b) const {
 }
 
 void Engine::forward(const Batch& batch, float* logits, const CancelFlag* cancel) {
-  std::lock_guard lock(mutex_);
+  const Call call(*this);
+  const DefaultRounding rounding;
   cancel_ = cancel;
   check(batch);
+  if (generation_ != process_generation()) {
+    store_.renew();
+    if (expert_slots_) expert_slots_->renew();
+    generation_ = process_generation();
+  }
   file_->require_undamaged();
   for (const Run& run : find_runs(batch)) cache_.truncate(run.slot, run.position);
   try {

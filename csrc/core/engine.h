@@ -1,6 +1,7 @@
 // The model at work: weights, KV cache, scratch and threads, and the one call on which everything else is built.
 #pragma once
 
+#include <atomic>
 #include <initializer_list>
 #include <memory>
 #include <mutex>
@@ -36,6 +37,8 @@ struct EngineMetrics {
   uint64_t experts_left_out;                      // for their small share, see PlanRequest::min_expert_share
 };
 
+// A forked child may use the engine of its parent, with threads and buffers of its own, if none of the parent's threads was in a
+// call at the fork; if one was, all calls throw Error(bad_argument).
 class Engine {
  public:
   // Throws Error as make_plan and ThreadPool do.
@@ -63,7 +66,24 @@ class Engine {
   uint32_t length(uint32_t slot);
   void truncate(uint32_t slot, uint32_t length);
 
+  // Deletes it, unless a fork copied it in the middle of a call: then nothing of it can be relied on.
+  struct Delete {
+    void operator()(Engine* engine) const {
+      if (!engine->busy_) delete engine;
+    }
+  };
+
  private:
+  // One call at a time.
+  class Call {
+   public:
+    explicit Call(Engine& engine);
+    ~Call() { engine_.busy_ = false; }
+
+   private:
+    Engine& engine_;
+    std::lock_guard<ForkMutex> lock_;
+  };
   // Nothing below `run_chunk` allocates or throws: it runs on all threads.
   struct Run;            // consecutive tokens of one slot in a chunk
   struct AttentionTile;  // some of them, with the query heads of one KV head each
@@ -113,7 +133,9 @@ class Engine {
   KvCache cache_;
   ThreadPool threads_;
   std::shared_ptr<Observer> observer_;
-  std::mutex mutex_;
+  ForkMutex mutex_;
+  std::atomic<bool> busy_{false};               // within a call, under the mutex
+  uint32_t generation_ = process_generation();  // that buffers and reads belong to
 
   // The chunk at work.
   Batch chunk_{};

@@ -1,11 +1,8 @@
 #include "core/expert_slots.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <chrono>
 #include <string>
-#include <utility>
 
 #include "base/error.h"
 
@@ -37,39 +34,44 @@ ExpertSlotLayout::ExpertSlotLayout(const ModelFile& file, const ModelConfig& con
     : gate_up_bytes(room_for(file, config, weights, &LayerWeights::gate_up_experts)),
       down_bytes(room_for(file, config, weights, &LayerWeights::down_experts)) {}
 
-ExpertSlots::ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Weights& weights, uint32_t slots)
+ExpertSlots::ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Weights& weights, uint32_t slots,
+                         ReadMethod method)
     : file_(std::move(file)),
       config_(config),
       weights_(weights),
       layout_(*file_, config, weights),
       direct_(file_->path(), file_->identity()),
+      method_(method),
       slots_(slots),
       group_(std::max(config.experts_per_token, std::min(slots / 8, kMostGroup))),
       guesses_(std::min(slots / 16, kMostGuesses)),
-      slot_of_(size_t{config.layers} * config.experts, kNone),
+      slot_of_(size_t{config.layers} * config.experts),
       order_(config.experts) {
   asked_.reserve(config.experts);
   guessed_.reserve(guesses_ + kMostLikely);
   likely_.reserve(config.experts_per_token);
-  const size_t nbytes = slots_.size() * layout_.bytes();
-  void* p = mmap(nullptr, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED)
-    throw Error(Status::out_of_memory, "slots for experts: expected " + std::to_string(nbytes) + " bytes, found none");
-  memory_ = static_cast<uint8_t*>(p);
-  madvise(memory_, nbytes, MADV_HUGEPAGE);  // of fewer pieces: faster to make, and to read into
   empty_.reserve(slots);
-  for (uint32_t i = slots; i-- > 0;) empty_.push_back(i);
-  try {
-    reader_ = std::make_unique<DirectReader>(direct_);
-  } catch (...) {
-    munmap(memory_, nbytes);
-    throw;
-  }
+  renew();
 }
 
-ExpertSlots::~ExpertSlots() {
-  reader_.reset();
-  munmap(memory_, slots_.size() * layout_.bytes());
+void ExpertSlots::renew() {
+  reader_.reset();  // before what it fills
+  memory_ = make_at_home<ReadBuffer>(slots_.size() * layout_.bytes(), "slots for experts");
+  reader_ = make_at_home<DirectReader>(direct_, method_);
+  std::fill(slots_.begin(), slots_.end(), Slot{});
+  std::fill(slot_of_.begin(), slot_of_.end(), kNone);
+  newest_ = oldest_ = kNone;
+  empty_.clear();
+  for (auto i = static_cast<uint32_t>(slots_.size()); i-- > 0;) empty_.push_back(i);
+  forget_asked();
+}
+
+void ExpertSlots::forget_asked() {
+  failure_ = 0;
+  asked_.clear();
+  guessed_.clear();
+  likely_.clear();
+  left_ = 0;
 }
 
 // ---- which expert is where ----
@@ -295,13 +297,10 @@ void ExpertSlots::end() noexcept {
 }
 
 void ExpertSlots::require_read() {
-  const int code = std::exchange(failure_, 0);
+  const int code = failure_;
   if (code == 0) return;
   for (Slot& s : slots_) s.held = s.ahead = false;
-  asked_.clear();
-  guessed_.clear();
-  likely_.clear();
-  left_ = 0;
+  forget_asked();
   throw direct_.failure(code);
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/expert_source.h"
 #include "io/direct_reader.h"
+#include "io/read_buffer.h"
 
 namespace q3e {
 
@@ -33,8 +34,8 @@ struct ExpertMetrics {
 class ExpertSlots : public ExpertSource {
  public:
   // Throws Error: io_error, out_of_memory.
-  ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Weights& weights, uint32_t slots);
-  ~ExpertSlots() override;
+  ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Weights& weights, uint32_t slots,
+              ReadMethod method);
   ExpertSlots(const ExpertSlots&) = delete;
   ExpertSlots& operator=(const ExpertSlots&) = delete;
 
@@ -43,6 +44,9 @@ class ExpertSlots : public ExpertSource {
   void end() noexcept override;
   bool foresees() const noexcept override { return true; }
   void foresee(uint32_t layer, std::span<const uint32_t> likely) noexcept override;
+
+  // In a forked child, before its first chunk: memory and reads of its own, and all slots empty. Throws as the constructor does.
+  void renew();
 
   // After a chunk: throws Error (truncated_file, io_error) if a read failed in it, once.
   void require_read();
@@ -60,7 +64,7 @@ class ExpertSlots : public ExpertSource {
     bool ready = true;   // nothing is on its way
     FileRead reads[2];
   };
-  uint8_t* memory(uint32_t slot) const { return memory_ + size_t{slot} * layout_.bytes(); }
+  uint8_t* memory(uint32_t slot) const { return memory_->data() + size_t{slot} * layout_.bytes(); }
   MatrixView expert(uint32_t key, bool down) const;
   void unlink(uint32_t slot);
   void link_newest(uint32_t slot);
@@ -74,13 +78,15 @@ class ExpertSlots : public ExpertSource {
   void read_likely();
   void forget_guesses(uint32_t layer, std::span<const uint32_t> experts);
   void finish(uint32_t slot);
+  void forget_asked();
 
   std::shared_ptr<const ModelFile> file_;
   const ModelConfig& config_;
   const Weights& weights_;
   ExpertSlotLayout layout_;
   DirectFile direct_;
-  uint8_t* memory_ = nullptr;  // [slots][layout.bytes()]
+  ReadMethod method_;
+  OwnedAtHome<ReadBuffer> memory_;  // [slots][layout.bytes()]
   std::vector<Slot> slots_;
   // Half of the experts that are on their way at once; and those of the next layer that are read while a prompt's attention is
   // computed. Of few slots few, as what is read at once pushes out what the next chunk would find.
@@ -96,7 +102,7 @@ class ExpertSlots : public ExpertSource {
   std::vector<uint32_t> order_;                 // [experts]
   int failure_ = 0;
   ExpertMetrics metrics_;
-  std::unique_ptr<DirectReader> reader_;  // last: it ends before what it fills
+  OwnedAtHome<DirectReader> reader_;  // last: it ends before what it fills
 };
 
 }  // namespace q3e

@@ -7,12 +7,12 @@
 namespace q3e {
 
 void Engine::observe(std::shared_ptr<Observer> observer) {
-  std::lock_guard lock(mutex_);
+  const Call call(*this);
   observer_ = std::move(observer);
 }
 
 std::shared_ptr<Observer> Engine::observer() {
-  std::lock_guard lock(mutex_);
+  const Call call(*this);
   return observer_;
 }
 

@@ -79,6 +79,10 @@ class Planner {
     }
     if (request_.threads == 0) request_.threads = static_cast<uint32_t>(usable_cores());
     if (request_.memory == 0) request_.memory = default_budget();
+    if (request_.memory == 0)
+      throw Error(Status::over_budget,
+                  "memory: expected /proc/meminfo or a control group to tell what the system leaves, found neither: say how "
+                  "much, such as memory=600MiB");
     if (request_.program == 0) request_.program = program_bytes(file, config, request_);
   }
 

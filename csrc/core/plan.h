@@ -20,6 +20,7 @@ struct PlanRequest {
   uint64_t later = 0;    // what the program will load besides; counts only when `program` is 0
   // Lossy when above 0: a token's experts whose share of its weights is smaller are left out.
   float min_expert_share = 0;
+  ReadMethod reader = ReadMethod::uring;  // of what is streamed: the first to try
 };
 
 // Bytes. peak = program + weights + buffers + kv_cache + scratch: the resident set when the context is full.

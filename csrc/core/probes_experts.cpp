@@ -26,7 +26,7 @@ class LargeReads {
       : direct_(file.path(), file.identity()),
         bytes_each_(std::min(kMostBytes, file.nbytes() / kReads / DirectFile::kAlignment * DirectFile::kAlignment)),
         reads_(kReads),
-        reader_(direct_) {
+        reader_(direct_, ReadMethod::uring) {
     if (bytes_each_ == 0)
       throw Error(Status::bad_argument, "file: expected at least 16 KiB, found " + std::to_string(file.nbytes()) + " bytes");
     pieces_ = file.nbytes() / bytes_each_;
@@ -133,7 +133,7 @@ ExpertReplay replay_experts(const std::shared_ptr<const ModelFile>& file, const 
       throw Error(Status::bad_argument,
                   "trace: expected experts below " + std::to_string(config.experts) + ", found " + std::to_string(e));
   const Weights weights(*file, config);
-  ExpertSlots source(file, config, weights, slots);
+  ExpertSlots source(file, config, weights, slots, ReadMethod::uring);
   fill(source, config, slots, trace.first(warm * token));
   LargeReads disk(*file);
   std::vector<uint32_t> chosen;

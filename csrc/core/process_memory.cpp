@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <limits>
 #include <string>
 
 #include "base/cgroup.h"
@@ -48,8 +49,10 @@ HeldMemory held_memory(const void* file, size_t nbytes) {
 }
 
 uint64_t default_budget(const std::string& root) {
-  uint64_t budget = proc_kilobytes((root + "/proc/meminfo").c_str(), "MemAvailable:") + resident_bytes();
-  if (const uint64_t limit = cgroup_memory(root); limit > 0) budget = std::min(budget, limit);
+  const uint64_t held = resident_bytes(), available = proc_kilobytes((root + "/proc/meminfo").c_str(), "MemAvailable:");
+  const uint64_t left = cgroup_memory_left(proc_kilobytes("/proc/self/status", "RssAnon:"), root);
+  if (available == 0 && left == std::numeric_limits<uint64_t>::max()) return 0;
+  const uint64_t budget = available == 0 ? left : std::min(available + held, left);
   return budget - std::min(budget / 16, kMostMargin);
 }
 

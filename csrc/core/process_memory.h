@@ -15,8 +15,8 @@ struct HeldMemory {
   uint64_t code_to_come;  // of the core's own code, what is not resident yet
 };
 HeldMemory held_memory(const void* file, size_t nbytes);
-// min(cgroup limit, MemAvailable + what this process holds already), less a sixteenth, at most 512 MiB. root: where the file
-// system begins, for tests.
+// min(what the control groups leave, MemAvailable) + what this process holds already, less a sixteenth, at most 512 MiB; 0 where
+// neither can be read. root: where the file system begins, for tests.
 uint64_t default_budget(const std::string& root = "");
 
 }  // namespace q3e

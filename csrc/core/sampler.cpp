@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/rounding.h"
 #include "ukernels/math_scalar.h"
 
 namespace q3e {
@@ -89,6 +90,12 @@ std::vector<Sampler::Candidate> Sampler::collect(const float* logits, size_t kee
 }
 
 int32_t Sampler::sample(const float* logits) {
+  const DefaultRounding rounding;
+  return pick(logits);
+}
+
+// Not inlined: no arithmetic may move to where the rounding is another.
+[[gnu::noinline]] int32_t Sampler::pick(const float* logits) {
   const SamplingParameters& p = parameters_;
   const size_t keep = p.temperature == 0 ? 1 : p.top_k == 0 ? seen_.size() : std::min<size_t>(p.top_k, seen_.size());
   // Not kept from token to token: of a whole vocabulary it is larger than all else that a sequence holds.

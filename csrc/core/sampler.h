@@ -41,6 +41,7 @@ class Sampler {
   }
   float penalized(float logit, int32_t token) const;
   std::vector<Candidate> collect(const float* logits, size_t keep) const;
+  int32_t pick(const float* logits);
   double uniform();  // in [0, 1)
 
   SamplingParameters parameters_;

@@ -1,13 +1,12 @@
 #include "core/thread_pool.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <exception>
 #include <string>
 
 #include "base/error.h"
+#include "base/rounding.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -29,7 +28,7 @@ constexpr auto kAwake = std::chrono::microseconds(400);
 
 }  // namespace
 
-uint32_t Worker::team_size() const { return static_cast<uint32_t>(pool_->team_); }
+uint32_t Worker::team_size() const { return static_cast<uint32_t>(pool_->size_); }
 
 Worker::Items Worker::claim(uint32_t share, uint32_t size) {
   std::atomic<uint32_t>& taken = pool_->shares_[share].taken;
@@ -41,11 +40,11 @@ Worker::Items Worker::claim(uint32_t share, uint32_t size) {
 }
 
 void Worker::barrier() {
-  ThreadPool& p = *pool_;
+  ThreadTeam& p = *pool_;
   const int passed = p.passed_.load(std::memory_order_relaxed);
   if (p.missing_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-    for (ThreadPool::Share& share : p.shares_) share.taken.store(0, std::memory_order_relaxed);
-    p.missing_.store(p.team_, std::memory_order_relaxed);
+    for (ThreadTeam::Share& share : p.shares_) share.taken.store(0, std::memory_order_relaxed);
+    p.missing_.store(p.size_, std::memory_order_relaxed);
     p.passed_.store(static_cast<int>(static_cast<uint32_t>(passed) + 1), std::memory_order_release);
     p.passed_.notify_all();
     return;
@@ -81,7 +80,7 @@ bool Worker::prefetch_expected() {
   return true;
 }
 
-ThreadPool::ThreadPool(int threads) : size_(threads), owner_(getpid()), shares_(static_cast<size_t>(threads)) {
+ThreadTeam::ThreadTeam(int threads) : size_(threads), shares_(static_cast<size_t>(threads)) {
   try {
     for (int i = 1; i < threads; ++i) threads_.emplace_back([this, i] { serve(i); });
   } catch (const std::exception& e) {
@@ -92,22 +91,16 @@ ThreadPool::ThreadPool(int threads) : size_(threads), owner_(getpid()), shares_(
   }
 }
 
-ThreadPool::~ThreadPool() {
-  if (getpid() != owner_) {  // after fork the threads are not ours to join
-    for (std::thread& t : threads_) t.detach();
-    return;
-  }
-  stop_workers();
-}
+ThreadTeam::~ThreadTeam() { stop_workers(); }
 
-void ThreadPool::stop_workers() {
+void ThreadTeam::stop_workers() {
   stopping_.store(true);
   next_epoch();
   for (std::thread& t : threads_) t.join();
   threads_.clear();
 }
 
-void ThreadPool::next_epoch() {
+void ThreadTeam::next_epoch() {
   {
     const std::lock_guard lock(mutex_);
     epoch_.fetch_add(1, std::memory_order_release);
@@ -115,20 +108,19 @@ void ThreadPool::next_epoch() {
   woken_.notify_all();
 }
 
-void ThreadPool::start(Body body, void* argument) {
+void ThreadTeam::start(Body body, void* argument) {
   body_ = body;
   argument_ = argument;
-  // A forked child has none of our threads: it works alone, with the same result.
-  team_ = getpid() == owner_ ? size_ : 1;
-  missing_.store(team_, std::memory_order_relaxed);
-  if (team_ > 1) next_epoch();
+  missing_.store(size_, std::memory_order_relaxed);
+  if (size_ > 1) next_epoch();
   Worker self;
   self.pool_ = this;
   body(argument, self);
   self.barrier();
 }
 
-void ThreadPool::serve(int index) {
+void ThreadTeam::serve(int index) {
+  const DefaultRounding rounding;  // a thread begins with its maker's
   Worker self;
   self.index = index;
   self.pool_ = this;

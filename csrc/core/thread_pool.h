@@ -1,8 +1,6 @@
 // A team of threads that runs one function together, with barriers inside: a forward pass wakes the team once.
 #pragma once
 
-#include <sys/types.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -10,9 +8,11 @@
 #include <thread>
 #include <vector>
 
+#include "base/process.h"
+
 namespace q3e {
 
-class ThreadPool;
+class ThreadTeam;
 
 // Bytes that lie one after the other.
 struct Stream {
@@ -61,7 +61,7 @@ class Worker {
 
  private:
   uint32_t first_of(uint32_t count, uint32_t share) const { return static_cast<uint32_t>(uint64_t{count} * share / team_size()); }
-  friend class ThreadPool;
+  friend class ThreadTeam;
   struct Items {
     uint32_t first, last;
   };
@@ -72,24 +72,21 @@ class Worker {
   template <class Ready>
   bool spin(Ready&& ready);
   bool prefetch_expected();
-  ThreadPool* pool_ = nullptr;
+  ThreadTeam* pool_ = nullptr;
   Stream expected_[2];
   int patience_ = kMostPatience;
 
   static constexpr int kMostPatience = 4096, kLeastPatience = 32;
 };
 
-class ThreadPool {
+// The threads of one process, and what they meet at.
+class ThreadTeam {
  public:
-  // threads counts the caller of run. Throws Error(out_of_memory) when a thread cannot start.
-  explicit ThreadPool(int threads);
-  ~ThreadPool();
-  ThreadPool(const ThreadPool&) = delete;
-  ThreadPool& operator=(const ThreadPool&) = delete;
+  explicit ThreadTeam(int threads);
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam&) = delete;
+  ThreadTeam& operator=(const ThreadTeam&) = delete;
 
-  int size() const { return size_; }
-
-  // Every thread calls body(worker); returns when all are done. One caller at a time; body must not throw.
   template <class F>
   void run(F&& body) {
     start([](void* f, Worker& w) { (*static_cast<std::remove_reference_t<F>*>(f))(w); }, &body);
@@ -104,7 +101,6 @@ class ThreadPool {
   void serve(int index);
 
   int size_;
-  pid_t owner_;
   Body body_ = nullptr;
   void* argument_ = nullptr;
   std::vector<std::thread> threads_;
@@ -118,7 +114,26 @@ class ThreadPool {
   std::vector<Share> shares_;                // [size_]
   alignas(64) std::atomic<int> missing_{0};  // threads that the current barrier waits for
   alignas(64) std::atomic<int> passed_{0};   // counts barriers; what the kernel can wait on is an int
-  int team_ = 1;                             // threads in this run
+};
+
+class ThreadPool {
+ public:
+  // threads counts the caller of run. Throws Error(out_of_memory) when a thread cannot start.
+  explicit ThreadPool(int threads) : size_(threads), team_(make_at_home<ThreadTeam>(threads)) {}
+
+  int size() const { return size_; }
+
+  // Every thread calls body(worker); returns when all are done. One caller at a time; body must not throw. A forked child gets
+  // threads of its own in its first call, which throws as the constructor does.
+  template <class F>
+  void run(F&& body) {
+    if (!team_ || !team_.get_deleter().at_home()) team_ = make_at_home<ThreadTeam>(size_);
+    team_->run(body);
+  }
+
+ private:
+  int size_;
+  OwnedAtHome<ThreadTeam> team_;
 };
 
 }  // namespace q3e

@@ -1,7 +1,5 @@
 #include "core/weight_store.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <optional>
@@ -108,7 +106,8 @@ StreamPlan::StreamPlan(const WeightRanges& ranges, const Weights& weights, const
   for (const Unit& u : units) streamed += u.needed;
 }
 
-WeightStore::WeightStore(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Residence& residence)
+WeightStore::WeightStore(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Residence& residence,
+                         ReadMethod method)
     : file_(std::move(file)),
       residence_(residence),
       layers_(config.layers),
@@ -117,30 +116,25 @@ WeightStore::WeightStore(std::shared_ptr<const ModelFile> file, const ModelConfi
       plan_(WeightRanges(*file_, config), mapped_, residence),
       embeds_by_row_(residence.streams_head || !config.tied_embeddings),
       head_parts_(1),
-      streamed_layers_(residence.streamed_layers) {
+      streamed_layers_(residence.streamed_layers),
+      method_(method) {
   advise(*file_, config, residence);
   if (residence.streams_head) head_parts_ = static_cast<uint32_t>(plan_.units.size()) - streamed_layers_;
   if (!embeds_by_row_ && plan_.units.empty()) return;
   direct_ = std::make_unique<DirectFile>(file_->path(), file_->identity());
   if (embeds_by_row_) panel_.resize(mapped_.embedding.layout.bytes);
-  if (plan_.units.empty()) return;
-  void* p = mmap(nullptr, plan_.memory(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED)
-    throw Error(Status::out_of_memory,
-                "buffers for streamed layers: expected " + std::to_string(plan_.memory()) + " bytes, found none");
-  buffers_ = static_cast<uint8_t*>(p);
-  madvise(buffers_, plan_.memory(), MADV_HUGEPAGE);  // as of expert slots
-  try {
-    reader_ = std::make_unique<DirectReader>(*direct_);
-  } catch (...) {
-    munmap(buffers_, plan_.memory());
-    throw;
-  }
+  renew();
 }
 
-WeightStore::~WeightStore() {
-  reader_.reset();  // first: reads may be on their way into the buffers
-  if (buffers_) munmap(buffers_, plan_.memory());
+void WeightStore::renew() {
+  if (plan_.units.empty()) return;
+  begun_count_ = 0;
+  released_ = 0;
+  next_ = kNone;
+  failure_ = 0;
+  reader_.reset();  // before what it fills
+  buffers_ = make_at_home<ReadBuffer>(plan_.memory(), "buffers for streamed layers");
+  reader_ = make_at_home<DirectReader>(*direct_, method_);
 }
 
 void WeightStore::embed(uint32_t token, float* out) {
@@ -183,7 +177,7 @@ void WeightStore::read_ahead() noexcept {
     read.offset = u.offset;
     read.bytes = u.bytes;
     read.needed = u.needed;
-    read.to = buffers_ + buffer * plan_.buffer_bytes;
+    read.to = buffers_->data() + buffer * plan_.buffer_bytes;
     reader_->start(read);
     begun_[begun_count_++] = next_;
     next_ = following(next_);

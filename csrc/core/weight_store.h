@@ -7,6 +7,7 @@
 
 #include "core/weights.h"
 #include "io/direct_reader.h"
+#include "io/read_buffer.h"
 
 namespace q3e {
 
@@ -59,8 +60,7 @@ struct StreamPlan {
 class WeightStore {
  public:
   // Throws Error: out_of_memory, io_error.
-  WeightStore(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Residence& residence);
-  ~WeightStore();
+  WeightStore(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Residence& residence, ReadMethod method);
   WeightStore(const WeightStore&) = delete;
   WeightStore& operator=(const WeightStore&) = delete;
 
@@ -81,6 +81,9 @@ class WeightStore {
   // Row `token` of the embedding as float32 [hidden]; one thread at a time, when they are read by row. Throws Error:
   // truncated_file, io_error.
   void embed(uint32_t token, float* out);
+
+  // In a forked child, before its first pass: buffers and reads of its own. Throws as the constructor does.
+  void renew();
 
   // A pass goes through all layers once; head: and then through the head. Reads begin here, and go on from `release`.
   void begin_pass(bool head) noexcept;
@@ -107,11 +110,12 @@ class WeightStore {
   StreamPlan plan_;
   bool embeds_by_row_;
   uint32_t head_parts_, streamed_layers_;
-  std::vector<uint8_t> panel_;  // [bytes of a panel of the embedding]
-  uint8_t* buffers_ = nullptr;  // [StreamPlan::kBuffers][buffer_bytes]
+  ReadMethod method_;
+  std::vector<uint8_t> panel_;       // [bytes of a panel of the embedding]
+  OwnedAtHome<ReadBuffer> buffers_;  // [StreamPlan::kBuffers][buffer_bytes]
   FileRead reads_[StreamPlan::kBuffers];
   std::unique_ptr<DirectFile> direct_;
-  std::unique_ptr<DirectReader> reader_;
+  OwnedAtHome<DirectReader> reader_;  // below what it fills: reads may be on their way when all ends
 
   // Units that are read or held, in order; the k-th of all that were ever begun has buffer k % kBuffers.
   uint32_t begun_[StreamPlan::kBuffers] = {}, begun_count_ = 0;

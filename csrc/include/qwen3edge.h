@@ -2,7 +2,8 @@
  *
  * Every function returns a status; after anything but Q3E_OK, q3e_error_text() says what was expected and what was found.
  * Handles are opaque. One model serves several sessions; calls on one session come from one thread at a time, but for
- * q3e_session_cancel. A model must outlive its sessions. */
+ * q3e_session_cancel. A model must outlive its sessions. A forked child may use and free what its parent loaded, unless a thread
+ * of the parent was in a call on it at the fork: then calls give Q3E_BAD_ARGUMENT. */
 #ifndef QWEN3EDGE_H
 #define QWEN3EDGE_H
 
@@ -44,6 +45,11 @@ typedef struct {
   uint64_t memory; /* bytes that the process may hold resident, 0: what the machine and its control groups leave */
   /* Of a mixture of experts, lossy when above 0: a token leaves out experts whose share of its weights is smaller. Below 1. */
   float min_expert_share;
+  /* 1: what is streamed is read by threads alone. Not needed where io_uring is refused; where a sandbox ends a process that tries
+   * it. Never tried on Android. */
+  uint32_t without_io_uring;
+  /* 1: q3e_load reads the whole file first and compares its checksums, against a disk's faults: Q3E_CORRUPT_FILE. */
+  uint32_t verify;
 } q3e_settings;
 
 /* Bytes; peak = program + weights + buffers + kv_cache + scratch. What does not fit the budget is streamed: `streamed` is what

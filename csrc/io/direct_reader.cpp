@@ -1,7 +1,5 @@
 #include "io/direct_reader.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -30,8 +28,8 @@ bool wants_threads() {
 
 }  // namespace
 
-DirectReader::DirectReader(const DirectFile& file) : file_(file), owner_(getpid()) {
-  if (!wants_threads() && file_.descriptor() >= 0) ring_ = Uring::open();
+DirectReader::DirectReader(const DirectFile& file, ReadMethod method) : file_(file) {
+  if (method == ReadMethod::uring && !wants_threads() && file_.descriptor() >= 0) ring_ = Uring::open();
   if (ring_) {
     flying_.resize(Uring::kDepth);
     for (uint32_t i = 0; i < Uring::kDepth; ++i) free_.push_back(i);
@@ -47,10 +45,6 @@ DirectReader::DirectReader(const DirectFile& file) : file_(file), owner_(getpid(
 }
 
 DirectReader::~DirectReader() {
-  if (forked()) {
-    for (std::thread& t : threads_) t.detach();
-    return;
-  }
   {
     const std::lock_guard lock(mutex_);  // threads may be taking from it
     waiting_.clear();
@@ -62,11 +56,8 @@ DirectReader::~DirectReader() {
   stop();
 }
 
-bool DirectReader::forked() const { return getpid() != owner_; }
-
 void DirectReader::start(FileRead& read) noexcept {
   read.error = 0;
-  if (forked()) return;
   // Parts of fresh memory that share a large page would each make it.
   const size_t step = read.fresh ? read.bytes : part_bytes(read.bytes);
   std::unique_lock lock(mutex_, std::defer_lock);
@@ -89,7 +80,6 @@ void DirectReader::start(FileRead& read) noexcept {
 }
 
 bool DirectReader::is_there(const FileRead& read) noexcept {
-  if (forked()) return false;
   if (ring_) {
     reap();
     return read.missing == 0;
@@ -100,7 +90,6 @@ bool DirectReader::is_there(const FileRead& read) noexcept {
 
 int DirectReader::finish(FileRead& read) noexcept {
   bytes_read_ += read.needed;
-  if (forked()) return file_.read(read.offset, read.bytes, read.needed, read.to);
   const auto begin = std::chrono::steady_clock::now();
   if (ring_) {
     reap();

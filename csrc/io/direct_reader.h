@@ -1,8 +1,6 @@
 // Large reads from a file, several in flight while we compute, around the page cache.
 #pragma once
 
-#include <sys/types.h>
-
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/process.h"
 #include "io/direct_file.h"
 #include "io/uring.h"
 
@@ -32,16 +31,20 @@ struct FileRead {
 // How reads are carried out: by the kernel, or by threads of our own where it refuses.
 enum class ReadMethod { uring, threads };
 
-// Called from one thread at a time. After a fork the child reads by itself, when it waits.
+// Called from one thread at a time, in the process that made it: a child neither uses nor destroys it (OwnedAtHome).
 class DirectReader {
  public:
   static constexpr int kThreads = 4;
 
-  // QWEN3EDGE_READER=threads chooses these. Throws Error(out_of_memory) when no thread can start.
-  explicit DirectReader(const DirectFile& file);
+  // method: the first to try; QWEN3EDGE_READER=threads chooses these in any case. Throws Error(out_of_memory) when no thread can
+  // start.
+  DirectReader(const DirectFile& file, ReadMethod method);
   ~DirectReader();  // waits for what is in flight
   DirectReader(const DirectReader&) = delete;
   DirectReader& operator=(const DirectReader&) = delete;
+
+  // In a child: what it has of the ring goes, which the parent keeps.
+  void abandon() noexcept { ring_.reset(); }
 
   ReadMethod method() const { return ring_ ? ReadMethod::uring : ReadMethod::threads; }
 
@@ -61,7 +64,6 @@ class DirectReader {
     size_t bytes = 0, needed = 0;
     uint8_t* to = nullptr;
   };
-  bool forked() const;
   void submit();
   void reap();
   void complete(const Part& part, int error);
@@ -69,7 +71,6 @@ class DirectReader {
   void stop();
 
   const DirectFile& file_;
-  pid_t owner_;
   std::unique_ptr<Uring> ring_;
   std::deque<Part> waiting_;          // not begun
   std::vector<Part> flying_;          // [Uring::kDepth], by the ring's tags

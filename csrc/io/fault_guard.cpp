@@ -13,6 +13,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/process.h"
 
 namespace q3e {
 
@@ -27,7 +28,12 @@ struct FaultGuard::Region {
 namespace {
 
 std::atomic<FaultGuard::Region*> regions{nullptr};
-std::mutex regions_mutex;
+
+// Never destroyed: threads may still be at work when the process ends.
+ForkMutex& regions_mutex() {
+  static ForkMutex& mutex = *new ForkMutex;
+  return mutex;
+}
 struct sigaction previous_action;
 uintptr_t page_bytes = 4096;
 
@@ -83,7 +89,7 @@ void install_handler() {
 }  // namespace
 
 FaultGuard::FaultGuard(const void* begin, size_t nbytes) {
-  const std::lock_guard<std::mutex> lock(regions_mutex);
+  const std::lock_guard lock(regions_mutex());
   static const bool installed = (install_handler(), true);
   (void)installed;
   Region* region = regions.load(std::memory_order_relaxed);
@@ -101,7 +107,7 @@ FaultGuard::FaultGuard(const void* begin, size_t nbytes) {
 }
 
 FaultGuard::~FaultGuard() {
-  const std::lock_guard<std::mutex> lock(regions_mutex);
+  const std::lock_guard lock(regions_mutex());
   region_->begin.store(0, std::memory_order_release);
   region_->end.store(0, std::memory_order_release);
 }

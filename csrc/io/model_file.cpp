@@ -28,6 +28,7 @@ constexpr std::string_view kUnfinished = ".part";  // how the converter names a 
 constexpr uint64_t kMaxRows = uint64_t{1} << 31;
 constexpr uint64_t kMaxColumns = uint64_t{1} << 24;
 constexpr uint64_t kLargePage = uint64_t{2} << 20;
+constexpr uint64_t kCheckedPiece = uint64_t{4} << 20;
 
 uint64_t align_up(uint64_t n, uint64_t to = kAlignment) { return (n + to - 1) / to * to; }
 
@@ -62,8 +63,12 @@ uint8_t* map_aligned(int fd, size_t nbytes) {
   if (begin != place) munmap(place, static_cast<size_t>(begin - place));
   if (uint8_t* const last = place + align_up(nbytes + kLargePage, page); last != end)
     munmap(end, static_cast<size_t>(last - end));
-  if (mmap(begin, nbytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED) return begin;
-  const int code = errno;
+  // Some file systems (FUSE with direct_io, vboxsf, 9p) have no shared mappings; of what is only read, private ones are the same.
+  int code = 0;
+  for (const int sharing : {MAP_SHARED, MAP_PRIVATE}) {
+    if (mmap(begin, nbytes, PROT_READ, sharing | MAP_FIXED, fd, 0) != MAP_FAILED) return begin;
+    code = errno;
+  }
   munmap(begin, static_cast<size_t>(end - begin));
   errno = code;
   return nullptr;
@@ -107,7 +112,8 @@ void ModelFile::map() {
   uint8_t* const address = map_aligned(file.fd, nbytes_);
   if (!address)
     fail(errno == ENOMEM ? Status::out_of_memory : Status::io_error,
-         "cannot map " + std::to_string(nbytes_) + " bytes: " + std::strerror(errno));
+         "cannot map " + std::to_string(nbytes_) + " bytes: " + std::strerror(errno) +
+             (errno == ENOMEM ? "" : "; copy it to a file system that allows it, such as a local disk"));
   bytes_ = address;
   madvise(address, nbytes_, MADV_NOHUGEPAGE);
   try {
@@ -280,7 +286,13 @@ void ModelFile::keep_out(uint64_t begin, uint64_t end) const {
   const uint64_t first = align_up(begin, page), last = end / page * page;
   if (first >= last) return;
   madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_RANDOM);
-  madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_DONTNEED);
+  drop(begin, end);
+}
+
+void ModelFile::drop(uint64_t begin, uint64_t end) const {
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t first = align_up(begin, page), last = end / page * page;
+  if (first < last) madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_DONTNEED);
 }
 
 void ModelFile::require_undamaged() const {
@@ -289,15 +301,28 @@ void ModelFile::require_undamaged() const {
 
 void ModelFile::verify() const {
   for (const TensorView& t : tensors_) {
-    const uint32_t found = crc32(t.data, t.nbytes);
+    const std::string fault = check(t);
     require_undamaged();
-    if (found != t.crc32)
-      fail(Status::corrupt_file,
-           "tensor " + quoted(t.name) + " has the checksum " + std::to_string(found) + ", expected " + std::to_string(t.crc32));
-    const std::string fault = find_fault(*t.format, t.data, t.rows, t.columns);
-    require_undamaged();
-    if (!fault.empty()) fail(Status::corrupt_file, "tensor " + quoted(t.name) + ": " + fault);
+    if (!fault.empty()) fail(Status::corrupt_file, "tensor " + quoted(t.name) + fault);
   }
+}
+
+// What is wrong with it, or nothing. A piece ends at a panel's end.
+std::string ModelFile::check(const TensorView& t) const {
+  const bool is_matrix = t.format->kind != FormatKind::vector;
+  const uint64_t unit = is_matrix ? panel_layout(*t.format, t.columns).bytes : t.nbytes;
+  const uint64_t panels = std::max<uint64_t>(1, kCheckedPiece / unit);
+  uint32_t found = 0;
+  std::string fault;
+  for (uint64_t at = 0, panel = 0; at < t.nbytes; at += panels * unit, panel += panels) {
+    const uint64_t bytes = std::min(panels * unit, t.nbytes - at);
+    found = crc32(t.data + at, bytes, found);
+    const uint64_t rows = std::min<uint64_t>(panels * kPanelRows, t.rows - (is_matrix ? panel * kPanelRows : 0));
+    if (fault.empty()) fault = find_fault(*t.format, t.data + at, rows, t.columns, panel);
+    drop(t.offset + at, t.offset + at + bytes);
+  }
+  if (found != t.crc32) return " has the checksum " + std::to_string(found) + ", expected " + std::to_string(t.crc32);
+  return fault.empty() ? fault : ": " + fault;
 }
 
 }  // namespace q3e

@@ -60,8 +60,8 @@ class ModelFile {
   const TensorView* find_tensor(std::string_view name) const;          // null when absent; throws as require_undamaged
   const TensorView& tensor(std::string_view name) const;               // throws Error(bad_file) when absent
 
-  // Reads every byte. Throws Error(corrupt_file) naming the first tensor whose checksum differs, whose scales or values are not
-  // finite, or whose w8 leaves int8; truncated_file when the file shrank.
+  // Reads every byte, a few MiB at a time, which leave this process again. Throws Error(corrupt_file) naming the first tensor
+  // whose checksum differs, whose scales or values are not finite, or whose w8 leaves int8; truncated_file when the file shrank.
   void verify() const;
   // Takes the header's pages (metadata, 6 MB of vocabulary) out of this process; they come back when they are read.
   void release_header() const;
@@ -79,6 +79,8 @@ class ModelFile {
   void map();
   void unmap() noexcept;
   void parse();
+  std::string check(const TensorView& tensor) const;
+  void drop(uint64_t begin, uint64_t end) const;  // these pages leave this process
   void read_tensor_table(uint64_t data_start);
   void read_checksums(uint64_t data_start);
   void check_gaps(uint64_t data_start) const;

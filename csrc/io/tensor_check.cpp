@@ -54,15 +54,16 @@ std::string check_q4z(const BlockFormat& f, const PanelLayout& at, const uint8_t
 
 }  // namespace
 
-std::string find_fault(const BlockFormat& f, const uint8_t* packed, uint64_t rows, uint32_t columns) {
+std::string find_fault(const BlockFormat& f, const uint8_t* packed, uint64_t rows, uint32_t columns, uint64_t first_panel) {
   if (f.kind == FormatKind::vector) {
     const uint64_t bad = first_bad<uint32_t>(packed, columns, finite_f32);
     return bad == columns ? "" : "value " + std::to_string(bad) + " is not finite";
   }
   const PanelLayout at = panel_layout(f, columns);
   const uint64_t values = uint64_t{columns} * kPanelRows, scales = uint64_t{at.blocks} * kPanelRows;
-  for (uint64_t p = 0; p < panel_count(rows); ++p) {
-    const uint8_t* panel = packed + p * at.bytes;
+  for (uint64_t i = 0; i < panel_count(rows); ++i) {
+    const uint8_t* panel = packed + i * at.bytes;
+    const uint64_t p = first_panel + i;
     if (f.kind == FormatKind::f32 || f.kind == FormatKind::bf16) {
       const uint64_t bad = f.kind == FormatKind::f32 ? first_bad<uint32_t>(panel + at.quants, values, finite_f32)
                                                      : first_bad<uint16_t>(panel + at.quants, values, finite_bf16);

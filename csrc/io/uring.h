@@ -16,7 +16,7 @@ class Uring {
  public:
   static constexpr uint32_t kDepth = 256;  // reads in flight at most
 
-  // Null where the kernel has no io_uring, or a sandbox refuses it.
+  // Null where the kernel has no io_uring, or a sandbox refuses it; a filter that kills for the attempt is why it can be chosen.
   static std::unique_ptr<Uring> open();
   ~Uring();
   Uring(const Uring&) = delete;

@@ -246,6 +246,8 @@ def load(
     device: str = "cpu",
     activation_bits: int | None = None,
     seed: int | None = None,
+    io_uring: bool = True,
+    verify: bool = False,
 ) -> Model:
     """Loads a `.q3e` file.
 
@@ -261,13 +263,19 @@ def load(
     needs torch and triton, where memory bounds what is taken of the GPU's; "interpreter" for the GPU's
     kernels in Triton's interpreter, which is for tests. activation_bits: what dense quantized matrices multiply on a
     GPU, 16 by default, or 8 for its int8 matrix instructions; on the CPU always 8. seed: of every answer that is not
-    given one, by default a new one each time. Raises MemoryBudgetError before any weight is read, FileFormatError and
+    given one, by default a new one each time. io_uring: False where a sandbox ends a process that tries it; what is
+    streamed is read by threads then. verify: read the whole file first and compare its checksums, for disks and copies
+    that are not to be trusted. Raises MemoryBudgetError before any weight is read, FileFormatError and
     its kinds, RequestError, OSError.
     """
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
-        min_expert_share=min_expert_share, texts=texts,
+        min_expert_share=min_expert_share, texts=texts, io_uring=io_uring,
     )  # fmt: skip
+    if not isinstance(verify, bool):
+        raise RequestError(f"expected verify as True or False, found {verify!r:.60}")
+    if verify:
+        opened.file.verify()
     bits = (8,) if device == "cpu" else (16, 8)
     if activation_bits is not None and activation_bits not in bits:
         wanted = " or ".join(map(str, bits))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -46,6 +49,7 @@ class Engine:
         self._lock = threading.Lock()
         self._free = list(range(self.plan.sequences))
         self._abandoned: deque[int] = deque()
+        _opened.add(self)
 
     @classmethod
     def open(cls, file: _core.ModelFile, chosen: Settings) -> Engine:
@@ -94,7 +98,8 @@ class Engine:
         """Empties a slot and hands it to the next one who asks."""
         with self._lock:
             if self._core is not None and slot not in self._free:
-                self._core.truncate(slot, 0)
+                with contextlib.suppress(RequestError):  # a fork in the middle of a call: nothing of it is used again
+                    self._core.truncate(slot, 0)
                 self._free.append(slot)
 
     def length(self, slot: int) -> int:
@@ -139,3 +144,18 @@ class Engine:
             self._core = None
             self._free = []
             self._abandoned.clear()
+
+    def _after_fork(self) -> None:
+        """In the child: a thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
+
+_opened: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in _opened:
+        engine._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -42,6 +42,7 @@ class Settings(TypedDict):
     chunk: int
     later: int
     min_expert_share: float
+    io_uring: bool
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ def settings(
     trained_context: int,
     min_expert_share: float = 0.0,
     later: int = 0,
+    io_uring: bool = True,
 ) -> Settings:
     """Checks what callers ask for; trained_context is the most positions that the model knows, later the bytes of what
     the program has not loaded yet.
@@ -172,6 +174,8 @@ def settings(
     is_number = isinstance(min_expert_share, int | float) and not isinstance(min_expert_share, bool)
     if not (is_number and 0 <= min_expert_share < 1):
         raise RequestError(f"expected min_expert_share as a number from 0 to below 1, found {min_expert_share!r:.60}")
+    if not isinstance(io_uring, bool):
+        raise RequestError(f"expected io_uring as True or False, found {io_uring!r:.60}")
     if kv not in KV_TYPES:
         raise RequestError(f"expected kv to be one of {', '.join(KV_TYPES)}, found {kv!r:.60}")
     return {
@@ -186,6 +190,7 @@ def settings(
         "chunk": 0 if chunk is None else _count("chunk", chunk, MAX_CHUNK),
         "later": later,
         "min_expert_share": float(min_expert_share),
+        "io_uring": io_uring,
     }
 
 
