@@ -35,7 +35,7 @@ def probabilities(path, tokens):
     return weights / weights.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("quant", ["int4", "int8", "q4g32", "q4a32"])
+@pytest.mark.parametrize("quant", ["int4", "int8"])
 def test_a_model_whose_norms_make_up_for_small_weights(tmp_path, seed, quant, tiny_model_path):
     """The norm before the feed-forward times s, gate and up divided by s: the same function, at every s."""
     from qwen3edge.formats.safetensors import SafetensorsFolder  # noqa: PLC0415
@@ -48,7 +48,7 @@ def test_a_model_whose_norms_make_up_for_small_weights(tmp_path, seed, quant, ti
             base[name] = np.array(as_float32(source.read_rows(name, 0, shape[0]))).reshape(shape)
     config = json.loads((tiny_model_path / "config.json").read_text())
     exact, divergence = None, {}
-    for scale in (1.0, 1e4, 1e5, 1e6, 1e9, 1e-6):
+    for scale in (1.0, 1e5, 1e6, 1e9):
         tensors = {
             name: t * np.float32(scale) if "post_attention_layernorm" in name
             else t / np.float32(scale) if "gate_proj" in name or "up_proj" in name
@@ -64,7 +64,7 @@ def test_a_model_whose_norms_make_up_for_small_weights(tmp_path, seed, quant, ti
         got = probabilities(folder / "m.q3e", tokens)
         divergence[scale] = float((exact * np.log(exact / got)).sum(-1).mean())
         kept = {name for name, fmt in found.items() if fmt == "bf16"}
-        if scale in (1.0, 1e-6):
+        if scale == 1.0:
             assert not kept and not report.notes
         if scale >= 1e6:
             assert kept == {f"blk.{n}.ffn_{kind}.weight" for n in range(4) for kind in ("gate", "up")}
