@@ -110,8 +110,8 @@ class PrefixCache:
     ) -> NDArray[np.float32]:
         # Noted first: if the call is interrupted, _agree drops what the engine has not taken.
         self._tokens.extend(tokens)
-        # The core imports it as well, but through frames of C++: a thread that the interpreter ends meanwhile would take
-        # the process along.
+        # The core imports it as well, but through frames of C++: a thread that the interpreter ends meanwhile would
+        # take the process along.
         late.numpy()
         try:
             return self._engine.extend(self.slot, tokens, logits=logits, cancel=cancel)
