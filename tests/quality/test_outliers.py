@@ -79,6 +79,13 @@ def test_the_mean_of_the_rotated_stream_lies_on_one_axis(study: Outliers) -> Non
 # ---- what quantization costs ----
 
 
+@pytest.mark.parametrize("recipe", ["f32", "int8", "int4"])
+def test_outliers_in_the_keys_cost_an_int8_cache_nothing(study: Outliers, recipe: str) -> None:
+    plain, outliers = (study.divergence(kind, recipe, "int8") for kind in (PLAIN, "keys"))
+    print(f"{plain:.2e} -> {outliers:.2e}")
+    assert outliers <= CACHE_RATIO * plain
+
+
 @pytest.mark.parametrize("kind", ["norms", "feed-forward", ROTATED])
 @pytest.mark.parametrize("kv", ["int8", "int4"])
 def test_outliers_elsewhere_cost_a_cache_nothing(study: Outliers, kind: str, kv: str) -> None:
