@@ -29,6 +29,9 @@ from qwen3edge.errors import TemplateError
 MAX_STEPS = 300_000
 """Loop iterations and macro calls in one rendering; a conversation of 10,000 messages takes 20,000."""
 
+_MACRO_STEPS = 8
+"""A call takes the time of so many iterations."""
+
 MAX_CHARACTERS = 4 * 1024 * 1024
 """Of the output, and of every string on the way."""
 
@@ -69,8 +72,8 @@ class _Budget(threading.local):
         self.steps, self.characters = MAX_STEPS, MAX_WORK_CHARACTERS
         self._sizes: dict[int, tuple[object, int]] = {}  # of containers in containers, which are kept until the end
 
-    def step(self) -> None:
-        self.steps -= 1
+    def step(self, count: int) -> None:
+        self.steps -= count
         if self.steps < 0:
             raise TemplateError(f"expected a chat template that takes at most {MAX_STEPS} steps")
 
@@ -218,12 +221,13 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
         for repeated in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
-            repeated.body.insert(0, _step(repeated.lineno))  # type: ignore[attr-defined]
+            count = 1 if isinstance(repeated, nodes.For) else _MACRO_STEPS
+            repeated.body.insert(0, _step(repeated.lineno, count))  # type: ignore[attr-defined]
         return _bounded(tree)
 
-    def step(self) -> None:
+    def step(self, count: int) -> None:
         """Called by every iteration and every macro."""
-        self._budget.step()
+        self._budget.step(count)
 
     def _charged(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)  # keeps jinja2's marks of what the filter wants passed
@@ -278,9 +282,9 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         return self._budget.charge(result)
 
 
-def _step(lineno: int) -> nodes.Node:
-    """The statement `environment.step()`."""
-    call = nodes.Call(nodes.EnvironmentAttribute("step"), [], [], None, None)
+def _step(lineno: int, count: int) -> nodes.Node:
+    """The statement `environment.step(count)`."""
+    call = nodes.Call(nodes.EnvironmentAttribute("step"), [nodes.Const(count)], [], None, None)
     return nodes.ExprStmt(call).set_lineno(lineno)
 
 
