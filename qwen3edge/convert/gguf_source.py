@@ -26,7 +26,7 @@ def gguf_config(file: GgufFile, stop_token_ids: tuple[int, ...] = ()) -> ModelCo
     """Raises UnsupportedModelError, CheckpointError."""
     keys = file.metadata
     architecture = keys.get("general.architecture")
-    if architecture == "qwen3edge":
+    if isinstance(architecture, str) and architecture == "qwen3edge":
         raise CheckpointError(f"{file.path}: expected a checkpoint or a GGUF file, found what is a .q3e model already")
     if not isinstance(architecture, str) or architecture not in MODEL_TYPES:
         raise UnsupportedModelError(

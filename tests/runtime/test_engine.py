@@ -208,10 +208,10 @@ def test_import_is_light():
 
 
 def test_an_observer_sees_what_the_matrices_multiply(tiny_q3e):
-    """Every input of every layer, as many rows as tokens; in int8 as it was rounded. What it raises, forward raises."""
+    """Every input of every layer, as many rows as tokens; in q8 as it was rounded. What it raises, forward raises."""
     tokens = list(range(100, 140))
     seen: dict[str, dict[tuple[str, int], np.ndarray]] = {}
-    for quant in ("f32", "int8"):
+    for quant in ("f32", "q8"):
         engine = _core.Engine(_core.ModelFile(str(tiny_q3e(quant))), context=64, threads=2)
         seen[quant] = {}
         before = engine.forward(tokens, range(40), [0] * 40, [True] * 40)
@@ -229,7 +229,7 @@ def test_an_observer_sees_what_the_matrices_multiply(tiny_q3e):
     names = ("attn_q", "attn_output", "ffn_gate", "ffn_down")
     assert set(seen["f32"]) == {(name, layer) for name in names for layer in range(4)} | {("output", -1)}
     for key, values in seen["f32"].items():
-        rounded = seen["int8"][key]
+        rounded = seen["q8"][key]
         assert values.shape == rounded.shape == (40, {"attn_output": 512, "ffn_down": 768}.get(key[0], 256))
         assert 0 < np.abs(values - rounded).max() < 0.2 * np.abs(values).max(), key
         steps = np.unique(np.abs(rounded[0, :256]))

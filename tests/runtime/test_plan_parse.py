@@ -70,7 +70,7 @@ def test_settings():
     assert settings(trained_context=40960)["context"] == 4096
     assert settings(trained_context=40960, context=40960, memory="1MiB") == {
         "context": 40960, "sequences": 1, "threads": 0, "kv": "int8", "memory": 1 << 20, "chunk": 0, "later": 0,
-        "min_expert_share": 0.0,
+        "min_expert_share": 0.0, "io_uring": True,
     }  # fmt: skip
 
     assert settings(trained_context=2048, memory="auto") == settings(trained_context=2048)
