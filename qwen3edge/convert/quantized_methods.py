@@ -199,7 +199,7 @@ class _Reader:
         else:
             wanted = settings.get("bits")
             columns = (
-                files.shape(f"{module}.g_idx")[0]
+                (files.shape(f"{module}.g_idx") or (0,))[0]
                 if "g_idx" in kinds
                 else words[0] * 32 // (wanted if wanted in (4, 8) else 4)
             )
