@@ -19,7 +19,6 @@ from typing import Any
 import triton
 
 from qwen3edge.errors import RequestError, UnsupportedModelError
-from qwen3edge.formats.atomic import sync
 from qwen3edge.kernels.catalog import all_specializations, compilation
 from qwen3edge.kernels.compiled import MachineCode, compile_for
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specialization
@@ -137,7 +136,7 @@ def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()
-        sync(file.fileno())
+        os.fsync(file.fileno())
 
 
 def _entry(specialization: Specialization, file: str, code: MachineCode, target: str) -> Kernel:
