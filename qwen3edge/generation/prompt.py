@@ -146,9 +146,12 @@ def _tokens(request: object) -> list[int] | None:
         and items
         and all(hasattr(item, "__index__") and not isinstance(item, bool) for item in items)
     ):
-        return [index(item) for item in items]
+        try:
+            return [index(item) for item in items]
+        except Exception as error:  # whatever the caller's own objects raise
+            raise RequestError("request: expected token ids, found an item that is no integer") from error
     if array:
-        raise RequestError("expected token ids as an array [tokens] of integers, found another shape or type")
+        raise RequestError("request: expected token ids as an array [tokens] of integers, found another shape or type")
     return None
 
 
