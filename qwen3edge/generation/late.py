@@ -16,9 +16,9 @@ from qwen3edge.generation.text_size import COPIES, most_bytes
 if TYPE_CHECKING:
     from qwen3edge import _core
     from qwen3edge.config import ModelConfig
-    from qwen3edge.generation.sandbox import BoundedSandbox
     from qwen3edge.runtime.engine import Core
     from qwen3edge.runtime.plan import Settings
+    from qwen3edge.templates.sandbox import BoundedSandbox
 
 PENDING = {"numpy": 65 << 18, "tokenizers": 5 << 20, "jinja2": 33 << 18}
 """Bytes of the resident set, measured: each with what it brings along and, for jinja2, Qwen3's template compiled. numpy
@@ -88,6 +88,6 @@ def unicode_words(text: str, normalize: bool) -> list[str]:
 
 def bounded_sandbox() -> BoundedSandbox:
     """A new `sandbox.BoundedSandbox`: prompts of token ids do without."""
-    from qwen3edge.generation.sandbox import BoundedSandbox as Sandbox  # noqa: PLC0415
+    from qwen3edge.templates.sandbox import BoundedSandbox as Sandbox  # noqa: PLC0415
 
     return Sandbox()

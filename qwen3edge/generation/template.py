@@ -12,14 +12,14 @@ from qwen3edge.generation import messages as chat
 if TYPE_CHECKING:
     import jinja2
 
-    from qwen3edge.generation.sandbox import BoundedSandbox
+    from qwen3edge.templates.sandbox import BoundedSandbox
 
 
 _RESERVED = ("messages", "tools", "add_generation_prompt", "enable_thinking")
 
 
 class ChatTemplate:
-    """A template, compiled when it is first rendered. It runs in a sandbox with bounds: see sandbox.py."""
+    """A template, compiled when it is first rendered. It runs in a sandbox with bounds: see templates/sandbox.py."""
 
     def __init__(self, source: str, named_tokens: Mapping[str, str] | None = None) -> None:
         """Reads nothing of the source: `render` does. named_tokens: variables such as `bos_token`."""

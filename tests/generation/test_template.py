@@ -5,8 +5,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from qwen3edge.errors import RequestError, TemplateError
-from qwen3edge.generation import sandbox
 from qwen3edge.generation.template import ChatTemplate
+from qwen3edge.templates import sandbox
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {
@@ -140,6 +140,35 @@ HOSTILE = [
     "{{ '%1000000000d' % 1 }}",
     "{{ '{:1000000000}'.format(1) }}",
     "{{ [1] | tojson(indent=10**9) }}",
+    "{{ '%*d' % (10**9, 1) }}",
+    "{{ '%.1000000000f' % 1 }}",
+    "{{ '%(a)1000000000d' % {'a': 1} }}",
+    "{{ '%(a(b))1000000000d' % {'a(b)': 1} }}",
+    "{{ '%%%1000000000d' | format(1) }}",
+    "{{ ('%(a)s' * 99999) % {'a': 'x' * 99999} }}",
+    "{{ ('%999d' * 99999) % ([1] * 99999) | list }}",
+    "{{ '{:{w}}'.format(1, w=10**9) }}",
+    "{{ '{0:\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661d}'.format(1) }}",
+    "{{ ('{0}' * 99999).format('x' * 99999) }}",
+    "{{ '{0.__class__.__mro__}'.format('x') }}",
+    "{{ '\t'.expandtabs(10**9) }}",
+    "{{ 'x'.expandtabs(tabsize=10**9).zfill(10**9) }}",
+    "{{ ('x\n' * 99999) | indent(10**9) }}",
+    "{{ ('x\n' * 99999) | indent('x' * 99999) }}",
+    "{{ ('\u2028' * 999999) | indent | length }}",
+    "{{ ('a\n' * 1999999).splitlines() | length }}",
+    "{{ ('a ' * 1999999).split() | length }}",
+    "{{ ('a ' * 1999999).rsplit(sep=none) | length }}",
+    "{{ [1] | batch(10**9, 0) | list }}",
+    "{{ ('a' * 4000000) | batch(1) | list | length }}",
+    "{{ [1] | slice(10**9) | list }}",
+    "{% for row in range(99999) | map(attribute='x', default='x' * 4000000) | batch(9999) %}{{ row ~ 1 }}{% endfor %}",
+    "{% for i in range(99999) %}{% if range(99999) | sum %}{% endif %}{% endfor %}",
+    "{% set n = range(99999) | list %}{% for i in range(99999) %}{% if n | min %}{% endif %}{% endfor %}",
+    "{% set n = range(99999) | list %}{% for i in range(99999) %}{% if n.count(-1) %}{% endif %}{% endfor %}",
+    "{% set n = [''] * 99999 %}{% for i in range(99999) %}{% if ''.join(n) %}{% endif %}{% endfor %}",
+    "{% set a = 'x' * 4000000 %}{% for i in range(99999) %}{% if a.find('zz') == 1 %}{% endif %}{% endfor %}",
+    "{% set a = 'x' * 4000000 %}{% for i in range(99999) %}{% if a | wordcount == 2 %}{% endif %}{% endfor %}",
     "{{ lipsum(10**9) }}",
     "{{ strftime_now('%Y' * 10**6) }}",
     "{% set n = namespace(a=['x']) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}{% endfor %}{{ n.a | tojson }}",

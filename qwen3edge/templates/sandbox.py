@@ -8,9 +8,6 @@ every string, list and number, and offers only the filters that chat templates u
 from __future__ import annotations
 
 import functools
-import json
-import re
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
@@ -21,25 +18,12 @@ from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.runtime import Context, Undefined
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from qwen3edge.errors import TemplateError
-
-MAX_STEPS = 300_000
-"""Loop iterations and macro calls in one rendering; a conversation of 10,000 messages takes 20,000."""
-
-_MACRO_STEPS = 8
-"""A call takes the time of so many iterations."""
-
-MAX_CHARACTERS = 4 * 1024 * 1024
-"""Of the output, and of every string on the way."""
-
-MAX_WORK_CHARACTERS = 64 * 1024 * 1024
-"""Of all strings that a rendering makes, together; an item of a list counts as 32."""
-
-MAX_ITEMS = 100_000
-"""Of every list that a template makes."""
+from qwen3edge.templates import filters
+from qwen3edge.templates.budget import MACRO_STEPS, MAX_CHARACTERS, MAX_ITEMS, Budget, check_characters, check_size
 
 MAX_SOURCE_CHARACTERS = 1024 * 1024
 MAX_SOURCE_TOKENS = 20_000
@@ -47,73 +31,19 @@ MAX_SOURCE_TOKENS = 20_000
 
 # fmt: off
 _FILTERS = (
-    "abs", "attr", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "int", "items",
-    "join", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse",
-    "round", "safe", "select", "selectattr", "sort", "string", "sum", "title", "tojson", "trim", "unique", "upper",
+    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape",
+    "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent", "int", "items", "join", "last",
+    "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "safe",
+    "select", "selectattr", "slice", "sort", "string", "sum", "title", "tojson", "trim", "truncate", "unique", "upper",
+    "wordcount",
 )
-_REFUSED_METHODS = frozenset(
-    ("center", "encode", "expandtabs", "format", "format_map", "ljust", "rjust", "translate", "zfill")
-)
+"""Of jinja2's; without `pprint`, `random`, `wordwrap` and those that make web pages."""
+_AT_ONCE = frozenset(("attr", "count", "d", "default", "first", "items", "length", "safe"))
+"""They take no longer for more of it."""
+_PADDING = frozenset(("center", "expandtabs", "ljust", "rjust", "zfill"))
+_REFUSED_METHODS = frozenset(("encode", "format_map", "translate"))
 # fmt: on
 _CHARGE, _COMPARE = "counted value", "compared value"  # filters that no template can name
-_LONG = 1024
-
-
-_ESCAPED_MARK = re.compile(r"(\\\\)|\\ud800(?!\\ud[c-f])")
-
-
-class _Budget(threading.local):
-    """What is left of the rendering that runs on this thread."""
-
-    def __init__(self) -> None:
-        self.fill()
-
-    def fill(self) -> None:
-        self.steps, self.characters = MAX_STEPS, MAX_WORK_CHARACTERS
-        self._sizes: dict[int, tuple[object, int]] = {}  # of containers in containers, which are kept until the end
-
-    def step(self, count: int) -> None:
-        self.steps -= count
-        if self.steps < 0:
-            raise TemplateError(f"expected a chat template that takes at most {MAX_STEPS} steps")
-
-    def charge(self, value: Any) -> Any:
-        """Counts a string or a container that an expression made; returns it."""
-        if isinstance(value, str):
-            _check_size(value, len(value))
-            self.characters -= len(value)
-        elif isinstance(value, list | tuple | dict):
-            _check_size(value, len(value))
-            self.characters -= 32 * len(value)
-            if self.size(value) > MAX_CHARACTERS:
-                raise TemplateError(f"expected values of at most {MAX_CHARACTERS} characters in a chat template")
-        return self._left(value)
-
-    def compare(self, value: Any) -> Any:
-        """Counts what a comparison or a search reads; returns it."""
-        size = self.size(value)
-        self.characters -= size if size > _LONG else 0
-        return self._left(value)
-
-    def size(self, value: object) -> int:
-        """Characters of a value when it is written out: what lies in it in several places counts each time."""
-        if isinstance(value, str):
-            return len(value)
-        if not isinstance(value, list | tuple | dict):
-            return 8
-        known = self._sizes.get(id(value))
-        if known is not None:
-            return known[1]
-        items = [*value, *value.values()] if isinstance(value, dict) else value
-        size = 4 + sum([4 + self.size(item) for item in items])
-        if any(isinstance(item, list | tuple | dict) for item in items):
-            self._sizes[id(value)] = (value, size)
-        return size
-
-    def _left(self, value: Any) -> Any:
-        if self.characters < 0:
-            raise TemplateError(f"expected a chat template that makes at most {MAX_WORK_CHARACTERS} characters")
-        return value
 
 
 class _Generation(Extension):
@@ -150,7 +80,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["+", "*", "**", "%"])
 
     def __init__(self) -> None:
-        self._budget = _Budget()
+        self._budget = Budget()
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -158,10 +88,9 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
             finalize=self._budget.charge,
             extensions=[_Generation, "jinja2.ext.loopcontrols"],
         )
-        filters = {name: self.filters[name] for name in _FILTERS}
-        filters |= {"tojson": _tojson, "join": self.join, "replace": _replace}
-        filters[_CHARGE] = lambda value: value
-        self.filters = {name: self._charged(function) for name, function in filters.items()}
+        chosen = {name: self.filters[name] for name in _FILTERS} | filters.bounded(self._budget)
+        chosen |= {"join": self.join, _CHARGE: lambda value: value}
+        self.filters = {name: self._charged(name, function) for name, function in chosen.items()}
         self.filters[_COMPARE] = self._budget.compare
         self.globals = {name: self.globals[name] for name in ("range", "dict", "joiner", "cycler")} | {
             "namespace": _Namespace,
@@ -215,13 +144,13 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
     def concat(parts: Iterable[str]) -> str:
         """Joins what macros and `{% set x %}` blocks put out."""
         texts = list(parts)
-        _check_characters(sum(map(len, texts)))
+        check_characters(sum(map(len, texts)))
         return "".join(texts)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
         for repeated in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
-            count = 1 if isinstance(repeated, nodes.For) else _MACRO_STEPS
+            count = 1 if isinstance(repeated, nodes.For) else MACRO_STEPS
             repeated.body.insert(0, _step(repeated.lineno, count))  # type: ignore[attr-defined]
         return _bounded(tree)
 
@@ -229,9 +158,13 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         """Called by every iteration and every macro."""
         self._budget.step(count)
 
-    def _charged(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _charged(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        value = 1 if hasattr(function, "jinja_pass_arg") else 0  # after the environment or the like
+
         @functools.wraps(function)  # keeps jinja2's marks of what the filter wants passed
         def charged(*args: Any, **kwargs: Any) -> Any:
+            if name not in _AT_ONCE and len(args) > value:
+                self._budget.consume(args[value])
             return self._budget.charge(function(*args, **kwargs))
 
         return charged
@@ -241,10 +174,10 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         if attribute is not None:
             value = [self.getitem(item, attribute) for item in value]
         texts, characters = [], 0
-        for item in value:
+        for item in self._budget.consume(value):
             texts.append(str(item))
             characters += len(texts[-1]) + len(d)
-            _check_characters(characters)
+            check_characters(characters)
         return str(d).join(texts)
 
     def wrap_str_format(self, value: Any) -> None:
@@ -255,27 +188,50 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
-        if isinstance(owner, str) and name in _REFUSED_METHODS:
-            raise SecurityError(f"texts have no method {name} in a chat template")
-        if isinstance(owner, str) and name == "replace":
-            _check_replace(owner, *args)
-        elif isinstance(owner, str) and name == "join":
-            return __self._budget.charge(__self.join(args[0] if args else (), owner))
-        elif isinstance(owner, str) and name in ("split", "rsplit") and args and isinstance(args[0], str) and args[0]:
-            _check_size([], owner.count(args[0]) + 1)
+        if isinstance(owner, str):
+            result = __self._text_method(owner, name, args, kwargs)
+            if result is not None:
+                return __self._budget.charge(result)
+        elif name in ("count", "index"):
+            __self._budget.consume(owner)
         return __self._budget.charge(super().call(__context, __obj, *args, **kwargs))
+
+    def _text_method(self, text: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Checks a call of one; its result, if it is not to be called as it is."""
+        if name in _REFUSED_METHODS:
+            raise SecurityError(f"texts have no method {name} in a chat template")
+        if name not in ("startswith", "endswith"):
+            self._budget.consume(text)
+        if name == "replace":
+            filters.check_replace(text, *args)
+        elif name == "join":
+            return self.join(args[0] if args else (), text)
+        elif name == "format":
+            self.step(text.count("{"))
+            return filters.Formatter(self).vformat(text, args, kwargs)
+        elif name in _PADDING:
+            filters.check_padding(text, name, *args, *kwargs.values())
+        elif name in ("split", "rsplit"):
+            separator = args[0] if args else kwargs.get("sep")
+            if isinstance(separator, str) and separator:
+                check_size([], text.count(separator) + 1)
+            elif separator is None:
+                check_size([], len(text.split(None, MAX_ITEMS)))
+        elif name == "splitlines":
+            filters.check_lines(text)
+        return None
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "%" and isinstance(left, str):
-            raise SecurityError("texts cannot be formatted in a chat template")
+            filters.check_format(self._budget, left, right)
         if operator == "**" and (abs(left) > 2**32 or abs(right) > 64):
             raise SecurityError("number out of bounds")
         if operator == "*":
             for items, times in ((left, right), (right, left)):
                 if isinstance(items, str | list | tuple) and isinstance(times, int):
-                    _check_size(items, len(items) * times)
+                    check_size(items, len(items) * times)
         if operator == "+" and isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
-            _check_size(left, len(left) + len(right))
+            check_size(left, len(left) + len(right))
         result = super().call_binop(context, operator, left, right)
         if isinstance(result, int) and abs(result) > 2**64:
             raise SecurityError("number out of bounds")
@@ -320,47 +276,6 @@ def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
 def _check_name(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
         raise SecurityError(f"a namespace has no attributes that begin with an underscore, such as {name:.60}")
-
-
-def _check_characters(count: int) -> None:
-    if count > MAX_CHARACTERS:
-        raise TemplateError(f"expected a prompt of at most {MAX_CHARACTERS} characters")
-
-
-def _check_size(value: object, count: int) -> None:
-    if isinstance(value, str):
-        _check_characters(count)
-    elif count > MAX_ITEMS:
-        raise TemplateError(f"expected lists of at most {MAX_ITEMS} items in a chat template")
-
-
-def _check_replace(text: str, old: object = "", new: object = "", *_count: object) -> None:
-    if isinstance(old, str) and isinstance(new, str):
-        _check_characters(len(text) + text.count(old) * len(new))
-
-
-def _replace(text: object, old: str, new: str, count: int | None = None) -> str:
-    value = str(text)
-    _check_replace(value, old, new)
-    return value.replace(old, new, -1 if count is None else count)
-
-
-def _tojson(
-    value: object,
-    ensure_ascii: bool = False,
-    indent: int | str | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    if isinstance(indent, int | str) and not 0 <= (len(indent) if isinstance(indent, str) else indent) <= 16:
-        raise SecurityError("indent out of bounds")
-    if separators is not None and max(map(len, separators)) > 16:
-        raise SecurityError("separators out of bounds")
-    if isinstance(value, Undefined):
-        raise jinja2.UndefinedError("an undefined value has no JSON form")
-    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-    # A lone surrogate is the mark of `Tokenizer.protect`, which stays one: no text from outside holds any.
-    return _ESCAPED_MARK.sub(lambda match: match[1] or "\ud800", text) if ensure_ascii else text
 
 
 def _raise_exception(message: object) -> NoReturn:
