@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-_LOADING = ("memory", "context", "threads", "kv", "min_expert_share", "texts", "device")
+_LOADING = ("memory", "context", "threads", "kv", "min_expert_share", "texts", "chat_template", "device")
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "presence_penalty", "repetition_penalty")
 _ANSWER = ("thinking", "max_tokens", "stop", "seed", *_SAMPLING)
 

@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
             target_bits=arguments.target_bits,
             lora=arguments.lora,
             allow_missing_tokenizer=arguments.no_tokenizer,
+            chat_template=arguments.chat_template,
         )
     if arguments.json:
         result = {

@@ -13,6 +13,7 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.generation import thinking as marks
 from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.runtime.plan import format_bytes
+from qwen3edge.templates.problems import template_problem
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,7 +57,10 @@ def _texts(file: _core.ModelFile) -> str:
         return "no tokenizer: token ids alone"
     if "tokenizer.chat_template" not in file:
         return "tokenizer, no chat template: raw texts"
-    return "tokenizer and chat template, " + ("which thinks" if _thinks(file) else "without thinking")
+    source = file.get("tokenizer.chat_template")
+    problem = template_problem(source) if isinstance(source, str) else "the chat template is no text"
+    kind = "which thinks" if _thinks(file) else "without thinking"
+    return f"tokenizer and chat template, {kind}" + (f"; {problem}" if problem else "")
 
 
 def _thinks(file: _core.ModelFile) -> bool:

@@ -147,6 +147,9 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--no-tokenizer", action="store_true", help="convert a checkpoint that has none, for token ids alone"
     )
+    convert.add_argument(
+        "--chat-template", metavar="FILE", help="a Jinja2 template to pack in place of the checkpoint's own"
+    )
     convert.add_argument("--threads", type=int, help="default: all that the process may use")
     convert.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -280,6 +283,7 @@ def _add_sampling(verb: argparse.ArgumentParser) -> None:
     mode.add_argument("--thinking", action="store_true", default=None, help="reason before answering")
     mode.add_argument("--no-thinking", dest="thinking", action="store_false", help="answer directly")
     group.add_argument("--system", metavar="TEXT", help="system prompt")
+    group.add_argument("--chat-template", metavar="FILE", help="a Jinja2 template in place of the model's own")
     group.add_argument("--max-tokens", type=int, metavar="N", help="default: until the context is full")
     group.add_argument(
         "--stop", action="append", metavar="TEXT", help="end the answer before this text; may be repeated"

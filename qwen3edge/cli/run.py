@@ -24,8 +24,9 @@ _STDIN = "-"
 def run(arguments: argparse.Namespace) -> int:
     """Answers one prompt; content goes to standard output, thoughts only to a terminal or into the JSON."""
     prompt = _prompt(arguments)
-    if arguments.raw and arguments.system:
-        raise RequestError("--raw: expected no --system beside it, as the prompt is all that the model sees")
+    for flag, value in (("--system", arguments.system), ("--chat-template", arguments.chat_template)):
+        if arguments.raw and value:
+            raise RequestError(f"--raw: expected no {flag} beside it, as the prompt is all that the model sees")
     with load(arguments.model, **options.loading(arguments)) as model:
         request = prompt if arguments.raw else [*options.system(arguments), {"role": "user", "content": prompt}]
         if _STDIN not in arguments.prompt and (arguments.prompt or arguments.file) and _input_waits():

@@ -27,11 +27,13 @@ from qwen3edge.convert.quantize import Job, packed_slices
 from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
 from qwen3edge.convert.small_weights import SmallWeights
 from qwen3edge.convert.source import TensorSource
+from qwen3edge.convert.template import given_template
 from qwen3edge.convert.tokenizer import TextFiles
 from qwen3edge.errors import CheckpointError, RequestError
 from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.formats.q3e import Q3eWriter, TensorSpec
+from qwen3edge.templates.given import Given
 
 _DEFAULT_RECIPE = "int4"
 
@@ -83,6 +85,7 @@ def convert(
     imatrix: str | os.PathLike[str] | None = None,
     quantizer: str | None = None,
     target_bits: float | None = None,
+    chat_template: Given | None = None,
 ) -> ConvertReport:
     """Converts a folder with config.json, safetensors shards and tokenizer.json, or a GGUF file.
 
@@ -93,14 +96,17 @@ def convert(
     allow_missing_tokenizer: a checkpoint without one becomes a file for token ids only. imatrix: statistics of
     `qwen3edge calibrate`, or llama.cpp's importance matrix. quantizer: "search", all columns alike; "weighted", the
     default with imatrix, columns count by what they are multiplied with; "gptq", which needs X^T X. target_bits: a
-    weight, on average; measured sensitivities then choose the formats, not quant.
+    weight, on average; measured sensitivities then choose the formats, not quant. chat_template: to pack in place of
+    the checkpoint's, a path or the template itself, as in `qwen3edge.load`.
 
     The target appears when it is complete, and what was there before stays until then. Raises CheckpointError (and
-    MissingShardError), UnsupportedModelError, RequestError; OSError when writing fails.
+    MissingShardError), UnsupportedModelError, RequestError, TemplateError for a chat_template that does not compile;
+    OSError when writing fails.
     """
     folder = Path(source)
     recipe = find_recipe(_DEFAULT_RECIPE if quant is None else quant)
     method = Method.choose(imatrix, quantizer, target_bits)
+    template = given_template(chat_template)
     if folder.suffix in (".safetensors", ".json", ".bin") and folder.is_file():
         raise CheckpointError(f"{folder}: expected a folder or a GGUF file; give the folder, {folder.parent}")
     if folder.is_file():
@@ -113,6 +119,7 @@ def convert(
             allow_missing_tokenizer,
             method,
             lora,
+            template,
             progress=progress,
             threads=threads,
         )
@@ -122,7 +129,7 @@ def convert(
         )
     with ExitStack() as opened:
         checkpoint = opened.enter_context(HfCheckpoint(folder))
-        texts = TextFiles(folder)
+        texts = TextFiles(folder, template)
         if not texts.present and not allow_missing_tokenizer:
             raise CheckpointError(
                 f"{folder}: expected a tokenizer, tokenizer.json or vocab.json and merges.txt, found no such file"
@@ -154,6 +161,7 @@ def _convert_gguf(
     allow_missing_tokenizer: bool,
     method: Method,
     lora: Adapters | None,
+    template: str | None,
     *,
     progress: ProgressCallback | None,
     threads: int | None,
@@ -162,7 +170,7 @@ def _convert_gguf(
     with ExitStack() as opened:
         file = opened.enter_context(GgufFile(path))
         config = gguf_config(file)
-        text = GgufText(file.metadata, config.vocab_size)
+        text = GgufText(file.metadata, config.vocab_size, template)
         if not text.present and not allow_missing_tokenizer:
             raise CheckpointError(f"{path}: expected a tokenizer in the metadata, found none")
         config = replace(config, stop_token_ids=text.stop_token_ids())

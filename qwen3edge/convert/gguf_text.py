@@ -8,11 +8,13 @@ import numpy as np
 
 from qwen3edge import _core
 from qwen3edge.convert.sampling import sampling_metadata
-from qwen3edge.convert.tokenizer import MAX_TEMPLATE, STOP_TOKENS
+from qwen3edge.convert.template import PackedTemplate
+from qwen3edge.convert.tokenizer import STOP_TOKENS
 from qwen3edge.convert.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED
 from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
 from qwen3edge.formats.gguf import Value
 from qwen3edge.formats.gguf_header import MetadataItem
+from qwen3edge.templates.budget import MAX_SOURCE_CHARACTERS
 from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_AS_IT_IS, SPLIT_NFC
 
 _MODEL = "gpt2"
@@ -32,8 +34,10 @@ _SAMPLING_KEYS = {
 class GgufText:
     """What the keys `tokenizer.*` say, in a file of one of Qwen's architectures."""
 
-    def __init__(self, metadata: Mapping[str, Value], vocab_size: int) -> None:
-        """Raises UnsupportedModelError for a tokenizer not Qwen's, CheckpointError for one that contradicts itself."""
+    def __init__(self, metadata: Mapping[str, Value], vocab_size: int, template: str | None = None) -> None:
+        """template: a chat template to pack in place of the file's. Raises UnsupportedModelError for a tokenizer not
+        Qwen's, CheckpointError for one that contradicts itself.
+        """
         self._metadata = metadata
         self._vocab_size = vocab_size
         model, self._pre = self._text("tokenizer.ggml.model"), self._text("tokenizer.ggml.pre")
@@ -41,7 +45,7 @@ class GgufText:
         self.tokens: list[str] = []
         self._types: list[int] = []
         self._merges: list[str] = []
-        self.template = self._template()
+        self.template = PackedTemplate.choose(template, self._template)
         if not self.present:
             return
         if model != _MODEL or self._pre not in _SPLITTERS:
@@ -56,8 +60,9 @@ class GgufText:
         """What the file asks for and does not get."""
         if self.present and self._pre not in (SPLIT_NFC, SPLIT_AS_IT_IS):
             said = "no tokenizer.ggml.pre" if self._pre is None else f"tokenizer.ggml.pre {self._pre!r}"
-            return (f"the file has {said}, as old conversions do: texts are split as Qwen2 and Qwen3 do",)
-        return ()
+            old = f"the file has {said}, as old conversions do: texts are split as Qwen2 and Qwen3 do"
+            return (old, *self.template.notes)
+        return self.template.notes
 
     def stop_token_ids(self) -> tuple[int, ...]:
         """All ids that end an answer."""
@@ -82,16 +87,18 @@ class GgufText:
                     keys[f"tokenizer.ggml.{name}"] = token
             if self._metadata.get("tokenizer.ggml.add_bos_token") is True and "tokenizer.ggml.bos_token_id" in keys:
                 keys["tokenizer.ggml.add_bos_token"] = True
-        if self.template is not None:
-            keys["tokenizer.chat_template"] = self.template
+        if self.template.text is not None:
+            keys["tokenizer.chat_template"] = self.template.text
         chosen = {name: self._metadata.get(f"general.sampling.{key}") for key, name in _SAMPLING_KEYS.items()}
-        keys.update(sampling_metadata(self.template, model_type, chosen, "general.sampling"))
+        keys.update(sampling_metadata(self.template.original, model_type, chosen, "general.sampling"))
         return keys
 
     def _template(self) -> str | None:
         template = self._text("tokenizer.chat_template")
-        if template is not None and len(template) > MAX_TEMPLATE:
-            raise CheckpointError(f"tokenizer.chat_template: expected text of at most {MAX_TEMPLATE} characters")
+        if template is not None and len(template) > MAX_SOURCE_CHARACTERS:
+            raise CheckpointError(
+                f"tokenizer.chat_template: expected text of at most {MAX_SOURCE_CHARACTERS} characters"
+            )
         return template
 
     def _text(self, key: str) -> str | None:

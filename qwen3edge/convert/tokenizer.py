@@ -10,10 +10,12 @@ import numpy as np
 
 from qwen3edge.config import token_ids
 from qwen3edge.convert.sampling import sampling_metadata
+from qwen3edge.convert.template import PackedTemplate
 from qwen3edge.convert.vocabulary import CONTROL, Vocabulary, token_name
 from qwen3edge.errors import CheckpointError
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.formats.safetensors import read_json
+from qwen3edge.templates.budget import MAX_SOURCE_CHARACTERS
 from qwen3edge.tokenization import NAMED_TOKENS
 
 STOP_TOKENS = ("<|im_end|>", "<|endoftext|>")
@@ -23,15 +25,15 @@ _DEFAULT_TOKENS = dict.fromkeys(("eos_token", "pad_token", "unk_token"), "<|endo
 """Of transformers' tokenizer for Qwen, which it makes from vocab.json and merges.txt."""
 
 _MAX_JSON_BYTES = 256 << 20
-MAX_TEMPLATE = 1 << 20
-"""Characters."""
 
 
 class TextFiles:
     """What a folder has of a tokenizer, tokenizer_config.json, chat_template.jinja and generation_config.json."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises CheckpointError for a file that cannot be read, UnsupportedModelError for a tokenizer not Qwen's."""
+    def __init__(self, folder: Path, template: str | None = None) -> None:
+        """template: a chat template to pack in place of the folder's. Raises CheckpointError for a file that cannot be
+        read, UnsupportedModelError for a tokenizer not Qwen's.
+        """
         config = _optional_json(folder / "tokenizer_config.json")
         if "added_tokens_decoder" not in config:  # what older versions of transformers wrote, and newer ones still read
             config = {**config, **_optional_json(folder / "special_tokens_map.json")}
@@ -39,7 +41,7 @@ class TextFiles:
             config = {**_DEFAULT_TOKENS, **config}
         self._config = config
         self.generation = _optional_json(folder / "generation_config.json")
-        self.template = _chat_template(folder, config)
+        self.template = PackedTemplate.choose(template, lambda: _chat_template(folder, config))
         self._vocabulary = Vocabulary.read(folder, config)
 
     @property
@@ -50,7 +52,7 @@ class TextFiles:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was taken otherwise than a file says."""
-        return () if self._vocabulary is None else tuple(self._vocabulary.notes)
+        return (*(() if self._vocabulary is None else self._vocabulary.notes), *self.template.notes)
 
     def stop_token_ids(self, from_config: tuple[int, ...], vocab_size: int) -> tuple[int, ...]:
         """All ids that end an answer: generation_config's, config's, the tokenizer's and Qwen's own, in this order."""
@@ -88,9 +90,9 @@ class TextFiles:
                     keys[f"tokenizer.ggml.{key}"] = token
             if self._vocabulary.begins_texts and "tokenizer.ggml.bos_token_id" in keys:
                 keys["tokenizer.ggml.add_bos_token"] = True
-        if self.template is not None:
-            keys["tokenizer.chat_template"] = self.template
-        keys.update(sampling_metadata(self.template, model_type, self.generation, "generation_config.json"))
+        if self.template.text is not None:
+            keys["tokenizer.chat_template"] = self.template.text
+        keys.update(sampling_metadata(self.template.original, model_type, self.generation, "generation_config.json"))
         return keys
 
     def _special(self, name: str) -> int | None:
@@ -126,6 +128,6 @@ def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
             raise CheckpointError(f"chat_template: expected one named 'default', found {sorted(map(str, named))}")
     if template is None:
         return None
-    if not isinstance(template, str) or len(template) > MAX_TEMPLATE:
-        raise CheckpointError(f"chat_template: expected text of at most {MAX_TEMPLATE} characters")
+    if not isinstance(template, str) or len(template) > MAX_SOURCE_CHARACTERS:
+        raise CheckpointError(f"chat_template: expected text of at most {MAX_SOURCE_CHARACTERS} characters")
     return template

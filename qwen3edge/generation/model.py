@@ -25,6 +25,7 @@ from qwen3edge.generation.tokenizer import Tokenizer
 from qwen3edge.runtime import plan as memory_plan
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
+from qwen3edge.templates.given import Given, GivenTemplate, read_template
 
 if TYPE_CHECKING:
     from typing import NoReturn as Never  # as in session.py
@@ -48,16 +49,20 @@ class _Opened:
     texts: bool
 
     @classmethod
-    def read(cls, file: _core.ModelFile, config: ModelConfig, texts: bool) -> _Opened:
+    def read(cls, file: _core.ModelFile, config: ModelConfig, texts: bool, given: GivenTemplate | None) -> _Opened:
         tokenizer = None
         if "tokenizer.ggml.tokens" in file:
             tokenizer = Tokenizer.from_metadata(file, encodes=texts)
-        template = None
-        if "tokenizer.chat_template" in file:
+        template, named_tokens = None, tokenizer.named_tokens if tokenizer else None
+        if given is not None:
+            if tokenizer is None:
+                raise UnsupportedModelError("chat_template: expected a tokenizer in the model file, found none")
+            template = ChatTemplate.given(given, named_tokens)
+        elif "tokenizer.chat_template" in file:
             source = file.get("tokenizer.chat_template")
             if not isinstance(source, str):
                 raise FileFormatError("expected a string tokenizer.chat_template")
-            template = ChatTemplate(source, tokenizer.named_tokens if tokenizer else None)
+            template = ChatTemplate(source, named_tokens)
         if tokenizer is not None and tokenizer.vocabulary_size > config.vocab_size:
             raise FileFormatError(
                 f"expected at most {config.vocab_size} tokens in tokenizer.ggml.tokens, "
@@ -243,6 +248,7 @@ def load(
     chunk: int | None = None,
     min_expert_share: float = 0.0,
     texts: bool = True,
+    chat_template: Given | None = None,
     device: str = "cpu",
     activation_bits: int | None = None,
     seed: int | None = None,
@@ -258,19 +264,20 @@ def load(
     "bf16" or "f32"; on a GPU "int8", "f16" or "bf16". sequences: conversations at a time. chunk: tokens of a prompt
     that are computed together, by default the most that fit. min_expert_share: of a mixture of experts on the CPU,
     lossy when above 0: a token leaves out experts whose share of its weights is smaller, and the weights of the
-    others grow to the same sum. texts: False for a program that passes token ids alone, which takes 13 MiB less: a
-    text is refused with RequestError then; answers still are texts. device: "cpu"; "cuda" or "cuda:N" for a GPU, which
-    needs torch and triton, where memory bounds what is taken of the GPU's; "interpreter" for the GPU's
+    others grow to the same sum. texts: False for a program that passes token ids alone, which takes 13 MiB less: a text
+    is refused with RequestError then; answers still are texts. chat_template: in place of the file's, a path, or a str
+    with `{{`, `{%` or a line break, which is the template itself (docs/prompts.md). device: "cpu"; "cuda" or "cuda:N"
+    for a GPU, which needs torch and triton, where memory bounds what is taken of the GPU's; "interpreter" for the GPU's
     kernels in Triton's interpreter, which is for tests. activation_bits: what dense quantized matrices multiply on a
     GPU, 16 by default, or 8 for its int8 matrix instructions; on the CPU always 8. seed: of every answer that is not
     given one, by default a new one each time. io_uring: False where a sandbox ends a process that tries it; what is
     streamed is read by threads then. verify: read the whole file first and compare its checksums, for disks and copies
-    that are not to be trusted. Raises MemoryBudgetError before any weight is read, FileFormatError and
-    its kinds, RequestError, OSError.
+    that are not to be trusted. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds,
+    RequestError, TemplateError for a chat_template that does not compile, OSError.
     """
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
-        min_expert_share=min_expert_share, texts=texts, io_uring=io_uring,
+        min_expert_share=min_expert_share, texts=texts, chat_template=chat_template, io_uring=io_uring,
     )  # fmt: skip
     if not isinstance(verify, bool):
         raise RequestError(f"expected verify as True or False, found {verify!r:.60}")
@@ -300,6 +307,7 @@ def plan(
     chunk: int | None = None,
     min_expert_share: float = 0.0,
     texts: bool = True,
+    chat_template: Given | None = None,
     device: str = "cpu",
 ) -> MemoryPlan:
     """What `load` with the same arguments will take; no weight is read. Raises as `load` does.
@@ -308,21 +316,26 @@ def plan(
     """
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
-        min_expert_share=min_expert_share, texts=texts,
+        min_expert_share=min_expert_share, texts=texts, chat_template=chat_template,
     )  # fmt: skip
     if device == "cpu":
         return opened.named(memory_plan.plan_file(opened.file, chosen))
     return opened.named(MemoryPlan.from_core(late.torch_plan(opened.file, opened.config, chosen, device)))
 
 
-def _open(path: Path, *, texts: bool, **asked: Any) -> tuple[_Opened, memory_plan.Settings]:
+def _open(
+    path: Path, *, texts: bool, chat_template: Given | None, **asked: Any
+) -> tuple[_Opened, memory_plan.Settings]:
     """All that is read before the plan: what the process holds afterwards counts as program, the tokenizer included."""
     if not isinstance(texts, bool):
         raise RequestError(f"expected texts as True or False, found {texts!r:.60}")
+    given = None if chat_template is None else read_template(chat_template)
+    if given is not None and not texts:
+        raise RequestError("chat_template: expected texts=True beside it, as it makes prompts of texts")
     file = _core.ModelFile(os.fspath(path))
     config = ModelConfig.from_metadata(file)
     chosen = memory_plan.settings(**asked, trained_context=config.context_length)
-    opened = _Opened.read(file, config, texts)
+    opened = _Opened.read(file, config, texts, given)
     chosen["later"] = late.pending_bytes(texts=opened.texts, context=chosen["context"], sequences=chosen["sequences"])
     return opened, chosen
 

@@ -6,8 +6,10 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qwen3edge.errors import TemplateError
 from qwen3edge.generation import late
 from qwen3edge.generation import messages as chat
+from qwen3edge.templates.given import GivenTemplate
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,6 +27,16 @@ class ChatTemplate:
         """Reads nothing of the source: `render` does. named_tokens: variables such as `bos_token`."""
         self.source = source
         self._named_tokens = dict(named_tokens or {})
+
+    @classmethod
+    def given(cls, template: GivenTemplate, named_tokens: Mapping[str, str] | None = None) -> ChatTemplate:
+        """One that a caller gives. Raises TemplateError, which names its origin, if it does not compile."""
+        made = cls(template.source, named_tokens)
+        try:
+            _ = made._compiled
+        except TemplateError as error:
+            raise TemplateError(f"{template.origin:.200}: {error}") from None
+        return made
 
     @functools.cached_property
     def _compiled(self) -> tuple[BoundedSandbox, jinja2.Template]:

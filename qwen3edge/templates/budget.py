@@ -22,6 +22,9 @@ MAX_WORK_CHARACTERS = 64 * 1024 * 1024
 MAX_ITEMS = 100_000
 """Of every list that a template makes."""
 
+MAX_SOURCE_CHARACTERS = 1024 * 1024
+"""Of a template."""
+
 _LONG, _MANY = 1024, 64
 """Shorter texts and containers are looked through for nothing: the number of steps bounds them."""
 

@@ -23,9 +23,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from qwen3edge.errors import TemplateError
 from qwen3edge.templates import filters
-from qwen3edge.templates.budget import MACRO_STEPS, MAX_CHARACTERS, MAX_ITEMS, Budget, check_characters, check_size
+from qwen3edge.templates.budget import (
+    MACRO_STEPS,
+    MAX_CHARACTERS,
+    MAX_ITEMS,
+    MAX_SOURCE_CHARACTERS,
+    Budget,
+    check_characters,
+    check_size,
+)
+from qwen3edge.templates.given import WAY_OUT
 
-MAX_SOURCE_CHARACTERS = 1024 * 1024
 MAX_SOURCE_TOKENS = 20_000
 """Names, signs and blanks between them inside the template's braces; Qwen3's has some 2,000."""
 
@@ -41,7 +49,7 @@ _FILTERS = (
 _AT_ONCE = frozenset(("attr", "count", "d", "default", "first", "items", "length", "safe"))
 """They take no longer for more of it."""
 _PADDING = frozenset(("center", "expandtabs", "ljust", "rjust", "zfill"))
-_REFUSED_METHODS = frozenset(("encode", "format_map", "translate"))
+REFUSED_METHODS = frozenset(("encode", "format_map", "translate"))
 # fmt: on
 _CHARGE, _COMPARE = "counted value", "compared value"  # filters that no template can name
 
@@ -99,7 +107,13 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         }
 
     def compile_bounded(self, source: str) -> jinja2.Template:
-        """Raises TemplateError for a source that is no template."""
+        """Raises TemplateError for a source that is no template; it says how another one is given."""
+        try:
+            return self._compile_bounded(source)
+        except TemplateError as error:
+            raise TemplateError(f"{error}; {WAY_OUT}") from None
+
+    def _compile_bounded(self, source: str) -> jinja2.Template:
         if len(source) > MAX_SOURCE_CHARACTERS:
             raise TemplateError(
                 f"expected a chat template of at most {MAX_SOURCE_CHARACTERS} characters, found {len(source)}"
@@ -134,6 +148,8 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
                 parts.append(part)
         except TemplateError:
             raise
+        except jinja2.TemplateRuntimeError as error:  # something in it that is not known here, mostly
+            raise TemplateError(f"the chat template failed: {_words(error)}; {WAY_OUT}") from None
         except Exception as error:  # a template can raise whatever an expression of Python can
             raise TemplateError(f"the chat template failed: {_words(error)}") from None
         finally:
@@ -184,7 +200,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         """Nothing: `str.format` makes texts of any width."""
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return attr not in _REFUSED_METHODS and super().is_safe_attribute(obj, attr, value)
+        return attr not in REFUSED_METHODS and super().is_safe_attribute(obj, attr, value)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
@@ -198,7 +214,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
 
     def _text_method(self, text: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Checks a call of one; its result, if it is not to be called as it is."""
-        if name in _REFUSED_METHODS:
+        if name in REFUSED_METHODS:
             raise SecurityError(f"texts have no method {name} in a chat template")
         if name not in ("startswith", "endswith"):
             self._budget.consume(text)

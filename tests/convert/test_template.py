@@ -1,0 +1,88 @@
+"""The chat template that a conversion packs: the checkpoint's own, or the one that is given."""
+
+import pytest
+
+from qwen3edge.convert.gguf_text import GgufText
+from qwen3edge.convert.template import given_template
+from qwen3edge.convert.tokenizer import TextFiles
+from qwen3edge.errors import CheckpointError, RequestError, TemplateError
+from qwen3edge.templates.given import WAY_OUT
+from tests.text_files import ROWS, copy, edit
+
+GIVEN = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+def packed(texts: TextFiles) -> dict:
+    return texts.metadata(ROWS, "qwen3")
+
+
+@pytest.mark.parametrize("own", ["{{ messages }}", "<think>{{ messages }}", "{% frobnicate %}", 7, "x" * (2 << 20)])
+def test_the_given_one_replaces_any(tmp_path, own):
+    folder = copy(tmp_path)
+    edit(folder / "tokenizer_config.json", lambda config: config.update(chat_template=own))
+    texts = TextFiles(folder, GIVEN)
+    assert packed(texts)["tokenizer.chat_template"] == GIVEN and texts.notes == ()
+    assert GgufText({"tokenizer.chat_template": own}, 5, GIVEN).metadata("qwen3")["tokenizer.chat_template"] == GIVEN
+
+
+@pytest.mark.parametrize("own", [7, "x" * (2 << 20), [{"name": "tool_use", "template": "b"}]])
+def test_one_that_cannot_be_packed_names_the_way_out(tmp_path, own):
+    folder = copy(tmp_path)
+    edit(folder / "tokenizer_config.json", lambda config: config.update(chat_template=own))
+    with pytest.raises(CheckpointError) as error:
+        TextFiles(folder)
+    assert str(error.value).endswith(WAY_OUT)
+    with pytest.raises(CheckpointError) as error:
+        GgufText({"tokenizer.chat_template": own}, 5)
+    assert str(error.value).endswith(WAY_OUT)
+
+
+def test_one_that_is_no_text(tmp_path):
+    folder = copy(tmp_path)
+    (folder / "chat_template.jinja").write_bytes(b"{{ messages }}\xff")
+    with pytest.raises(CheckpointError, match="UTF-8"):
+        TextFiles(folder)
+    assert packed(TextFiles(folder, GIVEN))["tokenizer.chat_template"] == GIVEN
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [("{% frobnicate %}", "unknown tag 'frobnicate'"), ("{% if x %}{{ x | frob }}{% endif %}", "the filter 'frob'")],
+)
+def test_a_line_says_what_a_template_needs(tmp_path, own, words):
+    folder = copy(tmp_path)
+    edit(folder / "tokenizer_config.json", lambda config: config.update(chat_template=own))
+    texts = TextFiles(folder)
+    assert packed(texts)["tokenizer.chat_template"] == own
+    (note,) = texts.notes
+    assert words in note and WAY_OUT in note and "\n" not in note
+    (note,) = GgufText({"tokenizer.chat_template": own}, 5).notes
+    assert words in note and WAY_OUT in note
+
+
+@pytest.mark.parametrize("own", ["{{ messages }}", "<think>{{ messages }}"])
+@pytest.mark.parametrize("given", [GIVEN, "<think>" + GIVEN])
+def test_sampling_settings_stay_with_the_mode_they_were_made_for(tmp_path, own, given):
+    folder = copy(tmp_path)
+    edit(folder / "tokenizer_config.json", lambda config: config.update(chat_template=own))
+    edit(folder / "generation_config.json", lambda config: config.update(temperature=0.33))
+    before, after = packed(TextFiles(folder)), packed(TextFiles(folder, given))
+    keys = [key for key in before if key.startswith("qwen3edge.sampling.")]
+    assert len(keys) == 12 and [before[key] for key in keys] == [after[key] for key in keys]
+
+
+def test_without_one_of_its_own_the_given_one_says_the_mode(tmp_path):
+    folder = copy(tmp_path)
+    edit(folder / "tokenizer_config.json", lambda config: config.pop("chat_template"))
+    edit(folder / "generation_config.json", lambda config: config.update(temperature=0.33))
+    assert packed(TextFiles(folder, GIVEN))["qwen3edge.sampling.direct.temperature"] == 0.33
+    assert packed(TextFiles(folder, "<think>" + GIVEN))["qwen3edge.sampling.thinking.temperature"] == 0.33
+
+
+def test_what_is_given_is_checked_first(tmp_path):
+    assert given_template(None) is None
+    assert given_template(GIVEN) == GIVEN
+    with pytest.raises(TemplateError, match=r"chat_template: the chat template is malformed"):
+        given_template("{{ messages }}{% if %}")
+    with pytest.raises(RequestError, match="no file"):
+        given_template(tmp_path / "absent")
