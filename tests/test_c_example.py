@@ -1,5 +1,6 @@
 """examples/c-tokens, built by CMake alone: the same tokens as Python for the same seed; and what its objects export."""
 
+import re
 import shutil
 import subprocess
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from qwen3edge import _core
+from tests.conftest import ROOT
 
 PROMPT = [11, 22, 33, 44]
 
@@ -44,7 +46,39 @@ def test_errors_are_statuses(c_build, tmp_path, tiny_int4):
         result = run(c_build, model, 0, 4, 1)
         assert result.returncode == 1 and words in result.stderr
     result = run(c_build, tiny_int4, 0, 4, 99999999)
-    assert result.returncode == 1 and "expected 0 to" in result.stderr
+    assert result.returncode == 1 and "expected 0 to" in result.stderr and "forward: forward" not in result.stderr
+    assert result.stdout == "\n"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+@pytest.mark.parametrize("word", ["abc", "", "-1", "1x", " 1", "+1", "0x1", "1.0", "99999999999999999999999"])
+def test_what_is_no_number_is_refused(c_build, tiny_int4, place, word):
+    arguments = [1, 4, 20, 21]
+    arguments[place] = word
+    result = run(c_build, tiny_int4, *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("c-tokens: expected a whole number from 0 to ")
+    assert result.stderr.count("\n") == 1 and f"'{word}'" in result.stderr
+
+
+def test_the_context_is_what_is_asked_for(c_build, tiny_int4):
+    """More than 512 tokens; and beyond what the model knows the refusal, before anything is loaded."""
+    result = run(c_build, tiny_int4, 0, 4, *[20] * 700)
+    assert result.returncode == 0 and 1 <= len(result.stdout.split()) <= 4, result.stderr
+    trained = _core.ModelFile(str(tiny_int4)).get("qwen3edge.context_length")
+    result = run(c_build, tiny_int4, 0, trained, 20)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "context" in result.stderr and str(trained) in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_the_shared_library_exports_the_header_alone(c_build):
+    nm = shutil.which("nm") or pytest.skip("no nm")
+    library = next(c_build.rglob("libqwen3edge.so"))
+    lines = subprocess.run([nm, "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+    header = (ROOT / "csrc" / "include" / "qwen3edge.h").read_text()
+    declared = re.findall(r"^Q3E_API .*?(q3e_\w+)\(", header, re.MULTILINE)
+    assert len(declared) > 10
+    assert sorted(line.split()[-1] for line in lines.splitlines()) == sorted(declared)
 
 
 def test_tiers_export_their_kernels_only(c_build):
