@@ -10,7 +10,9 @@ Names are imported when they are first used, so that importing the package costs
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -57,11 +59,25 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in ("convert", "errors"):
         return import_module(f"qwen3edge.{name}")
+    if name == "_core":
+        return _built_core()
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'qwen3edge' has no attribute {name!r}")
+
+
+def _built_core() -> Any:
+    """The C++ core. Raises NotBuiltError where it is not."""
+    name = f"{__name__}._core"
+    if find_spec(name) is None:
+        version = ".".join(map(str, sys.version_info[:2]))
+        raise import_module("qwen3edge.errors").NotBuiltError(
+            f"qwen3edge in {__path__[0]} is not built for this Python ({version}, {sys.executable}): run make, which "
+            "builds it and installs it into .venv, and use .venv/bin/python; or pip install ."
+        )
+    return import_module(name)
 
 
 def __dir__() -> list[str]:

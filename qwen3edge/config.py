@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
+from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError, shown
 
 MODEL_TYPES = ("qwen3", "qwen2", "qwen3_moe")
 ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
@@ -88,7 +88,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Raises UnsupportedModelError for a value that the engine cannot run."""
         if self.model_type not in MODEL_TYPES:
-            raise UnsupportedModelError(f"model_type: expected one of {MODEL_TYPES}, found {self.model_type!r}")
+            raise _other_model_type(self.model_type)
         absent = _DENSE_LIMITS if self.is_moe else _EXPERT_LIMITS
         for name in absent:
             if getattr(self, name) != 0:
@@ -122,7 +122,7 @@ class ModelConfig:
         """
         kind = config.get("model_type")
         if kind not in MODEL_TYPES:
-            raise UnsupportedModelError(f"model_type: expected one of {MODEL_TYPES}, found {kind!r}")
+            raise _other_model_type(kind)
         architectures = config.get("architectures") or [ARCHITECTURES[kind]]
         if architectures != [ARCHITECTURES[kind]]:
             headless = architectures == [ARCHITECTURES[kind].replace("ForCausalLM", "Model")]
@@ -215,6 +215,10 @@ def token_ids(value: object, what: str) -> tuple[int, ...]:
         if type(token) is not int or token < 0:
             raise CheckpointError(f"{what}: expected token ids, found {value!r}")
     return tuple(dict.fromkeys(values))
+
+
+def _other_model_type(found: object) -> UnsupportedModelError:
+    return UnsupportedModelError(f"model_type: expected one of {', '.join(MODEL_TYPES)}, found {shown(found)}")
 
 
 def _refuse_options(config: Mapping[str, Any], kind: str) -> None:

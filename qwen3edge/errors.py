@@ -11,6 +11,14 @@ class FileFormatError(Qwen3EdgeError):
     """A `.q3e` file breaks the rules of docs/format.md."""
 
 
+class NotBuiltError(Qwen3EdgeError, ImportError):
+    """The C++ core is not beside the package: a checkout without its build, or one for another Python."""
+
+
+class MissingExtraError(Qwen3EdgeError, ModuleNotFoundError):
+    """What was imported needs an extra of the package that is not installed."""
+
+
 class TruncatedFileError(FileFormatError):
     """The file ends before its declared contents do."""
 

@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -64,6 +66,43 @@ def test_a_missing_package_is_one_line(verb, lacking, tmp_path):
     extra = "gpu" if verb == "aot" else "convert"
     assert found.stderr == f"qwen3edge: {verb} needs: pip install 'qwen3edge[{extra}]' (found no {lacking})\n"
     assert (found.returncode, found.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("module", "lacking", "extra"),
+    [
+        ("convert", "gguf", "convert"), ("convert", "safetensors", "convert"), ("convert.recipe", "gguf", "convert"),
+        ("calibrate.calibration", "gguf", "convert"), ("runtime.aot", "triton", "gpu"),
+    ],
+)  # fmt: skip
+def test_a_missing_package_in_python(module, lacking, extra):
+    """A typed error, which is a ModuleNotFoundError as well."""
+    program = (
+        f"import sys; sys.modules[{lacking!r}] = None\nfrom qwen3edge.errors import MissingExtraError\n"
+        f"try:\n    import qwen3edge.{module}\nexcept ModuleNotFoundError as error:\n"
+        "    assert type(error) is MissingExtraError, repr(error)\n    print(error.name, error)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    part = "qwen3edge.convert" if extra == "convert" else f"qwen3edge.{module}"
+    words = f"{lacking} {part} needs: pip install 'qwen3edge[{extra}]' (found no {lacking})\n"
+    assert (found.stdout, found.stderr) == (words, "")
+
+
+def test_a_checkout_that_is_not_built(tmp_path):
+    """Its Python is imported, its core is not there: the error says how it is built, also on the command line."""
+    shutil.copytree(ROOT / "qwen3edge", tmp_path / "qwen3edge", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    program = "import qwen3edge; print(qwen3edge.__version__, flush=True); qwen3edge.load('m.q3e')"
+    error = "qwen3edge.errors.NotBuiltError: "
+    for begin, arguments in ((error, ["-c", program]), (error, ["-c", "from qwen3edge import _core"]),
+                             ("qwen3edge: ", ["-m", "qwen3edge", "info", "m.q3e"])):  # fmt: skip
+        found = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        last = found.stderr.splitlines()[-1]
+        assert last.startswith(f"{begin}qwen3edge in {tmp_path}/qwen3edge is not built") and "run make" in last, last
+        assert found.returncode == 1
+    assert found.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

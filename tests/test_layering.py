@@ -16,14 +16,15 @@ PYTHON = {
     "qwen3edge.checks": ({"errors"}, set()),
     "qwen3edge.sampling": (set(), set()),
     "qwen3edge.tokenization": (set(), set()),
+    "qwen3edge.extras": ({"errors"}, set()),
     "qwen3edge.templates": ({"errors", "templates"}, {"jinja2", "markupsafe"}),
     "qwen3edge.formats": ({"errors", "config", "_core", "formats"}, {"numpy", "gguf", "safetensors"}),
     "qwen3edge.convert": (
-        {"errors", "config", "sampling", "tokenization", "templates", "_core", "formats", "convert"},
+        {"errors", "extras", "config", "sampling", "tokenization", "templates", "_core", "formats", "convert"},
         {"numpy"},
     ),
     "qwen3edge.runtime": ({"errors", "config", "_core", "runtime"}, {"numpy"}),
-    "qwen3edge.runtime.aot": ({"errors", "runtime", "kernels"}, {"triton"}),
+    "qwen3edge.runtime.aot": ({"errors", "extras", "runtime", "kernels"}, {"triton"}),
     "qwen3edge.runtime.torch_backend": ({"errors", "config", "_core", "runtime", "kernels"}, {"numpy", "torch"}),
     "qwen3edge.generation": (
         {"errors", "checks", "config", "sampling", "tokenization", "templates", "_core", "runtime", "generation"},

@@ -17,7 +17,8 @@ from typing import NoReturn
 
 from qwen3edge import __version__
 from qwen3edge.cli.process import open_standard_streams, unwound_by_signals
-from qwen3edge.errors import Qwen3EdgeError, RequestError, UnsupportedModelError
+from qwen3edge.errors import Qwen3EdgeError, RequestError
+from qwen3edge.extras import named_extra
 
 VERBS = {
     "convert": "turn a Hugging Face checkpoint or a GGUF file into one .q3e file",
@@ -31,10 +32,6 @@ VERBS = {
     "calibrate": "measure what a model's matrices meet in text, for better quantization",
     "eval": "measure perplexity, divergence from a reference, and answers to items",
 }
-
-
-EXTRAS = {"gguf": "convert", "safetensors": "convert", "rich": "convert", "torch": "gpu", "triton": "gpu"}
-"""The packages that some verbs need beyond the runtime's, and the extra of pyproject.toml that brings each."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,12 +84,7 @@ def _verb(name: str) -> ModuleType:
     try:
         return import_module(f"qwen3edge.cli.{name}")
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
-            raise
-        raise UnsupportedModelError(
-            f"{name} needs: pip install 'qwen3edge[{EXTRAS[package]}]' (found no {package})"
-        ) from None
+        raise named_extra(name, error) from None
 
 
 def _prepare_streams() -> None:

@@ -12,6 +12,7 @@ from qwen3edge.convert.quantized_methods import is_quantized
 from qwen3edge.convert.quantized_source import QuantizedSource
 from qwen3edge.convert.same_weights import same_weights
 from qwen3edge.convert.source import TensorSource
+from qwen3edge.errors import CheckpointError, UnsupportedModelError
 from qwen3edge.formats.safetensors import SafetensorsFolder, read_json
 
 _MAX_CONFIG_BYTES = 1 << 20
@@ -30,7 +31,10 @@ class HfCheckpoint:
     def __init__(self, folder: Path):
         """Raises CheckpointError (MissingShardError), UnsupportedModelError."""
         keys = read_json(folder / "config.json", _MAX_CONFIG_BYTES)
-        config = ModelConfig.from_hf(keys)
+        try:
+            config = ModelConfig.from_hf(keys)
+        except (CheckpointError, UnsupportedModelError) as error:
+            raise type(error)(f"{folder / 'config.json'}: {error}") from None
         files = self._files = SafetensorsFolder(folder, any_type=True)
         try:
             self.quantized = QuantizedSource(files, config, keys) if is_quantized(files) else None

@@ -25,6 +25,7 @@ _TAG = re.compile(r"<.+>|\[.+\]", re.DOTALL)
 """Of added tokens those that structure a text; others are words that somebody added, and are found in every text."""
 
 _ADD_BOS = "tokenizer.ggml.add_bos_token"
+_ROWS = "qwen3edge.vocab_size"  # of the model's embedding
 _PLAIN_MARK = "\ud800"  # no text holds it: `clean` replaces lone surrogates
 
 
@@ -58,10 +59,18 @@ class Tokenizer:
     """
 
     def __init__(
-        self, bpe: _core.Bpe, *, encodes: bool, normalizes: bool, named: Mapping[str, int], begins_texts: bool
+        self,
+        bpe: _core.Bpe,
+        *,
+        encodes: bool,
+        normalizes: bool,
+        named: Mapping[str, int],
+        begins_texts: bool,
+        rows: int = 0,
     ) -> None:
         """Use `Tokenizer.from_metadata`."""
         self.vocabulary_size = bpe.size  # ids up to the largest
+        self._ids = max(bpe.size, rows)  # a model may answer with ids that no token has, which are no text
         self._encodes = encodes
         self._normalizes = normalizes
         self._bpe = bpe
@@ -97,6 +106,7 @@ class Tokenizer:
             tokens = _list(metadata, "tokenizer.ggml.tokens", str)
             bpe = _core.Bpe(tokens, _list(metadata, "tokenizer.ggml.token_type", int), merges)
         named = {name: _id(metadata, f"tokenizer.ggml.{key}") for name, key in NAMED_TOKENS.items()}
+        rows = metadata.get(_ROWS) if _ROWS in metadata else 0
         begins = metadata.get(_ADD_BOS) is True if _ADD_BOS in metadata else False
         return cls(
             bpe,
@@ -104,6 +114,7 @@ class Tokenizer:
             normalizes=splitter == SPLIT_NFC,
             named={name: token for name, token in named.items() if token is not None},
             begins_texts=begins,
+            rows=rows if type(rows) is int else 0,
         )
 
     def token_id(self, content: str) -> int | None:
@@ -184,13 +195,15 @@ class Tokenizer:
         yield text[start:].replace(_PLAIN_MARK, "")
 
     def token_bytes(self, token: int) -> bytes:
-        """The UTF-8 bytes of one token, perhaps only a part of a character; of an unused id none."""
-        return self._bpe.token_bytes(checks.token_id("token", token))
+        """The UTF-8 bytes of one token, perhaps only a part of a character; of an unused id none. Raises RequestError
+        for an id outside the vocabulary.
+        """
+        return self._bpe.token_bytes(self._known("token", token))
 
     def decode(self, tokens: Iterable[int], *, skip_control: bool = False) -> str:
         """The text of tokens; bytes that are no UTF-8 as U+FFFD. skip_control leaves out `<|im_end|>` and its like.
 
-        Raises RequestError for what is no series of ints.
+        Raises RequestError for what is no series of ints, or an id outside the vocabulary.
         """
         skipped = self._control if checks.flag("skip_control", skip_control) else frozenset()
         try:
@@ -199,10 +212,18 @@ class Tokenizer:
             items = None
         if items is None:
             raise RequestError(f"expected tokens as ids (ints), found {shown(tokens)}")
-        ids = [checks.token_id("tokens", token) for token in items]
+        ids = [self._known("tokens", token) for token in items]
         return b"".join([self._bpe.token_bytes(token) for token in ids if token not in skipped]).decode(
             "utf-8", "replace"
         )
+
+    def _known(self, name: str, token: object) -> int:
+        found = checks.token_id(name, token)
+        if not 0 <= found < self._ids:
+            raise RequestError(
+                f"expected {name} as ids from 0 to {self._ids - 1} (the vocabulary), found {shown(token)}"
+            )
+        return found
 
 
 class StreamDecoder:

@@ -16,13 +16,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import triton
-
 from qwen3edge.errors import RequestError, UnsupportedModelError
-from qwen3edge.kernels.catalog import all_specializations, compilation
-from qwen3edge.kernels.compiled import MachineCode, compile_for
-from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specialization
+from qwen3edge.extras import named_extra
 from qwen3edge.runtime.aot_header import header
+
+try:
+    import triton
+
+    from qwen3edge.kernels.catalog import all_specializations, compilation
+    from qwen3edge.kernels.compiled import MachineCode, compile_for
+    from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specialization
+except ModuleNotFoundError as missing:
+    raise named_extra("qwen3edge.runtime.aot", missing) from None
 
 FORMAT, VERSION = "qwen3edge-kernels", 1
 MANIFEST, HEADER = "manifest.json", "qwen3edge_kernels.h"

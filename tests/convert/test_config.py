@@ -10,6 +10,7 @@ from transformers import Qwen2Config, Qwen3Config
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig, rope_notes, token_ids
+from qwen3edge.convert import convert
 from qwen3edge.errors import CheckpointError, FileFormatError, Qwen3EdgeError, UnsupportedModelError
 
 QWEN3 = {
@@ -65,6 +66,16 @@ MOE = {
     "num_experts": 128,
     "num_experts_per_tok": 8,
 }
+
+
+def test_the_error_names_the_file(tmp_path):
+    for change in ({"model_type": "llama"}, {"model_type": ["qwen3"] * 99}, {"hidden_size": 33}, {"head_dim": None}):
+        (tmp_path / "config.json").write_text(json.dumps({**QWEN3, **change}))
+        with pytest.raises((UnsupportedModelError, CheckpointError)) as error:
+            convert(tmp_path, tmp_path / "x.q3e")
+        assert str(error.value).startswith(f"{tmp_path / 'config.json'}: ") and len(str(error.value)) < 300
+        if "model_type" in change:
+            assert "model_type: expected one of qwen3, qwen2, qwen3_moe, found" in str(error.value)
 
 
 def test_qwen3():

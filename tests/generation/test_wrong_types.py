@@ -64,7 +64,14 @@ def test_wrong_types(call, name, thing):
         assert any(word in str(error) for word in named.split("|")), str(error)
 
 
-def test_ids_beyond_any_vocabulary_have_no_text():
-    assert TOKENIZER.token_bytes(2**70) == b""
-    assert TOKENIZER.decode([2**70, -1, 10_000]) == ""
+@pytest.mark.parametrize("token", [2**70, -1, 10_000, -(2**70), TOKENIZER.vocabulary_size])
+def test_ids_outside_the_vocabulary(token):
+    most = TOKENIZER.vocabulary_size - 1
+    for call in (lambda: TOKENIZER.decode([3, token]), lambda: TOKENIZER.token_bytes(token)):
+        with pytest.raises(RequestError, match=rf"ids from 0 to {most} \(the vocabulary\), found"):
+            call()
+    assert not TOKENIZER.is_control(token)
+
+
+def test_arrays_of_ids():
     assert TOKENIZER.decode(np.array([3, 4])) == TOKENIZER.decode([3, 4])
