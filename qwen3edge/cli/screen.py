@@ -1,4 +1,4 @@
-"""What an answer looks like on a terminal: thoughts dimmed, nothing that steers the terminal."""
+"""What an answer looks like on a terminal: thoughts dimmed, words whole, nothing that steers the terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import sys
 from typing import TextIO
 
+from qwen3edge.cli.wrapping import LineWrapper, wrapped
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.decoding import Piece, Usage
 
@@ -23,6 +24,7 @@ class Screen:
         self._dims = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._reasoning = False
         self._empty = True
+        self._wrapper = LineWrapper(self._columns)
 
     def show(self, piece: Piece) -> None:
         """Writes one piece."""
@@ -34,11 +36,12 @@ class Screen:
         if piece.reasoning != self._reasoning:
             self._switch(piece.reasoning)
         self._empty = False
-        self._stream.write(_STEERING.sub("\N{REPLACEMENT CHARACTER}", piece))
+        self._stream.write(self._wrapper.push(_STEERING.sub("\N{REPLACEMENT CHARACTER}", piece)))
         self._stream.flush()
 
     def finish(self) -> None:
         """Ends the answer's last line."""
+        self._stream.write(self._wrapper.finish())
         if self._terminal and self._reasoning:
             self._stream.write(_PLAIN * self._dims)
             self._reasoning = False
@@ -48,6 +51,7 @@ class Screen:
     def note(self, text: str) -> None:
         """A dimmed line beside the answer; only on a terminal."""
         if self._terminal:
+            text = wrapped(text, self._columns())
             self._stream.write(f"{_DIM}{text}{_PLAIN}\n" if self._dims else f"({text})\n")
             self._stream.flush()
 
@@ -58,8 +62,16 @@ class Screen:
         else:
             print(f"qwen3edge: {text}", file=sys.stderr)
 
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):  # not of a kind that has a size
+            return 0
+
     def _switch(self, reasoning: bool) -> None:
         gap = "" if self._empty else "\n\n"
+        self._stream.write(self._wrapper.finish())
+        self._wrapper = LineWrapper(self._columns)
         if self._dims:
             self._stream.write((_DIM if reasoning else _PLAIN) + gap)
         else:

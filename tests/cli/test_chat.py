@@ -108,8 +108,7 @@ def test_a_long_answer_comes_whole(chat, tiny_q3e):
             "Go on for ever.", thinking=False, temperature=100, top_k=0, top_p=1, seed=5, max_tokens=400
         )
         expected = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", answer.read())
-    assert plain(shown).rpartition("\n")[0].strip("\n").startswith(expected.strip("\n")[:200])
-    assert len(plain(shown)) >= len(expected)
+    assert "".join(plain(shown).split()).startswith("".join(expected.split()))  # lines are broken between words
     rest = terminal.prompt()
     if answer.cut_by:
         assert "cut by --max-tokens (400)" in rest
@@ -122,7 +121,9 @@ def test_a_full_context_lets_the_oldest_go_and_says_so(chat):
     for question in ("Write a very long story.", "continue", "hi", "and on"):
         terminal.type(question + "\r")
         terminal.wait_for("\n")
-        shown = terminal.wait_for("tok/s") + terminal.prompt()
+        shown = " ".join(
+            (terminal.wait_for("tok/s") + terminal.prompt()).split()
+        )  # notes are broken between words, too
         full += "cut: the context of 200 tokens is full" in shown
         assert ("are forgotten" in shown) == (question != "Write a very long story." and full > 0), shown
         assert "expected" not in shown
@@ -252,3 +253,21 @@ def test_forgetting_is_told_to_a_pipe_too(tiny_q3e):
     result = run("chat", tiny_q3e("int8"), *GREEDY, "--context", 64, stdin="What is 3 + 4?\n" * 4)
     assert result.returncode == 0
     assert "are forgotten" in result.stderr and result.stdout.count("3 + 4 = ") == 4
+
+
+def test_lines_are_broken_between_words(chat):
+    """On a terminal of 24 columns; the thoughts keep their colour to their last word."""
+    terminal = chat("--thinking", "--temperature", "0")
+    terminal.resize(24, 24)
+    terminal.type("Mia Paris, Tom London, Ida Rome, Max Oslo. Find Tom in the list.\r")
+    terminal.wait_for("\x1b[2m")
+    thoughts = terminal.wait_for("\x1b[0m")
+    answer = terminal.wait_for("\x1b[2m")
+    rows = thoughts.replace("\r", "").split("\n")
+    assert len(rows) > 1 and all(len(row) <= 24 for row in rows), rows
+    assert "London" in "".join(answer.split())
+    words = ["Mia", "Paris", "Tom", "London", "Ida", "Rome", "Max", "Oslo"]
+    assert not [row for row in rows[:-1] for word in words if row and not row.endswith(word) and any(
+        row.endswith(word[:n]) for n in range(2, len(word)))], rows  # fmt: skip
+    terminal.prompt()
+    assert terminal.leave() == 0
