@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tests.cli.heard import heard
+
 COMMAND = [sys.executable, "-m", "qwen3edge"]
 
 
@@ -73,7 +75,8 @@ def test_a_signal_leaves_nothing_half_written(tmp_path, tiny_model_path, number,
         "sys.exit(main(sys.argv[1:]))\n"
     )
     command = [sys.executable, "-c", program, "convert", str(tiny_model_path), str(target), "--quiet"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with heard(number):
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "begun\n"
     assert any(".part" in path.name for path in tmp_path.iterdir())
@@ -83,6 +86,19 @@ def test_a_signal_leaves_nothing_half_written(tmp_path, tiny_model_path, number,
     assert child.returncode == -number, said
     assert said == ""
     assert [path.name for path in tmp_path.iterdir()] == (["m.q3e"] if old else [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_tests_themselves_may_ignore_signals(number):
+    program = f"import os; os.kill(os.getpid(), {int(number)})"
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with heard(number):
+            ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert ended == -number
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path, tiny_model_path):

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from tests.cli.heard import heard
 from tests.cli.terminal import Terminal
 from tests.cli.test_cli import COMMAND, one_line, run
 
@@ -136,11 +137,12 @@ def test_output_in_any_encoding(tiny_q3e, encoding):
 
 
 def test_interrupt(tiny_q3e):
-    process = subprocess.Popen(
-        [*COMMAND, "run", str(tiny_q3e("int4")), "Spell.", "--temperature", "90", "--top-p", "1", "--top-k", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    with heard(signal.SIGINT):
+        process = subprocess.Popen(
+            [*COMMAND, "run", str(tiny_q3e("int4")), "Spell.", "--temperature", "90", "--top-p", "1", "--top-k", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
     process.stdout.read(1)
     process.send_signal(signal.SIGINT)
     error = process.communicate(timeout=60)[1]
