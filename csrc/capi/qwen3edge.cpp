@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "core/engine.h"
 #include "core/sampler.h"
+#include "core/sampling_defaults.h"
 
 struct q3e_model {
   std::shared_ptr<const q3e::ModelFile> file;
@@ -80,13 +81,17 @@ q3e::SamplingParameters parameters_of(const q3e_sampling& s) {
   return {s.repetition_penalty, s.presence_penalty, s.temperature, s.top_k, s.top_p, s.min_p, s.seed};
 }
 
+q3e_sampling sampling_of(const q3e::SamplingParameters& p) {
+  return {p.repetition_penalty, p.presence_penalty, p.temperature, p.top_k, p.top_p, p.min_p, p.seed};
+}
+
 }  // namespace
 
 extern "C" {
 
 q3e_settings q3e_default_settings(void) { return {0, 1, 0, Q3E_KV_INT8, 0, 0, 0, 0}; }
 
-q3e_sampling q3e_default_sampling(void) { return {1.0f, 0.0f, 0.7f, 20, 0.8f, 0.0f, 0}; }
+q3e_sampling q3e_default_sampling(void) { return sampling_of(q3e::advised_sampling(false)); }
 
 q3e_status q3e_plan(const char* path, const q3e_settings* settings, q3e_memory_plan* plan) {
   return guarded([&] {
@@ -118,6 +123,13 @@ uint32_t q3e_context(const q3e_model* model) { return model ? model->engine->pla
 int q3e_is_stop_token(const q3e_model* model, int32_t token) {
   return model && std::find(model->stop_tokens.begin(), model->stop_tokens.end(), static_cast<uint32_t>(token)) !=
                       model->stop_tokens.end();
+}
+
+q3e_status q3e_model_sampling(const q3e_model* model, int thinking, q3e_sampling* sampling) {
+  return guarded([&] {
+    require(model && sampling, "model_sampling: expected a model and a place for its sampling, found a null pointer");
+    *sampling = sampling_of(q3e::stored_sampling(*model->file, thinking != 0));
+  });
 }
 
 q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_session** session) {

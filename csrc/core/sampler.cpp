@@ -30,12 +30,16 @@ bool any_above(const float* logits, size_t count, float floor) {
 
 }  // namespace
 
-Sampler::Sampler(uint32_t vocabulary, const SamplingParameters& p) : parameters_(p), state_(p.seed), seen_(vocabulary) {
+void require_in_range(const SamplingParameters& p) {
   require("temperature", p.temperature, 0, 100);
   require("top_p", p.top_p, 0, 1);
   require("min_p", p.min_p, 0, 1);
   require("presence_penalty", p.presence_penalty, -2, 2);
   require("repetition_penalty", p.repetition_penalty, 0.01f, 100);
+}
+
+Sampler::Sampler(uint32_t vocabulary, const SamplingParameters& p) : parameters_(p), state_(p.seed), seen_(vocabulary) {
+  require_in_range(p);
 }
 
 void Sampler::accept(int32_t token, bool generated) {

@@ -18,6 +18,9 @@ struct SamplingParameters {
   uint64_t seed = 0;
 };
 
+// Throws Error(bad_argument) that begins with the name of a parameter out of range.
+void require_in_range(const SamplingParameters& parameters);
+
 class Sampler {
  public:
   // Throws Error(bad_argument) for a parameter out of range.

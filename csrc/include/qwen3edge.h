@@ -72,7 +72,7 @@ typedef struct q3e_session q3e_session;
 
 /* context 0, one session, int8 cache, all cores, all memory */
 Q3E_API q3e_settings q3e_default_settings(void);
-/* Qwen3's own for answers without thinking: temperature 0.7, top_k 20, top_p 0.8 */
+/* Qwen3's own for answers without thinking, whatever the model: temperature 0.7, top_k 20, top_p 0.8, seed 0 */
 Q3E_API q3e_sampling q3e_default_sampling(void);
 
 /* What a model will cost; reads no weight. Q3E_OVER_BUDGET when it does not fit. */
@@ -84,6 +84,10 @@ Q3E_API uint32_t q3e_vocabulary(const q3e_model* model);
 Q3E_API uint32_t q3e_context(const q3e_model* model);
 /* Whether a token ends an answer: 1 or 0. */
 Q3E_API int q3e_is_stop_token(const q3e_model* model, int32_t token);
+
+/* As the model's file has it for answers with thinking (1) or without (0), seed 0: Qwen2.5's penalties are not Qwen3's. What the
+ * file does not say is as Qwen3 has it. Q3E_BAD_FILE for values that no sampler takes. */
+Q3E_API q3e_status q3e_model_sampling(const q3e_model* model, int thinking, q3e_sampling* sampling);
 
 /* Q3E_BAD_ARGUMENT when all sessions of the settings are in use. */
 Q3E_API q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_session** session);

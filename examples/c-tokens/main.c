@@ -59,15 +59,15 @@ int main(int argc, char** argv) {
 
   q3e_settings settings = q3e_default_settings();
   settings.context = (uint32_t)(count + max_tokens);
-  q3e_sampling sampling = q3e_default_sampling();
-  sampling.seed = seed;
-
   q3e_memory_plan plan;
   q3e_model* model = NULL;
   q3e_session* session = NULL;
+  q3e_sampling sampling;
   int status = 1;
-  if (q3e_plan(argv[1], &settings, &plan) != Q3E_OK || q3e_load(argv[1], &settings, &model) != Q3E_OK ||
-      q3e_session_new(model, &sampling, &session) != Q3E_OK) {
+  const int loaded = q3e_plan(argv[1], &settings, &plan) == Q3E_OK && q3e_load(argv[1], &settings, &model) == Q3E_OK &&
+                     q3e_model_sampling(model, 0, &sampling) == Q3E_OK;
+  sampling.seed = seed;
+  if (!loaded || q3e_session_new(model, &sampling, &session) != Q3E_OK) {
     fail();
   } else {
     fprintf(stderr, "needs %.1f MiB: weights %.1f, KV cache %.1f, scratch %.1f, program %.1f\n", plan.peak / 1048576.0,

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from qwen3edge import _core
+from qwen3edge.convert import convert
+from qwen3edge.generation.sampler import SamplingDefaults
 
-OK, BAD_ARGUMENT, CORRUPT_FILE, CANCELLED = 0, 1, 5, 11
+OK, BAD_ARGUMENT, CORRUPT_FILE, BAD_FILE, CANCELLED = 0, 1, 5, 6, 11
 TOKENS = np.arange(100, 160, dtype=np.int32)
 
 
@@ -53,6 +55,7 @@ def library(c_build):
     lib = ctypes.CDLL(str(c_build / "qwen3edge" / "libqwen3edge.so"))
     lib.q3e_default_settings.restype = Settings
     lib.q3e_default_sampling.restype = Sampling
+    lib.q3e_model_sampling.argtypes = [c_void_p, c_int, POINTER(Sampling)]
     lib.q3e_error_text.restype = c_char_p
     lib.q3e_plan.argtypes = [c_char_p, POINTER(Settings), POINTER(Plan)]
     lib.q3e_load.argtypes = [c_char_p, POINTER(Settings), POINTER(c_void_p)]
@@ -216,3 +219,59 @@ def test_verify(library, tiny_int4, tmp_path):
             host.free()
         else:
             assert b"checksum" in library.q3e_error_text()
+
+
+@pytest.fixture
+def stored(library, tmp_path, tiny_model_path, monkeypatch):
+    """stored(keys): a host of a model whose file has these values alone under `qwen3edge.sampling.`, and its path."""
+    hosts = []
+
+    def opened(keys):
+        values = {f"qwen3edge.sampling.{name}": value for name, value in keys.items()}
+        monkeypatch.setattr("qwen3edge.convert.tokenizer.sampling_metadata", lambda *_: values)
+        convert(tiny_model_path, tmp_path / f"{len(hosts)}.q3e", "int4")
+        hosts.append(Host(library, tmp_path / f"{len(hosts)}.q3e", context=64))
+        return hosts[-1], tmp_path / f"{len(hosts) - 1}.q3e"
+
+    yield opened
+    for host in hosts:
+        host.free()
+
+
+def test_sampling_of_the_model(library, stored):
+    """What a file says and what it does not, as in Python."""
+    every = {"temperature": 0.3, "top_k": 7, "top_p": 0.5, "min_p": 0.25, "presence_penalty": -1.5}
+    for keys in (
+        {},
+        {"direct.repetition_penalty": 1.1},
+        {f"direct.{name}": value for name, value in every.items()},
+        {f"thinking.{name}": value for name, value in every.items()},
+        {"thinking.temperature": 0.0, "direct.temperature": 0.0},
+    ):
+        host, path = stored(keys)
+        expected = SamplingDefaults.from_metadata(_core.ModelFile(str(path)))
+        for thinking in (True, False):
+            found = Sampling(seed=5)
+            assert library.q3e_model_sampling(host.model, thinking, byref(found)) == OK
+            for name, value in vars(expected.choose(thinking)).items():
+                assert getattr(found, name) == np.float32(value), (keys, thinking, name)
+            assert found.seed == 0
+    default, file = library.q3e_default_sampling(), SamplingDefaults()
+    assert {name: getattr(default, name) for name in vars(file.direct)} == {
+        name: np.float32(value) for name, value in vars(file.direct).items()
+    }
+
+
+def test_sampling_that_no_sampler_takes(library, stored):
+    found = Sampling()
+    for keys, named in (
+        ({"direct.top_p": 1.5}, b"direct.top_p: expected"),
+        ({"direct.temperature": float("nan")}, b"direct.temperature: expected"),
+        ({"direct.top_k": 20.0}, b"direct.top_k"),
+    ):
+        host, _ = stored(keys)
+        assert library.q3e_model_sampling(host.model, 0, byref(found)) == BAD_FILE
+        assert named in library.q3e_error_text()
+        assert library.q3e_model_sampling(host.model, 1, byref(found)) == OK
+    for model, place in ((None, byref(found)), (host.model, None)):
+        assert library.q3e_model_sampling(model, 0, place) == BAD_ARGUMENT
