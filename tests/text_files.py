@@ -32,7 +32,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def metadata(folder: Path, model_type: str = "qwen3") -> dict[str, Any]:
     """As a `.q3e` file would hold it: lists for arrays."""
-    keys = TextFiles(folder).metadata(ROWS, model_type)
+    keys = TextFiles(folder).metadata(ROWS, model_type, 1024)
     return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in keys.items()}
 
 

@@ -138,7 +138,7 @@ def convert(
         config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
         metadata = {
             "general.name": name or folder.resolve().name,
-            **texts.metadata(config.vocab_size, config.model_type),
+            **texts.metadata(config.vocab_size, config.model_type, config.hidden_size),
         }
         merged = MergedAdapters(checkpoint.source, config, lora, opened)
         quantized = checkpoint.quantized
@@ -180,7 +180,7 @@ def _convert_gguf(
             recipe = keeping_recipe(file, config, recipe)
         metadata = {
             "general.name": name or str(file.metadata.get("general.name", path.stem)),
-            **text.metadata(config.model_type),
+            **text.metadata(config.model_type, config.hidden_size),
         }
         report = write_model(
             merged.source, merged.config, metadata, target, recipe, progress=progress, threads=threads, method=method

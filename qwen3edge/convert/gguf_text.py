@@ -71,7 +71,7 @@ class GgufText:
         ids += [control.get(text) for text in STOP_TOKENS]
         return tuple(dict.fromkeys(token for token in ids if token is not None))
 
-    def metadata(self, model_type: str) -> dict[str, MetadataItem]:
+    def metadata(self, model_type: str, hidden_size: int) -> dict[str, MetadataItem]:
         """The keys `tokenizer.*` and `qwen3edge.sampling.*`."""
         keys: dict[str, MetadataItem] = {}
         if self.present:
@@ -90,7 +90,8 @@ class GgufText:
         if self.template.text is not None:
             keys["tokenizer.chat_template"] = self.template.text
         chosen = {name: self._metadata.get(f"general.sampling.{key}") for key, name in _SAMPLING_KEYS.items()}
-        keys.update(sampling_metadata(self.template.original, model_type, chosen, "general.sampling"))
+        template = self.template.original
+        keys.update(sampling_metadata(template, model_type, hidden_size, chosen, "general.sampling"))
         return keys
 
     def _template(self) -> str | None:

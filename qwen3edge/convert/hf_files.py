@@ -128,7 +128,7 @@ def _beginning(file: Metadata, tokens: list[str]) -> dict[str, Any]:
 def _generation(file: Metadata, config: ModelConfig) -> dict[str, Any]:
     """The sampling of the mode that the model starts in, as it is read from there."""
     template = file.get("tokenizer.chat_template") if "tokenizer.chat_template" in file else None
-    mode = starting_mode(template if isinstance(template, str) else None)
+    mode = starting_mode(template if isinstance(template, str) else None, config.model_type)
     keys: dict[str, Any] = {"do_sample": True, "eos_token_id": list(config.stop_token_ids) or None}
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
         key = f"qwen3edge.sampling.{mode}.{name}"

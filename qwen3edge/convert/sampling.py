@@ -15,26 +15,30 @@ _ADVICE = {
 }
 """Qwen's advice by mode; generation_config.json has at most one of the two."""
 _NEUTRAL = {"min_p": 0.0, "presence_penalty": 0.0, "repetition_penalty": 1.0}
-_QWEN2_PENALTY = 1.05
-"""Qwen2.5's repetition_penalty (1.1 for its small ones), which only answers directly."""
+_QWEN2_PENALTIES = (1.1, 1.05)
+"""Of Qwen2.5's instruction models, which only answer directly: up to 1.5B, and of the larger ones."""
+_SMALL = 2048
+"""A Qwen2.5 of 1.5B has a hidden size of 1536, the next one, of 3B, this one."""
 
 
-def starting_mode(template: str | None) -> str:
-    """The mode that a model starts in: thinking, if its template knows how to."""
-    return "thinking" if template is None or "<think>" in template else "direct"
+def starting_mode(template: str | None, model_type: str) -> str:
+    """The mode that a model starts in: thinking, if its template knows how to; a Qwen2 has to show one for that."""
+    if template is None:
+        return "direct" if model_type == "qwen2" else "thinking"
+    return "thinking" if "<think>" in template else "direct"
 
 
 def sampling_metadata(
-    template: str | None, model_type: str, chosen: Mapping[str, Any], where: str
+    template: str | None, model_type: str, hidden_size: int, chosen: Mapping[str, Any], where: str
 ) -> dict[str, MetadataItem]:
     """The keys `qwen3edge.sampling.*`. chosen: what the checkpoint has, named as in generation_config.json.
 
     A top_k of -1 is off, as in vLLM, and stored as 0. Raises CheckpointError for what no sampler can take.
     """
     modes: dict[str, dict[str, Any]] = {mode: {**values, **_NEUTRAL} for mode, values in _ADVICE.items()}
-    if model_type == "qwen2":
-        modes["direct"]["repetition_penalty"] = _QWEN2_PENALTY
-    mode = starting_mode(template)  # the file's only set belongs to it
+    mode = starting_mode(template, model_type)  # the file's only set belongs to it
+    if model_type == "qwen2" and mode == "direct":  # a distilled one that thinks was trained without
+        modes["direct"]["repetition_penalty"] = _QWEN2_PENALTIES[hidden_size >= _SMALL]
     for name, default in modes[mode].items():
         if chosen.get(name) is not None:
             check = _count if isinstance(default, int) else _number

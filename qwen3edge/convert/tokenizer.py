@@ -71,7 +71,7 @@ class TextFiles:
                 raise CheckpointError(f"eos_token_id: expected ids below {vocab_size}, found {token}")
         return tuple(dict.fromkeys(ids))
 
-    def metadata(self, vocab_size: int, model_type: str) -> dict[str, MetadataItem]:
+    def metadata(self, vocab_size: int, model_type: str, hidden_size: int) -> dict[str, MetadataItem]:
         """The keys `tokenizer.*` and `qwen3edge.sampling.*`. Raises CheckpointError for more tokens than rows."""
         keys: dict[str, MetadataItem] = {}
         if self._vocabulary is not None:
@@ -92,7 +92,8 @@ class TextFiles:
                 keys["tokenizer.ggml.add_bos_token"] = True
         if self.template.text is not None:
             keys["tokenizer.chat_template"] = self.template.text
-        keys.update(sampling_metadata(self.template.original, model_type, self.generation, "generation_config.json"))
+        template, where = self.template.original, "generation_config.json"
+        keys.update(sampling_metadata(template, model_type, hidden_size, self.generation, where))
         return keys
 
     def _special(self, name: str) -> int | None:

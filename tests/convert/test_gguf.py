@@ -340,7 +340,7 @@ def test_any_metadata_is_read_or_refused(good_gguf, data):
         try:
             config = gguf_config(good_gguf)
             text = GgufText(good_gguf.metadata, config.vocab_size)
-            text.metadata("qwen3")
+            text.metadata("qwen3", 1024)
             config = replace(config, stop_token_ids=text.stop_token_ids())
             GgufSource(good_gguf, config)
             keeping_recipe(good_gguf, config, find_recipe("int4"))

@@ -126,7 +126,7 @@ def gguf_text(path, **changes):
 )
 def test_gguf_names_of_the_splitter(plain_gguf, pre, expected, noted):
     text = gguf_text(plain_gguf, pre=pre)
-    keys = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in text.metadata("qwen3").items()}
+    keys = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in text.metadata("qwen3", 1024).items()}
     assert Tokenizer.from_metadata(keys).encode("e\u0301") == expected
     assert any("old conversions" in note for note in text.notes) == noted
 

@@ -15,9 +15,9 @@ from qwen3edge.generation.sampler import SamplingDefaults
 NAMES = ["temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty"]
 
 
-def defaults(chosen, model_type="qwen3", template=None):
+def defaults(chosen, model_type="qwen3", template=None, hidden_size=2048):
     """As the runtime reads them, after the file's types were tried on them."""
-    keys = sampling_metadata(template, model_type, chosen, "generation_config.json")
+    keys = sampling_metadata(template, model_type, hidden_size, chosen, "generation_config.json")
     gguf_header("qwen3edge", 64, keys, [])
     return SamplingDefaults.from_metadata(keys)
 
@@ -57,7 +57,16 @@ def test_what_is_converted_can_be_loaded(chosen):
     assert json.dumps(found.thinking.__dict__)
 
 
-def test_qwen2_has_a_penalty_of_its_own():
-    assert defaults({}, "qwen2", "plain").direct.repetition_penalty == pytest.approx(1.05)
-    assert defaults({"repetition_penalty": 1.1}, "qwen2", "plain").direct.repetition_penalty == pytest.approx(1.1)
-    assert defaults({}, "qwen3", "plain").direct.repetition_penalty == 1
+# Qwen2.5's sizes, as their own config.json and generation_config.json have them.
+@pytest.mark.parametrize(
+    ("hidden_size", "expected"), [(896, 1.1), (1536, 1.1), (2048, 1.05), (3584, 1.05), (5120, 1.05), (8192, 1.05)]
+)
+def test_qwen2_has_a_penalty_of_its_own(hidden_size, expected):
+    for template in ("plain", None):
+        assert defaults({}, "qwen2", template, hidden_size).direct.repetition_penalty == pytest.approx(expected)
+        said = defaults({"repetition_penalty": 1.02, "top_k": 7}, "qwen2", template, hidden_size).direct
+        assert said.repetition_penalty == pytest.approx(1.02)
+        assert said.top_k == 7
+    assert defaults({}, "qwen3", "plain", hidden_size).direct.repetition_penalty == 1
+    distilled = defaults({}, "qwen2", "<think>", hidden_size)  # DeepSeek's advice for R1 has no penalty
+    assert distilled.direct.repetition_penalty == distilled.thinking.repetition_penalty == 1
