@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
+import os
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
 
 from qwen3edge.errors import RequestError, shown
 
@@ -12,6 +16,15 @@ def whole(name: str, value: object, low: int, high: int) -> int:
     found = _index(value)
     if found is None or not low <= found <= high:
         raise RequestError(f"expected {name} as an int from {low} to {high}, found {shown(value)}")
+    return found
+
+
+def number(name: str, value: object, low: float, high: float, *, below: bool = False) -> float:
+    """A finite number, or what stands for one such as numpy's; below: high itself is none."""
+    found = _real(value)
+    if found is None or not low <= found <= high or (below and found == high):
+        to = "to below" if below else "to"
+        raise RequestError(f"expected {name} as a finite number from {low:g} {to} {high:g}, found {shown(value)}")
     return found
 
 
@@ -35,6 +48,57 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise RequestError(f"expected {name} as a str, found {shown(value)}")
     return value
+
+
+def one_of(name: str, value: object, choices: Sequence[str]) -> str:
+    """One of these strings."""
+    found = plain(value)
+    if found is None or found not in choices:
+        raise RequestError(f"expected {name} as one of {', '.join(choices)}, found {shown(value)}")
+    return found
+
+
+def plain(value: object) -> str | None:
+    """A str without what a class derived from it makes of it; None for what is no str."""
+    return str.__str__(value) if isinstance(value, str) else None
+
+
+def path(name: str, value: object) -> str:
+    """What Python's own `open` takes as the name of a file, but for the numbers of open ones."""
+    try:
+        found = os.fsdecode(value)  # type: ignore[arg-type]
+        os.fsencode(found)
+    except Exception:
+        found = "\0"
+    if "\0" in found:
+        raise RequestError(f"expected {name} as a str, bytes or os.PathLike that can name a file, found {shown(value)}")
+    return found
+
+
+def items(name: str, value: object, most: int) -> list[object]:
+    """At most so many items of a list, an array or whatever else has them in an order."""
+    try:
+        if isinstance(value, str | bytes | bytearray | Mapping | Set):
+            raise TypeError
+        listed: Any = value.tolist() if hasattr(value, "tolist") else value
+        found: list[object] = [item for item, _ in zip(listed, range(most + 1), strict=False)]
+    except Exception:
+        raise RequestError(f"expected {name} as a list or an array, found {shown(value)}") from None
+    if len(found) > most:
+        raise RequestError(f"expected {name} as at most {most}, found more")
+    return found
+
+
+def _real(value: object) -> float | None:
+    try:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            return None
+        if isinstance(value, float):
+            return float.__float__(value)
+        whole = _index(value)
+        return float(value if whole is None else whole)
+    except Exception:
+        return None
 
 
 def _index(value: object) -> int | None:

@@ -23,7 +23,7 @@ PYTHON = {
         {"errors", "extras", "config", "sampling", "tokenization", "templates", "_core", "formats", "convert"},
         {"numpy"},
     ),
-    "qwen3edge.runtime": ({"errors", "config", "_core", "runtime"}, {"numpy"}),
+    "qwen3edge.runtime": ({"errors", "checks", "config", "_core", "runtime"}, {"numpy"}),
     "qwen3edge.runtime.aot": ({"errors", "extras", "runtime", "kernels"}, {"triton"}),
     "qwen3edge.runtime.torch_backend": ({"errors", "config", "_core", "runtime", "kernels"}, {"numpy", "torch"}),
     "qwen3edge.generation": (

@@ -75,6 +75,19 @@ const BlockFormat& block_format(const std::string& name);
 // Throws Error(bad_argument) for a shape that the format does not hold.
 uint64_t checked_packed_nbytes(const BlockFormat& format, uint64_t rows, uint64_t columns);
 
+// A path as the system has it, of any bytes but 0, from what Python's own `open` takes. Throws Python's TypeError or ValueError.
+inline std::string path_bytes(const py::object& path) {
+  PyObject* bytes = nullptr;
+  if (!PyUnicode_FSConverter(path.ptr(), &bytes)) throw py::error_already_set();
+  return py::reinterpret_steal<py::bytes>(bytes);
+}
+// And back.
+inline py::str path_text(const std::string& path) {
+  PyObject* text = PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<py::ssize_t>(path.size()));
+  if (!text) throw py::error_already_set();
+  return py::reinterpret_steal<py::str>(text);
+}
+
 // The file and the config that its tensors were held against.
 struct OpenFile {
   explicit OpenFile(const std::string& path) : file(path), config(read_model_config(file)) {}

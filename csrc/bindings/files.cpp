@@ -75,12 +75,13 @@ void bind_files(py::module_& m) {
       py::arg("data"), py::arg("value") = 0);
 
   py::class_<OpenFile, std::shared_ptr<OpenFile>>(m, "ModelFile")
-      .def(py::init([](const std::string& path) {
+      .def(py::init([](const py::object& path) {
+             const std::string name = path_bytes(path);
              const WithoutGil released;
-             return std::make_shared<OpenFile>(path);
+             return std::make_shared<OpenFile>(name);
            }),
            py::arg("path"))
-      .def_property_readonly("path", [](const OpenFile& f) { return f.file.path(); })
+      .def_property_readonly("path", [](const OpenFile& f) { return path_text(f.file.path()); })
       .def_property_readonly("nbytes", [](const OpenFile& f) { return f.file.nbytes(); })
       .def("keys",
            [](const OpenFile& f) {

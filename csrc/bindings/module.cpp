@@ -58,10 +58,12 @@ void translate(std::exception_ptr p) {
   try {
     if (p) std::rethrow_exception(p);
   } catch (const q3e::OpenError& e) {  // Python picks FileNotFoundError and its like by the code
-    const py::object error = py::handle(PyExc_OSError)(e.code(), std::strerror(e.code()), e.path());
+    const py::object error = py::handle(PyExc_OSError)(e.code(), std::strerror(e.code()), q3e::bindings::path_text(e.path()));
     PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
   } catch (const q3e::Error& e) {
-    PyErr_SetString(exception_type(e.status()).ptr(), e.what());
+    // A path in it may be of any bytes.
+    const auto text = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(e.what(), std::strlen(e.what()), "surrogateescape"));
+    PyErr_SetObject(exception_type(e.status()).ptr(), text.ptr());
   }
 }
 

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
         grams=arguments.gram or arguments.gram_experts,
         expert_grams=arguments.gram_experts,
-        gram_bytes=parse_bytes(arguments.gram_memory),
+        gram_bytes=parse_bytes(arguments.gram_memory, "--gram-memory"),
         sensitivities=arguments.sensitivity,
         sensitivity_tokens=arguments.sensitivity_tokens,
         imatrix=arguments.imatrix,

@@ -10,7 +10,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from qwen3edge.errors import RequestError
+from qwen3edge import checks
+from qwen3edge.errors import RequestError, shown
 from qwen3edge.generation.text_size import COPIES, most_bytes
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ took 47 to 63 << 18: right after it was installed the page cache holds its libra
 POSITION = 64
 """Bytes of a token of a conversation: an int, and its places in the lists that hold it."""
 
-_DEVICES = re.compile(r"cuda(:\d{1,3})?|interpreter")
+_DEVICES = re.compile(r"cpu|cuda(:\d{1,3})?|interpreter", re.ASCII)
 
 
 def pending_bytes(*, texts: bool, context: int = 0, sequences: int = 1) -> int:
@@ -47,12 +48,16 @@ def numpy() -> ModuleType:
     return module
 
 
+def checked_device(device: object) -> str:
+    """The name of a device, there or not. Raises RequestError."""
+    found = checks.plain(device)
+    if found is None or not _DEVICES.fullmatch(found):
+        raise RequestError(f"expected device as 'cpu', 'cuda', 'cuda:N' or 'interpreter', found {shown(device)}")
+    return found
+
+
 def torch_backend(device: str) -> ModuleType:
-    """What runs models on a GPU, or in Triton's interpreter. Raises RequestError for no such device, or without torch
-    and triton.
-    """
-    if not isinstance(device, str) or not _DEVICES.fullmatch(device):
-        raise RequestError(f"expected device 'cpu', 'cuda', 'cuda:N' or 'interpreter', found {device!r:.60}")
+    """What runs models on a GPU, or in Triton's interpreter. Raises RequestError without torch and triton."""
     try:
         from qwen3edge.runtime import torch_backend as module  # noqa: PLC0415
     except ModuleNotFoundError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import threading
 import weakref
@@ -11,15 +10,15 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from qwen3edge import _core
+from qwen3edge import _core, checks
 from qwen3edge.config import ModelConfig
-from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
+from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError, shown
 from qwen3edge.generation import late
 from qwen3edge.generation import thinking as marks
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.prompt import Input, Prompter
-from qwen3edge.generation.sampler import SamplingDefaults
-from qwen3edge.generation.session import Session, Voice
+from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
+from qwen3edge.generation.session import Session, Voice, checked_tokens
 from qwen3edge.generation.template import ChatTemplate
 from qwen3edge.generation.tokenizer import Tokenizer
 from qwen3edge.runtime import plan as memory_plan
@@ -183,9 +182,7 @@ class Model:
 
         Raises RequestError for no tokens, more than the context holds, or ids outside the vocabulary.
         """
-        ids = [_checked_token(token, self.config.vocab_size) for token in tokens]
-        if not 0 < len(ids) <= self.plan.context:
-            raise RequestError(f"expected 1 to {self.plan.context} tokens (the context), found {len(ids)}")
+        ids = checked_tokens(tokens, self.config.vocab_size, self.plan.context)
         session = self._own_session()
         numpy = late.numpy()
         result: NDArray[np.float32] = numpy.empty((len(ids), self.config.vocab_size), numpy.float32)
@@ -275,18 +272,16 @@ def load(
     that are not to be trusted. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds,
     RequestError, TemplateError for a chat_template that does not compile, OSError.
     """
+    device = late.checked_device(device)
+    checks.flag("verify", verify)
+    seed = None if seed is None else chosen_seed(seed)
+    activation_bits = _checked_bits(activation_bits, device)
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
         min_expert_share=min_expert_share, texts=texts, chat_template=chat_template, io_uring=io_uring,
     )  # fmt: skip
-    if not isinstance(verify, bool):
-        raise RequestError(f"expected verify as True or False, found {verify!r:.60}")
     if verify:
         opened.file.verify()
-    bits = (8,) if device == "cpu" else (16, 8)
-    if activation_bits is not None and activation_bits not in bits:
-        wanted = " or ".join(map(str, bits))
-        raise RequestError(f"expected activation_bits of {wanted} on this device, found {activation_bits!r:.60}")
     if device == "cpu":
         engine = Engine.open(opened.file, chosen)
     else:
@@ -314,6 +309,7 @@ def plan(
 
     A GPU need not be there if memory says what it has; torch and triton must.
     """
+    device = late.checked_device(device)
     opened, chosen = _open(
         path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
         min_expert_share=min_expert_share, texts=texts, chat_template=chat_template,
@@ -327,12 +323,11 @@ def _open(
     path: Path, *, texts: bool, chat_template: Given | None, **asked: Any
 ) -> tuple[_Opened, memory_plan.Settings]:
     """All that is read before the plan: what the process holds afterwards counts as program, the tokenizer included."""
-    if not isinstance(texts, bool):
-        raise RequestError(f"expected texts as True or False, found {texts!r:.60}")
+    checks.flag("texts", texts)
     given = None if chat_template is None else read_template(chat_template)
     if given is not None and not texts:
         raise RequestError("chat_template: expected texts=True beside it, as it makes prompts of texts")
-    file = _core.ModelFile(os.fspath(path))
+    file = _core.ModelFile(checks.path("path", path))
     config = ModelConfig.from_metadata(file)
     chosen = memory_plan.settings(**asked, trained_context=config.context_length)
     opened = _Opened.read(file, config, texts, given)
@@ -340,11 +335,12 @@ def _open(
     return opened, chosen
 
 
-def _checked_token(token: object, vocabulary: int) -> int:
-    try:
-        checked = -1 if isinstance(token, bool) else operator.index(token)  # type: ignore[arg-type]
-    except TypeError:
-        checked = -1
-    if not 0 <= checked < vocabulary:
-        raise RequestError(f"expected token ids from 0 to {vocabulary - 1}, found {token!r:.60}")
-    return checked
+def _checked_bits(bits: object, device: str) -> int | None:
+    if bits is None:
+        return None
+    allowed = (8,) if device == "cpu" else (8, 16)
+    found = checks.whole("activation_bits", bits, 8, 16)
+    if found not in allowed:
+        wanted = " or ".join(map(str, allowed))
+        raise RequestError(f"expected activation_bits of {wanted} on this device, found {shown(bits)}")
+    return found

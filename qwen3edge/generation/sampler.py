@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from qwen3edge import _core
+from qwen3edge import _core, checks
 from qwen3edge.errors import FileFormatError, RequestError
 from qwen3edge.generation.tokenizer import Metadata
 from qwen3edge.sampling import MAX_TOP_K, RANGES
@@ -28,14 +27,8 @@ class SamplingParameters:
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise RequestError(f"expected {name} as a finite number, found {value!r:.60}")
-            if not low <= value <= high:
-                raise RequestError(f"expected {name} from {low:g} to {high:g}, found {value!r:.60}")
-            object.__setattr__(self, name, float(value))
-        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or not 0 <= self.top_k <= MAX_TOP_K:
-            raise RequestError(f"expected top_k as an int from 0 to {MAX_TOP_K}, found {self.top_k!r:.60}")
+            object.__setattr__(self, name, checks.number(name, getattr(self, name), low, high))
+        object.__setattr__(self, "top_k", checks.whole("top_k", self.top_k, 0, MAX_TOP_K))
 
     def override(self, **changes: Any) -> SamplingParameters:
         """These parameters with some of them changed; None leaves one as it is. Raises RequestError."""
@@ -56,10 +49,8 @@ class SamplingParameters:
 def chosen_seed(seed: int | None) -> int:
     """The seed itself, or one from the system for None. Raises RequestError."""
     if seed is None:
-        seed = int.from_bytes(os.urandom(8), "little")  # the module secrets would load OpenSSL
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise RequestError(f"expected seed as an int from 0 to 2^64 - 1, found {seed!r:.60}")
-    return seed
+        return int.from_bytes(os.urandom(8), "little")  # the module secrets would load OpenSSL
+    return checks.whole("seed", seed, 0, 2**64 - 1)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from qwen3edge.errors import RequestError, UnsupportedModelError
+from qwen3edge import checks
+from qwen3edge.errors import RequestError, UnsupportedModelError, shown
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.cache import PrefixCache
 from qwen3edge.generation.decoding import Decoding, Limits
@@ -92,10 +93,10 @@ class Session:
         """
         if unknown:
             raise _unknown(unknown)
-        if max_tokens is not None and (
-            isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1
-        ):
-            raise RequestError(f"expected max_tokens as an int of at least 1, found {max_tokens!r:.60}")
+        if max_tokens is not None:
+            max_tokens = checks.whole("max_tokens", max_tokens, 1, 2**63 - 1)
+        if progress is not None and not callable(progress):
+            raise RequestError(f"expected progress as something to call, found {shown(progress)}")
         voice = self._voice
         stops = checked_stops(stop)
         prompter = self._prompter
@@ -130,11 +131,15 @@ class Session:
         return answer
 
     def logits(self, tokens: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-        """Yields float32 [some tokens, vocabulary], in all one row for each token, computed from an empty cache."""
+        """Yields float32 [some tokens, vocabulary], in all one row for each token, computed from an empty cache.
+
+        Raises RequestError for no tokens, more than the context holds, or ids outside the vocabulary.
+        """
+        ids = checked_tokens(tokens, self._voice.vocabulary, self._cache.context)
         with self._starting:
             self._claim()
             self._cache.reset()
-        return self._cache.logits(tokens)
+        return self._cache.logits(ids)
 
     @property
     def _prompter(self) -> Prompter:
@@ -199,6 +204,18 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def checked_tokens(tokens: object, vocabulary: int, context: int) -> list[int]:
+    """The ids of a text that fits. Raises RequestError."""
+    items = checks.items(f"tokens (1 to {context}, the context)", tokens, context)
+    if not items:
+        raise RequestError(f"expected 1 to {context} tokens (the context), found 0")
+    ids = [checks.token_id("tokens", token) for token in items]
+    for token, found in zip(ids, items, strict=True):
+        if not 0 <= token < vocabulary:
+            raise RequestError(f"tokens: expected token ids from 0 to {vocabulary - 1}, found {shown(found)}")
+    return ids
 
 
 def _unknown(names: Iterable[str]) -> RequestError:

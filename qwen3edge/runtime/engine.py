@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from qwen3edge import _core
-from qwen3edge.errors import RequestError
+from qwen3edge import _core, checks
+from qwen3edge.errors import RequestError, shown
 from qwen3edge.runtime.plan import MemoryPlan, Settings
 
 if TYPE_CHECKING:
@@ -104,11 +104,11 @@ class Engine:
 
     def length(self, slot: int) -> int:
         """Tokens in the cache of a slot."""
-        return self.core.length(slot)
+        return self.core.length(self._checked(slot))
 
     def truncate(self, slot: int, length: int) -> None:
         """Forgets what lies after `length` tokens in a slot."""
-        self.core.truncate(slot, length)
+        self.core.truncate(self._checked(slot), checks.whole("length", length, 0, 2**31 - 1))
 
     def extend(
         self,
@@ -124,10 +124,18 @@ class Engine:
         Raises RequestError, nothing changed, for a token out of range or a context that is full; CancelledError, the
         tokens taken back, soon after another thread set the flag.
         """
-        core = self.core
-        start, count = core.length(slot), len(tokens)
-        flags = [logits] * count if isinstance(logits, bool) else logits
-        return core.forward(tokens, range(start, start + count), [slot] * count, flags, cancel=cancel)
+        core, slot = self.core, self._checked(slot)
+        listed = checks.items("tokens", tokens, self.plan.context)
+        ids = [checks.whole("tokens", token, 0, 2**31 - 1) for token in listed]
+        start, count = core.length(slot), len(ids)
+        if isinstance(logits, bool):
+            flags = [logits] * count
+        else:
+            listed = checks.items("logits (True, False, or one of them for each token)", logits, count)
+            flags = [checks.flag("logits", flag) for flag in listed]
+        if cancel is not None and not isinstance(cancel, _core.CancelFlag):
+            raise RequestError(f"expected cancel as a CancelFlag, found {shown(cancel)}")
+        return core.forward(ids, range(start, start + count), [slot] * count, flags, cancel=cancel)
 
     def observe(self, callback: Callable[[str, int, int, NDArray[np.float32]], None] | None) -> None:
         """Shows callback(tensor, layer, expert, values) what the matrices multiply, see `_core.Engine.observe`.
@@ -136,6 +144,8 @@ class Engine:
         """
         if not isinstance(self.core, _core.Engine):
             raise RequestError("expected a model on the CPU to observe, found one on another device")
+        if callback is not None and not callable(callback):
+            raise RequestError(f"expected callback as something to call, found {shown(callback)}")
         self.core.observe(callback)
 
     def close(self) -> None:
@@ -144,6 +154,9 @@ class Engine:
             self._core = None
             self._free = []
             self._abandoned.clear()
+
+    def _checked(self, slot: int) -> int:
+        return checks.whole("slot", slot, 0, self.plan.sequences - 1)
 
     def _after_fork(self) -> None:
         """In the child: a thread of the parent may have held the lock."""

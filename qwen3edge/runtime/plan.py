@@ -7,8 +7,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TypedDict
 
-from qwen3edge import _core
-from qwen3edge.errors import RequestError
+from qwen3edge import _core, checks
+from qwen3edge.errors import RequestError, shown
 
 _UNITS: dict[str, int] = {
     "": 1,
@@ -119,26 +119,27 @@ class MemoryPlan:
         return "\n".join(lines)
 
 
-def parse_bytes(size: int | str) -> int:
+def parse_bytes(size: int | str, name: str = "memory") -> int:
     """A number of bytes, from an int or a text such as "600MiB", "1.5 GiB", "2G" (of 1024), "2GB" (of 1000).
 
     Raises RequestError, also for less than 1 MiB without a unit.
     """
-    bare = isinstance(size, int) or (isinstance(size, str) and size.strip().isdecimal())
-    if isinstance(size, str):
-        match = _SIZE.fullmatch(size.strip())
+    text = checks.plain(size)
+    bare = text is None or text.strip().isdecimal()
+    if text is not None:
+        match = _SIZE.fullmatch(text.strip())
         unit = _UNITS.get(match[2].lower()) if match else None
         if match is None or unit is None:
-            raise RequestError(f"expected a size such as 600MiB or 1.5G, found {size!r:.60}")
+            raise RequestError(f"expected {name} as a size such as 600MiB or 1.5G, found {shown(size)}")
         value = math.floor(float(match[1]) * unit)
-    elif isinstance(size, int) and not isinstance(size, bool):
-        value = size
+        if not 0 < value <= _MAX_BYTES:
+            raise RequestError(f"expected {name} as a size of 1 byte to 4 EiB, found {shown(size)}")
     else:
-        raise RequestError(f"expected a size in bytes or a text such as 600MiB, found {size!r:.60}")
-    if not 0 < value <= _MAX_BYTES:
-        raise RequestError(f"expected a size of 1 byte to 4 EiB, found {size!r:.60}")
+        value = checks.whole(f"{name} as a text such as 600MiB, or bytes", size, 1, _MAX_BYTES)
     if bare and value < _MIN_BARE:
-        raise RequestError(f"expected a size with its unit such as 600MiB, found {value}, which is {value} bytes")
+        raise RequestError(
+            f"expected {name} as a size with its unit such as 600MiB, found {value}, which is {value} bytes"
+        )
     return value
 
 
@@ -171,26 +172,21 @@ def settings(
     None: memory (also "auto") and threads as the system allows, a context of DEFAULT_CONTEXT, the largest prefill chunk
     that fits.
     """
-    is_number = isinstance(min_expert_share, int | float) and not isinstance(min_expert_share, bool)
-    if not (is_number and 0 <= min_expert_share < 1):
-        raise RequestError(f"expected min_expert_share as a number from 0 to below 1, found {min_expert_share!r:.60}")
-    if not isinstance(io_uring, bool):
-        raise RequestError(f"expected io_uring as True or False, found {io_uring!r:.60}")
-    if kv not in KV_TYPES:
-        raise RequestError(f"expected kv to be one of {', '.join(KV_TYPES)}, found {kv!r:.60}")
     return {
         "context": min(DEFAULT_CONTEXT, trained_context)
         if context is None
-        else _count("context", context, trained_context),
-        "sequences": _count("sequences", sequences, MAX_SEQUENCES),
+        else checks.whole("context", context, 1, trained_context),
+        "sequences": checks.whole("sequences", sequences, 1, MAX_SEQUENCES),
         # More threads than cores would take turns at every step.
-        "threads": 0 if threads is None else min(_count("threads", threads, MAX_THREADS), _core.usable_cores()),
-        "kv": kv,
-        "memory": 0 if memory is None or memory == AUTO else parse_bytes(memory),
-        "chunk": 0 if chunk is None else _count("chunk", chunk, MAX_CHUNK),
+        "threads": 0
+        if threads is None
+        else min(checks.whole("threads", threads, 1, MAX_THREADS), _core.usable_cores()),
+        "kv": checks.one_of("kv", kv, KV_TYPES),
+        "memory": 0 if memory is None or checks.plain(memory) == AUTO else parse_bytes(memory),
+        "chunk": 0 if chunk is None else checks.whole("chunk", chunk, 1, MAX_CHUNK),
         "later": later,
-        "min_expert_share": float(min_expert_share),
-        "io_uring": io_uring,
+        "min_expert_share": checks.number("min_expert_share", min_expert_share, 0, 1, below=True),
+        "io_uring": checks.flag("io_uring", io_uring),
     }
 
 
@@ -200,9 +196,3 @@ def plan_file(file: _core.ModelFile, chosen: Settings) -> MemoryPlan:
     Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
     """
     return MemoryPlan.from_core(_core.plan(file, **chosen))
-
-
-def _count(name: str, value: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise RequestError(f"expected {name} as an int from 1 to {most}, found {value!r:.60}")
-    return value

@@ -1,7 +1,9 @@
 """The command as a user runs it: another process, its output and its exit status."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import qwen3edge
+from qwen3edge.errors import Qwen3EdgeError
 from tests.cli.terminal import Terminal
 from tests.convert.test_lora import write_adapter
 
@@ -129,6 +132,21 @@ def test_info_shows_what_a_model_is_run_with(tiny_q3e):
     assert 4 < info["bits_per_weight"] < 9
 
 
+def test_info_shows_the_penalty_of_a_small_qwen2(tiny_qwen2_path, tmp_path):
+    """Which no file of the checkpoint tells."""
+    folder = tmp_path / "hf"
+    shutil.copytree(tiny_qwen2_path, folder)
+    (folder / "generation_config.json").unlink()
+    named = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(named | {"chat_template": "{{ messages[0].content }}"}))
+    run("convert", folder, tmp_path / "m.q3e", "--quiet")
+    assert (
+        "sampling, direct         temperature 0.7, top_k 20, top_p 0.8, min_p 0, presence_penalty 0, "
+        + ("repetition_penalty 1.1")
+        in run("info", tmp_path / "m.q3e").stdout
+    )
+
+
 def test_a_checkpoint_without_a_tokenizer(tiny_model_path, tmp_path):
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -212,3 +230,25 @@ def test_broken_pipe(tiny_q3e):
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(60) == 141
+
+
+def test_a_file_name_of_any_bytes(tiny_int4, tmp_path):
+    """A file's name need not be UTF-8."""
+    odd, bad = (os.path.join(os.fsencode(tmp_path), name) for name in (b"\xff.q3e", b"\xfe.q3e"))
+    shutil.copyfile(tiny_int4, odd)
+    with open(bad, "wb") as file:
+        file.write(b"no model" * 100)
+    for name in (odd, os.fsdecode(odd)):
+        assert qwen3edge.plan(name, context=64).context == 64
+    for name in (b"\xfd", "\udcfd"):
+        with pytest.raises(FileNotFoundError) as absent:
+            qwen3edge.plan(name)
+        assert absent.value.filename == "\udcfd"
+        with pytest.raises(Qwen3EdgeError, match=r"\udcfe\.q3e: expected"):
+            qwen3edge.plan(bad)
+    for options in ((), ("--json",), ("--verify",)):
+        shown = subprocess.run([*COMMAND, "info", odd, *options], capture_output=True, check=False)
+        assert (shown.returncode, shown.stderr) == (0, b"")
+        if "--json" in options:
+            assert json.loads(shown.stdout)["path"] == os.fsdecode(odd)
+    one_line(run("info", os.fsdecode(bad)), 1)

@@ -21,7 +21,7 @@ assert not {{"torch", "triton", "qwen3edge.kernels", "qwen3edge.runtime.torch_ba
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:-1", "", "CPU", None, 0])
 def test_unknown_devices_are_refused_without_torch(tiny_int4, device):
-    with pytest.raises(RequestError, match="expected device 'cpu', 'cuda', 'cuda:N' or 'interpreter'"):
+    with pytest.raises(RequestError, match="expected device as 'cpu', 'cuda', 'cuda:N' or 'interpreter'"):
         qwen3edge.load(tiny_int4, device=device)
 
 

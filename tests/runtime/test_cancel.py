@@ -117,7 +117,7 @@ def test_from_another_thread(tiny_q3e):
     core = opened(tiny_q3e("f32"), context=2048, chunk=16, threads=2)
     engine, cancel = Engine(core), _core.CancelFlag()
     begun = threading.Event()
-    threading.Thread(target=lambda: (begun.wait(), cancel.set())).start()
+    threading.Thread(target=lambda: (begun.wait(), cancel.set()), daemon=True).start()
     core.observe(lambda *_: begun.set())
     with pytest.raises(CancelledError):
         for _ in range(100):  # a machine so fast that one is over before the flag is set

@@ -31,7 +31,7 @@ def test_sizes(size, expected):
     ],
 )  # fmt: skip
 def test_sizes_that_are_none(size):
-    with pytest.raises(RequestError, match="expected a size"):
+    with pytest.raises(RequestError, match=r"expected memory as a (size|text such as 600MiB, or bytes)"):
         parse_bytes(size)
 
 
