@@ -13,7 +13,7 @@ GIVEN = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 
 def packed(texts: TextFiles) -> dict:
-    return texts.metadata(ROWS, "qwen3")
+    return texts.metadata(ROWS, "qwen3", 1024)
 
 
 @pytest.mark.parametrize("own", ["{{ messages }}", "<think>{{ messages }}", "{% frobnicate %}", 7, "x" * (2 << 20)])
@@ -22,7 +22,9 @@ def test_the_given_one_replaces_any(tmp_path, own):
     edit(folder / "tokenizer_config.json", lambda config: config.update(chat_template=own))
     texts = TextFiles(folder, GIVEN)
     assert packed(texts)["tokenizer.chat_template"] == GIVEN and texts.notes == ()
-    assert GgufText({"tokenizer.chat_template": own}, 5, GIVEN).metadata("qwen3")["tokenizer.chat_template"] == GIVEN
+    assert (
+        GgufText({"tokenizer.chat_template": own}, 5, GIVEN).metadata("qwen3", 1024)["tokenizer.chat_template"] == GIVEN
+    )
 
 
 @pytest.mark.parametrize("own", [7, "x" * (2 << 20), [{"name": "tool_use", "template": "b"}]])
