@@ -45,7 +45,8 @@ void Worker::barrier() {
   if (p.missing_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     for (ThreadTeam::Share& share : p.shares_) share.taken.store(0, std::memory_order_relaxed);
     p.missing_.store(p.size_, std::memory_order_relaxed);
-    p.passed_.store(static_cast<int>(static_cast<uint32_t>(passed) + 1), std::memory_order_release);
+    // Not a release: notify_all looks whether anybody sleeps, and must not look before the others can see this.
+    p.passed_.store(static_cast<int>(static_cast<uint32_t>(passed) + 1), std::memory_order_seq_cst);
     p.passed_.notify_all();
     return;
   }
