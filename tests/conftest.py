@@ -85,14 +85,28 @@ def tiny_int4(tiny_q3e) -> Path:
 
 
 @pytest.fixture(scope="session")
-def c_build() -> Path:
-    """examples/c-tokens and the core, by CMake alone. Kept between runs, so that only the first one compiles all."""
-    folder = ROOT / "build" / "c-tokens"
+def core_build() -> Path:
+    """The folder with the core as the extension was made of it: its static library and its objects."""
+    found = [path.parent for path in (ROOT / "build").glob("*/libqwen3edge_core.a")]
+    ours = [path for path in found if path.name == f"cmake-{sys.implementation.cache_tag}"] or found
+    return ours[0] if ours else pytest.fail("expected build/*/libqwen3edge_core.a, which `make` leaves, found none")
+
+
+@pytest.fixture(scope="session")
+def c_build(core_build) -> Path:
+    """examples/c-tokens and the C library, by CMake on the core that is there; a slow test compiles it too."""
+    return build_example(ROOT / "build" / "c-tests", f"-DQWEN3EDGE_CORE={core_build / 'libqwen3edge_core.a'}")
+
+
+def build_example(folder: Path, *settings: str) -> Path:
+    """examples/c-tokens in that folder, which is returned. What is there already is not compiled again."""
     cmake = shutil.which("cmake", path=TOOLS) or pytest.fail("expected cmake on PATH")
     ninja = shutil.which("ninja", path=TOOLS)
     generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
     subprocess.run(
-        [cmake, "-S", ROOT / "examples" / "c-tokens", "-B", folder, *generator], check=True, stdout=subprocess.DEVNULL
+        [cmake, "-S", ROOT / "examples" / "c-tokens", "-B", folder, *generator, *settings],
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
     subprocess.run([cmake, "--build", folder, "--parallel", "2"], check=True, stdout=subprocess.DEVNULL)
     return folder

@@ -1,4 +1,4 @@
-"""examples/c-tokens, built by CMake alone: the same tokens as Python for the same seed; and what its objects export."""
+"""examples/c-tokens: the same tokens as Python for the same seed; and what its objects export."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qwen3edge import _core
-from tests.conftest import ROOT
+from tests.conftest import ROOT, build_example
 
 PROMPT = [11, 22, 33, 44]
 
@@ -81,13 +81,21 @@ def test_the_shared_library_exports_the_header_alone(c_build):
     assert sorted(line.split()[-1] for line in lines.splitlines()) == sorted(declared)
 
 
-def test_tiers_export_their_kernels_only(c_build):
+@pytest.mark.slow
+def test_it_builds_by_cmake_alone(tmp_path, tiny_int4):
+    """The whole core from its sources, as docs/c.md says, without what Python's build left."""
+    alone = build_example(tmp_path)
+    result = run(alone, tiny_int4, 0, 4, *PROMPT)
+    assert result.returncode == 0 and len(result.stdout.split()) == 4, result.stderr
+
+
+def test_tiers_export_their_kernels_only(core_build):
     """A weak symbol in a file compiled for AVX-512 could be the copy that every machine runs."""
     nm = shutil.which("nm")
     if nm is None:
         pytest.skip("no nm")
     tiers = ("avx2", "avxvnni", "avx512", "amx", "amx_emulated")
-    objects = [p for p in c_build.rglob("*.o") if p.name.endswith(tuple(f"_{t}.cpp.o" for t in tiers))]
+    objects = [p for p in core_build.rglob("*.o") if p.name.endswith(tuple(f"_{t}.cpp.o" for t in tiers))]
     assert objects or _core.isa_tiers() == ["scalar"]
     for path in objects:
         lines = subprocess.run(

@@ -12,8 +12,8 @@ from qwen3edge.convert import convert
 ROOT = Path(__file__).resolve().parents[2]
 
 CLOSE = 0.05  # by which a plan may differ from the peak
-LEAST = 3 << 18  # bytes by which it may always: the pages that the kernel maps around a fault differ from run to run
-LIBRARIES = 6 << 20  # by which the plan of a process that imports numpy may lie above its peak, see late.PENDING
+LEAST = 3 << 19  # bytes by which it may always: the pages that the kernel maps around a fault differ from run to run
+LIBRARIES = 8 << 20  # by which the plan of a process that imports numpy may lie above its peak, see late.PENDING
 KINDS = ["tokens", "texts", "C"]
 
 # Fills the context of all sequences, whose answers run side by side.

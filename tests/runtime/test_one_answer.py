@@ -30,11 +30,11 @@ def kv(request):
 
 
 def test_tiers_and_threads(file, kv, seed):
-    tokens = np.random.default_rng(seed).integers(0, SHAPE.vocab, 150)
+    tokens = np.random.default_rng(seed).integers(0, SHAPE.vocab, 90)
     expected = run(engine(file, kv=kv, isa="scalar", threads=1), tokens)
     assert np.isfinite(expected).all()
     for isa in _core.isa_tiers():
-        for threads in (1, 2, 3):
+        for threads in (3,) if isa == "scalar" else (1, 2, 3):  # the scalar tier takes fifty times as long
             assert (run(engine(file, kv=kv, isa=isa, threads=threads), tokens) == expected).all(), (isa, threads)
 
 
