@@ -214,7 +214,10 @@ def write_q3e(target: Path, shape: dict[str, Any], seed: int, quant: str, tokeni
         _write_texts(Path(folder), shape, tokenizer)
         texts = TextFiles(Path(folder))
     config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
-    metadata = {"general.name": f"random {target.stem}", **texts.metadata(config.vocab_size, config.model_type)}
+    metadata = {
+        "general.name": f"random {target.stem}",
+        **texts.metadata(config.vocab_size, config.model_type, config.hidden_size),
+    }
     return write_model(RandomTensors(checkpoint_shapes(config), seed), config, metadata, target, find_recipe(quant))
 
 
