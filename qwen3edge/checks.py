@@ -13,7 +13,7 @@ from qwen3edge.errors import RequestError, shown
 
 def whole(name: str, value: object, low: int, high: int) -> int:
     """An int, or what stands for one such as numpy's."""
-    found = _index(value)
+    found = as_int(value)
     if found is None or not low <= found <= high:
         raise RequestError(f"expected {name} as an int from {low} to {high}, found {shown(value)}")
     return found
@@ -37,7 +37,7 @@ def flag(name: str, value: object) -> bool:
 
 def token_id(name: str, value: object) -> int:
     """Any int as a token's id; -1 for one that is no id in any vocabulary."""
-    found = _index(value)
+    found = as_int(value)
     if found is None:
         raise RequestError(f"expected {name} as a token's id (an int), found {shown(value)}")
     return found if 0 <= found < 2**31 else -1
@@ -95,13 +95,14 @@ def _real(value: object) -> float | None:
             return None
         if isinstance(value, float):
             return float.__float__(value)
-        whole = _index(value)
+        whole = as_int(value)
         return float(value if whole is None else whole)
     except Exception:
         return None
 
 
-def _index(value: object) -> int | None:
+def as_int(value: object) -> int | None:
+    """What stands for an int, as one; None of anything else."""
     try:
         # Of a class derived from int the plain value: its own methods may do anything.
         return None if isinstance(value, bool) else int.__index__(operator.index(value))  # type: ignore[arg-type]

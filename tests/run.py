@@ -20,13 +20,14 @@ _COUNT = re.compile(rb"(\d+) (passed|failed|errors?|skipped|deselected|xfailed|x
 
 def processes() -> list[tuple[list[str], dict[str, str]]]:
     """Arguments and environment of each."""
-    # Two workers, as most tests keep one core busy; a file stays with one of them, and so does what its tests share.
-    # Without the plugin it takes longer.
-    workers = ["-n", "2", "--dist", "loadfile"] if find_spec("xdist") else []
+    # Two workers, as most tests keep one core busy. Where tests share much, a file stays with one of them. Without the
+    # plugin it takes longer.
+    workers = ["-n", "2"] if find_spec("xdist") else []
+    by_file = [*workers, "--dist", "loadfile"] if workers else []
     return [
         (["tests/kernels", *workers], {"TRITON_INTERPRET": "1"}),
-        (["tests/kernels_compiled", *workers], {}),
-        (["tests", *workers], {}),  # tests/conftest.py leaves the other two out
+        (["tests/kernels_compiled", *by_file], {}),
+        (["tests", *by_file], {}),  # tests/conftest.py leaves the other two out
     ]
 
 

@@ -339,8 +339,8 @@ def _checked_bits(bits: object, device: str) -> int | None:
     if bits is None:
         return None
     allowed = (8,) if device == "cpu" else (8, 16)
-    found = checks.whole("activation_bits", bits, 8, 16)
-    if found not in allowed:
+    found = checks.as_int(bits)
+    if found is None or found not in allowed:
         wanted = " or ".join(map(str, allowed))
         raise RequestError(f"expected activation_bits of {wanted} on this device, found {shown(bits)}")
     return found

@@ -197,6 +197,7 @@ def test_bad_batches_change_nothing(small):
     core.truncate(0, 0)
 
 
+@pytest.mark.slow
 def test_sessions_reuse_their_prefix(loaded):
     """Two turns of a conversation, cut short: a decoded token takes seconds here."""
     (path, model), first = loaded("int4"), [{"role": "user", "content": "10 + 7?"}]

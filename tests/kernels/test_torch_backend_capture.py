@@ -104,7 +104,7 @@ class Fake:
         monkeypatch.setattr(decode.DecodeStep, "_capture", noted_capture)
 
 
-@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
+@pytest.mark.parametrize("name", ["qwen3", pytest.param("qwen3_moe", marks=pytest.mark.slow)])
 def test_a_step_is_captured_once_and_replayed_from_static_buffers(tmp_path, name, monkeypatch):
     path = random_model.write(tmp_path, name, "q4z32", seed=4)
     fake = Fake()
