@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -37,6 +38,7 @@ class Terminal:
             os.execv(sys.executable, [sys.executable, *python, *map(str, arguments)])
         self.resize(24, 80)
         self.seen = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
 
     def resize(self, rows: int, columns: int) -> None:
         """As when a window is dragged: the program is told by a signal."""
@@ -53,7 +55,7 @@ class Terminal:
                 except OSError:  # its other end is closed
                     read = b""
                 assert read, f"it ended without {text!r}: {self.seen!r}"
-                self.seen += read.decode("utf-8", "replace")
+                self.seen += self.decoder.decode(read)
         before, _, self.seen = self.seen.partition(text)
         return before
 

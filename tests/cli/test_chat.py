@@ -200,7 +200,7 @@ def test_commands(chat):
     assert "system prompt: none" in said("/system off")
     assert "temperature 0.6" in said("/set")  # the model's own when thinking
     assert "max_tokens: 3" in said("/set max_tokens 3")
-    assert "expected temperature from 0 to 100" in said("/set temperature -1")
+    assert "expected temperature as a finite number from 0 to 100" in said("/set temperature -1")
     assert "unknown setting heat" in said("/set heat 1")
     assert "expected on, off or auto" in said("/set thinking maybe")
     said("/set thinking off")

@@ -123,8 +123,8 @@ def test_load_and_plan(tiny_int4):
         )  # fmt: skip
     plan = qwen3edge.plan(tiny_int4, context=HostileInt(64), threads=np.int64(1), min_expert_share=HostileFloat(0))
     assert plan.context == 64 and type(plan.context) is int
-    for memory in (np.int64(600 << 20), HostileInt(600 << 20), HostileStr("600MiB")):
-        assert qwen3edge.plan(tiny_int4, memory=memory).budget == 600 << 20
+    for memory in (np.int64(6000 << 20), HostileInt(6000 << 20), HostileStr("6000MiB")):
+        assert qwen3edge.plan(tiny_int4, memory=memory).budget == 6000 << 20
     for name in ("device", "kv"):
         with pytest.raises(RequestError, match=name):
             qwen3edge.plan(tiny_int4, **{name: HostileStr("x")})
