@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from qwen3edge.generation.decoding import Decoding, Piece, Usage
+from qwen3edge.runtime.fork_lock import ForkLock
 
 
 class Answer:
@@ -20,7 +21,7 @@ class Answer:
         self._session = session
         self._decoding = decoding
         self._pieces = decoding.pieces()
-        self._reading = threading.RLock()  # held by whoever runs the generator, or closes it
+        self._reading = ForkLock()  # held by whoever runs the generator, or closes it
 
     def __iter__(self) -> Iterator[Piece]:
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from qwen3edge.generation.template import ChatTemplate
 from qwen3edge.generation.tokenizer import Tokenizer
 from qwen3edge.runtime import plan as memory_plan
 from qwen3edge.runtime.engine import Engine
+from qwen3edge.runtime.fork_lock import ForkLock
 from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.templates.given import Given, GivenTemplate, read_template
 
@@ -92,7 +92,7 @@ class Model:
         self._tokenizer = opened.tokenizer
         self._session: Session | None = None
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # whose answers `close` ends
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._voice = Voice(
             None if opened.tokenizer is None else Prompter(opened.tokenizer, opened.template),
             opened.defaults,

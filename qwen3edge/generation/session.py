@@ -21,6 +21,7 @@ from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
 from qwen3edge.generation.stop import checked_stops
 from qwen3edge.generation.thinking import ThinkingSplitter
 from qwen3edge.runtime.engine import Engine
+from qwen3edge.runtime.fork_lock import ForkLock
 
 if TYPE_CHECKING:
     from typing import NoReturn as Never  # no keyword has this type: type checkers refuse unknown ones
@@ -51,7 +52,7 @@ class Session:
         self._voice = voice
         self._cache = PrefixCache(engine)
         self._answer: weakref.ref[Answer] | None = None  # weak: an answer that its user dropped has ended
-        self._starting = threading.Lock()
+        self._starting = ForkLock()
 
     def generate(
         self,

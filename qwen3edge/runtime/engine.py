@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from qwen3edge import _core, checks
 from qwen3edge.errors import RequestError, shown
+from qwen3edge.runtime.fork_lock import ForkLock
 from qwen3edge.runtime.plan import MemoryPlan, Settings
 
 if TYPE_CHECKING:
@@ -46,10 +44,9 @@ class Engine:
         """Use `Engine.open`; core may also be anything with the same methods."""
         self.plan = MemoryPlan.from_core(core.plan)
         self._core: Core | None = core
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._free = list(range(self.plan.sequences))
         self._abandoned: deque[int] = deque()
-        _opened.add(self)
 
     @classmethod
     def open(cls, file: _core.ModelFile, chosen: Settings) -> Engine:
@@ -157,18 +154,3 @@ class Engine:
 
     def _checked(self, slot: int) -> int:
         return checks.whole("slot", slot, 0, self.plan.sequences - 1)
-
-    def _after_fork(self) -> None:
-        """In the child: a thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
-
-
-_opened: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for engine in _opened:
-        engine._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -16,8 +16,9 @@ import qwen3edge
 from qwen3edge import _core
 from qwen3edge.errors import RequestError
 path, threads, memory = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-def load(threads=threads):
-    return qwen3edge.load(path, memory=memory or "400MiB", context=256, chunk=32, threads=threads, texts=False)
+def load(threads=threads, **settings):
+    settings = {"context": 256, "chunk": 32, "threads": threads, "texts": False} | settings
+    return qwen3edge.load(path, memory=memory or "400MiB", **settings)
 tokens = list(range(5, 75))
 def ended(child, seconds=60):
     "The exit status of a child; -9 when it hung."
@@ -170,6 +171,76 @@ assert (m.logits(tokens) == expected).all()
 def test_children_of_a_busy_parent(tiny_int4):
     """A thread of the parent is in a call: the model is refused in the child, another one loads, and the child ends."""
     assert run(BUSY, tiny_int4) == ["0"] * 12
+
+
+LOCKS = (
+    PRELUDE
+    + """
+m = load(sequences=2)
+expected = m.logits(tokens)
+lock = {"model": m._lock, "starting": m._session._starting, "engine": m.engine._lock}[sys.argv[4]]
+held, done = threading.Event(), threading.Event()
+def hold():
+    with lock:
+        held.set()
+        done.wait()
+def forks():
+    child = os.fork()
+    if child == 0:
+        own = m.session()
+        sys.exit(0 if (m.logits(tokens) == expected).all() else 3)
+    print(ended(child, 20))
+if sys.argv[5] == "other":
+    threading.Thread(target=hold).start()
+    held.wait()
+    forks()
+    done.set()
+else:
+    with lock:
+        forks()
+"""
+)
+
+
+@pytest.mark.parametrize("holder", ["other", "same"])
+@pytest.mark.parametrize("lock", ["model", "starting", "engine"])
+def test_a_lock_is_held_at_the_fork(tiny_int4, lock, holder):
+    """By a thread that the child does not have: it is free there. By the thread that forks: it is still held."""
+    assert run(LOCKS, tiny_int4, lock, holder) == ["0"]
+
+
+READING = (
+    PRELUDE
+    + """
+m = load(texts=True, sequences=3)
+expected = m.logits(tokens)
+inside, done = threading.Event(), threading.Event()
+def progress(*_):
+    inside.set()
+    done.wait()
+session = m.session()
+answer = session.generate("What is 12 + 13?", max_tokens=4, progress=progress)
+reading = threading.Thread(target=answer.read)
+reading.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    answer.close()
+    session.close()
+    own = m.session()
+    own.generate("What is 12 + 13?", max_tokens=4).read()
+    sys.exit(0 if (m.logits(tokens) == expected).all() else 3)
+print(ended(child, 20))
+done.set()
+reading.join()
+print(answer.finish_reason)
+"""
+)
+
+
+def test_an_answer_is_read_at_the_fork(tiny_int4):
+    """The child closes it and asks anew; the parent's reader reads on."""
+    assert run(READING, tiny_int4) == ["0", "length"]
 
 
 DAEMON = (
