@@ -49,8 +49,10 @@ class PythonObserver : public Observer {
     if (error_) return;
     try {
       py::array_t<float> values({static_cast<py::ssize_t>(o.tokens), static_cast<py::ssize_t>(o.columns)});
-      std::copy_n(o.values, values.size(), values.mutable_data());                // NumPy's own copy would let go of the GIL
-      const auto result = py::reinterpret_steal<py::object>(or_wait_for_the_end(  // Python code may wait for the GIL anywhere
+      // NumPy's own copy would let go of the GIL.
+      std::copy_n(o.values, values.size(), values.mutable_data());
+      // Python code may wait for the GIL anywhere.
+      const auto result = py::reinterpret_steal<py::object>(or_wait_for_the_end(
           [&] { return PyObject_CallFunction(callback_.ptr(), "siiO", o.tensor, o.layer, o.expert, values.ptr()); }));
       if (!result) throw py::error_already_set();
     } catch (const std::exception&) {
