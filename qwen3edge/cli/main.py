@@ -113,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("target", metavar="OUT.q3e")
     convert.add_argument(
         "--quant",
-        help="int4 (default; for a quantized GGUF file what holds its weights), int8, bf16, f32, or a block format of "
+        help="int4 (default; for a quantized GGUF file what holds its weights), int6, int8, bf16, f32, or a block format of "
         "docs/format.md",
     )
     convert.add_argument(
@@ -242,8 +242,8 @@ def _add_eval(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--kv",
         default="int8",
-        choices=["int8", "int4", "bf16", "f16", "f32"],
-        help="type of the KV cache (int8); f16 on a GPU alone",
+        choices=["int8", "int4", "bf16", "f32"],
+        help="type of the KV cache (int8)",
     )
 
 
