@@ -113,8 +113,8 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("target", metavar="OUT.q3e")
     convert.add_argument(
         "--quant",
-        help="int4 (default; for a quantized GGUF file what holds its weights), int6, int8, bf16, f32, or a block format of "
-        "docs/format.md",
+        help="int4 (default; for a quantized GGUF file what holds its weights), int6, int8, bf16, f32, or a block "
+        "format of docs/format.md",
     )
     convert.add_argument(
         "--lora",
