@@ -236,6 +236,7 @@ def main() -> int:
     arguments = parser.parse_args()
     absent = [tool.absent() for tool in (LLAMA_CPP_PYTHON, LLAMA_QUANTIZE) if tool.find() is None]
     try:
+        arguments.work.mkdir(parents=True, exist_ok=True)
         model = arguments.model or fetch(arguments.work)
         with tempfile.TemporaryDirectory(dir=arguments.work) as work:
             study = Study(model, Path(work), threads=arguments.threads)
