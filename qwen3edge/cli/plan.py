@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from qwen3edge.cli import arguments as options
+from qwen3edge.cli import run as _  # noqa: F401  # what `run` holds counts in the plan
 from qwen3edge.cli.output import print_json
 from qwen3edge.generation.model import plan
 

@@ -37,14 +37,21 @@ def gguf_config(file: GgufFile, stop_token_ids: tuple[int, ...] = ()) -> ModelCo
     head_size = reader.integer("attention.key_length", hidden // heads if heads else 0)
     for key in ("attention.value_length", "rope.dimension_count"):
         if reader.integer(key, head_size) != head_size:
-            raise UnsupportedModelError(f"{architecture}.{key}: expected the head size, {head_size}")
-    scaling = keys.get(f"{architecture}.rope.scaling.type", "none")
+            raise UnsupportedModelError(f"{file.path}: {architecture}.{key}: expected the head size, {head_size}")
+    scaling_key = f"{architecture}.rope.scaling.type"
+    scaling = keys.get(scaling_key, "none")
     if not isinstance(scaling, str):
-        raise CheckpointError(f"{architecture}.rope.scaling.type: expected text, found {scaling!r:.60}")
+        raise CheckpointError(f"{file.path}: {scaling_key}: expected text, found {scaling!r:.60}")
     if scaling != "none" and not (scaling == "linear" and reader.number("rope.scaling.factor", 1.0) in (0.0, 1.0)):
-        raise UnsupportedModelError(f"{architecture}.rope.scaling.type: expected none, found {scaling!r}")
+        raise UnsupportedModelError(
+            f"{file.path}: {scaling_key}: expected none, or linear by 1, found {scaling!r:.60}, which is not "
+            f"supported; without it (gguf-new-metadata --remove-metadata {scaling_key} IN OUT) the model runs, "
+            "unscaled, up to the positions that it was first trained for"
+        )
     if reader.integer("attention.sliding_window", 0):
-        raise UnsupportedModelError(f"{architecture}.attention.sliding_window: expected none; it is not supported")
+        raise UnsupportedModelError(
+            f"{file.path}: {architecture}.attention.sliding_window: expected none; it is not supported"
+        )
     embedding = file.tensors.get(EMBEDDING)
     if embedding is None or len(embedding.shape) != 2:
         raise CheckpointError(f"{file.path}: expected a matrix {EMBEDDING!r}, found none")

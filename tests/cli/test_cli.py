@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import qwen3edge
+from qwen3edge.cli.output import print_json
 from qwen3edge.errors import Qwen3EdgeError
 from tests.cli.terminal import Terminal
 from tests.convert.test_lora import write_adapter
@@ -110,6 +111,19 @@ def test_convert_and_info(tiny_model_path, tmp_path):
     data[-5000] ^= 1
     target.write_bytes(data)
     assert "checksum" in one_line(run("info", target, "--verify"), 1)
+
+
+def test_json_holds_characters_as_they_are(capsys):
+    print_json({"content": "\u4f60\u597d \U0001f600"})
+    assert capsys.readouterr().out == '{"content": "\u4f60\u597d \U0001f600"}\n'
+
+
+def test_a_budget_that_plan_accepts_is_enough_for_run(tiny_q3e):
+    model, context = tiny_q3e("int8"), ["--context", 256]
+    need = re.search(r"found a need of ([0-9.]+) MiB", one_line(run("plan", model, *context, "--memory", "40MiB"), 1))
+    memory = f"{int(1024 * (float(need[1]) + 0.6))}KiB"  # a process holds some pages more or fewer each time
+    assert run("plan", model, *context, "--memory", memory).returncode == 0
+    assert run("run", model, "hi", "--no-thinking", "--max-tokens", 1, *context, "--memory", memory).returncode == 0
 
 
 def test_plan(tiny_q3e):

@@ -148,3 +148,12 @@ def test_interrupt(tiny_q3e):
     error = process.communicate(timeout=60)[1]
     assert process.returncode in (0, 130)  # it may have come to its end first
     assert error == b""
+
+
+def test_no_color(tiny_q3e, monkeypatch):
+    """https://no-color.org: thoughts are not dimmed, whatever else the terminal can do."""
+    for variable, dimmed in (("", True), ("1", False)):
+        monkeypatch.setenv("NO_COLOR", variable)
+        terminal = Terminal("run", tiny_q3e("int8"), "What is 12 + 7?", "--thinking", "--temperature", 0)
+        assert ("\x1b[2m" in terminal.wait_for("tok/s")) == dimmed
+        assert terminal.status() == 0

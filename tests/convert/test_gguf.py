@@ -232,11 +232,18 @@ class Edited:
     def write(self, keys=None, case=None, drop=(), add=()):
         add_value = gguf.GGUFWriter.add_key_value
         add_tensor = gguf.GGUFWriter.add_tensor
+        write_header = gguf.GGUFWriter.write_header_to_file
+        left = dict(keys or {})
 
         def value(writer, key, found, kind, sub_type=None):
-            found = (keys or {}).get(key, found)
+            found = left.pop(key, found)
             if found is not None:
                 add_value(writer, key, found, kind, sub_type)
+
+        def header(writer, path=None):
+            for key, new in left.items():  # which the file has not
+                add_value(writer, key, new, gguf.GGUFValueType.get_type(new))
+            write_header(writer, path)
 
         def tensor(writer, name, raw, **options):
             if name not in drop:
@@ -248,6 +255,7 @@ class Edited:
         with self.monkeypatch.context() as patch:
             patch.setattr(gguf.GGUFWriter, "add_key_value", value)
             patch.setattr(gguf.GGUFWriter, "add_tensor", tensor)
+            patch.setattr(gguf.GGUFWriter, "write_header_to_file", header)
             write_gguf(self.path, case or Case("qwen3"), self.seed, lambda _: "Q8_0")
         return self.path
 
@@ -265,6 +273,9 @@ def edited(monkeypatch, tmp_path, seed):
         ({"qwen3.block_count": 1}, CheckpointError, r"account for.*blk\.1"),
         ({"qwen3.block_count": None}, CheckpointError, "nothing"),
         ({"qwen3.embedding_length": 512}, CheckpointError, "shape"),
+        ({"qwen3.rope.scaling.type": "yarn"}, UnsupportedModelError, "gguf: .*'yarn'.* --remove-metadata qwen3.rope"),
+        ({"qwen3.rope.scaling.type": "linear", "qwen3.rope.scaling.factor": 2.0}, UnsupportedModelError, "'linear'"),
+        ({"qwen3.attention.sliding_window": 128}, UnsupportedModelError, "gguf: .*sliding_window"),
         ({"qwen3.attention.head_count": 0}, UnsupportedModelError, "heads"),
         ({"qwen3.attention.head_count_kv": 3}, UnsupportedModelError, "divide"),
         ({"qwen3.attention.key_length": 32}, UnsupportedModelError, "value_length"),
