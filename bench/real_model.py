@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from dequantized import read_fold
 from harness import BenchError, Cell, markdown_table, table, write_between
 from numpy.typing import NDArray
 from peers import LLAMA_CPP_PYTHON, LLAMA_QUANTIZE, llama_quantize_command, run
@@ -175,11 +176,13 @@ def weights_alone(study: Study, has_llama: bool) -> Iterator[Row]:
     """Dequantized into one float32 graph."""
     wide = study.work / "f32.q3e"
     convert(study.base, wide, "f32")
+    wide_fold = read_fold(_core.ModelFile(str(wide)))
     with private_copy(wide, study.work) as copy:
         for recipe in RECIPES:
             file = _core.ModelFile(str(study.ours(recipe)))
+            fold = read_fold(file)
             for name, tensor in matrices(file).items():
-                copy.put(name, tensor["format"], file.packed(name))
+                copy.put(name, tensor["format"], file.packed(name), fold.to(wide_fold, name))
             yield Row(WEIGHTS, recipe, study.ours(recipe).stat().st_size, study.scores(study.engine(Path(copy.path))))
     for kind in THEIRS if has_llama else ():
         convert(study.theirs(kind), wide, "f32")
