@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -52,6 +51,7 @@ _EXPERT_KEYS = {
 }
 _STOP_TOKENS = "qwen3edge.stop_token_ids"
 _HALF_SMALLEST_FLOAT32 = 2.0**-150  # what is no larger becomes 0
+_LARGEST_FLOAT32 = (2 - 2.0**-23) * 2.0**127
 
 
 class Metadata(Protocol):
@@ -105,10 +105,10 @@ class ModelConfig:
             raise UnsupportedModelError(
                 f"experts_per_token: expected at most the {self.experts} experts, found {self.experts_per_token}"
             )
-        if not (math.isfinite(self.rms_epsilon) and self.rms_epsilon > _HALF_SMALLEST_FLOAT32):
-            raise UnsupportedModelError(f"rms_epsilon: expected a number above 0, found {self.rms_epsilon!r}")
-        if not (math.isfinite(self.rope_theta) and self.rope_theta >= 1):
-            raise UnsupportedModelError(f"rope_theta: expected a number of at least 1, found {self.rope_theta!r}")
+        if not _HALF_SMALLEST_FLOAT32 < self.rms_epsilon <= _LARGEST_FLOAT32:
+            raise UnsupportedModelError(f"rms_epsilon: expected a float32 above 0, found {self.rms_epsilon!r}")
+        if not 1 <= self.rope_theta <= _LARGEST_FLOAT32:
+            raise UnsupportedModelError(f"rope_theta: expected a float32 of at least 1, found {self.rope_theta!r}")
         for token in self.stop_token_ids:
             if type(token) is not int or not 0 <= token < self.vocab_size:
                 raise UnsupportedModelError(f"stop token: expected an id below {self.vocab_size}, found {token!r}")

@@ -30,6 +30,7 @@ from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.template import given_template
 from qwen3edge.convert.tokenizer import TextFiles
 from qwen3edge.errors import CheckpointError, RequestError
+from qwen3edge.formats.atomic import require_no_input
 from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.formats.q3e import Q3eWriter, TensorSpec
@@ -109,6 +110,8 @@ def convert(
     template = given_template(chat_template)
     if folder.suffix in (".safetensors", ".json", ".bin") and folder.is_file():
         raise CheckpointError(f"{folder}: expected a folder or a GGUF file; give the folder, {folder.parent}")
+    read = [source, imatrix, chat_template, *(lora if isinstance(lora, list | tuple) else [lora])]
+    require_no_input(target, [path for path in read if isinstance(path, str | os.PathLike) and os.path.exists(path)])
     if folder.is_file():
         return _convert_gguf(
             folder,
@@ -169,6 +172,7 @@ def _convert_gguf(
     """keep: formats that hold the file's types; the recipe is for unquantized ones."""
     with ExitStack() as opened:
         file = opened.enter_context(GgufFile(path))
+        require_no_input(target, file.paths)
         config = gguf_config(file)
         text = GgufText(file.metadata, config.vocab_size, template)
         if not text.present and not allow_missing_tokenizer:

@@ -21,7 +21,7 @@ from qwen3edge.convert.names import FREQUENCIES
 from qwen3edge.convert.ordered import in_order
 from qwen3edge.convert.panel_view import PanelView
 from qwen3edge.errors import RequestError, UnsupportedModelError
-from qwen3edge.formats.atomic import AtomicFile
+from qwen3edge.formats.atomic import AtomicFile, require_no_input
 from qwen3edge.formats.gguf_blocks import (
     OUTGOING,
     WRITABLE,
@@ -87,6 +87,7 @@ def export_gguf(
     GGUF cannot tell; OSError when writing fails.
     """
     began = time.monotonic()
+    require_no_input(target, [source])
     file = _core.ModelFile(os.fspath(source))
     config = ModelConfig.from_metadata(file)
     fold = KeyFold.read(file, config)

@@ -20,6 +20,7 @@ from qwen3edge.formats.gguf_blocks import INCOMING, UNQUANTIZED, GgmlType, read_
 
 MODEL_TYPES = {"qwen2": "qwen2", "qwen3": "qwen3", "qwen3moe": "qwen3_moe"}
 """By GGUF's name of the architecture."""
+_ROPE_SCALING = ("rope.scaling.type", "rope.scaling.factor", "rope.scale_linear")
 
 
 def gguf_config(file: GgufFile, stop_token_ids: tuple[int, ...] = ()) -> ModelConfig:
@@ -39,14 +40,17 @@ def gguf_config(file: GgufFile, stop_token_ids: tuple[int, ...] = ()) -> ModelCo
         if reader.integer(key, head_size) != head_size:
             raise UnsupportedModelError(f"{file.path}: {architecture}.{key}: expected the head size, {head_size}")
     scaling_key = f"{architecture}.rope.scaling.type"
-    scaling = keys.get(scaling_key, "none")
+    factor = reader.number("rope.scaling.factor", reader.number("rope.scale_linear", 1.0))
+    scaling = keys.get(scaling_key, "linear")  # as llama.cpp reads it
     if not isinstance(scaling, str):
         raise CheckpointError(f"{file.path}: {scaling_key}: expected text, found {scaling!r:.60}")
-    if scaling != "none" and not (scaling == "linear" and reader.number("rope.scaling.factor", 1.0) in (0.0, 1.0)):
+    if scaling != "none" and not (scaling == "linear" and factor in (0.0, 1.0)):
+        present = [key for name in _ROPE_SCALING if (key := f"{architecture}.{name}") in keys]
+        removal = " ".join(f"--remove-metadata {key}" for key in present)
         raise UnsupportedModelError(
-            f"{file.path}: {scaling_key}: expected none, or linear by 1, found {scaling!r:.60}, which is not "
-            f"supported; without it (gguf-new-metadata --remove-metadata {scaling_key} IN OUT) the model runs, "
-            "unscaled, up to the positions that it was first trained for"
+            f"{file.path}: {scaling_key}: expected none, or linear by 1, found {scaling!r:.60} by {factor:g}, which is "
+            f"not supported; without it (gguf-new-metadata {removal} IN OUT) the model "
+            "runs, unscaled, up to the positions that it was first trained for"
         )
     if reader.integer("attention.sliding_window", 0):
         raise UnsupportedModelError(

@@ -58,11 +58,14 @@ class GgufText:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the file asks for and does not get."""
+        notes: list[str] = []
+        if self.present and not self._merges:
+            notes.append("the file has no tokenizer.ggml.merges: every byte of a text is a token of its own")
         if self.present and self._pre not in (SPLIT_NFC, SPLIT_AS_IT_IS):
             said = "no tokenizer.ggml.pre" if self._pre is None else f"tokenizer.ggml.pre {self._pre!r}"
             old = f"the file has {said}, as old conversions do: texts are split as Qwen2 and Qwen3 do"
-            return (old, *self.template.notes)
-        return self.template.notes
+            notes.append(old)
+        return (*notes, *self.template.notes)
 
     def stop_token_ids(self) -> tuple[int, ...]:
         """All ids that end an answer."""

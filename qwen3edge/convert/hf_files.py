@@ -135,6 +135,7 @@ def _generation(file: Metadata, config: ModelConfig) -> dict[str, Any]:
         if key in file:
             value: Any = file.get(key)
             keys[name] = round(value, 6) if isinstance(value, float) else value
+    keys["do_sample"] = keys.get("temperature") != 0
     return keys
 
 

@@ -33,7 +33,8 @@ def sampling_metadata(
 ) -> dict[str, MetadataItem]:
     """The keys `qwen3edge.sampling.*`. chosen: what the checkpoint has, named as in generation_config.json.
 
-    A top_k of -1 is off, as in vLLM, and stored as 0. Raises CheckpointError for what no sampler can take.
+    A top_k of -1 is off, as in vLLM, and stored as 0; do_sample false is a temperature of 0, in both modes. Raises
+    CheckpointError for what no sampler can take.
     """
     modes: dict[str, dict[str, Any]] = {mode: {**values, **_NEUTRAL} for mode, values in _ADVICE.items()}
     mode = starting_mode(template, model_type)  # the file's only set belongs to it
@@ -43,6 +44,9 @@ def sampling_metadata(
         if chosen.get(name) is not None:
             check = _count if isinstance(default, int) else _number
             modes[mode][name] = check(chosen[name], name, f"{where}: {name}")
+    if chosen.get("do_sample") is False:
+        for values in modes.values():
+            values["temperature"] = 0.0
     return {
         f"qwen3edge.sampling.{mode}.{name}": value for mode, values in modes.items() for name, value in values.items()
     }

@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from qwen3edge.errors import CheckpointError
+from qwen3edge.errors import CheckpointError, RequestError
 
 SUFFIX = ".part"
 # Linux keeps what is written in the largest pages that one write fills: after whole writes of 2 MiB a file can
@@ -29,6 +30,16 @@ _TOKEN_DIGITS = 16
 _LONGEST_NAME = 255  # bytes, of most file systems
 # What file systems answer that have nothing to bring to a disk at this call (CIFS, WSL's DrvFs, FUSE).
 _NOTHING_TO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+def require_no_input(target: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """inputs: files, and folders of files, that the target is made of. Raises RequestError where it is one of them."""
+    place = os.path.realpath(target)
+    for path in inputs:
+        folder = Path(path)
+        files = [f for f in folder.iterdir() if f.suffix != ".q3e"] if folder.is_dir() else [folder]
+        if any(os.path.realpath(file) == place for file in files):
+            raise RequestError(f"{target}: expected a name of its own for what is written, found a file that is read")
 
 
 class AtomicFile:

@@ -31,6 +31,11 @@ class Shards:
     ) -> None:
         self.close()
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Of the shards that were opened."""
+        return tuple(self._paths)
+
     def close(self) -> None:
         """Closes the shards."""
         while self._descriptors:

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
-from qwen3edge.convert import Recipe, Rule, convert
+from qwen3edge.convert import Recipe, Rule, convert, export_gguf
 from qwen3edge.convert.names import model_tensors
 from qwen3edge.convert.quantize import as_float32
 from qwen3edge.errors import CheckpointError, MissingShardError, RequestError, UnsupportedModelError
@@ -249,3 +249,24 @@ def test_a_config_that_is_no_json(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(CheckpointError, match=r"config\.json"):
         convert_bare(tmp_path)
+
+
+def test_what_is_read_is_not_written_over(tmp_path, seed):
+    """Neither by its name nor through a link; a file that an earlier conversion left in the folder may be."""
+    folder, model, converted = tmp_path / "hf", tmp_path / "m.q3e", tmp_path / "m.gguf"
+    folder.mkdir()
+    write(folder, CONFIG, random_tensors(CONFIG, seed))
+    convert(folder, model, allow_missing_tokenizer=True)
+    export_gguf(model, converted)
+    weights = next(folder.glob("*.safetensors"))
+    (tmp_path / "link.q3e").symlink_to(weights)
+    before = {path: path.read_bytes() for path in (*folder.iterdir(), model, converted)}
+    for source, target in ((folder, weights), (folder, folder / "config.json"), (folder, tmp_path / "link.q3e"),
+                           (converted, converted)):  # fmt: skip
+        with pytest.raises(RequestError, match="found a file that is read"):
+            convert(source, target, allow_missing_tokenizer=True)
+    with pytest.raises(RequestError, match="found a file that is read"):
+        export_gguf(model, model)
+    assert {path: path.read_bytes() for path in (*folder.iterdir(), model, converted)} == before
+    for _ in range(2):
+        convert(folder, folder / "m.q3e", allow_missing_tokenizer=True)

@@ -221,6 +221,8 @@ def test_metadata_round_trip(tiny_q3e, tiny_model_path):
         {"attention_bias": True},
         {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}},
         {"rope_scaling": {"type": "linear", "factor": 2.0}},
+        {"rope_theta": 1e308},
+        {"rms_norm_eps": 1e300},
         {"rope_scaling": {"type": "linear"}},
         {"rope_scaling": {"rope_type": "dynamic", "factor": 1.0}},
         {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6}},

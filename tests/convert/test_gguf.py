@@ -275,6 +275,8 @@ def edited(monkeypatch, tmp_path, seed):
         ({"qwen3.embedding_length": 512}, CheckpointError, "shape"),
         ({"qwen3.rope.scaling.type": "yarn"}, UnsupportedModelError, "gguf: .*'yarn'.* --remove-metadata qwen3.rope"),
         ({"qwen3.rope.scaling.type": "linear", "qwen3.rope.scaling.factor": 2.0}, UnsupportedModelError, "'linear'"),
+        ({"qwen3.rope.scaling.factor": 4.0}, UnsupportedModelError, "'linear' by 4"),
+        ({"qwen3.rope.scale_linear": 2.0}, UnsupportedModelError, "--remove-metadata qwen3.rope.scale_linear"),
         ({"qwen3.attention.sliding_window": 128}, UnsupportedModelError, "gguf: .*sliding_window"),
         ({"qwen3.attention.head_count": 0}, UnsupportedModelError, "heads"),
         ({"qwen3.attention.head_count_kv": 3}, UnsupportedModelError, "divide"),

@@ -27,6 +27,14 @@ def test_top_k(found, expected):
     assert defaults({"top_k": found}).thinking.top_k == expected
 
 
+def test_no_sampling():
+    """As a temperature of 0 is: greedy, but for thoughts, which would loop."""
+    found = defaults({"do_sample": False, "temperature": 0.5})
+    assert found.direct.temperature == 0
+    assert found.thinking.temperature == pytest.approx(0.6)
+    assert defaults({"do_sample": True, "temperature": 0.5}).thinking.temperature == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -174,3 +174,15 @@ def test_merges_that_are_none(folder, data):
 def test_no_tokenizer_at_all(folder):
     two_files(folder)
     assert not TextFiles(folder).present  # vocab.json alone
+
+
+def test_an_added_token_that_is_a_name_of_a_byte(folder):
+    """As transformers adds "\u00b0" to a vocabulary where the byte 0xb0 is written so."""
+
+    def add(tokenizer):
+        known = tokenizer["model"]["vocab"]["\u00b0"]
+        tokenizer["added_tokens"].append({"id": known, "content": "\u00b0", "special": False, **PLAIN})
+
+    text_files.edit(folder / "tokenizer.json", add)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: .*0xb0; .* remove the added token '°'"):
+        text_files.tokenizer(folder)
