@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from qwen3edge.convert import convert
 
@@ -16,6 +17,9 @@ TOOLS = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH"
 TINY = Path(__file__).parent / "data" / "tiny-qwen3"
 TINY_MOE = TINY.with_name("tiny-qwen3-moe")
 TINY_QWEN2 = TINY.with_name("tiny-qwen2")
+
+settings.register_profile("busy machines", deadline=None)  # no test is timed
+settings.load_profile("busy machines")
 
 # Processes of their own (tests/run.py); collected where they are named.
 collect_ignore = ["kernels", "kernels_compiled"]

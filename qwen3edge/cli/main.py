@@ -66,8 +66,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return error.code if isinstance(error.code, int) else 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output left; keep the interpreter from telling so at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output left
+        _drop_output()
         return 141
     except RequestError as error:
         return _fail(str(error), 2)
@@ -77,7 +77,16 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail("the memory of this machine is used up", 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
         return _fail(f"{where}{error.strerror or error}", 1)
+
+
+def _drop_output() -> None:
+    """What waits in the buffer of standard output: the interpreter would try again at exit, and tell of it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _verb(name: str) -> ModuleType:

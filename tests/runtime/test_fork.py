@@ -10,7 +10,8 @@ import pytest
 from tests.runtime.test_cancel import streamed
 
 PRELUDE = """
-import os, sys, threading, time, ctypes
+import functools, os, sys, threading, time, ctypes
+print = functools.partial(print, flush=True)  # a child would write what waits in its copy of the buffer
 import numpy as np
 import qwen3edge
 from qwen3edge import _core
