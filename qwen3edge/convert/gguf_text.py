@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qwen3edge import _core
 from qwen3edge.convert.sampling import sampling_metadata
 from qwen3edge.convert.template import PackedTemplate
 from qwen3edge.convert.tokenizer import STOP_TOKENS
-from qwen3edge.convert.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED
-from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
+from qwen3edge.convert.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED, require_loadable
+from qwen3edge.errors import CheckpointError, UnsupportedModelError
 from qwen3edge.formats.gguf import Value
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.templates.budget import MAX_SOURCE_CHARACTERS
@@ -128,10 +127,7 @@ class GgufText:
             )
         self.tokens, self._types = tokens[:size], types[:size].tolist()
         self._merges = self._strings("merges") if "tokenizer.ggml.merges" in self._metadata else []
-        try:
-            _core.Bpe(self.tokens, self._types, self._merges)
-        except FileFormatError as error:
-            raise CheckpointError(f"tokenizer.ggml: {error}") from None
+        require_loadable(self.tokens, self._types, self._merges, "tokenizer.ggml")
 
     def _strings(self, name: str) -> list[str]:
         value = self._metadata.get(f"tokenizer.ggml.{name}")

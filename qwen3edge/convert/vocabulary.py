@@ -76,19 +76,22 @@ class Vocabulary:
             table.notes.append(f"{len(table) - known} tokens stand in tokenizer_config.json alone and were added")
         tokens, types = table.by_id()
         merges = _merges(tokenizer["model"], table, path)
-        _require_bytes(tokens, types, merges, path)
+        require_loadable(tokens, types, merges, str(path))
         splitter = SPLIT_NFC if _normalizes(tokenizer.get("normalizer"), path) else SPLIT_AS_IT_IS
         return cls(tokens, types, merges, splitter, _begins_texts(tokenizer, config), table.notes)
 
 
-def _require_bytes(tokens: list[str], types: list[int], merges: list[str], path: Path) -> None:
-    """What the runtime refuses is refused here. transformers lets a user add a token that is the name of a byte's."""
+def require_loadable(tokens: list[str], types: list[int], merges: list[str], where: str) -> None:
+    """What the runtime will refuse is refused now. transformers lets a user add a token that is the name of a byte's.
+
+    where: the file or the keys, for messages. Raises CheckpointError.
+    """
     try:
         _core.Bpe(tokens, types, merges)
     except FileFormatError as error:
         added = [token for token, kind in zip(tokens, types, strict=True) if len(token) == 1 and kind != NORMAL]
         hint = f"; the vocabulary has a byte by each name of one character: remove the added token {added[0]!r}"
-        raise CheckpointError(f"{path}: {error}{hint if added else ''}") from None
+        raise CheckpointError(f"{where}: {error}{hint if added else ''}") from None
 
 
 class _Table:
