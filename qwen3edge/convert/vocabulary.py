@@ -89,9 +89,10 @@ def require_loadable(tokens: list[str], types: list[int], merges: list[str], whe
     try:
         _core.Bpe(tokens, types, merges)
     except FileFormatError as error:
-        added = [token for token, kind in zip(tokens, types, strict=True) if len(token) == 1 and kind != NORMAL]
-        hint = f"; the vocabulary has a byte by each name of one character: remove the added token {added[0]!r}"
-        raise CheckpointError(f"{where}: {error}{hint if added else ''}") from None
+        added = (token for token, kind in zip(tokens, types, strict=True) if len(token) == 1 and kind != NORMAL)
+        token = next(added, None)
+        hint = "" if token is None else f"; an added token of one character can hide a byte's: remove {token!r}"
+        raise CheckpointError(f"{where}: {error}{hint}") from None
 
 
 class _Table:

@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+from tokenizers import pre_tokenizers
 
 from qwen3edge import _core
 from qwen3edge.convert import convert
@@ -11,8 +12,11 @@ from qwen3edge.convert.tokenizer import TextFiles
 from qwen3edge.convert.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
 from qwen3edge.tokenization import WORDS
-from tests.convert.small_checkpoint import CONFIG, random_tensors, write
+from tests.convert.small_checkpoint import CONFIG as SMALL
+from tests.convert.small_checkpoint import random_tensors, write
 
+CONFIG = {**SMALL, "vocab_size": 300}
+BYTES = sorted(set(pre_tokenizers.ByteLevel.alphabet()) - set("abé"))  # the names of all other bytes
 GOOD = {
     "version": "1.0",
     "added_tokens": [
@@ -28,7 +32,11 @@ GOOD = {
             {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False},
         ],
     },
-    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "é": 3}, "merges": [["a", "b"]]},
+    "model": {
+        "type": "BPE",
+        "vocab": {"a": 0, "b": 1, "ab": 2, "é": 3} | {name: 8 + i for i, name in enumerate(BYTES)},
+        "merges": [["a", "b"]],
+    },
 }
 
 
@@ -54,9 +62,9 @@ def test_vocabulary_types_and_merges(folder):
     file = metadata(
         folder("tokenizer_config.json", {"eos_token": "<|im_end|>", "pad_token": {"content": "<|endoftext|>"}})
     )
-    expected = ["a", "b", "ab", "é", "<|endoftext|>", "<|im_end|>", "[unused6]", "<think>"]
+    expected = ["a", "b", "ab", "é", "<|endoftext|>", "<|im_end|>", "[unused6]", "<think>", *BYTES]
     assert file.get("tokenizer.ggml.tokens") == expected
-    kinds = [NORMAL] * 4 + [CONTROL] * 2 + [UNUSED, USER_DEFINED]
+    kinds = [NORMAL] * 4 + [CONTROL] * 2 + [UNUSED, USER_DEFINED] + [NORMAL] * len(BYTES)
     assert file.get("tokenizer.ggml.token_type") == kinds
     assert file.get("tokenizer.ggml.merges") == ["a b"]
     assert (file.get("tokenizer.ggml.eos_token_id"), file.get("tokenizer.ggml.padding_token_id")) == (5, 4)
@@ -178,7 +186,7 @@ BROKEN = [
     change("added_tokens", ["x"]),
     change("added_tokens", [{"id": 0, "content": "x"}]),
     change("added_tokens", [{"content": "x"}]),
-    change("added_tokens", [{"id": 9, "content": ""}]),
+    change("added_tokens", [{"id": 290, "content": ""}]),
     change("added_tokens", [{"id": [], "content": "x"}]),
 ]
 
@@ -190,23 +198,23 @@ def test_broken_tokenizers(folder, tokenizer):
 
 
 def test_more_tokens_than_rows(folder):
-    with pytest.raises(CheckpointError, match="at most 50 tokens, found 61"):
-        metadata(folder("tokenizer.json", change("added_tokens", [{"id": 60, "content": "x"}])))
+    with pytest.raises(CheckpointError, match="at most 300 tokens, found 311"):
+        metadata(folder("tokenizer.json", change("added_tokens", [{"id": 310, "content": "<x>"}])))
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "named"),
     [
-        ("tokenizer_config.json", {"eos_token": "absent"}),
-        ("tokenizer_config.json", {"chat_template": 7}),
-        ("tokenizer_config.json", {"chat_template": "x" * (2 << 20)}),
-        ("tokenizer_config.json", []),
-        ("generation_config.json", {"eos_token_id": 50}),
-        ("generation_config.json", {"eos_token_id": "x"}),
-        ("generation_config.json", {"temperature": "hot"}),
-        ("generation_config.json", {"top_k": 1.5}),
+        ("tokenizer_config.json", {"eos_token": "absent"}, "absent"),
+        ("tokenizer_config.json", {"chat_template": 7}, "template"),
+        ("tokenizer_config.json", {"chat_template": "x" * (2 << 20)}, "template"),
+        ("tokenizer_config.json", [], r"tokenizer_config\.json"),
+        ("generation_config.json", {"eos_token_id": 300}, "eos_token_id"),
+        ("generation_config.json", {"eos_token_id": "x"}, "eos_token_id"),
+        ("generation_config.json", {"temperature": "hot"}, "temperature"),
+        ("generation_config.json", {"top_k": 1.5}, "top_k"),
     ],
 )
-def test_other_files_that_contradict(folder, name, value):
-    with pytest.raises(CheckpointError):
+def test_other_files_that_contradict(folder, name, value, named):
+    with pytest.raises(CheckpointError, match=named):
         metadata(folder(name, value))
