@@ -1,6 +1,6 @@
-"""Draws docs/roofline.png from the results that bench/report.py has written.
+"""Draws build/roofline.png from the results that bench/report.py has written.
 
-python bench/plot_roofline.py build/bench/results.json docs/roofline.png
+python bench/plot_roofline.py build/bench/results.json build/roofline.png
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Runs the benches one after the other, writes docs/bench.md and draws docs/roofline.png: what `make bench` does.
+"""Runs the benches one after the other, writes build/bench.md and draws build/roofline.png: what `make bench` does.
 
 python bench/report.py [--source FOLDER] [--work build/bench] [--openvino FOLDER] [--quick]
 
 Without --source it makes a checkpoint of Qwen3-0.6B's shape with random weights, and always a file of 4B's shape; they
 are kept in --work. llama.cpp, when bench/peers.py finds its tools, is given the same checkpoint; absent peers are named
-in the tables. A busy machine is waited for, then refused: --busy-anyway writes to --work instead of docs/. About a
-quarter of an hour on two cores.
+in the tables. A busy machine is waited for, then refused: --busy-anyway writes to --work instead. Some
+twenty minutes on two cores.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def section(step: Step, result: dict[str, Any], work: Path) -> str:
 
 
 def page(machine: dict[str, Any], limits: list[dict[str, Any]], sections: list[str], plot: str = "") -> str:
-    """The whole of docs/bench.md. Limits are those of the first bench that measured with most threads.
+    """The whole page. Limits are those of the first bench that measured with most threads.
 
     plot: the picture's name, beside the page.
     """
@@ -165,7 +165,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, help="a Hugging Face folder (default: random weights, 0.6B)")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench", help="for models (default: build/bench)")
-    parser.add_argument("--out", type=Path, help="(default: docs/bench.md; with --busy-anyway, bench.md in --work)")
+    parser.add_argument("--out", type=Path, help="(default: build/bench.md; with --busy-anyway, bench.md in --work)")
     exported = os.environ.get("QWEN3EDGE_OPENVINO_MODEL")
     parser.add_argument(
         "--openvino",
@@ -176,7 +176,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round of each, to see that they run")
     add_busy_option(parser)
     arguments = parser.parse_args()
-    out: Path = arguments.out or (arguments.work if arguments.busy_anyway else DOCS) / "bench.md"
+    out: Path = arguments.out or (arguments.work if arguments.busy_anyway else ROOT / "build") / "bench.md"
     for folder in (arguments.work, out.parent):
         folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""The ratios that README and docs/bench.md show are those of the figures that stand beside them."""
+"""Ratios of README and docs/decisions/ are those of the figures beside them; README shows figures that were printed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def figures(cell: str) -> list[float]:
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BENCH = (ROOT / "docs" / "bench.md").read_text(encoding="utf-8")
+DECISIONS = ROOT / "docs" / "decisions"
+BENCH = (DECISIONS / "targets.md").read_text(encoding="utf-8")  # tables of one run of `make bench`
 NAMES, *MEASURED = rows(README, "| | qwen3edge |")
 
 
@@ -55,6 +56,30 @@ def test_a_ratio_of_the_readme(row: list[str]) -> None:
             assert what.endswith(FASTER)
             expected = min(rivals) / ours
         assert matches(ratio[1], expected), (part, expected)
+
+
+def measured(cell: str) -> set[str]:
+    """The figures of a cell as they are written; "1551 / 931 tok/s" has two, and "2,643" is 2643."""
+    return set(re.findall(rf"(?<![\d.]){NUMBER}(?![\d.])", re.sub(r"(?<=\d),(?=\d{3})", "", cell)))
+
+
+@pytest.fixture(scope="module")
+def printed() -> list[float]:
+    """Every figure in a table that a bench printed."""
+    lines = [line for page in DECISIONS.glob("*.md") for line in page.read_text(encoding="utf-8").splitlines()]
+    return [float(figure) for line in lines if line.startswith("|") for figure in measured(line)]
+
+
+@pytest.mark.parametrize("row", MEASURED, ids=lambda row: row[0])
+def test_a_figure_of_the_readme_is_of_a_run(row: list[str], printed: list[float]) -> None:
+    figures = {figure for cell in row[1:-1] for figure in measured(re.sub(r"\(.*?\)", "", cell))}
+    assert figures
+    assert not {figure for figure in figures if not any(matches(figure, each) for each in printed)}
+
+
+def test_a_figure_of_no_run_is_seen(printed: list[float]) -> None:
+    assert measured("2,643 / 107 (93 %)") == {"2643", "107", "93"}
+    assert 1551 in printed and not any(matches("1552", each) for each in printed)
 
 
 def test_the_readme_shows_what_users_reach() -> None:
