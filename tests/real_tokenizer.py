@@ -12,8 +12,8 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from qwen3edge.convert import convert
-from qwen3edge.generation.byte_alphabet import from_bytes
 from tests.fetch_tokenizer import CONFIG, RANKS
+from tests.reference.byte_alphabet import from_bytes
 
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -1,6 +1,6 @@
 // The quantizers, once for every ISA: each pack_<isa>.cpp includes this file and is compiled with its own flags. Everything here
 // has internal linkage. Rows are the lanes of a vector, so a row's arithmetic does not depend on the vector's width; with
-// contraction off and every sum in ascending k, all ISAs write the same bytes. qwen3edge/formats/quantizers.py is the same
+// contraction off and every sum in ascending k, all ISAs write the same bytes. tests/reference/quantizers.py is the same
 // algorithm in NumPy, compared by ==.
 #pragma once
 

@@ -8,8 +8,9 @@ from hypothesis.extra import numpy as hnp
 
 from qwen3edge import _core
 from qwen3edge.errors import RequestError
-from qwen3edge.formats import blocks, quantizers
+from qwen3edge.formats import blocks
 from tests.formats.test_blocks import awkward_rows
+from tests.reference import quantizers
 
 FORMATS = [name for name in blocks.BLOCK_FORMATS if name != "vector"]
 QUANTIZED = [name for name in FORMATS if blocks.BLOCK_FORMATS[name].block]

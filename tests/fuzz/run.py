@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qwen3edge.generation.byte_alphabet import BYTE_TO_CHAR
 from tests.hostile.model_image import STRING, array, good_image, moe_image, string, text, u32
+from tests.reference.byte_alphabet import BYTE_TO_CHAR
 
 ROOT = Path(__file__).resolve().parents[2]
 I32 = 5

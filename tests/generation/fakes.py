@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from qwen3edge.errors import CancelledError
-from qwen3edge.generation.byte_alphabet import BYTE_TO_CHAR
 from qwen3edge.generation.prompt import Prompter
 from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.generation.session import Session, Voice
 from qwen3edge.generation.template import ChatTemplate
 from qwen3edge.generation.tokenizer import Tokenizer
 from qwen3edge.runtime.engine import Engine
+from tests.reference.byte_alphabet import BYTE_TO_CHAR
 
 ADDED = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>"]
 VOCABULARY = 256 + len(ADDED)

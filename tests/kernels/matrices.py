@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from qwen3edge.formats.quantizers import quantize
 from qwen3edge.kernels.packing import DeviceMatrix
+from tests.reference.quantizers import quantize
 
 
 def matrix_of(name: str, rows: int, columns: int, seed: int) -> DeviceMatrix:

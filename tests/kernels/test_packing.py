@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3edge.formats.blocks import BLOCK_FORMATS, dequantize
-from qwen3edge.formats.quantizers import quantize
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
 from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.kernels.panels import PACKED_FORMATS
 from qwen3edge.kernels.references.packing import weights
+from tests.reference.quantizers import quantize
 
 QUANTIZED = sorted(name for name, fmt in PACKED_FORMATS.items() if fmt.kind != "dense")
 # m + 8 d is rounded to fp16 once more: half a unit in the last place of up to 9 times the group's scale.

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models
 
 from qwen3edge import _core
 from qwen3edge.errors import FileFormatError
-from qwen3edge.generation.byte_alphabet import BYTE_TO_CHAR, from_bytes
+from tests.reference.byte_alphabet import BYTE_TO_CHAR, from_bytes
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 BYTES = list(BYTE_TO_CHAR.values())

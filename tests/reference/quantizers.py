@@ -1,6 +1,6 @@
 """The quantizers in NumPy: csrc/ukernels/pack_*.h over again, float32 operation by operation, with the same bytes.
 
-The oracle of the C++ core, and slow: the converter uses the core.
+The oracle that the C++ core is compared with by ==; slow. The converter uses the core.
 """
 
 from __future__ import annotations
