@@ -2,7 +2,7 @@
 
 python bench/bench_static.py                                          everything: some minutes
 python bench/bench_static.py --model 0.6B --target sm_87 --json
-python bench/bench_static.py --markdown --model 0.6B --model 30B-A3B   the table of docs/gpu-kernels.md
+python bench/bench_static.py --markdown --model 0.6B --model 30B-A3B   as docs/decisions/gpu-static.md has some
 
 A row: registers, spills, shared memory, width of the weights' loads (of most loads where there are no weights),
 instructions and matrix instructions; the bytes and operations of the shape, and the least microseconds that they take

@@ -23,7 +23,7 @@ _START = """\
  *   cuLaunchKernel(function, g.x, g.y, g.z, k->threads, 1, 1, k->shared_bytes, stream, pointers, NULL);
  *
  * Addresses must be multiples of 16, and so must integers that say so. A grid of 0 must not be launched. What the
- * arguments mean is told in kernels/<op>.py and docs/gpu-kernels.md; scratch stays 0.
+ * arguments mean is told in kernels/<op>.py and docs/gpu.md; scratch stays 0.
  */
 #ifndef QWEN3EDGE_KERNELS_H
 #define QWEN3EDGE_KERNELS_H

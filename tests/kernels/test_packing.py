@@ -84,7 +84,7 @@ def test_experts_are_their_rows_in_order(name, seed):
 
 def test_bytes_on_the_device(seed):
     matrix = DeviceMatrix.from_packed("q4z32", packed("q4z32", 32, 1024, seed), 32, 1024, "cpu", torch.float16)
-    assert matrix.nbytes * 8 / (32 * 1024) == 4.625  # docs/gpu-kernels.md quotes it
+    assert matrix.nbytes * 8 / (32 * 1024) == 4.625  # docs/gpu.md quotes it
 
 
 def test_refused(seed):

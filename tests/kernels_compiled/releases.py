@@ -40,5 +40,5 @@ def expect_spills(request: pytest.FixtureRequest, kernel: str, target: str) -> N
     """Marks a test that fails on this release because of a kernel's spills, which are open."""
     spilled = _SPILLS.get(_RELEASE, {}).get((kernel, target))
     if spilled:
-        reason = f"open: {kernel} spills {spilled} on {target} by Triton {triton.__version__} (docs/gpu-kernels.md)"
+        reason = f"open: {kernel} spills {spilled} on {target} by Triton {triton.__version__} (gpu-static.md)"
         request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))

@@ -49,16 +49,19 @@ def cells(table: str, target: str) -> dict[tuple[str, str], str]:
 
 
 def test_the_table_of_the_docs_is_not_stale(orin):
-    page = (Path(__file__).resolve().parents[2] / "docs" / "gpu-kernels.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "decisions" / "gpu-static.md").read_text()
     version = re.search(r"by Triton (\d+\.\d+\.\d+)", page)
     assert version
     if triton.__version__ != version[1]:
         pytest.skip(f"the table is of Triton {version[1]}, and this is {triton.__version__}")
     documented = cells(page[page.index("| kernel | shape |") :], "sm_87")
     found = cells(bench_static.markdown(orin), "sm_87")
-    assert len(found) > 30
+    shown = documented.keys() & found.keys()  # others are the mixture's
+    assert len(found) > 30 and len(shown) > 10
     command = "python bench/bench_static.py --markdown --model 0.6B --model 30B-A3B"
-    assert {key: documented.get(key) for key in found} == found, f"docs/gpu-kernels.md: expected what {command} prints"
+    assert {key: documented[key] for key in shown} == {key: found[key] for key in shown}, (
+        f"expected what {command} prints"
+    )
 
 
 def test_the_gate_on_hopper(request):
