@@ -16,7 +16,7 @@ namespace q3e {
 namespace {
 
 constexpr size_t kWays = 3;  // to fit that a refusal names
-// What a program still takes after loading; docs/memory.md has what was measured.
+// What a program still takes after loading; docs/decisions/plan-and-peak.md has what was measured.
 constexpr uint64_t kCode = 9u << 16;     // of the core that runs later: the kernels of one tier
 constexpr uint64_t kOther = 1u << 17;    // code of the system's libraries, small objects
 constexpr uint64_t kThread = 160 << 10;  // its stack, and by how much the kernel's counts may lag behind on its core
@@ -25,7 +25,7 @@ constexpr uint64_t kPosition = 16;       // a call's token, its position and slo
 constexpr uint64_t kSequenceToken = 4 + 1, kToken = 4 + 8;
 constexpr uint32_t kDefaultContext = 4096;
 constexpr uint64_t kMostBytes = uint64_t{1} << 62;
-// Keys of which some channels are larger than this, relative to the median one, lose too much in 4 bits (docs/quality.md).
+// Keys with channels larger than this, relative to the median one, lose too much in 4 bits (docs/decisions/int4-cache.md).
 constexpr float kMostKeyOutliers = 4.0f;
 
 bool loses_keys(KvType kv, const ModelConfig& config) { return kv == KvType::int4 && config.key_outliers > kMostKeyOutliers; }
@@ -150,7 +150,7 @@ class Planner {
     const auto chunks = [&](std::initializer_list<uint32_t> own) {
       return request.chunk ? std::vector<uint32_t>{request.chunk} : std::vector<uint32_t>(own);
     };
-    // 512 is no faster (docs/memory.md), but for experts, of which each sees a part of the tokens only ...
+    // 512 is no faster (docs/decisions/prefill-chunk.md), but for experts, of which each sees a part of the tokens only ...
     for (uint32_t chunk : config_.is_moe() ? chunks({512, 256, 128, 64, 32, 16}) : chunks({256, 128, 64, 32, 16}))
       if (const MemoryPlan p = plan(request, chunk, {}); p.peak <= p.budget) return p;
     for (uint32_t chunk : chunks({2048, 1024, 512, 256, 128, 64, 32, 16}))  // ... but each chunk reads most experts

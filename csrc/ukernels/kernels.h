@@ -112,7 +112,7 @@ static inline KvBlockLayout kv_block_layout(KvType type, uint32_t head_dim) {
 
 // With int4, queries and keys are rotated by a Walsh-Hadamard transform (Ashkboos et al. 2024, QuaRot), normalized, on blocks of
 // the largest power of two that divides head_dim: scores do not change, and no value of a key stands out. Steps go from the
-// widest to the narrowest, then comes the norm. Values are not rotated, which gained nothing (docs/memory.md).
+// widest to the narrowest, then comes the norm. Values are not rotated, which gained nothing (docs/decisions/int4-cache.md).
 static inline uint32_t hadamard_block(uint32_t head_dim) { return head_dim & (~head_dim + 1); }
 
 // What scores are multiplied with: 1 / sqrt(head_dim), and log2(e) because softmax takes powers of two.
