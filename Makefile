@@ -68,9 +68,9 @@ format: $(VENV)/.lint
 bench: $(VENV)/.tests
 	$(BIN)/python bench/report.py
 
-# The public real model (491 MB, fetched unless MODEL=path names it) beside llama.cpp: the table in docs/quality.md.
+# The public real model (491 MB, fetched unless MODEL=path names it) beside llama.cpp: the table in docs/decisions/real-model.md.
 real: $(VENV)/.tests
-	$(BIN)/python bench/real_model.py $(if $(MODEL),--model $(MODEL)) --markdown docs/quality.md
+	$(BIN)/python bench/real_model.py $(if $(MODEL),--model $(MODEL)) --markdown docs/decisions/real-model.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info qwen3edge/*.so

@@ -1,6 +1,6 @@
 """What quantization costs a trained model: weights, activations and KV cache, each alone and together.
 
-python bench/quality.py tests/data/tiny-qwen3 --markdown docs/quality.md
+python bench/quality.py tests/data/tiny-qwen3 --markdown docs/decisions/block-formats.md
 
 The texts are held-out prompts, each with the greedy answer of the unquantized model. Divergences are in nats a token:
 of all tokens, and of the answers alone. A model that has mastered its tasks is so sure of its answers that only the

@@ -1,7 +1,7 @@
 """Our quantizers against llama.cpp's at equal bits a weight: KL divergence of the weights alone, and as run.
 
     python bench/quality_by_size.py tests/data/tiny-qwen3 tests/data/tiny-qwen3-moe \\
-        --markdown docs/quality.md --plot docs/quality.png
+        --markdown docs/decisions/equal-bits.md --plot docs/quality.png
 
 Every file, ours and theirs, is dequantized into one float32 graph (the engine with weights and KV cache in f32) and
 compared with the unquantized model there; "as run" is the engine as shipped. Bits are those of the quantized matrices.

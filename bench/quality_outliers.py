@@ -1,7 +1,7 @@
 """What outliers cost that were put into trained models without changing what they compute (tests/outliers.py).
 
     python bench/quality_outliers.py tests/data/tiny-qwen3 tests/data/tiny-qwen3-moe tests/data/tiny-qwen2 \\
-        --markdown docs/quality.md
+        --markdown docs/decisions/outliers.md
 
 Each model stands beside itself without them. Every divergence is from the same checkpoint's own float32 weights with a
 float32 cache, over held-out chats. Who has no tokenizer or held-out chats gets those of the first.

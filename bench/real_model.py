@@ -1,6 +1,6 @@
 """What quantization costs the public real model, beside llama.cpp on the same file: `make real`.
 
-    python bench/real_model.py [--model FILE.gguf] [--markdown docs/quality.md]
+    python bench/real_model.py [--model FILE.gguf] [--markdown docs/decisions/real-model.md]
 
 The file is dequantized to bf16 once; that, with an f32 KV cache, is what every line is held against, and what every
 quantized file is made of, ours and llama-quantize's. Weights alone: dequantized, in one float32 graph. Activations

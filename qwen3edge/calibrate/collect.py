@@ -51,7 +51,7 @@ class Collector:
     def see(self, tensor: str, layer: int, expert: int, values: NDArray[np.float32]) -> None:
         """As `_core.Engine.observe` calls it."""
         if layer < 0 and self.config.tied_embeddings:
-            return  # what is good for the head is not for the embedding (docs/quality.md)
+            return  # what is good for the head is not for the embedding (docs/decisions/equal-bits.md)
         name = HEAD if layer < 0 else f"blk.{layer}.{tensor}.weight"
         if self.only is not None and name not in self.only:
             return

@@ -106,9 +106,9 @@ def _uniform(name: str, block_format: str) -> Recipe:
     return Recipe(name, (Rule("*", block_format),))
 
 
-# Where bits matter most by docs/quality.md: embedding and head; values, which are small and add to the stream what
-# attention picks; what the first layers add to it; `down` more than the rest. Rows of less than a
-# block, as of small experts, would be padded in q4z.
+# Where bits matter most (docs/decisions/recipes.md): embedding and head; values, which are small and add to the stream
+# what attention picks; what the first layers add to it; `down` more than the rest. Rows of less than a block, as of
+# small experts, would be padded in q4z.
 _INT4 = (
     Rule("token_embd.weight", "q6z32"),
     Rule("output.weight", "q6z32"),

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from qwen3edge.evaluate.divergence import kl_divergence
 from tests.outliers import EXACT, EXPONENTS, KINDS, ROTATED, Checkpoint, mean_direction
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "quality.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "decisions" / "outliers.md"
 MODELS = {"tiny-qwen3": "tiny_model_path", "tiny-qwen3-moe": "tiny_moe_path", "tiny-qwen2": "tiny_qwen2_path"}
 CACHE_RATIO = 1.5  # of the mean divergence with outliers to that without
 # A rotation rounds all weights anew. A mixture's tokens may change experts where two are as likely; then far more.

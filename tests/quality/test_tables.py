@@ -12,7 +12,7 @@ from quality import BEGIN, DEFAULT_FORMATS, END, Divergence
 
 from qwen3edge.convert import RECIPES
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "quality.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "decisions" / "block-formats.md"
 
 
 def test_recipes_by_name() -> None:

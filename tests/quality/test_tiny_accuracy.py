@@ -11,7 +11,7 @@ from chats import Answers, Record, answer_greedily, read_records
 
 import qwen3edge
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "quality.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "decisions" / "block-formats.md"
 CONTEXT = 1024
 
 LEAST_BF16 = 0.95
@@ -62,7 +62,7 @@ def test_wrong_answers_are_not_counted(records: list[Record], tiny_q3e: Callable
 
 
 def test_documented_accuracy(answers: dict[str, Answers]) -> None:
-    """docs/quality.md names these figures; bench/quality.py writes them again."""
+    """docs/decisions/block-formats.md names these figures; bench/quality.py writes them again."""
     text = DOCUMENT.read_text(encoding="utf-8")
     stated = {"bf16": re.search(r"bf16 .*answers ([\d.]+) % right", text)}
     for quant in ("int8", "int4"):
