@@ -1,6 +1,7 @@
 """Do llama.cpp and transformers say the same about a model's exports, and we the same about llama.cpp's files?
 
-python bench/gguf_agreement.py tests/data/tiny-qwen3 tests/data/tiny-qwen3-moe --markdown docs/gguf.md
+python bench/gguf_agreement.py tests/data/tiny-qwen3 tests/data/tiny-qwen3-moe \\
+        --markdown docs/decisions/gguf-agreement.md
 
 Each row is one file in both programs: the mean KL divergence of ours from the other's, in nats a token, and the share
 of tokens on whose successor both agree. Activations are rounded differently in both, in transformers not at all; so

@@ -1,6 +1,6 @@
 """Which of our formats holds what a GGUF type says? The weights alone: activations stay float32 in both.
 
-python bench/gguf_holding.py tests/data/tiny-qwen3 --markdown docs/gguf.md
+python bench/gguf_holding.py tests/data/tiny-qwen3 --markdown docs/decisions/gguf-types.md
 
 Each row is the model in one type throughout (llama-quantize --pure); a column is the mean KL divergence, in nats a
 token, of the model with those weights in one of our formats from the model with the file's own. The last columns are

@@ -121,7 +121,7 @@ _HELD_IN_8_BITS = (
     *("Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4"),
     *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
 )
-"""q8 adds a mean KL divergence of some 5e-4 to any of them, q6z32 ten times that (docs/gguf.md)."""
+"""q8 adds a mean KL divergence of some 5e-4 to any of them, q6z32 ten times that (docs/decisions/gguf-types.md)."""
 
 INCOMING: dict[GgmlType, Incoming] = {
     GgmlType.Q4_0: Incoming("q4g32", True, _from_q4_0),

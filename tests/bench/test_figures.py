@@ -66,7 +66,8 @@ def measured(cell: str) -> set[str]:
 @pytest.fixture(scope="module")
 def printed() -> list[float]:
     """Every figure in a table that a bench printed."""
-    lines = [line for page in DECISIONS.glob("*.md") for line in page.read_text(encoding="utf-8").splitlines()]
+    pages = [DECISIONS / f"{name}.md" for name in ("targets", "experts", "streaming")]
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
     return [float(figure) for line in lines if line.startswith("|") for figure in measured(line)]
 
 
