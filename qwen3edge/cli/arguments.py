@@ -1,13 +1,95 @@
-"""Parsed arguments as the library wants them."""
+"""Arguments that several verbs share, and parsed ones as the library wants them."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+KV_TYPES = ("int8", "int4", "bf16", "f16", "f32")
 
 _LOADING = ("memory", "context", "threads", "kv", "min_expert_share", "texts", "chat_template", "device")
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "presence_penalty", "repetition_penalty")
 _ANSWER = ("thinking", "max_tokens", "stop", "seed", *_SAMPLING)
+
+
+class Arguments(Protocol):
+    """A parser, or a group of its arguments."""
+
+    def add_argument(self, *flags: str, **settings: Any) -> argparse.Action:
+        """As argparse has it."""
+
+
+def add_model(parser: Arguments, **settings: Any) -> None:
+    """MODEL. settings: as of `add_argument`."""
+    parser.add_argument("model", metavar="MODEL", **{"help": "a .q3e file", **settings})
+
+
+def add_device(parser: Arguments) -> None:
+    """--device."""
+    parser.add_argument("--device", default="cpu", help="cpu (default), or cuda or cuda:N for a GPU")
+
+
+def add_threads(parser: Arguments) -> None:
+    """--threads."""
+    parser.add_argument("--threads", type=int, metavar="N", help="default: all that the process may use")
+
+
+def add_kv(parser: Arguments, types: Sequence[str], note: str = "") -> None:
+    """--kv, one of these types."""
+    parser.add_argument("--kv", default="int8", choices=types, help=f"type of the KV cache (int8){note}")
+
+
+def add_quiet(parser: Arguments, progress: str) -> None:
+    """--quiet; progress: what is not shown then."""
+    parser.add_argument("--quiet", action="store_true", help=f"no progress {progress}")
+
+
+def add_json(parser: Arguments) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def add_loading(parser: argparse.ArgumentParser) -> None:
+    """How a model is loaded; `loading` reads them."""
+    group = parser.add_argument_group("memory and threads")
+    group.add_argument(
+        "--memory", metavar="SIZE", help="budget such as 600MiB or 2G, or auto (the default): what the system leaves"
+    )
+    group.add_argument("--context", type=int, metavar="N", help="tokens that a conversation can hold (4096)")
+    add_threads(group)
+    add_kv(group, KV_TYPES, "; f16 on a GPU alone")
+    group.add_argument(
+        "--min-expert-share",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="of a mixture, lossy: a token leaves out experts of a smaller share of its weights (0: none)",
+    )
+
+
+def add_answering(parser: argparse.ArgumentParser) -> None:
+    """How an answer is made; `answering` and `system` read them."""
+    group = parser.add_argument_group("the answer", "`qwen3edge info` shows the defaults that a model file holds.")
+    mode = group.add_mutually_exclusive_group()
+    mode.add_argument("--thinking", action="store_true", default=None, help="reason before answering")
+    mode.add_argument("--no-thinking", dest="thinking", action="store_false", help="answer directly")
+    group.add_argument("--system", metavar="TEXT", help="system prompt")
+    group.add_argument("--chat-template", metavar="FILE", help="a Jinja2 template in place of the model's own")
+    group.add_argument("--max-tokens", type=int, metavar="N", help="default: until the context is full")
+    group.add_argument(
+        "--stop", action="append", metavar="TEXT", help="end the answer before this text; may be repeated"
+    )
+    group.add_argument("--seed", type=int, metavar="N", help="for the same answer again")
+    for name, kind, usual in (
+        ("temperature", float, "0: greedy; 0.6 thinking, 0.7 direct"),
+        ("top-k", int, "20"),
+        ("top-p", float, "0.95 thinking, 0.8 direct"),
+        ("min-p", float, "0"),
+        ("presence-penalty", float, "0"),
+        ("repetition-penalty", float, "1; Qwen2.5: 1.05 or 1.1"),
+    ):
+        group.add_argument(f"--{name}", type=kind, metavar="X", help=f"default: the model's own ({usual})")
 
 
 def loading(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from qwen3edge.cli.wrapping import LineWrapper, wrapped
-from qwen3edge.generation.answer import Answer
-from qwen3edge.generation.decoding import Piece, Usage
+
+if TYPE_CHECKING:
+    from qwen3edge.generation.answer import Answer
+    from qwen3edge.generation.decoding import Piece, Usage
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.cli.test_cli import one_line, run
-from tests.cli.test_run import prompt_tokens
+from tests.cli.verbs.test_run import prompt_tokens
 
 PLAIN = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

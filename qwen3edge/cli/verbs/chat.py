@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from qwen3edge.cli import arguments as options
-from qwen3edge.cli.commands import Leave, run_command
-from qwen3edge.cli.conversation import Conversation
-from qwen3edge.cli.keyboard import Keyboard
-from qwen3edge.cli.screen import Screen, ending, speed
-from qwen3edge.cli.status import PromptProgress
 from qwen3edge.errors import RequestError, TemplateError
-from qwen3edge.generation.model import load
+
+if TYPE_CHECKING:
+    from qwen3edge.cli.conversation import Conversation
+
+HELP = "talk with a model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A model, how to load it, how it answers."""
+    options.add_model(parser)
+    options.add_answering(parser)
+    options.add_loading(parser)
+    options.add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads messages until the end of the input. From a pipe: 2 if one of them was refused."""
+    from qwen3edge.cli.commands import Leave, run_command
+    from qwen3edge.cli.conversation import Conversation
+    from qwen3edge.cli.keyboard import Keyboard
+    from qwen3edge.cli.screen import Screen
+    from qwen3edge.generation.model import load
+
     keyboard, refused = Keyboard(), False
     with load(arguments.model, **options.loading(arguments)) as model, model.session() as session:
         conversation = Conversation(model, session, arguments.system, options.answering(arguments))
@@ -46,6 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _turn(conversation: Conversation, message: str) -> bool:
     """One question and its answer; False if it was refused."""
+    from qwen3edge.cli.screen import Screen, ending, speed
+    from qwen3edge.cli.status import PromptProgress
+
     screen, progress = Screen(sys.stdout), PromptProgress()
     try:
         answer, forgotten = conversation.ask(message, progress)

@@ -7,22 +7,32 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from qwen3edge import _core
 from qwen3edge.cli import arguments as options
 from qwen3edge.cli.output import print_json
 from qwen3edge.cli.status import StatusLine
 from qwen3edge.errors import RequestError
-from qwen3edge.generation.cache import PrefixCache
-from qwen3edge.generation.model import Model, load
-from qwen3edge.runtime.plan import format_bytes
 
+if TYPE_CHECKING:
+    from qwen3edge.generation.cache import PrefixCache
+    from qwen3edge.generation.model import Model
+
+HELP = "measure prefill and decode"
 _TURN_SECONDS = 0.05  # of decoding, then of reading memory
 _TURNS = 20
 _ABOVE_NOISE = 1.05
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A model, how much to measure, how to load it."""
+    options.add_model(parser)
+    parser.add_argument("--prompt", type=int, default=512, metavar="N", help="tokens to prefill (512)")
+    parser.add_argument("--generate", type=int, default=64, metavar="N", help="tokens to decode (64)")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="the median of so many runs counts (3)")
+    options.add_loading(parser)
+    options.add_device(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,6 +61,12 @@ def measure(
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """The figures of one model; rates are medians over the repeats. say: told what begins, never while it is timed."""
+    import numpy as np
+
+    from qwen3edge import _core
+    from qwen3edge.generation.cache import PrefixCache
+    from qwen3edge.generation.model import load
+
     random = np.random.default_rng(0)  # imports 5 MB, and the plan counts what is there when it is made
     started = time.perf_counter()
     model = load(path, texts=False, **loading)
@@ -112,6 +128,8 @@ def _turns(cache: PrefixCache, start: list[int], generate: int, threads: int) ->
     """Tokens per second, and the bytes per second that the machine reads right after: memory that is shared with
     others changes its speed from second to second. Decodes the `generate` tokens after `start` over and over, so that
     the context stays what it was."""
+    from qwen3edge import _core
+
     probe, turns = _core.ReadProbe(threads), []
     probe.measure(_TURN_SECONDS)
     left, token = 0, 0
@@ -134,6 +152,8 @@ def _bytes_per_token(path: str, model: Model, length: float) -> float:
 
     Of experts those that a token takes.
     """
+    from qwen3edge import _core
+
     tensors = {tensor["name"]: tensor for tensor in _core.ModelFile(path).tensors()}
     weights = sum(tensor["nbytes"] for tensor in tensors.values())
     if "output.weight" in tensors:
@@ -146,6 +166,8 @@ def _bytes_per_token(path: str, model: Model, length: float) -> float:
 
 
 def _table(result: dict[str, Any]) -> str:
+    from qwen3edge.runtime.plan import format_bytes
+
     return "\n".join(
         [
             f"prefill {result['prefill_tokens_per_second']:10.1f} tok/s  ({result['prompt']} tokens)",
@@ -177,6 +199,8 @@ def _lossy(result: dict[str, Any]) -> list[str]:
 
 
 def _streaming(result: dict[str, Any]) -> list[str]:
+    from qwen3edge.runtime.plan import format_bytes
+
     if result["bytes_read"] == 0:
         return []
     asked = result["expert_hits"] + result["expert_misses"]

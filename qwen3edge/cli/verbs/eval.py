@@ -13,20 +13,52 @@ from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qwen3edge import _core
+from qwen3edge.cli import arguments as options
 from qwen3edge.cli.output import print_json
 from qwen3edge.cli.status import StatusLine
 from qwen3edge.errors import RequestError, UnsupportedModelError
-from qwen3edge.evaluate.by_layer import LayerLoss, loss_by_layer
-from qwen3edge.evaluate.measure import measure
-from qwen3edge.evaluate.scores import Scores
-from qwen3edge.evaluate.tasks import TaskResult, accuracy_by_task, run_items
-from qwen3edge.evaluate.texts import Window, read_documents, read_records, windows
-from qwen3edge.generation.model import Model, load
 
+if TYPE_CHECKING:
+    from qwen3edge import _core
+    from qwen3edge.evaluate.by_layer import LayerLoss
+    from qwen3edge.evaluate.scores import Scores
+    from qwen3edge.evaluate.tasks import TaskResult
+    from qwen3edge.evaluate.texts import Window
+    from qwen3edge.generation.model import Model
+
+HELP = "measure perplexity, divergence from a reference, and answers to items"
 _SAVE_SECONDS = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Models, what to measure them on, how to load them."""
+    options.add_model(parser, nargs="+")
+    parser.add_argument("--text", metavar="FILE", help="to predict: a text, or .jsonl with `text` or `messages`")
+    parser.add_argument("--reference", metavar="MODEL", help="the .q3e file to compare with, such as one in bf16")
+    parser.add_argument(
+        "--tasks", metavar="FILE", help=".jsonl of items: `messages` with `expected`, or with `choices`"
+    )
+    parser.add_argument("--answers", action="store_true", help="with --tasks --json: the answers, too")
+    parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens that are predicted together (512)")
+    parser.add_argument(
+        "--stride", type=int, metavar="N", help="tokens that each further window predicts (all but one)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="so many tokens of --text, about, and items of --tasks")
+    parser.add_argument("--resume", metavar="STATE", help="a file to keep what was done in, and to go on from")
+    parser.add_argument(
+        "--by-layer",
+        action="store_true",
+        help="the divergence that the weights of each layer cause (slow: twice a layer)",
+    )
+    parser.add_argument("--plot", metavar="OUT.png", help="draw bits a weight against divergence, and that by layer")
+    options.add_quiet(parser, "line")
+    group = parser.add_argument_group("memory and threads")
+    group.add_argument("--memory", metavar="SIZE", help="budget of each model such as 600MiB")
+    options.add_threads(group)
+    options.add_kv(group, [kv for kv in options.KV_TYPES if kv != "f16"])
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,6 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measure_file(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    from qwen3edge import _core
+    from qwen3edge.evaluate.tasks import accuracy_by_task, run_items
+    from qwen3edge.evaluate.texts import read_records
+
     result: dict[str, Any] = {"model": path, "bits_per_weight": bits_per_weight(_core.ModelFile(path))}
     note = StatusLine(sys.stderr, visible=sys.stderr.isatty() and not arguments.quiet)
     with ExitStack() as stack:
@@ -84,6 +120,8 @@ def _measure_file(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _load(path: str, arguments: argparse.Namespace) -> Model:
+    from qwen3edge.generation.model import load
+
     context = None if arguments.tasks is not None else arguments.window
     return load(path, context=context, threads=arguments.threads, kv=arguments.kv, memory=arguments.memory)
 
@@ -91,6 +129,9 @@ def _load(path: str, arguments: argparse.Namespace) -> Model:
 def _measure_text(
     model: Model, reference: Model | None, path: str, arguments: argparse.Namespace, note: StatusLine
 ) -> Scores:
+    from qwen3edge.evaluate.measure import measure
+    from qwen3edge.evaluate.scores import Scores
+
     parts = _windows(model, arguments)
     state = Path(arguments.resume) if arguments.resume else None
     key = _key(path, parts, arguments) if state else ""
@@ -109,6 +150,8 @@ def _measure_text(
 
 
 def _measure_layers(model: Model, path: str, arguments: argparse.Namespace, note: StatusLine) -> list[LayerLoss]:
+    from qwen3edge.evaluate.by_layer import loss_by_layer
+
     return loss_by_layer(
         path,
         arguments.reference,
@@ -119,6 +162,8 @@ def _measure_layers(model: Model, path: str, arguments: argparse.Namespace, note
 
 
 def _windows(model: Model, arguments: argparse.Namespace) -> list[Window]:
+    from qwen3edge.evaluate.texts import read_documents, windows
+
     documents = read_documents(arguments.text, model.prompter)
     parts = list(windows(documents, arguments.window, arguments.stride))
     return parts if arguments.limit is None else _limited(parts, arguments.limit)
@@ -218,6 +263,8 @@ def _layer_row(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _layers_to_draw(results: Sequence[Mapping[str, Any]]) -> dict[str, list[LayerLoss]]:
+    from qwen3edge.evaluate.by_layer import LayerLoss
+
     return {Path(r["model"]).stem: [LayerLoss(**found) for found in r["layers"]] for r in results}
 
 

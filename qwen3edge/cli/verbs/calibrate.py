@@ -6,17 +6,51 @@ import argparse
 import sys
 from typing import Any
 
-from qwen3edge.calibrate.calibration import Wanted, calibrate
+from qwen3edge.cli import arguments as options
 from qwen3edge.cli.output import print_json
 from qwen3edge.cli.status import StatusLine
-from qwen3edge.convert.statistics import SENSITIVITY_FORMAT
-from qwen3edge.runtime.plan import parse_bytes
 
+HELP = "measure what a model's matrices meet in text, for better quantization"
 _SHOWN = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A model, a text, and what to measure."""
+    options.add_model(parser, help="a .q3e file, best in bf16 or f32")
+    parser.add_argument("--out", metavar="FILE.npz", required=True, help="what convert --imatrix takes")
+    parser.add_argument(
+        "--text",
+        metavar="FILE",
+        help="a text, or .jsonl with `text` or `messages` (default: what the model writes itself)",
+    )
+    parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens that are read together (512)")
+    parser.add_argument("--limit", type=int, metavar="N", help="read so many tokens")
+    parser.add_argument("--gram", action="store_true", help="X^T X as well, for convert --quantizer gptq")
+    parser.add_argument(
+        "--gram-experts",
+        action="store_true",
+        help="--gram, and of each expert: experts x columns x columns x 4 bytes a layer",
+    )
+    parser.add_argument("--gram-memory", default="2GiB", metavar="SIZE", help="of X^T X at a time (2GiB)")
+    parser.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="the divergence by each matrix, for convert --target-bits (f32, bf16)",
+    )
+    parser.add_argument("--sensitivity-tokens", type=int, default=2048, metavar="N", help="to measure it on (2048)")
+    parser.add_argument("--imatrix", metavar="FILE.dat", help="write llama.cpp's importance matrix, too")
+    parser.add_argument("--resume", metavar="FOLDER", help="a folder to keep what was done in, and to go on from")
+    options.add_threads(parser)
+    options.add_quiet(parser, "line")
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures; progress goes to standard error, what was found to standard output."""
+    from qwen3edge.calibrate.calibration import Wanted, calibrate
+    from qwen3edge.convert.statistics import SENSITIVITY_FORMAT
+    from qwen3edge.runtime.plan import parse_bytes
+
     wanted = Wanted(
         text=arguments.text,
         window=arguments.window,

@@ -13,16 +13,40 @@ from pathlib import Path
 
 from qwen3edge.cli import arguments as options
 from qwen3edge.cli.output import print_json
-from qwen3edge.cli.screen import Screen, ending, speed
-from qwen3edge.cli.status import PromptProgress
 from qwen3edge.errors import RequestError
-from qwen3edge.generation.model import load
 
+HELP = "answer one prompt"
 _STDIN = "-"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A model, a prompt, how to load the one and answer the other."""
+    options.add_model(parser)
+    parser.add_argument("prompt", nargs="*", help="several are joined by empty lines; - is standard input (default)")
+    parser.set_defaults(take_rest=_take_rest)
+    parser.add_argument("--file", "-f", metavar="FILE", help="a text that follows the prompt")
+    parser.add_argument(
+        "--raw", action="store_true", help="continue the prompt as it is: no chat template, no messages"
+    )
+    options.add_answering(parser)
+    options.add_loading(parser)
+    options.add_device(parser)
+    options.add_json(parser)
+
+
+def _take_rest(arguments: argparse.Namespace, rest: list[str]) -> list[str]:
+    """What is left of the words behind options, which argparse leaves to us: those that are no prompt."""
+    words = [word for word in rest if word == _STDIN or " " in word or not word.startswith("-")]
+    arguments.prompt = [*arguments.prompt, *words]
+    return [word for word in rest if word not in words]
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Answers one prompt; content goes to standard output, thoughts only to a terminal or into the JSON."""
+    from qwen3edge.cli.screen import Screen, ending, speed
+    from qwen3edge.cli.status import PromptProgress
+    from qwen3edge.generation.model import load
+
     prompt = _prompt(arguments)
     for flag, value in (("--system", arguments.system), ("--chat-template", arguments.chat_template)):
         if arguments.raw and value:

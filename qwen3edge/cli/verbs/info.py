@@ -5,19 +5,30 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qwen3edge import _core
+from qwen3edge.cli import arguments as options
 from qwen3edge.cli.output import print_json
-from qwen3edge.config import ModelConfig
-from qwen3edge.generation import thinking as marks
-from qwen3edge.generation.sampler import SamplingDefaults
-from qwen3edge.runtime.plan import format_bytes
-from qwen3edge.templates.problems import template_problem
+
+if TYPE_CHECKING:
+    from qwen3edge import _core
+
+HELP = "show what a .q3e file holds, and check it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A model, and how much to say of it."""
+    options.add_model(parser)
+    parser.add_argument("--verify", action="store_true", help="read all weights and check them")
+    parser.add_argument("--tensors", action="store_true", help="list the tensors")
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what the header says; with --verify, after reading all weights and checking them."""
+    from qwen3edge import _core
+    from qwen3edge.config import ModelConfig
+
     file = _core.ModelFile(arguments.model)
     config = ModelConfig.from_metadata(file)
     if arguments.verify:
@@ -53,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _texts(file: _core.ModelFile) -> str:
     """What the file has to read and write texts with."""
+    from qwen3edge.templates.problems import template_problem
+
     if "tokenizer.ggml.tokens" not in file:
         return "no tokenizer: token ids alone"
     if "tokenizer.chat_template" not in file:
@@ -64,11 +77,15 @@ def _texts(file: _core.ModelFile) -> str:
 
 
 def _thinks(file: _core.ModelFile) -> bool:
+    from qwen3edge.generation import thinking as marks
+
     template = file.get("tokenizer.chat_template") if "tokenizer.chat_template" in file else ""
     return isinstance(template, str) and marks.OPEN in template
 
 
 def _sampling(file: _core.ModelFile) -> dict[str, dict[str, float]]:
+    from qwen3edge.generation.sampler import SamplingDefaults
+
     defaults = SamplingDefaults.from_metadata(file)
     modes = {"thinking": defaults.thinking} if _thinks(file) else {}
     modes["direct"] = defaults.direct
@@ -76,6 +93,8 @@ def _sampling(file: _core.ModelFile) -> dict[str, dict[str, float]]:
 
 
 def _lines(file: _core.ModelFile, result: dict[str, Any]) -> list[str]:
+    from qwen3edge.runtime.plan import format_bytes
+
     name = file.get("general.name") if "general.name" in file else "a model"
     lines = [
         f"{file.path}: {name}, {format_bytes(file.nbytes)}, {result['weights'] / 1e6:.1f} million weights "

@@ -5,18 +5,67 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
+from qwen3edge.cli import arguments as options
 from qwen3edge.cli.output import print_json
-from qwen3edge.cli.progress import ProgressBar
-from qwen3edge.convert import Recipe, convert, read_recipe
 from qwen3edge.errors import RequestError
-from qwen3edge.runtime.plan import format_bytes
 
+if TYPE_CHECKING:
+    from qwen3edge.convert import Recipe
+
+HELP = "turn a Hugging Face checkpoint or a GGUF file into one .q3e file"
 _MUCH = 1.05
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A checkpoint, a file, and how to quantize."""
+    parser.add_argument(
+        "source", metavar="SRC", help="folder with config.json, safetensors and tokenizer.json, or a GGUF file"
+    )
+    parser.add_argument("target", metavar="OUT.q3e")
+    parser.add_argument(
+        "--quant",
+        help="int4 (default; for a quantized GGUF file what holds its weights), int6, int8, bf16, f32, or a block "
+        "format of docs/format.md",
+    )
+    parser.add_argument(
+        "--lora",
+        metavar="DIR",
+        action="append",
+        help="an adapter (PEFT or mlx-lm) to merge into the weights before quantizing; several are merged in order",
+    )
+    parser.add_argument(
+        "--recipe", metavar="FILE", help="JSON (docs/quality.md), or a .q3e file to do as was done for it"
+    )
+    parser.add_argument(
+        "--imatrix", "--calibration", metavar="FILE", help="statistics of calibrate, or llama.cpp's importance matrix"
+    )
+    parser.add_argument(
+        "--quantizer",
+        choices=["search", "weighted", "gptq"],
+        help="search (default), weighted (with --imatrix), or gptq: takes longer, needs calibrate --gram",
+    )
+    parser.add_argument(
+        "--target-bits", type=float, metavar="BITS", help="a weight: formats by measured sensitivity instead of --quant"
+    )
+    parser.add_argument(
+        "--no-tokenizer", action="store_true", help="convert a checkpoint that has none, for token ids alone"
+    )
+    parser.add_argument(
+        "--chat-template", metavar="FILE", help="a Jinja2 template to pack in place of the checkpoint's own"
+    )
+    options.add_threads(parser)
+    options.add_quiet(parser, "bar")
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Converts; the progress goes to standard error, what was made to standard output."""
+    from qwen3edge.cli.progress import ProgressBar
+    from qwen3edge.convert import convert, read_recipe
+    from qwen3edge.runtime.plan import format_bytes
+
     quant: str | Recipe | None = arguments.quant
     if arguments.recipe is not None:
         if quant is not None or arguments.target_bits is not None:
