@@ -263,7 +263,7 @@ def load(
     lossy when above 0: a token leaves out experts whose share of its weights is smaller, and the weights of the
     others grow to the same sum. texts: False for a program that passes token ids alone, which takes 13 MiB less: a text
     is refused with RequestError then; answers still are texts. chat_template: in place of the file's, a path, or a str
-    with `{{`, `{%` or a line break, which is the template itself (docs/prompts.md). device: "cpu"; "cuda" or "cuda:N"
+    with `{{`, `{%` or a line break, which is the template itself (docs/python.md). device: "cpu"; "cuda" or "cuda:N"
     for a GPU, which needs torch and triton, where memory bounds what is taken of the GPU's; "interpreter" for the GPU's
     kernels in Triton's interpreter, which is for tests. activation_bits: what dense quantized matrices multiply on a
     GPU, 16 by default, or 8 for its int8 matrix instructions; on the CPU always 8. seed: of every answer that is not
