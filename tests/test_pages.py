@@ -1,4 +1,4 @@
-"""Every example of docs/python.md and docs/c.md does what the page says."""
+"""Pages are short, name what is there, and every example of docs/python.md and docs/c.md does what it says."""
 
 import json
 import os
@@ -86,3 +86,104 @@ def test_build_lines_of_c(tiny_q3e, tmp_path):
             changed, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
         assert result.returncode == 0, (line, result.stderr)
+
+
+# ---- what every page holds to ----
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+README_LINES, PAGE_WORDS, ALL_WORDS = 120, 2500, 15000  # of docs/*.md; docs/decisions/ has tables
+FOLDERS = ("csrc", "qwen3edge", "kernels", "tests", "bench", "scripts", "examples", "docs")
+PATH = re.compile(rf"(?<![\w./~-])(?:{'|'.join(FOLDERS)})/[\w./*-]*(?![<\w])")
+FILE = re.compile(r"`([\w-]+\.(?:cpp|h|py|md))`")  # of whichever folder the page speaks of
+WRITTEN = {"qwen3edge_kernels.h", "convert_hf_to_gguf.py"}  # by `qwen3edge aot`; llama.cpp's
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    return {slug(match) for match in re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)}
+
+
+def absent_paths(text: str) -> list[str]:
+    """Paths and names of files that a text speaks of and the repository lacks; * stands for anything."""
+    paths = [match[0].rstrip(".") for match in PATH.finditer(text)]
+    absent = [path for path in paths if not any(ROOT.glob(path.rstrip("/")))]
+    known = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.*")} | {path.name for path in PAGES}
+    return absent + [found for found in FILE.findall(text) if found not in known | WRITTEN]
+
+
+def dead_links(page: Path, text: str) -> list[str]:
+    dead = []
+    for link in LINK.findall(text):
+        target, _, anchor = link.partition("#")
+        path = (page.parent / target).resolve() if target else page
+        if target.startswith(("http://", "https://")):
+            continue
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            dead.append(link)
+    return dead
+
+
+def commands(text: str) -> list[str]:
+    """Lines that are typed: those of consoles, and indented ones."""
+    joined = text.replace("\\\n", " ")
+    return [
+        match.removeprefix("$ ").partition(" #")[0] for match in re.findall(r"^(?:    |\$ )(.*)$", joined, re.MULTILINE)
+    ]
+
+
+def test_pages_are_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
+    words = {name(page): len(page.read_text(encoding="utf-8").split()) for page in ROOT.glob("docs/*.md")}
+    assert {page: count for page, count in words.items() if count > PAGE_WORDS} == {}
+    assert sum(words.values()) <= ALL_WORDS, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_names_what_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert absent_paths(text) == [] and dead_links(page, text) == []
+
+
+def test_what_is_not_there_is_seen() -> None:
+    assert absent_paths("see csrc/core/nowhere.cpp, tests/data/tiny-*, kernels/<op>.py, bench/none.py.") == [
+        "csrc/core/nowhere.cpp",
+        "bench/none.py",
+    ]
+    assert absent_paths("`none.h` beside `kernels.h`") == ["none.h"]
+    text = "[a](none.md) [b](format.md#nothing) [c](format.md#block-formats) [d](https://example.org)"
+    assert dead_links(ROOT / "docs" / "memory.md", text) == ["none.md", "format.md#nothing"]
+    assert commands("$ qwen3edge run a --file b # why\ntext\n    python x \\\n  --y") == [
+        "qwen3edge run a --file b",
+        "python x    --y",
+    ]
+
+
+def test_options_of_benches_are_there() -> None:
+    texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "bench").glob("*.py"))
+    typed = [line for page in PAGES for line in commands(page.read_text(encoding="utf-8")) if " bench/" in line]
+    assert typed
+    assert [line for line in typed if any(f'"{option}"' not in texts for option in OPTION.findall(line))] == []
+
+
+def test_options_of_verbs_are_there() -> None:
+    typed: dict[str, set[str]] = {}
+    for page in PAGES:
+        for line in commands(page.read_text(encoding="utf-8")):
+            if match := re.match(r"qwen3edge ([a-z]+)\b", line):
+                typed.setdefault(match[1], set()).update(OPTION.findall(line))
+    assert len(typed) > 5
+    for verb, options in typed.items():
+        command = [sys.executable, "-m", "qwen3edge", verb, "--help"]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, (verb, result.stderr)
+        assert options <= set(OPTION.findall(result.stdout)), verb
