@@ -154,6 +154,20 @@ def test_a_page_names_what_is_there(page: Path) -> None:
     assert absent_paths(text) == [] and dead_links(page, text) == []
 
 
+def test_the_sources_name_pages_that_are_there() -> None:
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".h", ".cpp")]
+    named = {page: path for path in [ROOT / "Makefile", *files]
+             for page in re.findall(r"\bdocs/[\w/-]+\.(?:md|png)", path.read_text(encoding="utf-8"))}  # fmt: skip
+    assert len(named) > 10
+    assert {page: str(path) for page, path in named.items() if not (ROOT / page).exists()} == {}
+
+
+def test_every_decision_is_listed() -> None:
+    pages = {path.name for path in (ROOT / "docs" / "decisions").glob("*.md")} - {"README.md"}
+    listed = LINK.findall((ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8"))
+    assert pages == set(listed) - {".."} and len(listed) == len(pages) + 1
+
+
 def test_what_is_not_there_is_seen() -> None:
     assert absent_paths("see csrc/core/nowhere.cpp, tests/data/tiny-*, kernels/<op>.py, bench/none.py.") == [
         "csrc/core/nowhere.cpp",
