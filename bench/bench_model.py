@@ -28,7 +28,7 @@ from peers import IK_LLAMA, LLAMA, LLAMA_AVX2, LLAMA_AVX512
 from quota import memory_limit
 from targets import SCENES, Files, Setting, absent_peers, run_scenes
 
-from qwen3edge.runtime.plan import parse_bytes
+from qwen3edge.checks import byte_size
 
 CHECK_TOKENS = 8  # a prefill and a decoded token use different kernels; few, as the scalar tier computes them too
 LLAMA_TOOLS = (LLAMA, LLAMA_AVX512, LLAMA_AVX2, IK_LLAMA)
@@ -98,7 +98,7 @@ def compare(arguments: argparse.Namespace) -> Report:
     with contextlib.ExitStack() as held:
         prefix: tuple[str, ...] = ()
         if arguments.memory:
-            words = held.enter_context(memory_limit(parse_bytes(arguments.memory)))
+            words = held.enter_context(memory_limit(byte_size("memory", arguments.memory)))
             if words is None:
                 raise BenchError("--memory: this process may not make a cgroup of limited memory")
             prefix = words

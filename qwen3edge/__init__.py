@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qwen3edge.generation.sampler import SamplingDefaults, SamplingParameters
     from qwen3edge.generation.session import Session
     from qwen3edge.runtime.plan import MemoryPlan
+    from qwen3edge.settings import Settings
 
 __all__ = [
     "Answer",
@@ -34,6 +35,7 @@ __all__ = [
     "SamplingDefaults",
     "SamplingParameters",
     "Session",
+    "Settings",
     "Usage",
     "__version__",
     "convert",
@@ -50,6 +52,7 @@ _HOMES = {
     "SamplingDefaults": "qwen3edge.generation.sampler",
     "SamplingParameters": "qwen3edge.generation.sampler",
     "Session": "qwen3edge.generation.session",
+    "Settings": "qwen3edge.settings",
     "Usage": "qwen3edge.generation.decoding",
     "load": "qwen3edge.generation.model",
     "plan": "qwen3edge.generation.model",

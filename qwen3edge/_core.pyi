@@ -5,6 +5,9 @@ from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Unpack
+
+from qwen3edge.settings import CoreSettings
 
 MetadataValue = bool | int | float | str | list[bool] | list[int] | list[float] | list[str]
 
@@ -159,16 +162,8 @@ class Bpe:
 def plan(
     file: ModelFile,
     *,
-    context: int = 4096,
-    sequences: int = 1,
-    threads: int = 0,
-    kv: str = "int8",
-    memory: int = 0,
-    chunk: int = 0,
     program: int = 0,
-    later: int = 0,
-    min_expert_share: float = 0.0,
-    io_uring: bool = True,
+    **settings: Unpack[CoreSettings],
 ) -> PlanResult:
     """What the settings will cost. memory=0: default_budget(). What is above the budget is streamed from the file.
 
@@ -193,17 +188,9 @@ class Engine:
         self,
         file: ModelFile,
         *,
-        context: int = 4096,
-        sequences: int = 1,
-        threads: int = 0,
-        kv: str = "int8",
-        memory: int = 0,
-        chunk: int = 0,
         program: int = 0,
-        later: int = 0,
-        min_expert_share: float = 0.0,
-        io_uring: bool = True,
         isa: str | None = None,
+        **settings: Unpack[CoreSettings],
     ) -> None: ...
     @property
     def plan(self) -> PlanResult: ...

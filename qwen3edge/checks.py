@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 import os
+import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from qwen3edge.errors import RequestError, shown
+
+_UNITS: dict[str, int] = {
+    "": 1,
+    "b": 1,
+    **{letter: 1024**power for power, letter in enumerate("kmgt", 1)},  # as docker, systemd and ulimit take them
+    **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)},
+    **{f"{letter}i": 1024**power for power, letter in enumerate("kmgt", 1)},  # as Kubernetes
+    **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", 1)},
+}
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)", re.IGNORECASE | re.ASCII)
+_MAX_BYTES = 2**62
+_MIN_BARE = 1 << 20
+"""A smaller number without a unit is one whose unit was forgotten: no model fits it."""
 
 
 def whole(name: str, value: object, low: int, high: int) -> int:
@@ -41,6 +56,29 @@ def token_id(name: str, value: object) -> int:
     if found is None:
         raise RequestError(f"expected {name} as a token's id (an int), found {shown(value)}")
     return found if 0 <= found < 2**31 else -1
+
+
+def byte_size(name: str, value: object) -> int:
+    """A number of bytes, from an int or a text such as "600MiB", "1.5 GiB", "2G" (of 1024), "2GB" (of 1000); none of
+    less than 1 MiB without a unit.
+    """
+    found = plain(value)
+    bare = found is None or found.strip().isdecimal()
+    if found is not None:
+        match = _SIZE.fullmatch(found.strip())
+        unit = _UNITS.get(match[2].lower()) if match else None
+        if match is None or unit is None:
+            raise RequestError(f"expected {name} as a size such as 600MiB or 1.5G, found {shown(value)}")
+        size = math.floor(float(match[1]) * unit)
+        if not 0 < size <= _MAX_BYTES:
+            raise RequestError(f"expected {name} as a size of 1 byte to 4 EiB, found {shown(value)}")
+    else:
+        size = whole(f"{name} as a text such as 600MiB, or bytes", value, 1, _MAX_BYTES)
+    if bare and size < _MIN_BARE:
+        raise RequestError(
+            f"expected {name} as a size with its unit such as 600MiB, found {size}, which is {size} bytes"
+        )
+    return size
 
 
 def text(name: str, value: object) -> str:

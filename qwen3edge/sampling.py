@@ -12,3 +12,4 @@ RANGES = {
 """Least and greatest."""
 
 MAX_TOP_K = 2**31 - 1
+MAX_SEED = 2**64 - 1

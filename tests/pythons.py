@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from tests.installed import TINY, Environment, done, run_verbs, source_distribution  # noqa: E402
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-TESTS = ("tests/generation", "tests/cli/test_cli.py", "tests/runtime/test_plan_parse.py")
+TESTS = ("tests/generation", "tests/cli/test_cli.py", "tests/test_settings.py", "tests/test_checks.py")
 
 
 def interpreter(version: str) -> Path | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-KV_TYPES = ("int8", "int4", "bf16", "f16", "f32")
+from qwen3edge.settings import KV_TYPES, Settings
 
 _LOADING = ("memory", "context", "threads", "kv", "min_expert_share", "texts", "chat_template", "device")
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "presence_penalty", "repetition_penalty")
@@ -92,9 +92,10 @@ def add_answering(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", type=kind, metavar="X", help=f"default: the model's own ({usual})")
 
 
-def loading(arguments: argparse.Namespace) -> dict[str, Any]:
+def loading(arguments: argparse.Namespace) -> Settings:
     """For `qwen3edge.load` and `qwen3edge.plan`."""
-    return {name: getattr(arguments, name) for name in _LOADING if hasattr(arguments, name)}
+    found = {name: getattr(arguments, name) for name in _LOADING if hasattr(arguments, name)}
+    return cast(Settings, found)
 
 
 def answering(arguments: argparse.Namespace) -> dict[str, Any]:

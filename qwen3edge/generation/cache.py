@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from qwen3edge import _core
 from qwen3edge.errors import RequestError
-from qwen3edge.generation import late
 from qwen3edge.runtime.engine import Engine
 
 if TYPE_CHECKING:
@@ -108,11 +107,12 @@ class PrefixCache:
     def _extend(
         self, tokens: Sequence[int], logits: bool | Sequence[bool], cancel: _core.CancelFlag | None = None
     ) -> NDArray[np.float32]:
-        # Noted first: if the call is interrupted, _agree drops what the engine has not taken.
-        self._tokens.extend(tokens)
         # The core imports it as well, but through frames of C++: a thread that the interpreter ends meanwhile would
         # take the process along.
-        late.numpy()
+        import numpy  # noqa: F401, PLC0415
+
+        # Noted first: if the call is interrupted, _agree drops what the engine has not taken.
+        self._tokens.extend(tokens)
         try:
             return self._engine.extend(self.slot, tokens, logits=logits, cancel=cancel)
         except BaseException:

@@ -11,36 +11,40 @@ from typing import TYPE_CHECKING, Any
 
 from qwen3edge import _core, checks
 from qwen3edge.config import ModelConfig
-from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError, shown
-from qwen3edge.generation import late
+from qwen3edge.errors import FileFormatError, UnsupportedModelError
+from qwen3edge.generation import text_size
 from qwen3edge.generation import thinking as marks
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.prompt import Input, Prompter
-from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
+from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.generation.session import Session, Voice, checked_tokens
 from qwen3edge.generation.template import ChatTemplate
 from qwen3edge.generation.tokenizer import Tokenizer
-from qwen3edge.runtime import plan as memory_plan
+from qwen3edge.runtime import devices
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
 from qwen3edge.runtime.plan import MemoryPlan
-from qwen3edge.templates.given import Given, GivenTemplate, read_template
+from qwen3edge.runtime.program import pending_bytes
+from qwen3edge.settings import CheckedSettings, Settings, checked, require_known, shows_settings
+from qwen3edge.templates.given import read_template
 
 if TYPE_CHECKING:
     from typing import NoReturn as Never  # as in session.py
 
     import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import Unpack  # Python has it from 3.11 on; type checkers always
 
 Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """A file with everything read from it but its weights."""
+    """A file with everything read from it but its weights, and the settings to load it with."""
 
     file: _core.ModelFile
     config: ModelConfig
+    settings: CheckedSettings
     tokenizer: Tokenizer | None
     template: ChatTemplate | None
     defaults: SamplingDefaults
@@ -48,10 +52,17 @@ class _Opened:
     texts: bool
 
     @classmethod
-    def read(cls, file: _core.ModelFile, config: ModelConfig, texts: bool, given: GivenTemplate | None) -> _Opened:
+    def read(cls, path: Path, asked: Settings) -> _Opened:
+        """All that is read before the plan: what the process holds afterwards counts as program, the tokenizer
+        included.
+        """
+        file = _core.ModelFile(checks.path("path", path))
+        config = ModelConfig.from_metadata(file)
+        settings = checked(asked, trained_context=config.context_length, cores=_core.usable_cores())
+        given = None if settings.chat_template is None else read_template(settings.chat_template)
         tokenizer = None
         if "tokenizer.ggml.tokens" in file:
-            tokenizer = Tokenizer.from_metadata(file, encodes=texts)
+            tokenizer = Tokenizer.from_metadata(file, encodes=settings.texts)
         template, named_tokens = None, tokenizer.named_tokens if tokenizer else None
         if given is not None:
             if tokenizer is None:
@@ -68,12 +79,11 @@ class _Opened:
                 f"found {tokenizer.vocabulary_size}"
             )
         name = file.get("general.name") if "general.name" in file else ""
-        defaults = SamplingDefaults.from_metadata(file)
-        return cls(file, config, tokenizer, template, defaults, str(name), texts and tokenizer is not None)
-
-    def named(self, plan: MemoryPlan) -> MemoryPlan:
-        """The plan, with what it is for."""
-        return replace(plan, texts=self.texts)
+        texts, core = settings.texts and tokenizer is not None, settings.core
+        text_bytes = text_size.working_bytes(core["context"]) if texts else None
+        later = pending_bytes(core["context"], core["sequences"], text_bytes=text_bytes)
+        settings = replace(settings, core={**core, "later": later})
+        return cls(file, config, settings, tokenizer, template, SamplingDefaults.from_metadata(file), str(name), texts)
 
 
 class Model:
@@ -83,11 +93,11 @@ class Model:
     by token.
     """
 
-    def __init__(self, opened: _Opened, engine: Engine, seed: int | None) -> None:
+    def __init__(self, opened: _Opened, engine: Engine) -> None:
         """Use `load`."""
         self.config = opened.config
         self.name = opened.name
-        self.plan: MemoryPlan = opened.named(engine.plan)
+        self.plan: MemoryPlan = replace(engine.plan, texts=opened.texts)
         self.engine = engine
         self._tokenizer = opened.tokenizer
         self._session: Session | None = None
@@ -98,7 +108,7 @@ class Model:
             opened.defaults,
             frozenset(opened.config.stop_token_ids),
             opened.config.vocab_size,
-            seed,
+            opened.settings.seed,
         )
 
     @property
@@ -184,7 +194,8 @@ class Model:
         """
         ids = checked_tokens(tokens, self.config.vocab_size, self.plan.context)
         session = self._own_session()
-        numpy = late.numpy()
+        import numpy  # noqa: PLC0415
+
         result: NDArray[np.float32] = numpy.empty((len(ids), self.config.vocab_size), numpy.float32)
         row = 0
         for rows in session.logits(ids):
@@ -234,113 +245,28 @@ class Model:
         return session
 
 
-def load(
-    path: Path,
-    *,
-    memory: int | str | None = None,
-    context: int | None = None,
-    threads: int | None = None,
-    kv: str = "int8",
-    sequences: int = 1,
-    chunk: int | None = None,
-    min_expert_share: float = 0.0,
-    texts: bool = True,
-    chat_template: Given | None = None,
-    device: str = "cpu",
-    activation_bits: int | None = None,
-    seed: int | None = None,
-    io_uring: bool = True,
-    verify: bool = False,
-) -> Model:
-    """Loads a `.q3e` file.
+@shows_settings
+def load(path: Path, **settings: Unpack[Settings]) -> Model:
+    """Loads a `.q3e` file. Every setting has a default; `qwen3edge.Settings` lists them.
 
-    memory: what the process may take at its peak, such as "600MiB"; by default ("auto") what the system leaves. Weights
-    that do not fit are streamed from the file, to the same answers. context: tokens
-    that a sequence can hold, by default 4096 or all that the model knows. threads: at most, by default as many as
-    the process has cores. kv: "int8", "int4" (half of it; refused where keys have outliers),
-    "bf16" or "f32"; on a GPU "int8", "f16" or "bf16". sequences: conversations at a time. chunk: tokens of a prompt
-    that are computed together, by default the most that fit. min_expert_share: of a mixture of experts on the CPU,
-    lossy when above 0: a token leaves out experts whose share of its weights is smaller, and the weights of the
-    others grow to the same sum. texts: False for a program that passes token ids alone, which takes 13 MiB less: a text
-    is refused with RequestError then; answers still are texts. chat_template: in place of the file's, a path, or a str
-    with `{{`, `{%` or a line break, which is the template itself (docs/python.md). device: "cpu"; "cuda" or "cuda:N"
-    for a GPU, which needs torch and triton, where memory bounds what is taken of the GPU's; "interpreter" for the GPU's
-    kernels in Triton's interpreter, which is for tests. activation_bits: what dense quantized matrices multiply on a
-    GPU, 16 by default, or 8 for its int8 matrix instructions; on the CPU always 8. seed: of every answer that is not
-    given one, by default a new one each time. io_uring: False where a sandbox ends a process that tries it; what is
-    streamed is read by threads then. verify: read the whole file first and compare its checksums, for disks and copies
-    that are not to be trusted. Raises MemoryBudgetError before any weight is read, FileFormatError and its kinds,
-    RequestError, TemplateError for a chat_template that does not compile, OSError.
+    Raises TypeError for a name that is no setting, MemoryBudgetError before any weight is read, FileFormatError and its
+    kinds, RequestError, TemplateError for a chat_template that does not compile, OSError.
     """
-    device = late.checked_device(device)
-    checks.flag("verify", verify)
-    seed = None if seed is None else chosen_seed(seed)
-    activation_bits = _checked_bits(activation_bits, device)
-    opened, chosen = _open(
-        path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
-        min_expert_share=min_expert_share, texts=texts, chat_template=chat_template, io_uring=io_uring,
-    )  # fmt: skip
-    if verify:
+    require_known("load", settings)
+    opened = _Opened.read(path, settings)
+    if opened.settings.verify:
         opened.file.verify()
-    if device == "cpu":
-        engine = Engine.open(opened.file, chosen)
-    else:
-        engine = Engine(late.torch_core(opened.file, opened.config, chosen, device, int8=activation_bits == 8))
-    model = Model(opened, engine, seed)
+    model = Model(opened, devices.open_engine(opened.file, opened.config, opened.settings))
     opened.file.release_header()
     return model
 
 
-def plan(
-    path: Path,
-    *,
-    memory: int | str | None = None,
-    context: int | None = None,
-    threads: int | None = None,
-    kv: str = "int8",
-    sequences: int = 1,
-    chunk: int | None = None,
-    min_expert_share: float = 0.0,
-    texts: bool = True,
-    chat_template: Given | None = None,
-    device: str = "cpu",
-) -> MemoryPlan:
-    """What `load` with the same arguments will take; no weight is read. Raises as `load` does.
+@shows_settings
+def plan(path: Path, **settings: Unpack[Settings]) -> MemoryPlan:
+    """What `load` with the same settings will take; no weight is read. Raises as `load` does.
 
     A GPU need not be there if memory says what it has; torch and triton must.
     """
-    device = late.checked_device(device)
-    opened, chosen = _open(
-        path, memory=memory, context=context, sequences=sequences, threads=threads, kv=kv, chunk=chunk,
-        min_expert_share=min_expert_share, texts=texts, chat_template=chat_template,
-    )  # fmt: skip
-    if device == "cpu":
-        return opened.named(memory_plan.plan_file(opened.file, chosen))
-    return opened.named(MemoryPlan.from_core(late.torch_plan(opened.file, opened.config, chosen, device)))
-
-
-def _open(
-    path: Path, *, texts: bool, chat_template: Given | None, **asked: Any
-) -> tuple[_Opened, memory_plan.Settings]:
-    """All that is read before the plan: what the process holds afterwards counts as program, the tokenizer included."""
-    checks.flag("texts", texts)
-    given = None if chat_template is None else read_template(chat_template)
-    if given is not None and not texts:
-        raise RequestError("chat_template: expected texts=True beside it, as it makes prompts of texts")
-    file = _core.ModelFile(checks.path("path", path))
-    config = ModelConfig.from_metadata(file)
-    chosen = memory_plan.settings(**asked, trained_context=config.context_length)
-    opened = _Opened.read(file, config, texts, given)
-    chosen["later"] = late.pending_bytes(texts=opened.texts, context=chosen["context"], sequences=chosen["sequences"])
-    return opened, chosen
-
-
-def _checked_bits(bits: object, device: str) -> int | None:
-    if bits is None:
-        return None
-    allowed = (8,) if device == "cpu" else (8, 16)
-    found = checks.as_int(bits)
-    if found is None or found not in allowed:
-        wanted = " or ".join(map(str, allowed))
-        raise RequestError(f"expected activation_bits of {wanted} on this device, found {shown(bits)}")
-    return found
+    require_known("plan", settings)
+    opened = _Opened.read(path, settings)
+    return replace(devices.plan_file(opened.file, opened.config, opened.settings), texts=opened.texts)

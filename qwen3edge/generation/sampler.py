@@ -10,7 +10,7 @@ from typing import Any
 from qwen3edge import _core, checks
 from qwen3edge.errors import FileFormatError, RequestError
 from qwen3edge.generation.tokenizer import Metadata
-from qwen3edge.sampling import MAX_TOP_K, RANGES
+from qwen3edge.sampling import MAX_SEED, MAX_TOP_K, RANGES
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def chosen_seed(seed: int | None) -> int:
     """The seed itself, or one from the system for None. Raises RequestError."""
     if seed is None:
         return int.from_bytes(os.urandom(8), "little")  # the module secrets would load OpenSSL
-    return checks.whole("seed", seed, 0, 2**64 - 1)
+    return checks.whole("seed", seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True)

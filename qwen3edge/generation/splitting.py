@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 
 from qwen3edge.errors import RequestError
-from qwen3edge.generation import late
 
 # WORDS of texts whose letters and digits are ASCII's, for which Python's own engine will do.
 _ASCII_WORDS = re.compile(
@@ -58,4 +57,8 @@ def chunks(text: str) -> Iterator[str]:
 
 def words(text: str, *, normalize: bool = True) -> list[str]:
     """The words of a text, normalize: in Unicode's normal form C."""
-    return _ASCII_WORDS.findall(text) if text.isascii() else late.unicode_words(text, normalize)
+    if text.isascii():
+        return _ASCII_WORDS.findall(text)
+    from qwen3edge.generation.unicode_words import unicode_words  # noqa: PLC0415
+
+    return unicode_words(text, normalize)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge.errors import TemplateError
-from qwen3edge.generation import late
 from qwen3edge.generation import messages as chat
 from qwen3edge.templates.given import GivenTemplate
 
@@ -40,7 +39,9 @@ class ChatTemplate:
 
     @functools.cached_property
     def _compiled(self) -> tuple[BoundedSandbox, jinja2.Template]:
-        environment = late.bounded_sandbox()
+        from qwen3edge.templates.sandbox import BoundedSandbox  # noqa: PLC0415
+
+        environment = BoundedSandbox()
         return environment, environment.compile_bounded(self.source)
 
     @property

@@ -14,3 +14,8 @@ COPIES = 6
 def most_bytes(context: int) -> int:
     """Bytes, as Python stores them, of the texts of one request for a context of so many tokens."""
     return BASE_BYTES + BYTES_A_TOKEN * context
+
+
+def working_bytes(context: int) -> int:
+    """What the texts of one request take at most while they become tokens."""
+    return COPIES * most_bytes(context)

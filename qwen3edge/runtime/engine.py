@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from qwen3edge import _core, checks
 from qwen3edge.errors import RequestError, shown
 from qwen3edge.runtime.fork_lock import ForkLock
-from qwen3edge.runtime.plan import MemoryPlan, Settings
+from qwen3edge.runtime.plan import MemoryPlan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,17 +41,12 @@ class Engine:
     """One model in memory. The core makes calls from several threads wait for each other."""
 
     def __init__(self, core: Core) -> None:
-        """Use `Engine.open`; core may also be anything with the same methods."""
+        """Use `devices.open_engine`; core may also be anything with the same methods."""
         self.plan = MemoryPlan.from_core(core.plan)
         self._core: Core | None = core
         self._lock = ForkLock()
         self._free = list(range(self.plan.sequences))
         self._abandoned: deque[int] = deque()
-
-    @classmethod
-    def open(cls, file: _core.ModelFile, chosen: Settings) -> Engine:
-        """Raises MemoryBudgetError, before any weight is read, if the settings do not fit."""
-        return cls(_core.Engine(file, **chosen))
 
     @property
     def core(self) -> Core:

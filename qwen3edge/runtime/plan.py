@@ -2,47 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import asdict, dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING
 
-from qwen3edge import _core, checks
-from qwen3edge.errors import RequestError, shown
-
-_UNITS: dict[str, int] = {
-    "": 1,
-    "b": 1,
-    **{letter: 1024**power for power, letter in enumerate("kmgt", 1)},  # as docker, systemd and ulimit take them
-    **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)},
-    **{f"{letter}i": 1024**power for power, letter in enumerate("kmgt", 1)},  # as Kubernetes
-    **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", 1)},
-}
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)", re.IGNORECASE | re.ASCII)
-_MAX_BYTES = 2**62
-_MIN_BARE = 1 << 20
-"""A smaller number without a unit is one whose unit was forgotten: no model fits it."""
-
-AUTO = "auto"
-DEFAULT_CONTEXT = 4096
-MAX_SEQUENCES = 1024
-MAX_THREADS = 256
-MAX_CHUNK = 8192
-KV_TYPES = ("int8", "int4", "bf16", "f16", "f32")  # of all devices; each refuses what it does not have
-
-
-class Settings(TypedDict):
-    """The keyword arguments that `_core.plan` and `_core.Engine` share."""
-
-    context: int
-    sequences: int
-    threads: int
-    kv: str
-    memory: int
-    chunk: int
-    later: int
-    min_expert_share: float
-    io_uring: bool
+if TYPE_CHECKING:
+    from qwen3edge import _core
 
 
 @dataclass(frozen=True)
@@ -119,30 +83,6 @@ class MemoryPlan:
         return "\n".join(lines)
 
 
-def parse_bytes(size: int | str, name: str = "memory") -> int:
-    """A number of bytes, from an int or a text such as "600MiB", "1.5 GiB", "2G" (of 1024), "2GB" (of 1000).
-
-    Raises RequestError, also for less than 1 MiB without a unit.
-    """
-    text = checks.plain(size)
-    bare = text is None or text.strip().isdecimal()
-    if text is not None:
-        match = _SIZE.fullmatch(text.strip())
-        unit = _UNITS.get(match[2].lower()) if match else None
-        if match is None or unit is None:
-            raise RequestError(f"expected {name} as a size such as 600MiB or 1.5G, found {shown(size)}")
-        value = math.floor(float(match[1]) * unit)
-        if not 0 < value <= _MAX_BYTES:
-            raise RequestError(f"expected {name} as a size of 1 byte to 4 EiB, found {shown(size)}")
-    else:
-        value = checks.whole(f"{name} as a text such as 600MiB, or bytes", size, 1, _MAX_BYTES)
-    if bare and value < _MIN_BARE:
-        raise RequestError(
-            f"expected {name} as a size with its unit such as 600MiB, found {value}, which is {value} bytes"
-        )
-    return value
-
-
 def format_bytes(size: int) -> str:
     """As people read it: "335.2 MiB"."""
     value = float(size)
@@ -151,48 +91,3 @@ def format_bytes(size: int) -> str:
             break
         value /= 1024
     return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
-
-
-def settings(
-    *,
-    memory: int | str | None = None,
-    context: int | None = None,
-    sequences: int = 1,
-    threads: int | None = None,
-    kv: str = "int8",
-    chunk: int | None = None,
-    trained_context: int,
-    min_expert_share: float = 0.0,
-    later: int = 0,
-    io_uring: bool = True,
-) -> Settings:
-    """Checks what callers ask for; trained_context is the most positions that the model knows, later the bytes of what
-    the program has not loaded yet.
-
-    None: memory (also "auto") and threads as the system allows, a context of DEFAULT_CONTEXT, the largest prefill chunk
-    that fits.
-    """
-    return {
-        "context": min(DEFAULT_CONTEXT, trained_context)
-        if context is None
-        else checks.whole("context", context, 1, trained_context),
-        "sequences": checks.whole("sequences", sequences, 1, MAX_SEQUENCES),
-        # More threads than cores would take turns at every step.
-        "threads": 0
-        if threads is None
-        else min(checks.whole("threads", threads, 1, MAX_THREADS), _core.usable_cores()),
-        "kv": checks.one_of("kv", kv, KV_TYPES),
-        "memory": 0 if memory is None or checks.plain(memory) == AUTO else parse_bytes(memory),
-        "chunk": 0 if chunk is None else checks.whole("chunk", chunk, 1, MAX_CHUNK),
-        "later": later,
-        "min_expert_share": checks.number("min_expert_share", min_expert_share, 0, 1, below=True),
-        "io_uring": checks.flag("io_uring", io_uring),
-    }
-
-
-def plan_file(file: _core.ModelFile, chosen: Settings) -> MemoryPlan:
-    """What these settings cost in this process as it is now, before any weight is read.
-
-    Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
-    """
-    return MemoryPlan.from_core(_core.plan(file, **chosen))

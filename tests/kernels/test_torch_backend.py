@@ -11,11 +11,11 @@ from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert import convert
 from qwen3edge.errors import MemoryBudgetError, RequestError
-from qwen3edge.runtime.plan import settings
 from qwen3edge.runtime.torch_backend import Device, TorchCore
 from qwen3edge.runtime.torch_backend.decode import buckets
 from qwen3edge.runtime.torch_backend.pages import KV_TYPES
 from qwen3edge.runtime.torch_backend.plan import weight_bytes
+from qwen3edge.settings import checked
 from tests.conftest import TINY
 from tests.kernels import random_model
 from tests.kernels.reference_graph import ReferenceGraph, mean_kl
@@ -104,7 +104,7 @@ def test_random_models(tmp_path, name, kv):
     path = random_model.write(tmp_path, name, "q4z32", seed=1)
     file = _core.ModelFile(str(path))
     config = ModelConfig.from_metadata(file)
-    chosen = settings(context=64, chunk=8, kv=kv, trained_context=config.context_length)
+    chosen = checked({"context": 64, "chunk": 8, "kv": kv}, trained_context=config.context_length, cores=1).core
     core = TorchCore(file, config, chosen, Device(torch.device("cpu"), KV_TYPES[kv], captures=False))
     tokens = list(range(3, 13))  # more than a chunk
     found = core.forward(tokens, range(len(tokens)), [0] * len(tokens), [True] * len(tokens))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CLOSE = 0.05  # by which a plan may differ from the peak
 LEAST = 3 << 19  # bytes by which it may always: the pages that the kernel maps around a fault differ from run to run
-LIBRARIES = 8 << 20  # by which the plan of a process that imports numpy may lie above its peak, see late.PENDING
+LIBRARIES = 8 << 20  # by which the plan of a process that imports numpy may lie above its peak, see program.PENDING
 KINDS = ["tokens", "texts", "C"]
 
 # Fills the context of all sequences, whose answers run side by side.

@@ -17,6 +17,7 @@ from qwen3edge.errors import RequestError
 if TYPE_CHECKING:
     from qwen3edge.generation.cache import PrefixCache
     from qwen3edge.generation.model import Model
+    from qwen3edge.settings import Settings
 
 HELP = "measure prefill and decode"
 _TURN_SECONDS = 0.05  # of decoding, then of reading memory
@@ -57,7 +58,7 @@ def measure(
     prompt: int,
     generate: int,
     repeat: int,
-    loading: dict[str, Any],
+    loading: Settings,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """The figures of one model; rates are medians over the repeats. say: told what begins, never while it is timed."""
@@ -68,8 +69,9 @@ def measure(
     from qwen3edge.generation.model import load
 
     random = np.random.default_rng(0)  # imports 5 MB, and the plan counts what is there when it is made
+    settings: Settings = {**loading, "texts": False}
     started = time.perf_counter()
-    model = load(path, texts=False, **loading)
+    model = load(path, **settings)
     load_seconds = time.perf_counter() - started
     with model:
         if prompt + generate > model.plan.context:

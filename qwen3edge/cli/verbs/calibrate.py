@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from qwen3edge import checks
 from qwen3edge.cli import arguments as options
 from qwen3edge.cli.output import print_json
 from qwen3edge.cli.status import StatusLine
@@ -49,7 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures; progress goes to standard error, what was found to standard output."""
     from qwen3edge.calibrate.calibration import Wanted, calibrate
     from qwen3edge.convert.statistics import SENSITIVITY_FORMAT
-    from qwen3edge.runtime.plan import parse_bytes
 
     wanted = Wanted(
         text=arguments.text,
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
         grams=arguments.gram or arguments.gram_experts,
         expert_grams=arguments.gram_experts,
-        gram_bytes=parse_bytes(arguments.gram_memory, "--gram-memory"),
+        gram_bytes=checks.byte_size("--gram-memory", arguments.gram_memory),
         sensitivities=arguments.sensitivity,
         sensitivity_tokens=arguments.sensitivity_tokens,
         imatrix=arguments.imatrix,

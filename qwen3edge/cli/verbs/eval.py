@@ -19,6 +19,7 @@ from qwen3edge.cli import arguments as options
 from qwen3edge.cli.output import print_json
 from qwen3edge.cli.status import StatusLine
 from qwen3edge.errors import RequestError, UnsupportedModelError
+from qwen3edge.settings import KV_TYPES
 
 if TYPE_CHECKING:
     from qwen3edge import _core
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("memory and threads")
     group.add_argument("--memory", metavar="SIZE", help="budget of each model such as 600MiB")
     options.add_threads(group)
-    options.add_kv(group, [kv for kv in options.KV_TYPES if kv != "f16"])
+    options.add_kv(group, [kv for kv in KV_TYPES if kv != "f16"])
     options.add_json(parser)
 
 

@@ -12,7 +12,6 @@ import torch
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import CancelledError
-from qwen3edge.runtime.plan import Settings
 from qwen3edge.runtime.torch_backend.batch import Batch
 from qwen3edge.runtime.torch_backend.decode import DecodeSteps
 from qwen3edge.runtime.torch_backend.device import Device
@@ -20,6 +19,7 @@ from qwen3edge.runtime.torch_backend.graph import Graph, Step
 from qwen3edge.runtime.torch_backend.pages import Pages
 from qwen3edge.runtime.torch_backend.plan import HEAD_ROWS, plan_device
 from qwen3edge.runtime.torch_backend.weights import WeightReader
+from qwen3edge.settings import CoreSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,12 +29,12 @@ class TorchCore:
     """Weights, KV cache and graph on one device. Calls from several threads wait for each other."""
 
     def __init__(
-        self, file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: Device, int8: bool = False
+        self, file: _core.ModelFile, config: ModelConfig, settings: CoreSettings, device: Device, int8: bool = False
     ) -> None:
         """int8: as of `Graph`. Raises MemoryBudgetError, before any weight is read, if the settings do not fit the
         device.
         """
-        self.plan: _core.PlanResult = plan_device(file, config, chosen, device)
+        self.plan: _core.PlanResult = plan_device(file, config, settings, device)
         self._device = device
         self._vocabulary = config.vocab_size
         self._pages = Pages(config, self.plan["sequences"], self.plan["context"], self.plan["kv"], device.place)

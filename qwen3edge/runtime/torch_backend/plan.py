@@ -13,9 +13,9 @@ from qwen3edge.kernels.attention_decode import FEW_ROWS, SPLIT
 from qwen3edge.kernels.kv_cache import PAGE
 from qwen3edge.kernels.matmul_parts import matrix_nbytes
 from qwen3edge.kernels.panels import packed_format
-from qwen3edge.runtime.plan import Settings
 from qwen3edge.runtime.torch_backend.device import Device
 from qwen3edge.runtime.torch_backend.pages import page_bytes, pages_for
+from qwen3edge.settings import CoreSettings
 
 HEAD_ROWS = 32  # rows of logits at a time: their buffer is what a large vocabulary costs
 _CHUNKS = (512, 256, 128, 64, 32, 16)
@@ -23,20 +23,20 @@ _CUDA_ALLOWANCE = 96 << 20  # workspaces of matrix libraries, compiled kernels, 
 _MEBI = 1 << 20
 
 
-def plan_device(file: _core.ModelFile, config: ModelConfig, chosen: Settings, device: Device) -> _core.PlanResult:
+def plan_device(file: _core.ModelFile, config: ModelConfig, settings: CoreSettings, device: Device) -> _core.PlanResult:
     """The plan, with the largest chunk that fits. Raises MemoryBudgetError with the breakdown, RequestError."""
-    if chosen["min_expert_share"]:
-        raise RequestError(f"min_expert_share: expected 0 on this device, found {chosen['min_expert_share']}")
-    if chosen["kv"] not in device.kv_types:
-        raise RequestError(f"kv: expected {' or '.join(device.kv_types)} on this device, found {chosen['kv']!r}")
-    budget = chosen["memory"] or device.free_bytes()
+    if settings["min_expert_share"]:
+        raise RequestError(f"min_expert_share: expected 0 on this device, found {settings['min_expert_share']}")
+    if settings["kv"] not in device.kv_types:
+        raise RequestError(f"kv: expected {' or '.join(device.kv_types)} on this device, found {settings['kv']!r}")
+    budget = settings["memory"] or device.free_bytes()
     weights = weight_bytes(file, device)
-    chunks = (chosen["chunk"],) if chosen["chunk"] else _CHUNKS
-    plans = [_plan(config, chosen, device, weights, budget, chosen["context"], chunk) for chunk in chunks]
+    chunks = (settings["chunk"],) if settings["chunk"] else _CHUNKS
+    plans = [_plan(config, settings, device, weights, budget, settings["context"], chunk) for chunk in chunks]
     for plan in plans:
         if plan["peak"] <= budget:
             return plan
-    raise MemoryBudgetError(_refusal(config, chosen, device, plans[-1]))
+    raise MemoryBudgetError(_refusal(config, settings, device, plans[-1]))
 
 
 def weight_bytes(file: _core.ModelFile, device: Device) -> int:
@@ -74,11 +74,11 @@ def scratch_bytes(config: ModelConfig, sequences: int, context: int, chunk: int,
 
 
 def _plan(
-    config: ModelConfig, chosen: Settings, device: Device, weights: int, budget: int, context: int, chunk: int
+    config: ModelConfig, settings: CoreSettings, device: Device, weights: int, budget: int, context: int, chunk: int
 ) -> _core.PlanResult:
-    sequences = chosen["sequences"]
+    sequences = settings["sequences"]
     chunk = min(chunk, context * sequences)
-    per_page = page_bytes(config, chosen["kv"])
+    per_page = page_bytes(config, settings["kv"])
     kv_cache = sequences * pages_for(context) * per_page
     scratch = scratch_bytes(config, sequences, context, chunk, device.dtype.itemsize)
     program = _CUDA_ALLOWANCE if device.place.type == "cuda" else 0
@@ -94,7 +94,7 @@ def _plan(
         "sequences": sequences,
         "chunk": chunk,
         "threads": 1,  # that launches
-        "kv": chosen["kv"],
+        "kv": settings["kv"],
         "kv_bytes_per_token": per_page // PAGE,
         "layers": config.layers,
         "streamed_layers": 0,
@@ -107,7 +107,7 @@ def _plan(
     }
 
 
-def _refusal(config: ModelConfig, chosen: Settings, device: Device, plan: _core.PlanResult) -> str:
+def _refusal(config: ModelConfig, settings: CoreSettings, device: Device, plan: _core.PlanResult) -> str:
     """As the CPU's planner says it."""
     need, budget = plan["peak"], plan["budget"]
     sizes = {
@@ -117,7 +117,7 @@ def _refusal(config: ModelConfig, chosen: Settings, device: Device, plan: _core.
         "program": plan["program"],
     }
     parts = ", ".join(f"{name} {size / _MEBI:.1f}" for name, size in sizes.items())
-    per_page = chosen["sequences"] * page_bytes(config, chosen["kv"])
+    per_page = settings["sequences"] * page_bytes(config, settings["kv"])
     context = max(0, (budget - (need - plan["kv_cache"])) // per_page) * PAGE
     fits = [f"context={context}"] if context else []
     fits.append(f"memory={need // _MEBI + 1}MiB")

@@ -8,9 +8,9 @@ import pytest
 
 import qwen3edge
 from qwen3edge.errors import TemplateError
-from qwen3edge.generation import late
 from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.text_size import COPIES, most_bytes
+from qwen3edge.generation.text_size import COPIES, most_bytes, working_bytes
+from qwen3edge.runtime.program import PENDING, POSITION, pending_bytes
 from tests.generation.fakes import FakeCore, make_session
 
 PROGRAM = """
@@ -41,17 +41,18 @@ def test_a_library_is_imported_when_it_is_needed(tiny_int4):
 
 
 def test_the_plan_counts_what_is_not_loaded_yet(monkeypatch, tiny_int4):
-    for name in late.PENDING:
+    for name in PENDING:
         monkeypatch.setitem(sys.modules, name, sys)
-    texts = COPIES * most_bytes(0)
-    assert late.pending_bytes(texts=True) == texts
-    assert late.pending_bytes(texts=True, context=100) == COPIES * most_bytes(100) + 100 * late.POSITION
+    texts = working_bytes(0)
+    assert texts == COPIES * most_bytes(0)
+    assert pending_bytes(text_bytes=texts) == texts
+    assert pending_bytes(100, 3, text_bytes=working_bytes(100)) == COPIES * most_bytes(100) + 300 * POSITION
     loaded = qwen3edge.plan(tiny_int4, context=128).program
     monkeypatch.delitem(sys.modules, "jinja2")
-    assert late.pending_bytes(texts=True) == texts + late.PENDING["jinja2"]
-    assert late.pending_bytes(texts=False) == 0
+    assert pending_bytes(text_bytes=texts) == texts + PENDING["jinja2"]
+    assert pending_bytes(text_bytes=None) == 0
     more = qwen3edge.plan(tiny_int4, context=128).program - loaded
-    assert abs(more - late.PENDING["jinja2"]) < 2 << 20  # what the process holds varies a little
+    assert abs(more - PENDING["jinja2"]) < 2 << 20  # what the process holds varies a little
 
 
 @pytest.mark.parametrize("source", ["{% if %}", "{{ x", "{% for %}", "x" * (2 << 20)])

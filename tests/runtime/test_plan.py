@@ -1,0 +1,31 @@
+"""How a plan is shown."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen3edge.runtime.plan import MemoryPlan, format_bytes
+
+
+@given(st.integers(1 << 20, 2**62))
+def test_bytes_have_a_unit(size):
+    assert format_bytes(size).split()[1] in ("MiB", "GiB")
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_table_has_every_number(streams):
+    sizes = {"weights": 300, "buffers": 20, "kv_cache": 40, "scratch": 5, "program": 6, "peak": 351, "budget": 400}
+    if not streams:
+        del sizes["buffers"]
+    mib = {name: size << 20 for name, size in sizes.items()}
+    plan = MemoryPlan(
+        **mib, context=512, sequences=2, chunk=64, threads=3, kv="int8", kv_bytes_per_token=2048, layers=8,
+        streamed_layers=3 * streams, streams_head=streams, streamed=7 << 20,
+    )  # fmt: skip
+    lines = plan.table().splitlines()
+    names = ["weights", "buffers", "KV cache", "scratch", "program", "peak", "budget"]
+    assert [line.split("  ")[0].strip() for line in lines] == [n for n in names if streams or n != "buffers"]
+    assert all(f"{size}.0 MiB" in line for size, line in zip(sizes.values(), lines, strict=True))
+    assert "2.0 KiB a token" in plan.table()
+    assert ("3 layers and the head: 7.0 MiB" in plan.table()) == streams
+    assert "5 of 8 layers" in lines[0] if streams else "8 of 8 layers and the head" in lines[0]
