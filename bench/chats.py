@@ -10,9 +10,9 @@ from typing import Any
 
 from qwen3edge import Model, _core
 from qwen3edge.evaluate.judges import is_right
-from qwen3edge.generation.prompt import Prompter
-from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.text.prompt import PromptBuilder
+from qwen3edge.text.template import ChatTemplate
+from qwen3edge.text.tokenizer import Tokenizer
 
 MAX_ANSWER_TOKENS = 160
 Record = dict[str, Any]
@@ -40,11 +40,11 @@ class Texts:
             raise TypeError("tokenizer.chat_template is no string")
         self.template = ChatTemplate(source)
         self.tokenizer = Tokenizer.from_metadata(file)
-        self.prompter = Prompter(self.tokenizer, self.template)
+        self.prompt_builder = PromptBuilder(self.tokenizer, self.template)
 
     def prompt(self, record: Record) -> tuple[int, ...]:
         """As `Model.generate` makes it."""
-        return self.prompter.prompt(
+        return self.prompt_builder.prompt(
             record["messages"], thinking=record["enable_thinking"], tools=record.get("tools")
         ).tokens
 

@@ -72,7 +72,7 @@ class Comparison:
         self.exact = work / "f32.q3e"
         convert(self.folder, self.exact, "f32")
         with self._load(self.exact) as model:
-            documents = read_documents(self.folder / "heldout.jsonl", model.prompter)[::TEXT_STEP]
+            documents = read_documents(self.folder / "heldout.jsonl", model.prompt_builder)[::TEXT_STEP]
         self.parts: list[Window] = list(windows(documents, WINDOW))
         text = work / "calibration.jsonl"
         text.write_text("\n".join(json.dumps(record) for record in calibration_records()), encoding="utf-8")

@@ -92,7 +92,7 @@ class Study:
         convert(model, self.exact, "bf16")
         export_gguf(self.exact, self.base)
         with self._load(self.exact) as loaded:
-            tokens = read_documents(TEXT, loaded.prompter)[0]
+            tokens = read_documents(TEXT, loaded.prompt_builder)[0]
         if len(tokens) < window * WINDOWS:
             raise BenchError(f"{TEXT.name}: expected {window * WINDOWS} tokens of this model, found {len(tokens)}")
         self.tokens = np.array(tokens[: window * WINDOWS], np.int32).reshape(WINDOWS, window)

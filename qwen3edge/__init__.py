@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from qwen3edge import convert, errors
     from qwen3edge.generation.answer import Answer
-    from qwen3edge.generation.decoding import Piece, Usage
+    from qwen3edge.generation.decoding import TextChunk, Usage
     from qwen3edge.generation.model import Model, load, plan
     from qwen3edge.generation.sampler import SamplingDefaults, SamplingParameters
     from qwen3edge.generation.session import Session
@@ -31,11 +31,11 @@ __all__ = [
     "Answer",
     "MemoryPlan",
     "Model",
-    "Piece",
     "SamplingDefaults",
     "SamplingParameters",
     "Session",
     "Settings",
+    "TextChunk",
     "Usage",
     "__version__",
     "convert",
@@ -48,7 +48,7 @@ _HOMES = {
     "Answer": "qwen3edge.generation.answer",
     "MemoryPlan": "qwen3edge.runtime.plan",
     "Model": "qwen3edge.generation.model",
-    "Piece": "qwen3edge.generation.decoding",
+    "TextChunk": "qwen3edge.generation.decoding",
     "SamplingDefaults": "qwen3edge.generation.sampler",
     "SamplingParameters": "qwen3edge.generation.sampler",
     "Session": "qwen3edge.generation.session",

@@ -31,27 +31,20 @@ PYTHON = {
         {"errors", "config", "settings", "_core", "runtime", "kernels"},
         {"numpy", "torch"},
     ),
+    "qwen3edge.text": (
+        {"errors", "checks", "tokenization", "templates", "_core", "text"},
+        {"tokenizers", "jinja2"},
+    ),
     "qwen3edge.generation": (
-        {
-            "errors",
-            "checks",
-            "config",
-            "sampling",
-            "settings",
-            "tokenization",
-            "templates",
-            "_core",
-            "runtime",
-            "generation",
-        },
-        {"numpy", "tokenizers", "jinja2", "markupsafe", "typing_extensions"},
+        {"errors", "checks", "config", "sampling", "settings", "templates", "text", "_core", "runtime", "generation"},
+        {"numpy", "typing_extensions"},
     ),
     "qwen3edge.calibrate": (
-        {"errors", "config", "_core", "convert", "runtime", "generation", "evaluate", "calibrate"},
+        {"errors", "config", "_core", "convert", "runtime", "text", "generation", "evaluate", "calibrate"},
         {"numpy"},
     ),
     "qwen3edge.evaluate": (
-        {"errors", "config", "_core", "formats", "runtime", "generation", "evaluate"},
+        {"errors", "config", "_core", "formats", "runtime", "text", "generation", "evaluate"},
         {"numpy", "matplotlib"},
     ),
     "qwen3edge.cli": ({"*"}, {"numpy", "rich"}),
@@ -62,8 +55,8 @@ PYTHON = {
 LATE = {
     ("qwen3edge/generation/cache.py", "numpy"): "a model is loaded without it; the core must not be the first to ask",
     ("qwen3edge/generation/model.py", "numpy"): "a model is loaded without it",
-    ("qwen3edge/generation/splitting.py", "qwen3edge.generation.unicode_words"): "texts in ASCII do without tokenizers",
-    ("qwen3edge/generation/template.py", "qwen3edge.templates.sandbox"): "prompts of token ids do without jinja2",
+    ("qwen3edge/text/pretokenizer.py", "qwen3edge.text.unicode_words"): "texts in ASCII do without tokenizers",
+    ("qwen3edge/text/template.py", "qwen3edge.templates.sandbox"): "prompts of token ids do without jinja2",
     ("qwen3edge/runtime/devices.py", "qwen3edge.runtime"): "torch and triton are for those who ask for a GPU",
 }
 VERBS = "qwen3edge/cli/verbs/"

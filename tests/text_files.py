@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from qwen3edge.convert.tokenizer import TextFiles
-from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.text.template import ChatTemplate
+from qwen3edge.text.tokenizer import Tokenizer
 
 TINY = Path(__file__).parent / "data" / "tiny-qwen3"
 NAMES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")

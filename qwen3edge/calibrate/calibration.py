@@ -77,7 +77,7 @@ def calibrate(
     config = ModelConfig.from_metadata(_core.ModelFile(path))
     with StatisticsWriter(out) as writer:
         with load(path, context=wanted.window, threads=threads, kv="bf16") as opened:
-            texts = None if wanted.text is None else read_documents(wanted.text, opened.prompter)
+            texts = None if wanted.text is None else read_documents(wanted.text, opened.prompt_builder)
             checkpoint.begin(_key(path, wanted, texts))
             if texts is None:
                 told("writing text", 0, 1)

@@ -14,8 +14,8 @@ def write_text(model: Model, tokens: int, window: int, *, seed: int = 0) -> list
 
     Each begins as a user's message does, or with a random token where the model has no chat template.
     """
-    if model.prompter.template is not None:
-        start = tuple(model.prompter.tokenizer.encode_prompt("<|im_start|>user\n"))
+    if model.prompt_builder.template is not None:
+        start = tuple(model.prompt_builder.tokenizer.encode_prompt("<|im_start|>user\n"))
     else:
         start = ()
     documents, rng = [], random.Random(seed)

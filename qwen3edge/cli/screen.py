@@ -11,7 +11,7 @@ from qwen3edge.cli.wrapping import LineWrapper, wrapped
 
 if TYPE_CHECKING:
     from qwen3edge.generation.answer import Answer
-    from qwen3edge.generation.decoding import Piece, Usage
+    from qwen3edge.generation.decoding import TextChunk, Usage
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -28,7 +28,7 @@ class Screen:
         self._empty = True
         self._wrapper = LineWrapper(self._columns)
 
-    def show(self, piece: Piece) -> None:
+    def show(self, piece: TextChunk) -> None:
         """Writes one piece."""
         if not self._terminal:
             if not piece.reasoning:

@@ -99,15 +99,15 @@ def _answer(model: Model, item: Mapping[str, Any], max_tokens: int) -> TaskResul
 
 
 def _choose(model: Model, item: Mapping[str, Any]) -> TaskResult:
-    prompter = model.prompter
+    prompt_builder = model.prompt_builder
     if "messages" in item:
         thinking = bool(item.get("enable_thinking", False))
-        prompt = prompter.prompt(item["messages"], thinking=thinking, tools=item.get("tools")).tokens
+        prompt = prompt_builder.prompt(item["messages"], thinking=thinking, tools=item.get("tools")).tokens
     else:
-        prompt = tuple(prompter.tokenizer.encode(item["prompt"]))
+        prompt = tuple(prompt_builder.tokenizer.encode(item["prompt"]))
     scores = []
     for choice in item["choices"]:
-        tokens = tuple(prompter.tokenizer.encode(choice))
+        tokens = tuple(prompt_builder.tokenizer.encode(choice))
         if not prompt or not tokens:
             raise RequestError(f"expected a prompt and a choice of at least one token, found {choice!r:.60}")
         rows = log_softmax(model.logits((*prompt, *tokens)[:-1])[len(prompt) - 1 :])

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from qwen3edge.errors import RequestError
-from qwen3edge.generation.prompt import Prompter
+from qwen3edge.text.prompt import PromptBuilder
 
 Tokens = tuple[int, ...]
 
 
-def read_documents(path: str | os.PathLike[str], prompter: Prompter) -> list[Tokens]:
+def read_documents(path: str | os.PathLike[str], prompt_builder: PromptBuilder) -> list[Tokens]:
     """A text file is one document. Each line of a `.jsonl` file is one: an object with `text`, or with `messages` (and
     `tools`) that the chat template renders; a string `expected` is the answer to them.
 
@@ -27,9 +27,9 @@ def read_documents(path: str | os.PathLike[str], prompter: Prompter) -> list[Tok
     except UnicodeDecodeError as error:
         raise RequestError(f"{path}: expected UTF-8 text: {error}") from None
     if path.suffix == ".jsonl":
-        documents = [_record_tokens(record, prompter) for record in read_records(path)]
+        documents = [_record_tokens(record, prompt_builder) for record in read_records(path)]
     else:
-        documents = [tuple(prompter.tokenizer.encode(text))]
+        documents = [tuple(prompt_builder.tokenizer.encode(text))]
     documents = [document for document in documents if len(document) > 1]
     if not documents:
         raise RequestError(f"{path}: expected text of at least two tokens, found none")
@@ -52,16 +52,16 @@ def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return records
 
 
-def _record_tokens(record: dict[str, Any], prompter: Prompter) -> Tokens:
+def _record_tokens(record: dict[str, Any], prompt_builder: PromptBuilder) -> Tokens:
     if isinstance(record.get("text"), str):
-        return tuple(prompter.tokenizer.encode(record["text"]))
+        return tuple(prompt_builder.tokenizer.encode(record["text"]))
     messages = record.get("messages")
-    if not isinstance(messages, list) or prompter.template is None:
+    if not isinstance(messages, list) or prompt_builder.template is None:
         raise RequestError(f"expected `text`, or `messages` and a model with a chat template, found {record!r:.80}")
     if isinstance(record.get("expected"), str):
         messages = [*messages, {"role": "assistant", "content": record["expected"]}]
-    text = prompter.template.render(messages, tools=record.get("tools"), generate=False)
-    return tuple(prompter.tokenizer.encode_prompt(text))
+    text = prompt_builder.template.render(messages, tools=record.get("tools"), generate=False)
+    return tuple(prompt_builder.tokenizer.encode_prompt(text))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from types import TracebackType
 
-from qwen3edge.generation.decoding import Decoding, Piece, Usage
+from qwen3edge.generation.decoding import Decoding, TextChunk, Usage
 from qwen3edge.runtime.fork_lock import ForkLock
 
 
@@ -23,10 +23,10 @@ class Answer:
         self._pieces = decoding.pieces()
         self._reading = ForkLock()  # held by whoever runs the generator, or closes it
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[TextChunk]:
         return self
 
-    def __next__(self) -> Piece:
+    def __next__(self) -> TextChunk:
         with self._reading:
             self.reader = threading.current_thread()
             return next(self._pieces)

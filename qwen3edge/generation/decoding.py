@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from qwen3edge import _core
 from qwen3edge.errors import CancelledError
 from qwen3edge.generation.cache import PrefixCache
-from qwen3edge.generation.prompt import Prompt
-from qwen3edge.generation.stop import StopFilter
-from qwen3edge.generation.thinking import Part, ThinkingSplitter
+from qwen3edge.text.prompt import Prompt
+from qwen3edge.text.reasoning import Segment, ThinkingSplitter
+from qwen3edge.text.stop import StopFilter
 
 
-class Piece(str):
+class TextChunk(str):
     """A piece of an answer's text, whole characters only; `reasoning` tells thoughts from content."""
 
     __slots__ = ("reasoning",)
     reasoning: bool
 
-    def __new__(cls, text: str, reasoning: bool = False) -> Piece:
+    def __new__(cls, text: str, reasoning: bool = False) -> TextChunk:
         """A str with the attribute."""
         piece = super().__new__(cls, text)
         piece.reasoning = reasoning
@@ -78,7 +78,7 @@ class Decoding:
         self.finish_reason: str | None = None
         self.cut_by: str | None = None
         self.tokens: list[int] = []
-        self.parts: list[Piece] = []
+        self.parts: list[TextChunk] = []
         self.cancel = _core.CancelFlag()
         self._cache = cache
         self._prompt = prompt
@@ -110,7 +110,7 @@ class Decoding:
             self._seed,
         )
 
-    def pieces(self) -> Generator[Piece, None, None]:
+    def pieces(self) -> Generator[TextChunk, None, None]:
         """Runs once: the pieces as they come."""
         try:
             for token in self._sample():
@@ -164,11 +164,11 @@ class Decoding:
             logits = cache.advance(token, self.cancel)
             self._decode_seconds += time.perf_counter() - started
 
-    def _emit(self, part: Part) -> Iterator[Piece]:
+    def _emit(self, part: Segment) -> Iterator[TextChunk]:
         return self._show(part.text if part.reasoning else self._stops.push(part.text), part.reasoning)
 
-    def _show(self, text: str, reasoning: bool) -> Iterator[Piece]:
+    def _show(self, text: str, reasoning: bool) -> Iterator[TextChunk]:
         if text:
-            piece = Piece(text, reasoning)
+            piece = TextChunk(text, reasoning)
             self.parts.append(piece)
             yield piece

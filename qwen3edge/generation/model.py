@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Any
 from qwen3edge import _core, checks
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import FileFormatError, UnsupportedModelError
-from qwen3edge.generation import text_size
-from qwen3edge.generation import thinking as marks
 from qwen3edge.generation.answer import Answer
-from qwen3edge.generation.prompt import Input, Prompter
 from qwen3edge.generation.sampler import SamplingDefaults
-from qwen3edge.generation.session import Session, Voice, checked_tokens
-from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.generation.session import GenerationDefaults, Session, checked_tokens
 from qwen3edge.runtime import devices
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
@@ -27,6 +22,11 @@ from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.runtime.program import pending_bytes
 from qwen3edge.settings import CheckedSettings, Settings, checked, require_known, shows_settings
 from qwen3edge.templates.given import read_template
+from qwen3edge.text import text_size
+from qwen3edge.text.prompt import Input, PromptBuilder
+from qwen3edge.text.reasoning import THINK_OPEN
+from qwen3edge.text.template import ChatTemplate
+from qwen3edge.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from typing import NoReturn as Never  # as in session.py
@@ -103,8 +103,8 @@ class Model:
         self._session: Session | None = None
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # whose answers `close` ends
         self._lock = ForkLock()
-        self._voice = Voice(
-            None if opened.tokenizer is None else Prompter(opened.tokenizer, opened.template),
+        self._defaults = GenerationDefaults(
+            None if opened.tokenizer is None else PromptBuilder(opened.tokenizer, opened.template),
             opened.defaults,
             frozenset(opened.config.stop_token_ids),
             opened.config.vocab_size,
@@ -119,23 +119,23 @@ class Model:
         return self._tokenizer
 
     @property
-    def prompter(self) -> Prompter:
+    def prompt_builder(self) -> PromptBuilder:
         """What turns conversations into tokens. Raises UnsupportedModelError if the file has no tokenizer."""
-        prompter = self._voice.prompter
-        if prompter is None:
+        prompt_builder = self._defaults.prompt_builder
+        if prompt_builder is None:
             raise UnsupportedModelError("expected a tokenizer in the model file, found none")
-        return prompter
+        return prompt_builder
 
     @property
     def thinks(self) -> bool:
         """Whether the model reasons before it answers, if it is not told otherwise or cannot be."""
-        prompter = self._voice.prompter
-        return prompter is not None and prompter.template is not None and marks.OPEN in prompter.template.source
+        builder = self._defaults.prompt_builder
+        return builder is not None and builder.template is not None and THINK_OPEN in builder.template.source
 
     @property
     def sampling_defaults(self) -> SamplingDefaults:
         """How answers are sampled when `generate` is not told: `.thinking` and `.direct`, of the file."""
-        return self._voice.defaults
+        return self._defaults.sampling
 
     def generate(
         self,
@@ -181,7 +181,7 @@ class Model:
         """The ids of the prompt that `generate` makes of the same arguments; their number is what it takes of the
         context. Nothing is computed. Raises RequestError, TemplateError.
         """
-        prompt = self.prompter.prompt(
+        prompt = self.prompt_builder.prompt(
             request, thinking=thinking, tools=tools, raw=raw, tags_as_text=tags_as_text,
             template_variables=template_variables,
         )  # fmt: skip
@@ -240,7 +240,7 @@ class Model:
             return self._session
 
     def _new_session(self) -> Session:
-        session = Session(self.engine, self._voice)
+        session = Session(self.engine, self._defaults)
         self._sessions.add(session)
         return session
 

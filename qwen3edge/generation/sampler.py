@@ -9,8 +9,8 @@ from typing import Any
 
 from qwen3edge import _core, checks
 from qwen3edge.errors import FileFormatError, RequestError
-from qwen3edge.generation.tokenizer import Metadata
 from qwen3edge.sampling import MAX_SEED, MAX_TOP_K, RANGES
+from qwen3edge.text.tokenizer import Metadata
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from qwen3edge.errors import RequestError, UnsupportedModelError, shown
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.cache import PrefixCache
 from qwen3edge.generation.decoding import Decoding, Limits
-from qwen3edge.generation.prompt import Input, Prompter
 from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
-from qwen3edge.generation.stop import checked_stops
-from qwen3edge.generation.thinking import ThinkingSplitter
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
+from qwen3edge.text.prompt import Input, PromptBuilder
+from qwen3edge.text.reasoning import ThinkingSplitter
+from qwen3edge.text.stop import checked_stops
 
 if TYPE_CHECKING:
     from typing import NoReturn as Never  # no keyword has this type: type checkers refuse unknown ones
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Voice:
-    """How a model speaks: what every session of it shares."""
+class GenerationDefaults:
+    """What all sessions of a model share, for requests that do not say otherwise."""
 
-    prompter: Prompter | None  # None: the file has no tokenizer
-    defaults: SamplingDefaults
+    prompt_builder: PromptBuilder | None  # None: the file has no tokenizer
+    sampling: SamplingDefaults
     stop_tokens: frozenset[int]
     vocabulary: int
     seed: int | None  # of every answer that is not given one
@@ -47,9 +47,9 @@ class Session:
     One thread at a time asks and reads; `cancel` and `close` are for any thread at any time.
     """
 
-    def __init__(self, engine: Engine, voice: Voice) -> None:
+    def __init__(self, engine: Engine, defaults: GenerationDefaults) -> None:
         """Use `Model.session`. Raises RequestError if all sequences are in use."""
-        self._voice = voice
+        self._defaults = defaults
         self._cache = PrefixCache(engine)
         self._answer: weakref.ref[Answer] | None = None  # weak: an answer that its user dropped has ended
         self._starting = ForkLock()
@@ -98,19 +98,19 @@ class Session:
             max_tokens = checks.whole("max_tokens", max_tokens, 1, 2**63 - 1)
         if progress is not None and not callable(progress):
             raise RequestError(f"expected progress as something to call, found {shown(progress)}")
-        voice = self._voice
+        defaults = self._defaults
         stops = checked_stops(stop)
-        prompter = self._prompter
-        prompt = prompter.prompt(
+        prompt_builder = self._prompt_builder
+        prompt = prompt_builder.prompt(
             request, thinking=thinking, tools=tools, raw=raw, tags_as_text=tags_as_text,
             template_variables=template_variables, limit=self._cache.context,
         )  # fmt: skip
         if not prompt.tokens:
             raise RequestError("expected a prompt of at least one token, found none")
         for token in prompt.tokens:
-            if not 0 <= token < voice.vocabulary:
-                raise RequestError(f"expected token ids from 0 to {voice.vocabulary - 1}, found {token}")
-        parameters = voice.defaults.choose(prompt.thinking).override(
+            if not 0 <= token < defaults.vocabulary:
+                raise RequestError(f"expected token ids from 0 to {defaults.vocabulary - 1}, found {token}")
+        parameters = defaults.sampling.choose(prompt.thinking).override(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -118,13 +118,13 @@ class Session:
             presence_penalty=presence_penalty,
             repetition_penalty=repetition_penalty,
         )
-        seed = chosen_seed(voice.seed if seed is None else seed)
-        sampler = parameters.sampler(voice.vocabulary, seed)
+        seed = chosen_seed(defaults.seed if seed is None else seed)
+        sampler = parameters.sampler(defaults.vocabulary, seed)
         if parameters.repetition_penalty != 1:  # of the penalties the one that looks at the prompt
             for token in prompt.tokens:
                 sampler.accept(token, False)
-        splitter = ThinkingSplitter(prompter.tokenizer, reasoning=prompt.reasoning)
-        limits = Limits(max_tokens, voice.stop_tokens, stops)
+        splitter = ThinkingSplitter(prompt_builder.tokenizer, reasoning=prompt.reasoning)
+        limits = Limits(max_tokens, defaults.stop_tokens, stops)
         with self._starting:
             self._claim()
             answer = Answer(Decoding(self._cache, prompt, sampler, splitter, limits, seed, progress), self)
@@ -136,17 +136,17 @@ class Session:
 
         Raises RequestError for no tokens, more than the context holds, or ids outside the vocabulary.
         """
-        ids = checked_tokens(tokens, self._voice.vocabulary, self._cache.context)
+        ids = checked_tokens(tokens, self._defaults.vocabulary, self._cache.context)
         with self._starting:
             self._claim()
             self._cache.reset()
         return self._cache.logits(ids)
 
     @property
-    def _prompter(self) -> Prompter:
-        if self._voice.prompter is None:
+    def _prompt_builder(self) -> PromptBuilder:
+        if self._defaults.prompt_builder is None:
             raise UnsupportedModelError("expected a tokenizer in the model file, found none")
-        return self._voice.prompter
+        return self._defaults.prompt_builder
 
     @property
     def _running(self) -> Answer | None:

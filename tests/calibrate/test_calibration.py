@@ -48,7 +48,7 @@ def statistics(tmp_path_factory, tiny_q3e, text):
 def test_against_transformers(statistics, tiny_q3e, tiny_model_path, text):
     reference = AutoModelForCausalLM.from_pretrained(tiny_model_path, dtype=torch.float32).eval()
     with qwen3edge.load(tiny_q3e("f32"), context=WINDOW, threads=1) as model:
-        parts = list(windows(read_documents(text, model.prompter), WINDOW))
+        parts = list(windows(read_documents(text, model.prompt_builder), WINDOW))
     sums, grams, left = {}, {}, 4000
 
     def hook(name):
@@ -88,7 +88,7 @@ def divergence(tiny_q3e, tiny_model_path, path) -> float:
         qwen3edge.load(path, context=WINDOW, threads=1) as model,
         qwen3edge.load(tiny_q3e("f32"), context=WINDOW, threads=1) as reference,
     ):
-        documents = read_documents(tiny_model_path / "heldout.jsonl", model.prompter)[::12]
+        documents = read_documents(tiny_model_path / "heldout.jsonl", model.prompt_builder)[::12]
         return float(measure(model, list(windows(documents, WINDOW)), reference).kl.mean())
 
 

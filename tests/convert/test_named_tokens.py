@@ -12,7 +12,7 @@ from qwen3edge.convert.gguf_text import GgufText
 from qwen3edge.convert.hf_files import hf_texts
 from qwen3edge.errors import UnsupportedModelError
 from qwen3edge.formats.gguf import GgufFile
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.text.tokenizer import Tokenizer
 from tests import text_files
 
 CHAT = [

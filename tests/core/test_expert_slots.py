@@ -11,7 +11,7 @@ import pytest
 from qwen3edge import _core
 from qwen3edge.convert import convert
 from qwen3edge.errors import MemoryBudgetError, RequestError
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.text.tokenizer import Tokenizer
 from tests.checkpoints import Shape, make_model, run, save, to_q3e
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))

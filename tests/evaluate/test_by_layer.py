@@ -19,7 +19,7 @@ PARTS = ["embedding", "layer 0", "layer 1", "layer 2", "layer 3"]
 @pytest.fixture(scope="module")
 def parts(tiny_q3e, tiny_model_path):
     with qwen3edge.load(tiny_q3e("f32"), context=64, threads=1) as model:
-        documents = read_documents(tiny_model_path / "heldout.jsonl", model.prompter)
+        documents = read_documents(tiny_model_path / "heldout.jsonl", model.prompt_builder)
     return list(windows(documents[:3], 100))
 
 

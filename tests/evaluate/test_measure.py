@@ -20,7 +20,7 @@ PERPLEXITY_WITHIN = 1e-3
 @pytest.fixture(scope="module")
 def parts(tiny_q3e, tiny_model_path):
     with qwen3edge.load(tiny_q3e("f32"), context=64, threads=1) as model:
-        documents = read_documents(tiny_model_path / "heldout.jsonl", model.prompter)
+        documents = read_documents(tiny_model_path / "heldout.jsonl", model.prompt_builder)
     return list(windows([*documents[:8], sum(documents[8:20], ())], 150, 70))
 
 

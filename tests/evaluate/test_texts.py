@@ -12,9 +12,9 @@ from qwen3edge.evaluate.texts import read_documents, windows
 
 
 @pytest.fixture(scope="module")
-def prompter(tiny_int4):
+def prompt_builder(tiny_int4):
     with qwen3edge.load(tiny_int4, context=64, threads=1) as model:
-        yield model.prompter
+        yield model.prompt_builder
 
 
 @given(sizes=st.lists(st.integers(2, 60), min_size=1, max_size=4), length=st.integers(2, 20), data=st.data())
@@ -36,25 +36,25 @@ def test_windows_that_cannot_be(length, stride):
         list(windows([(1, 2, 3)], length, stride))
 
 
-def test_a_text_is_one_document(tmp_path, prompter):
+def test_a_text_is_one_document(tmp_path, prompt_builder):
     path = tmp_path / "a.txt"
     path.write_text("12 + 3 = 15\n\nzwei", encoding="utf-8")
-    (document,) = read_documents(path, prompter)
-    assert prompter.tokenizer.decode(document) == "12 + 3 = 15\n\nzwei"
+    (document,) = read_documents(path, prompt_builder)
+    assert prompt_builder.tokenizer.decode(document) == "12 + 3 = 15\n\nzwei"
 
 
-def test_lines_of_jsonl_are_documents(tmp_path, prompter):
+def test_lines_of_jsonl_are_documents(tmp_path, prompt_builder):
     path = tmp_path / "a.jsonl"
     chat = {"messages": [{"role": "user", "content": "hi"}], "expected": "ho"}
     path.write_text(f"{json.dumps({'text': 'one two'})}\n\n{json.dumps(chat)}\n", encoding="utf-8")
-    first, second = (prompter.tokenizer.decode(d) for d in read_documents(path, prompter))
+    first, second = (prompt_builder.tokenizer.decode(d) for d in read_documents(path, prompt_builder))
     assert first == "one two"
     assert second.index("hi") < second.index("<|im_start|>assistant") < second.index("ho")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}", b"[1]", b'{"text": 3}', b'{"text": "a"'])
-def test_files_that_are_no_text(tmp_path, prompter, content):
+def test_files_that_are_no_text(tmp_path, prompt_builder, content):
     path = tmp_path / "a.jsonl"
     path.write_bytes(content)
     with pytest.raises(RequestError):
-        read_documents(path, prompter)
+        read_documents(path, prompt_builder)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from qwen3edge.errors import CancelledError
-from qwen3edge.generation.prompt import Prompter
 from qwen3edge.generation.sampler import SamplingDefaults
-from qwen3edge.generation.session import Session, Voice
-from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.generation.session import GenerationDefaults, Session
 from qwen3edge.runtime.engine import Engine
+from qwen3edge.text.prompt import PromptBuilder
+from qwen3edge.text.template import ChatTemplate
+from qwen3edge.text.tokenizer import Tokenizer
 from tests.reference.byte_alphabet import BYTE_TO_CHAR
 
 ADDED = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>"]
@@ -99,6 +99,6 @@ def make_tokenizer() -> Tokenizer:
 
 
 def make_session(core: FakeCore, template: str | None = TEMPLATE) -> Session:
-    prompter = Prompter(make_tokenizer(), None if template is None else ChatTemplate(template))
-    voice = Voice(prompter, SamplingDefaults(), frozenset([END, 256]), VOCABULARY, 0)
-    return Session(Engine(core), voice)
+    prompt_builder = PromptBuilder(make_tokenizer(), None if template is None else ChatTemplate(template))
+    defaults = GenerationDefaults(prompt_builder, SamplingDefaults(), frozenset([END, 256]), VOCABULARY, 0)
+    return Session(Engine(core), defaults)

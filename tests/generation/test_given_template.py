@@ -83,4 +83,4 @@ def test_the_models_own_names_the_way_out(tiny_model_path, tmp_path):
         assert model.generate(HI, temperature=0).read()
     qwen3edge.convert.convert(folder, tmp_path / "n.q3e", "int8", chat_template=PLAIN)
     with qwen3edge.load(tmp_path / "n.q3e", context=256, threads=1) as model:
-        assert model.prompter.template.source == PLAIN
+        assert model.prompt_builder.template.source == PLAIN

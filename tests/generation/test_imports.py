@@ -8,9 +8,9 @@ import pytest
 
 import qwen3edge
 from qwen3edge.errors import TemplateError
-from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.text_size import COPIES, most_bytes, working_bytes
 from qwen3edge.runtime.program import PENDING, POSITION, pending_bytes
+from qwen3edge.text.template import ChatTemplate
+from qwen3edge.text.text_size import COPIES, most_bytes, working_bytes
 from tests.generation.fakes import FakeCore, make_session
 
 PROGRAM = """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qwen3edge.errors import ContextError, RequestError, UnsupportedModelError
-from qwen3edge.generation.decoding import Piece
+from qwen3edge.generation.decoding import TextChunk
 from qwen3edge.runtime.engine import Engine
 from tests.generation.fakes import CLOSE, END, OPEN, FakeCore, ids, make_session, make_tokenizer
 
@@ -14,7 +14,7 @@ HI = [{"role": "user", "content": "hi"}]
 def test_pieces_are_text_that_prints():
     answer = make_session(FakeCore(ids("Grüße 你好 👋"))).generate(HI, thinking=False)
     pieces = list(answer)
-    assert all(isinstance(piece, Piece) and not piece.reasoning and "\ufffd" not in piece for piece in pieces)
+    assert all(isinstance(piece, TextChunk) and not piece.reasoning and "\ufffd" not in piece for piece in pieces)
     assert "".join(pieces) == answer.content == "Grüße 你好 👋"
     assert answer.finish_reason == "stop"
     assert answer.tokens[-1] == END
@@ -204,7 +204,7 @@ def test_unknown_arguments_are_named():
 def test_the_seed_is_told():
     session = make_session(FakeCore(ids("a")))
     assert session.generate(HI, seed=7).usage.seed == 7
-    assert session.generate(HI).usage.seed == 0  # the voice's own
+    assert session.generate(HI).usage.seed == 0  # the model's own
 
 
 def test_progress_of_a_long_prompt():

@@ -10,11 +10,11 @@ import pytest
 import qwen3edge
 from qwen3edge import checks
 from qwen3edge.errors import Qwen3EdgeError, RequestError
-from qwen3edge.generation.prompt import Prompter
 from qwen3edge.generation.sampler import SamplingParameters, chosen_seed
-from qwen3edge.generation.stop import checked_stops
-from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.tokenizer import StreamDecoder
+from qwen3edge.text.prompt import PromptBuilder
+from qwen3edge.text.stop import checked_stops
+from qwen3edge.text.template import ChatTemplate
+from qwen3edge.text.tokenizer import StreamDecoder
 from tests.generation.fakes import TEMPLATE, make_tokenizer
 
 
@@ -84,11 +84,11 @@ def assert_result_or_refusal(call, parameters, good, also=RequestError):
 
 
 TOKENIZER = make_tokenizer()
-PROMPTER = Prompter(TOKENIZER, ChatTemplate(TEMPLATE))
+PROMPT_BUILDER = PromptBuilder(TOKENIZER, ChatTemplate(TEMPLATE))
 GOOD = {"text": "a", "token": 3, "tokens": [3], "content": "a", "request": "a", "stop": "a"}
 CALLS = [
     TOKENIZER.encode, TOKENIZER.decode, TOKENIZER.token_bytes, TOKENIZER.token_id, TOKENIZER.is_control,
-    TOKENIZER.protect, StreamDecoder(TOKENIZER).push, PROMPTER.prompt, checked_stops,
+    TOKENIZER.protect, StreamDecoder(TOKENIZER).push, PROMPT_BUILDER.prompt, checked_stops,
 ]  # fmt: skip
 
 

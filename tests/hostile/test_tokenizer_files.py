@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qwen3edge import _core
 from qwen3edge.errors import FileFormatError, Qwen3EdgeError, TruncatedFileError
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.text.tokenizer import Tokenizer
 from tests.hostile.model_image import STRING, U32, array, good_image, string, text
 from tests.reference.byte_alphabet import BYTE_TO_CHAR
 

@@ -40,7 +40,7 @@ def answers_of_the_cpu(path, items) -> list[tuple[list[int], list[int]]]:
         found = []
         for item in items:
             asked = {"thinking": item["enable_thinking"], "tools": item.get("tools")}
-            prompt = model.prompter.prompt(item["messages"], **asked, limit=CONTEXT).tokens
+            prompt = model.prompt_builder.prompt(item["messages"], **asked, limit=CONTEXT).tokens
             answer = model.generate(item["messages"], **asked, temperature=0.0)
             answer.read()
             assert answer.finish_reason == "stop"

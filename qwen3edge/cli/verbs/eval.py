@@ -165,7 +165,7 @@ def _measure_layers(model: Model, path: str, arguments: argparse.Namespace, note
 def _windows(model: Model, arguments: argparse.Namespace) -> list[Window]:
     from qwen3edge.evaluate.texts import read_documents, windows
 
-    documents = read_documents(arguments.text, model.prompter)
+    documents = read_documents(arguments.text, model.prompt_builder)
     parts = list(windows(documents, arguments.window, arguments.stride))
     return parts if arguments.limit is None else _limited(parts, arguments.limit)
 

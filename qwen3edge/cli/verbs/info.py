@@ -77,10 +77,10 @@ def _texts(file: _core.ModelFile) -> str:
 
 
 def _thinks(file: _core.ModelFile) -> bool:
-    from qwen3edge.generation import thinking as marks
+    from qwen3edge.text.reasoning import THINK_OPEN
 
     template = file.get("tokenizer.chat_template") if "tokenizer.chat_template" in file else ""
-    return isinstance(template, str) and marks.OPEN in template
+    return isinstance(template, str) and THINK_OPEN in template
 
 
 def _sampling(file: _core.ModelFile) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from qwen3edge import _core, checks
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError, shown
-from qwen3edge.generation import splitting
+from qwen3edge.text import pretokenizer
 from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_AS_IT_IS, SPLIT_NFC
 
 MAX_TEXT_CHARACTERS = 16 * 1024 * 1024
@@ -149,8 +149,8 @@ class Tokenizer:
 
         Invalid UTF-8 and lone surrogates count as U+FFFD. allow_special: the names of control tokens and tags become
         those tokens; otherwise they are plain text. limit: raise TokenLimitError as soon as there are more.
-        Raises RequestError for more than MAX_TEXT_CHARACTERS, one word of more than `splitting.MAX_WORD_CHARACTERS`, or
-        in a tokenizer that only decodes.
+        Raises RequestError for more than MAX_TEXT_CHARACTERS, one word of more than `pretokenizer.MAX_WORD_CHARACTERS`,
+        or in a tokenizer that only decodes.
         """
         if not isinstance(text, str | bytes):
             raise RequestError(f"expected text (str or UTF-8 bytes), found {type(text).__name__}")
@@ -174,8 +174,8 @@ class Tokenizer:
             if isinstance(part, int):
                 ids.append(part)
             else:
-                for chunk in splitting.chunks(part):
-                    ids += self._bpe.encode(splitting.words(chunk, normalize=self._normalizes))
+                for chunk in pretokenizer.chunks(part):
+                    ids += self._bpe.encode(pretokenizer.words(chunk, normalize=self._normalizes))
                     if limit is not None and len(ids) > limit:
                         break
             if limit is not None and len(ids) > limit:

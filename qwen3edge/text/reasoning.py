@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from qwen3edge.generation.tokenizer import StreamDecoder, Tokenizer
+from qwen3edge.text.tokenizer import StreamDecoder, Tokenizer
 
-OPEN, CLOSE = "<think>", "</think>"
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 _BLANKS = " \t\r\n"
 
 
-class Part(NamedTuple):
+class Segment(NamedTuple):
     """A stretch of an answer's text."""
 
     text: str
@@ -29,14 +29,14 @@ class ThinkingSplitter:
         """reasoning: the prompt has opened `<think>` already."""
         self._tokenizer = tokenizer
         self._decoder = StreamDecoder(tokenizer)
-        self._open = tokenizer.token_id(OPEN)
-        self._close = tokenizer.token_id(CLOSE)
+        self._open = tokenizer.token_id(THINK_OPEN)
+        self._close = tokenizer.token_id(THINK_CLOSE)
         self._held = ""  # blanks that may turn out to stand beside a mark
         self._at_mark = reasoning  # nothing but blanks since the last mark
         self.reasoning = reasoning
         self.reasoning_tokens = 0
 
-    def push(self, token: int) -> list[Part]:
+    def push(self, token: int) -> list[Segment]:
         """The text that this token completes; mostly one part or none."""
         if token in (self._open, self._close):
             parts = self._end()
@@ -47,16 +47,16 @@ class ThinkingSplitter:
             return []
         return self._part(self._decoder.push(token))
 
-    def finish(self) -> list[Part]:
+    def finish(self) -> list[Segment]:
         """What is left at the end of the answer."""
         return self._end()
 
-    def _end(self) -> list[Part]:
+    def _end(self) -> list[Segment]:
         parts = self._part(self._decoder.finish())
         self._held = ""
         return parts
 
-    def _part(self, text: str) -> list[Part]:
+    def _part(self, text: str) -> list[Segment]:
         text = self._held + text
         self._held = ""
         if self._at_mark:
@@ -73,7 +73,7 @@ class ThinkingSplitter:
             shown = text.rstrip(_BLANKS)
             self._held = text[len(shown) :]
             text = shown
-        return [Part(text, self.reasoning)] if text else []
+        return [Segment(text, self.reasoning)] if text else []
 
 
 def _last_break(blanks: str) -> int:

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from qwen3edge import checks
 from qwen3edge.errors import ContextError, RequestError, UnsupportedModelError, shown
-from qwen3edge.generation import thinking as marks
-from qwen3edge.generation.guard import TextGuard
-from qwen3edge.generation.messages import Message
-from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.tokenizer import Tokenizer, TokenLimitError
+from qwen3edge.text.guard import TextGuard
+from qwen3edge.text.messages import Message
+from qwen3edge.text.reasoning import THINK_CLOSE, THINK_OPEN
+from qwen3edge.text.template import ChatTemplate
+from qwen3edge.text.tokenizer import Tokenizer, TokenLimitError
 
 
 class Array(Protocol):
@@ -39,7 +39,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Prompter:
+class PromptBuilder:
     """Makes prompts with a model's tokenizer and chat template."""
 
     tokenizer: Tokenizer
@@ -109,7 +109,7 @@ class Prompter:
 
     def _from_tokens(self, tokens: list[int], thinking: bool | None, template: ChatTemplate | None = None) -> Prompt:
         reasoning = self._open_thought(tokens)
-        able = self.tokenizer.token_id(marks.OPEN) is not None
+        able = self.tokenizer.token_id(THINK_OPEN) is not None
         if template is not None:
             able = able and template.switches_thinking
             if thinking and not able and not reasoning:
@@ -124,7 +124,7 @@ class Prompter:
 
     def _open_thought(self, tokens: Sequence[int]) -> bool | None:
         """Whether the assistant's turn at the end stands inside `<think>`; None if there is no mark in it."""
-        opened, closed = self.tokenizer.token_id(marks.OPEN), self.tokenizer.token_id(marks.CLOSE)
+        opened, closed = self.tokenizer.token_id(THINK_OPEN), self.tokenizer.token_id(THINK_CLOSE)
         for token in reversed(tokens):
             if token == opened:
                 return True

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from qwen3edge import _core
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
-from qwen3edge.generation import splitting
-from qwen3edge.generation.tokenizer import StreamDecoder, Tokenizer
+from qwen3edge.text import pretokenizer
+from qwen3edge.text.tokenizer import StreamDecoder, Tokenizer
 from tests.generation.fakes import ADDED, VOCABULARY, ids, make_tokenizer, metadata
 
 BYTES = make_tokenizer()
@@ -87,13 +87,13 @@ def test_cuts_change_nothing(tiny, texts):
 
 
 def small_chunks(text: str):
-    """As splitting.chunks, with a cut wherever there may be one."""
-    saved = splitting.CHUNK_CHARACTERS
-    splitting.CHUNK_CHARACTERS = 1
+    """As pretokenizer.chunks, with a cut wherever there may be one."""
+    saved = pretokenizer.CHUNK_CHARACTERS
+    pretokenizer.CHUNK_CHARACTERS = 1
     try:
-        yield from splitting.chunks(text)
+        yield from pretokenizer.chunks(text)
     finally:
-        splitting.CHUNK_CHARACTERS = saved
+        pretokenizer.CHUNK_CHARACTERS = saved
 
 
 @pytest.mark.parametrize("char", ["a", " ", "\n", "0", "é", "中", "🙂", ".", "\u0301", "\0", "\ud800"])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3edge.errors import RequestError
-from qwen3edge.generation.stop import StopFilter, checked_stops
+from qwen3edge.text.stop import StopFilter, checked_stops
 
 LETTERS = st.text(st.sampled_from("abc"), max_size=20)
 STOPS = st.lists(st.text(st.sampled_from("abc"), min_size=1, max_size=4), max_size=4)

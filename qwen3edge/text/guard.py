@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from qwen3edge.errors import ContextError
-from qwen3edge.generation.text_size import most_bytes
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.text.text_size import most_bytes
+from qwen3edge.text.tokenizer import Tokenizer
 
 _ITEM_BYTES = 64
 _EMPTY = sys.getsizeof("")
@@ -16,7 +16,7 @@ class TextGuard:
     """For one request. Counts before it copies."""
 
     def __init__(self, tokenizer: Tokenizer, *, tags_as_text: bool = True, context: int | None = None) -> None:
-        """tags_as_text: of `Prompter.prompt`. context: tokens; None counts nothing."""
+        """tags_as_text: of `PromptBuilder.prompt`. context: tokens; None counts nothing."""
         self._tokenizer = tokenizer
         self._tags_as_text = tags_as_text
         self._context = context

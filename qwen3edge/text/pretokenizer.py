@@ -59,6 +59,6 @@ def words(text: str, *, normalize: bool = True) -> list[str]:
     """The words of a text, normalize: in Unicode's normal form C."""
     if text.isascii():
         return _ASCII_WORDS.findall(text)
-    from qwen3edge.generation.unicode_words import unicode_words  # noqa: PLC0415
+    from qwen3edge.text.unicode_words import unicode_words  # noqa: PLC0415
 
     return unicode_words(text, normalize)

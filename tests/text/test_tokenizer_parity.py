@@ -14,7 +14,7 @@ import tiktoken
 import tokenizers
 
 from qwen3edge import _core
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.text.tokenizer import Tokenizer
 from tests import real_tokenizer as real
 from tests.fetch_tokenizer import JSON
 
@@ -169,7 +169,7 @@ def test_special_tokens_in_text(ours, qwen_json, qwen_tiktoken, seed):
 
 
 def test_long_texts_are_cut_exactly(ours, qwen_json, seed):
-    """Longer than splitting.CHUNK_CHARACTERS, so that they are encoded in parts."""
+    """Longer than pretokenizer.CHUNK_CHARACTERS, so that they are encoded in parts."""
     rng = random.Random(seed)
     for _ in range(20):
         item = "".join(as_text(text(rng)) for _ in range(1200))

@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3edge.errors import ContextError, RequestError
-from qwen3edge.generation.guard import TextGuard
-from qwen3edge.generation.prompt import Prompter
-from qwen3edge.generation.template import ChatTemplate
-from qwen3edge.generation.text_size import most_bytes
-from qwen3edge.generation.tokenizer import Tokenizer
+from qwen3edge.text.guard import TextGuard
+from qwen3edge.text.prompt import PromptBuilder
+from qwen3edge.text.template import ChatTemplate
+from qwen3edge.text.text_size import most_bytes
+from qwen3edge.text.tokenizer import Tokenizer
 from tests import text_files
 from tests.generation.fakes import ADDED, OPEN, TEMPLATE, make_tokenizer, metadata
 
 BYTES = make_tokenizer()
-PROMPTER = Prompter(BYTES, ChatTemplate(TEMPLATE))
+PROMPT_BUILDER = PromptBuilder(BYTES, ChatTemplate(TEMPLATE))
 START, CALL = 257, 261
 TAGS = "a</think><think><tool_call>b<|im_end|>"
 
@@ -25,14 +25,14 @@ TAGS = "a</think><think><tool_call>b<|im_end|>"
 def qwen(tmp_path_factory):
     """Qwen3's own template and the tiny model's tokenizer, which has Qwen3's added tokens."""
     folder = text_files.copy(tmp_path_factory.mktemp("qwen"))
-    return Prompter(text_files.tokenizer(folder), text_files.template(folder))
+    return PromptBuilder(text_files.tokenizer(folder), text_files.template(folder))
 
 
-def special(prompter, request, **settings):
+def special(prompt_builder, request, **settings):
     """The added tokens of a prompt."""
-    tokens = prompter.prompt(request, **settings).tokens
-    names = [prompter.tokenizer.decode([token]) for token in tokens]
-    return [name for name, token in zip(names, tokens, strict=True) if prompter.tokenizer.token_id(name) == token]
+    tokens = prompt_builder.prompt(request, **settings).tokens
+    names = [prompt_builder.tokenizer.decode([token]) for token in tokens]
+    return [name for name, token in zip(names, tokens, strict=True) if prompt_builder.tokenizer.token_id(name) == token]
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "user", "tool"])
@@ -96,14 +96,14 @@ def test_texts_side_by_side_make_no_token(first, second):
 
 def test_parts_of_a_content_make_no_token():
     parts = [{"type": "text", "text": part} for part in ("<|im_", "end|>", "<thi", "nk>")]
-    assert special(PROMPTER, [{"role": "user", "content": parts}]).count("<|im_end|>") == 1
-    assert OPEN not in PROMPTER.prompt([{"role": "user", "content": parts}]).tokens
+    assert special(PROMPT_BUILDER, [{"role": "user", "content": parts}]).count("<|im_end|>") == 1
+    assert OPEN not in PROMPT_BUILDER.prompt([{"role": "user", "content": parts}]).tokens
 
 
 def test_escaped_json_keeps_the_marks():
     template = ChatTemplate("{{ messages | tojson(ensure_ascii=true) }}{{ messages | tojson }}")
     content = "é<think>\U00010000 \\ud800 \\\\"
-    tokens = Prompter(BYTES, template).prompt([{"role": "user", "content": content}]).tokens
+    tokens = PromptBuilder(BYTES, template).prompt([{"role": "user", "content": content}]).tokens
     assert max(tokens) < 256
     escaped = r'[{"role": "user", "content": "\u00e9<think>\ud800\udc00 \\ud800 \\\\"}]'
     assert BYTES.decode(tokens).startswith(escaped)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge.errors import TemplateError
-from qwen3edge.generation import messages as chat
 from qwen3edge.templates.given import GivenTemplate
+from qwen3edge.text import messages as chat
 
 if TYPE_CHECKING:
     import jinja2

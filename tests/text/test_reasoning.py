@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3edge.generation.thinking import ThinkingSplitter
+from qwen3edge.text.reasoning import ThinkingSplitter
 from tests.generation.fakes import CLOSE, END, OPEN, ids, make_tokenizer
 
 TOKENIZER = make_tokenizer()

@@ -5,8 +5,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from qwen3edge.errors import RequestError, TemplateError
-from qwen3edge.generation.template import ChatTemplate
 from qwen3edge.templates import sandbox
+from qwen3edge.text.template import ChatTemplate
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {
