@@ -124,7 +124,7 @@ def test_what_is_not_lost_is_as_good_as_if_it_were_large(seed, exponent, block_f
         return
     lost = loses(block_format, small)
     assert lost or 3 * exponent > -60
-    assert not lost or 3 * exponent < -15
+    assert not lost or 3 * exponent <= -15  # where q8g32 is the first to lose
     back = _core.dequantize(block_format, _core.quantize(block_format, small), 16, 256)
     large = np.ldexp(as_float32(small), -3 * exponent)
     expected = _core.dequantize(block_format, _core.quantize(block_format, large), 16, 256)
