@@ -1,4 +1,4 @@
-"""Drives csrc/CMakeLists.txt, the only build description of the core."""
+"""Drives csrc/CMakeLists.txt, the only build description of the core, and puts kernels/ into wheels."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 import pybind11
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
@@ -30,4 +31,28 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", str(build), "--target", "_core"], check=True)
 
 
-setup(ext_modules=[Extension("qwen3edge._core", sources=[])], cmdclass={"build_ext": CMakeBuild})
+class BuildPy(build_py):
+    """A wheel has kernels/ as qwen3edge/kernels/. A checkout, also an editable one, finds it by qwen3edge/kernels.py.
+
+    Were it a package of pyproject.toml, an editable install would be an import hook, which type checkers and editors do
+    not follow; so it is one line in a .pth file.
+    """
+
+    KERNELS = ("qwen3edge.kernels", "qwen3edge.kernels.references", "qwen3edge.kernels.configs")
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            self.packages = [*self.packages, *self.KERNELS]
+            self.package_dir = {**self.package_dir, "qwen3edge.kernels": "kernels"}
+        super().run()
+
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        found = super().find_package_modules(package, package_dir)
+        stand_in = ("qwen3edge", "kernels")
+        return found if self.editable_mode else [each for each in found if each[:2] != stand_in]
+
+
+setup(
+    ext_modules=[Extension("qwen3edge._core", sources=[])],
+    cmdclass={"build_ext": CMakeBuild, "build_py": BuildPy},
+)

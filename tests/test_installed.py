@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,6 @@ def test_every_package_is_listed():
 
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     here = {path.parent for path in (ROOT / "qwen3edge").glob("**/*.py")}
-    here |= {ROOT / "qwen3edge" / path.parent.relative_to(ROOT) for path in (ROOT / "kernels").glob("**/*.py")}
-    here.add(ROOT / "qwen3edge" / "kernels" / "configs")  # of JSON files
     assert sorted(listed) == sorted(".".join(path.relative_to(ROOT).parts) for path in here)
 
 
@@ -111,10 +110,20 @@ def test_a_wheel_of_the_sdist_runs_every_verb(tiny_int4, tmp_path):
     source = source_distribution(tmp_path)
     with tarfile.open(source) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
-    assert {"csrc/CMakeLists.txt", "setup.py", "LICENSE", "qwen3edge/kernels/configs/default.json"} <= set(names)
+    assert {
+        "csrc/CMakeLists.txt",
+        "setup.py",
+        "LICENSE",
+        "kernels/configs/default.json",
+        "qwen3edge/kernels.py",
+    } <= set(names)
     assert not [name for name in names if name.startswith("tests/") or name.endswith((".so", ".pyc"))]
     environment = Environment.new(sys.executable, tmp_path / "empty")
     wheel = environment.wheel(source, tmp_path)
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    here = {path.relative_to(ROOT) for path in (ROOT / "kernels").rglob("*") if path.suffix in {".py", ".json"}}
+    assert names >= {f"qwen3edge/{path}" for path in here} and "qwen3edge/kernels.py" not in names
     environment.install(wheel)
     found = run_verbs(environment, tiny_int4, tmp_path)
     lacking = {verb: line for verb, line in found.items() if line}
