@@ -36,7 +36,7 @@ from qwen3edge.evaluate.plot import Point, draw
 from qwen3edge.evaluate.scores import Scores
 from qwen3edge.evaluate.texts import Window, read_documents, windows
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "data" / "tiny-qwen3" / "training"))
 
 from tiny_mix import LATER_MIX, training_items
 

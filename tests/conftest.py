@@ -63,7 +63,7 @@ def tiny_qwen2_path(tmp_path_factory) -> Path:
 
 def with_tokenizer(model: Path, folder: Path) -> Path:
     for path in (*TINY.iterdir(), *model.iterdir()):  # the second has the last word
-        if path.name != "README.md":
+        if path.is_file() and path.name != "README.md":
             shutil.copyfile(path, folder / path.name)
     return folder
 

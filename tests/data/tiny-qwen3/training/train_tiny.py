@@ -1,9 +1,9 @@
-"""Trains the tiny Qwen3 and Qwen2 that the tests and the demo use, on text that this script generates.
+"""Trains the tiny Qwen3 and Qwen2 that the tests and the demo use, on text that this script generates. In this folder:
 
-    python scripts/train_tiny.py --out DIR [--minutes N] [--seed S]
-    python scripts/train_tiny.py --evaluate DIR
-    python scripts/train_tiny.py --experts --upcycle tests/data/tiny-qwen3 --out DIR --from-step N
-    python scripts/train_tiny.py --qwen2 --upcycle tests/data/tiny-qwen3 --out DIR
+    python train_tiny.py --out DIR [--minutes N] [--seed S]
+    python train_tiny.py --evaluate DIR
+    python train_tiny.py --experts --upcycle .. --out DIR --from-step N
+    python train_tiny.py --qwen2 --upcycle .. --out DIR
 
 The 4,800 steps take about 45 minutes on two cores with AVX-512 bf16; --minutes bounds slower or busier machines.
 Needs torch, transformers, tokenizers, safetensors, jinja2 and numpy. The chat template is Qwen3's own; it is read from
@@ -44,7 +44,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qwen3edge.evaluate.judges import is_right
 
-SHIPPED = Path(__file__).resolve().parent.parent / "tests" / "data" / "tiny-qwen3"
+SHIPPED = Path(__file__).resolve().parents[1]
 BPE_ENTRIES = 2500
 VOCAB_SIZE = 2560  # a multiple of 128, and larger than the tokenizer's as in Qwen3
 ROWS, LENGTH = 11, 384  # tokens of a step, unless --rows and --length say otherwise; a row holds several chats
