@@ -17,8 +17,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from static_paper import DEVICES
-from static_rows import MODELS, faults, static_rows
+from static_rows import DEVICES, MODELS, faults, static_rows
 
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS
 

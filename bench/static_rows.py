@@ -8,7 +8,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 
 from static_loads import amd_loads, ptx_loads, weight_bits, widest_share
-from static_paper import DEVICES
 
 from qwen3edge.kernels.catalog import all_specializations, compilation
 from qwen3edge.kernels.compiled import MachineCode, compile_for
@@ -17,6 +16,27 @@ from qwen3edge.kernels.specialization import MODEL_SHAPES, Specialization
 MODELS = ("0.6B", "4B", "8B", "30B-A3B")
 MATRIX = ("HMMA", "IMMA", "QMMA", "HGMMA", "IGMMA", "QGMMA", "v_mfma", "v_wmma")
 CONVERSIONS = ("I2F",)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Datasheet figures: bandwidth in GB/s; dense fp16 tensor operations with fp32 sums, in TFLOP/s. Paper only."""
+
+    bandwidth: float
+    tensor: float
+
+    def microseconds(self, bytes_moved: int, operations: int) -> float:
+        """The least that a kernel's bytes and operations take: whichever of both is longer."""
+        return max(bytes_moved / (self.bandwidth * 1e3), operations / (self.tensor * 1e6))
+
+
+# NVIDIA: Jetson AGX Orin Technical Brief (64 GB, 170 sparse int8 TOPS of its GPU); Ada GPU Architecture, appendix A;
+# H100 Tensor Core GPU datasheet (SXM, half of the sparse figure).
+DEVICES = {
+    "Orin": Device(bandwidth=204.8, tensor=42.5),
+    "4090": Device(bandwidth=1008, tensor=165.2),
+    "H100": Device(bandwidth=3350, tensor=989.4),
+}
 
 
 @dataclass(frozen=True)
