@@ -14,20 +14,29 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KERNELS = ("matmul", "attention", "norm", "rope", "silu", "sample", "barrier", "experts")
+SMALL = HERE / "bench_small.py"  # a function for each kernel that has no file of its own
 COLUMNS = """Columns that all share: spread is (slowest - fastest) / median of the samples; GB_s what is read and
 written once; of_read its share of what this machine reads from memory, above 1 from cache; GOPS two operations a
 multiply-add; of_peak their share of the int8 peak, both measured right before. A wrong result is not timed."""
 
 
-def script(kernel: str) -> Path:
-    """The bench of a kernel."""
-    return HERE / f"bench_{kernel}.py"
+def command(kernel: str) -> list[str]:
+    """The bench of a kernel, and the word that it wants first if it has several."""
+    own = HERE / f"bench_{kernel}.py"
+    return [str(own)] if own.is_file() else [str(SMALL), kernel]
+
+
+def description(kernel: str) -> str:
+    """The first line that a bench says of itself; nothing is imported."""
+    script, *function = command(kernel)
+    tree = ast.parse(Path(script).read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return (ast.get_docstring(functions[function[0]] if function else tree) or "").partition("\n")[0]
 
 
 def listing() -> str:
-    """A line a kernel, from the first of its bench."""
-    lines = [(name, ast.get_docstring(ast.parse(script(name).read_text(encoding="utf-8"))) or "") for name in KERNELS]
-    return "\n".join([*(f"{name:<10} {text.partition(chr(10))[0]}" for name, text in lines), "", COLUMNS])
+    """A line a kernel."""
+    return "\n".join([*(f"{name:<10} {description(name)}" for name in KERNELS), "", COLUMNS])
 
 
 def main(arguments: list[str]) -> int:
@@ -39,8 +48,8 @@ def main(arguments: list[str]) -> int:
     if kernel not in KERNELS:
         print(f"expected one of {', '.join(KERNELS)}, found {kernel!r}", file=sys.stderr)
         return 2
-    sys.argv = [str(script(kernel)), *rest]
-    runpy.run_path(str(script(kernel)), run_name="__main__")
+    sys.argv = [*command(kernel), *rest]
+    runpy.run_path(sys.argv[0], run_name="__main__")
     return 0
 
 

@@ -56,12 +56,12 @@ KERNELS = (
     Step("bench_matmul.py", (*SMALL, *LARGE, *ONE)),
     Step("bench_matmul.py", (*LARGE, *MANY)),
     Step("bench_matmul.py", (*LARGE, *GROUPS, *ONE, "--tokens", "512", "--rounds", "1")),
-    Step("bench_norm.py"),
-    Step("bench_rope.py"),
+    Step("bench_small.py", ("norm",)),
+    Step("bench_small.py", ("rope",)),
     Step("bench_attention.py"),
-    Step("bench_silu.py"),
-    Step("bench_sample.py"),
-    Step("bench_barrier.py"),
+    Step("bench_small.py", ("silu",)),
+    Step("bench_small.py", ("sample",)),
+    Step("bench_small.py", ("barrier",)),
 )
 QUICK = ("--rounds", "1", "--seconds", "0.02")
 QUICK_SCENES = ("--scene", "short", "--scene", "gemm", "--scene", "threads")
@@ -203,7 +203,7 @@ def main() -> int:
                 print(f"report.py: {error}; {out} stays as it is", file=sys.stderr)
                 return 1
             print(f"report.py: {error}", file=sys.stderr)
-            sections.append(f"## {step.script}\n\n**No result:** {error}")
+            sections.append(f"## {step.command()}\n\n**No result:** {error}")
             failed += 1
             continue
         results.append(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,39 +16,45 @@ from qwen3edge.convert import convert
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
 
+import kernel as bench_kernel  # noqa: E402
 import peers  # noqa: E402
 import report as bench_report  # noqa: E402
+from bench_small import OPERATIONS  # noqa: E402
 
 TINY = ("--rounds", "1", "--seconds", "0.001", "--busy-anyway")
 FASTEST = ("--isa", _core.selected_isa())
 CASES = {
-    "bench_matmul.py": ("--size", "0.6B", "--format", "q4z32", "--tokens", "1", "--cached", *FASTEST),
-    "bench_norm.py": FASTEST,
-    "bench_rope.py": ("--size", "0.6B", "--kv", "int8", *FASTEST),
-    "bench_silu.py": FASTEST,
-    "bench_sample.py": (),
-    "bench_barrier.py": ("--threads", "1"),
+    "matmul": ("--size", "0.6B", "--format", "q4z32", "--tokens", "1", "--cached", *FASTEST),
+    "norm": FASTEST,
+    "rope": ("--size", "0.6B", "--kv", "int8", *FASTEST),
+    "silu": FASTEST,
+    "sample": (),
+    "barrier": ("--threads", "1"),
 }
+FLAGS = ("--seconds", "--rounds")
+OTHER_FLAGS = {"matmul": ("--threads", "--tokens"), "barrier": ("--threads",)}
 
 
 def test_one_kernel_and_one_shape_by_one_command() -> None:
     listed = peers.run([sys.executable, BENCH / "kernel.py"]).stdout
-    for script in CASES:
-        assert f"\n{script.removeprefix('bench_').removesuffix('.py')} " in listed
+    for kernel in CASES:
+        assert re.search(rf"^{kernel} +\w", listed, re.MULTILINE), kernel
     asked = ["matmul", "--shape", "48x256", "--format", "q4z32", "--tokens", "2", "--cached", *TINY, *FASTEST, "--json"]
     rows = json.loads(peers.run([sys.executable, BENCH / "kernel.py", *asked]).stdout)["rows"]
     assert [(row["rows"], row["columns"], row["tokens"]) for row in rows] == [(48, 256, 2)]
 
 
-@pytest.mark.parametrize("script", CASES)
-def test_a_bench_runs_and_says_its_share(script: str) -> None:
-    result = json.loads(peers.run([sys.executable, BENCH / script, *TINY, *CASES[script], "--json"]).stdout)
+@pytest.mark.parametrize("kernel", CASES)
+def test_a_bench_runs_and_says_its_share(kernel: str) -> None:
+    script, *first = bench_kernel.command(kernel)
+    step = bench_report.Step(Path(script).name, (*first, *TINY, *CASES[kernel]))
+    result = step.run()
     assert result["rows"]
     for row in result["rows"]:
         assert "GB_s" not in row or row["of_read"] > 0
         assert "GOPS" not in row or row["of_peak"] > 0
-    section = bench_report.section(bench_report.Step(script, TINY), result, Path("/nowhere"))
-    assert section.startswith(f"## {result['title']}") and f"bench/{script}" in section
+    section = bench_report.section(step, result, Path("/nowhere"))
+    assert section.startswith(f"## {result['title']}") and f"`{step.command()}`" in section
 
 
 def test_a_start_of_a_model_with_other_words(tmp_path: Path) -> None:
@@ -69,18 +76,21 @@ def test_the_report_has_a_step_for_every_bench() -> None:
         "bench_static.py",
     }  # own models; minutes of compiling
     assert {step.script for step in bench_report.KERNELS} <= there
+    small = {step.options[0] for step in bench_report.KERNELS if step.script == "bench_small.py"}
+    assert small == set(OPERATIONS)
 
 
-@pytest.mark.parametrize("script", [name for name in CASES if name != "bench_norm.py"])
-@pytest.mark.parametrize("flag", ["--threads", "--tokens", "--seconds", "--rounds"])
+@pytest.mark.parametrize(
+    ("kernel", "flag"),
+    [(name, flag) for name in CASES if name != "norm" for flag in (*FLAGS, *OTHER_FLAGS.get(name, ()))],
+)
 @pytest.mark.parametrize("value", ["0", "-1", "x"])
-def test_a_wrong_flag_is_one_line(script: str, flag: str, value: str) -> None:
+def test_a_wrong_flag_is_one_line(kernel: str, flag: str, value: str) -> None:
     """Before anything is measured, and it names the flag."""
-    if f'"{flag}"' not in (BENCH / script).read_text() and flag in ("--threads", "--tokens"):
-        pytest.skip("has no such flag")
-    result = subprocess.run([sys.executable, BENCH / script, flag, value], capture_output=True, text=True, check=False)
+    command = [sys.executable, *bench_kernel.command(kernel), flag, value]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert flag in result.stderr.splitlines()[-1]
+    assert f"argument {flag}: " in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
 
 
