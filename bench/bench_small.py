@@ -48,7 +48,7 @@ SETTINGS: dict[str, dict[str, float]] = {
 }
 DRAWS = 400
 LAYERS = 28  # of 0.6B
-STEPS = 10  # of a layer that end with a barrier (csrc/core/engine.cpp)
+STEPS = 10  # of a layer that end with a barrier (csrc/models, csrc/exec/steps.cpp)
 BITS = 4.5  # a weight, as in the smallest int4 formats
 LARGEST = 1e-3  # seconds; more is no barrier but a thread that got no core
 

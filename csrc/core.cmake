@@ -1,7 +1,7 @@
 # The core as a static library.
 add_library(qwen3edge_core STATIC)
 target_link_libraries(qwen3edge_core PUBLIC qwen3edge_use)
-file(GLOB CORE_SOURCES CONFIGURE_DEPENDS base/*.cpp core/*.cpp io/*.cpp text/*.cpp ukernels/*.cpp)
+file(GLOB CORE_SOURCES CONFIGURE_DEPENDS base/*.cpp io/*.cpp ukernels/*.cpp text/*.cpp exec/*.cpp models/*.cpp runtime/*.cpp)
 list(FILTER CORE_SOURCES EXCLUDE REGEX "_(avx2|avxvnni|avx512|amx|amx_emulated|neon)\\.cpp$")
 target_sources(qwen3edge_core PRIVATE ${CORE_SOURCES})
 

@@ -1,4 +1,4 @@
-"""Picks the next token of every row of logits: temperature, top-k, top-p, min-p, as csrc/core/sampler.cpp does.
+"""Picks the next token of every row of logits: temperature, top-k, top-p, min-p, as csrc/runtime/sampler.cpp does.
 
 Candidates are ordered by logit, equal ones by token. top-k keeps the first k; top-p those before which less than top_p
 of the weight of these is reached, at least one; min-p those of at least min_p of the best's weight. Then one is drawn

@@ -38,11 +38,11 @@ OPTIONS = {
 }
 FOLDERS = {
     "address": [
-        "tests/base", "tests/core", "tests/formats", "tests/generation", "tests/hostile", "tests/runtime", "tests/text",
+        "tests/base", "tests/models", "tests/formats", "tests/generation", "tests/hostile", "tests/runtime", "tests/text",
         "tests/ukernels", "tests/test_c_example.py",
     ],
     "thread": [
-        "tests/core", "tests/generation", "tests/runtime",
+        "tests/models", "tests/generation", "tests/runtime",
         "tests/test_c_example.py",
     ],
 }  # fmt: skip

@@ -11,8 +11,8 @@
 
 #include "base/cpu_features.h"
 #include "base/error.h"
-#include "io/model_config.h"
 #include "io/model_file.h"
+#include "models/config.h"
 
 namespace q3e::bindings {
 

@@ -1,5 +1,5 @@
 // The engine, its plan and the sampler.
-#include "core/engine.h"
+#include "runtime/engine.h"
 
 #include <algorithm>
 #include <exception>
@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "bindings/bindings.h"
-#include "core/process_memory.h"
-#include "core/sampler.h"
+#include "runtime/process_memory.h"
+#include "runtime/sampler.h"
 
 namespace q3e::bindings {
 

@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "bindings/bindings.h"
-#include "core/kv_cache.h"
-#include "core/plan.h"
-#include "core/probes.h"
-#include "core/rotary.h"
-#include "core/scratch.h"
+#include "exec/kv_cache.h"
+#include "exec/rotary.h"
+#include "models/scratch.h"
+#include "probes/probes.h"
+#include "runtime/plan.h"
 #include "ukernels/unpack_row.h"
 
 namespace q3e::bindings {

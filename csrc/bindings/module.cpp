@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "bindings/bindings.h"
-#include "core/probes.h"
-#include "core/process_memory.h"
 #include "io/open_error.h"
+#include "probes/probes.h"
+#include "runtime/process_memory.h"
 
 namespace {
 

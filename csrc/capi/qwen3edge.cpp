@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "base/error.h"
-#include "core/engine.h"
-#include "core/sampler.h"
-#include "core/sampling_defaults.h"
+#include "runtime/engine.h"
+#include "runtime/sampler.h"
+#include "runtime/sampling_defaults.h"
 
 struct q3e_model {
   std::shared_ptr<const q3e::ModelFile> file;

@@ -1,4 +1,4 @@
-"""Sampling in plain torch, by sorting: what csrc/core/sampler.cpp does with one row, without penalties."""
+"""Sampling in plain torch, by sorting: what csrc/runtime/sampler.cpp does with one row, without penalties."""
 
 import torch
 

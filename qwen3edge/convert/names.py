@@ -40,7 +40,7 @@ class ModelTensor:
 
 
 def model_tensors(config: ModelConfig) -> list[ModelTensor]:
-    """All tensors of the checkpoint, in the order of the `.q3e` file. csrc/io/model_config.cpp has the same list."""
+    """All tensors of the checkpoint, in the order of the `.q3e` file. csrc/models/config.cpp has the same list."""
     hidden, query, kv, head = config.hidden_size, config.query_size, config.kv_size, config.head_size
     ffn = config.expert_ffn_size if config.is_moe else config.ffn_size
     embedding = _matrix(EMBEDDING, _EMBEDDING_SOURCE, config.vocab_size, hidden)

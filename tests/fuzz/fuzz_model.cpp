@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/error.h"
-#include "core/engine.h"
-#include "core/sampler.h"
+#include "runtime/engine.h"
+#include "runtime/sampler.h"
 #include "io/crc32.h"
 #include "io/gguf_reader.h"
 #include "io/model_file.h"

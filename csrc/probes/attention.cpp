@@ -1,0 +1,81 @@
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "exec/kv_cache.h"
+#include "exec/rotary.h"
+#include "exec/thread_pool.h"
+#include "models/scratch.h"
+#include "probes/probes.h"
+
+namespace q3e {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+}  // namespace
+
+double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_t context, uint32_t tokens, uint32_t layers,
+                      int threads, double seconds) {
+  const KernelTable& kernels = kernel_table(isa);
+  const uint32_t group = shape.heads / shape.kv_heads, d = shape.head_dim, team = static_cast<uint32_t>(threads);
+  const size_t q_width = query_width(type), head_bytes = kv_block_layout(type, d).bytes;
+  KvCache cache({type, layers, shape.kv_heads, d}, 1, context);
+  cache.grow(0, context);
+  // Every byte pattern of this kind is a small finite number in int8, bfloat16 and float32.
+  for (uint32_t p = 0; p < context; p += kKvBlock) std::memset(cache.page(0, p), 0x3c, cache.shape().page_bytes());
+  std::vector<float> q(size_t{tokens} * shape.heads * d), q_scales(size_t{tokens} * shape.heads, 0.01f), out(q.size());
+  std::memset(q.data(), 0x3c, q.size() * sizeof(float));
+  const auto scratch = std::make_unique<WorkerScratch[]>(static_cast<size_t>(threads));
+  ThreadPool pool(threads);
+  // As the engine splits it: tiles of tokens, or with one token a thread's KV heads together.
+  const uint32_t tile = tokens == 1 ? 1 : std::max(1u, kAttentionRows / group), tiles = (tokens + tile - 1) / tile;
+  const uint32_t heads = tokens == 1 ? std::clamp(kMaxGroup / group, 1u, (shape.kv_heads + team - 1) / team) : 1;
+  const uint32_t parts = (shape.kv_heads + heads - 1) / heads;
+  const auto step = [&] {
+    pool.run([&](Worker& w) {
+      for (uint32_t layer = 0; layer < layers; ++layer)
+        w.for_each(tiles * parts, [&](uint32_t item) {
+          const uint32_t h = item % parts * heads, t = (tiles - 1 - item / parts) * tile;
+          const size_t first = size_t{t} * shape.heads + size_t{h} * group;
+          kernels.attention({reinterpret_cast<const uint8_t*>(q.data()) + first * d * q_width, q_scales.data() + first,
+                             shape.heads, std::min(heads, shape.kv_heads - h), std::min(tile, tokens - t), group, d,
+                             context - tokens + t, type, cache.pages(0), layer * cache.shape().layer_bytes() + h * head_bytes,
+                             nullptr, out.data() + first * d, scratch[static_cast<size_t>(w.index)].attention});
+        });
+    });
+  };
+  step();
+  uint64_t steps = 0;
+  const auto begin = Clock::now();
+  do {
+    step();
+    ++steps;
+  } while (since(begin) < seconds);
+  return since(begin) / static_cast<double>(steps) / layers;
+}
+
+double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds) {
+  const KernelTable& kernels = kernel_table(isa);
+  const uint32_t d = shape.head_dim, rows = shape.heads + 2 * shape.kv_heads;
+  KvCache cache({type, 1, shape.kv_heads, d}, 1, kKvBlock);
+  cache.grow(0, kKvBlock);
+  std::vector<float> qkv(size_t{rows} * d), weight(d, 1.0f), frequencies(d / 2, 0.01f), cos_sin(d), q(size_t{shape.heads} * d),
+      q_scales(shape.heads);
+  for (size_t i = 0; i < qkv.size(); ++i) qkv[i] = static_cast<float>(i % 17) - 8.0f;
+  fill_cos_sin(7, frequencies.data(), d / 2, cos_sin.data());
+  uint64_t tokens = 0;
+  const auto begin = Clock::now();
+  do {
+    for (uint32_t row = 0; row < kKvBlock; ++row, ++tokens)
+      kernels.qk_norm_rope({qkv.data(), nullptr, weight.data(), weight.data(), cos_sin.data(), 1e-6f, shape.heads, shape.kv_heads,
+                            d, type, q.data(), q_scales.data(), cache.page(0, row), row, 0, shape.kv_heads});
+  } while (since(begin) < seconds);
+  return since(begin) / static_cast<double>(tokens);
+}
+
+}  // namespace q3e

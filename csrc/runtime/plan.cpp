@@ -1,0 +1,268 @@
+#include "runtime/plan.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <initializer_list>
+#include <optional>
+#include <vector>
+
+#include "base/error.h"
+#include "exec/kv_cache.h"
+#include "models/scratch.h"
+#include "runtime/expert_slots.h"
+#include "runtime/process_memory.h"
+
+namespace q3e {
+namespace {
+
+constexpr size_t kWays = 3;  // to fit that a refusal names
+// What a program still takes after loading; docs/decisions/plan-and-peak.md has what was measured.
+constexpr uint64_t kCode = 9u << 16;     // of the core that runs later: the kernels of one tier
+constexpr uint64_t kOther = 1u << 17;    // code of the system's libraries, small objects
+constexpr uint64_t kThread = 160 << 10;  // its stack, and by how much the kernel's counts may lag behind on its core
+constexpr uint64_t kPosition = 16;       // a call's token, its position and slot, twice
+// A token of the vocabulary: a sequence's last logits (float32) and what was seen; once the next logits and all candidates.
+constexpr uint64_t kSequenceToken = 4 + 1, kToken = 4 + 8;
+constexpr uint32_t kDefaultContext = 4096;
+constexpr uint64_t kMostBytes = uint64_t{1} << 62;
+// Keys with channels larger than this, relative to the median one, lose too much in 4 bits (docs/decisions/int4-cache.md).
+constexpr float kMostKeyOutliers = 4.0f;
+
+bool loses_keys(KvType kv, const ModelConfig& config) { return kv == KvType::int4 && config.key_outliers > kMostKeyOutliers; }
+
+// What the program will have taken at its peak, beside what the plan lists.
+uint64_t program_bytes(const ModelFile& file, const ModelConfig& config, const PlanRequest& r) {
+  const HeldMemory held = held_memory(file.bytes(), file.nbytes());
+  return held.bytes + std::min(held.code_to_come, kCode) + kOther + r.threads * kThread + r.context * kPosition +
+         config.vocab_size * (kToken + r.sequences * kSequenceToken) + r.later;
+}
+
+std::string mebibytes(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
+void require_range(const char* name, uint64_t value, uint64_t low, uint64_t high) {
+  if (value < low || value > high)
+    throw Error(Status::bad_argument, std::string(name) + ": expected " + std::to_string(low) + " to " + std::to_string(high) +
+                                          ", found " + std::to_string(value));
+}
+
+class Planner {
+ public:
+  Planner(const ModelFile& file, const ModelConfig& config, const Weights& weights, const PlanRequest& request)
+      : config_(config), weights_(weights), ranges_(file, config), blocks_(activation_blocks(weights)), request_(request) {
+    if (request_.context == 0) request_.context = std::min(kDefaultContext, config.context_length);
+    require_range("context", request_.context, 1, config.context_length);
+    require_range("sequences", request_.sequences, 1, 1024);
+    require_range("threads", request_.threads, 0, 256);
+    require_range("chunk", request_.chunk, 0, 8192);
+    require_range("later", request_.later, 0, uint64_t{1} << 40);
+    if (loses_keys(request_.kv, config)) {
+      char text[160];
+      std::snprintf(
+          text, sizeof text,
+          "kv: expected int8, bf16 or f32 for this model, found int4: some channels of its keys are %.0f times as large "
+          "as most, and 4 bits would lose the others",
+          static_cast<double>(config.key_outliers));
+      throw Error(Status::bad_argument, text);
+    }
+    if (!(request_.min_expert_share >= 0 && request_.min_expert_share < 1))
+      throw Error(Status::bad_argument,
+                  "min_expert_share: expected 0 to below 1, found " + std::to_string(request_.min_expert_share));
+    if (request_.min_expert_share > 0 && !config.is_moe())
+      throw Error(Status::bad_argument, "min_expert_share: expected a mixture of experts, found a dense model");
+    if (config.is_moe()) {
+      slot_bytes_ = ExpertSlotLayout(file, config, weights).bytes();
+      least_slots_ = ExpertSlotLayout::least(config);
+    }
+    if (request_.threads == 0) request_.threads = static_cast<uint32_t>(usable_cores());
+    if (request_.memory == 0) request_.memory = default_budget();
+    if (request_.memory == 0)
+      throw Error(Status::over_budget,
+                  "memory: expected /proc/meminfo or a control group to tell what the system leaves, found neither: say how "
+                  "much, such as memory=600MiB");
+    if (request_.program == 0) request_.program = program_bytes(file, config, request_);
+  }
+
+  MemoryPlan choose() const {
+    if (const auto p = fitting(request_)) return *p;
+    throw Error(Status::over_budget, refusal());
+  }
+
+ private:
+  // All but what is streamed.
+  MemoryPlan plan(const PlanRequest& request, uint32_t chunk, const Residence& residence) const {
+    const KvShape shape{request.kv, config_.layers, config_.kv_heads, config_.head_size};
+    const StreamPlan stream(ranges_, weights_, residence);
+    MemoryPlan p{};
+    p.settings = request;
+    p.settings.chunk = std::min(chunk, std::max(request.context, request.sequences));  // a prompt, or a token of each
+    p.layers = config_.layers;
+    p.residence = residence;
+    p.experts = config_.layers * config_.experts;
+    p.expert_bytes = slot_bytes_;
+    p.weights = ranges_.others + (residence.expert_slots ? 0 : ranges_.experts);
+    for (uint32_t l = 0; l < config_.layers; ++l)
+      if (!residence.streams(l, config_.layers)) p.weights += ranges_.layers[l].size();
+    if (!residence.streams_head) p.weights += ranges_.head.size();
+    p.buffers = stream.memory() + residence.expert_slots * slot_bytes_;
+    p.streamed = stream.streamed;
+    const uint64_t pages = uint64_t{request.sequences} * KvShape::pages_for(request.context);
+    p.kv_cache = pages * std::min<uint64_t>(shape.page_bytes(), kMostBytes / pages);  // a file's shape may be beyond 64 bits
+    p.scratch = ScratchLayout(config_, blocks_, request.kv, p.settings.chunk, request.threads).bytes;
+    p.program = request.program;
+    p.peak = p.weights + p.buffers + p.kv_cache + p.scratch + p.program;
+    p.budget = request.memory;
+    return p;
+  }
+
+  // With as little streamed as the budget allows.
+  std::optional<MemoryPlan> streaming(const PlanRequest& request, uint32_t chunk) const {
+    std::optional<MemoryPlan> best;
+    for (const bool head : {true, false}) {  // a prompt reads the head once, whatever its chunks
+      uint32_t low = head ? 0 : 1, high = config_.layers + 1;
+      while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (plan(request, chunk, {middle, head, least_slots_}).peak <= request.memory)
+          high = middle;
+        else
+          low = middle + 1;
+      }
+      if (low > config_.layers) continue;
+      const MemoryPlan p = plan(request, chunk, {low, head, least_slots_});
+      if (!best || p.streamed < best->streamed) best = p;
+    }
+    return best;
+  }
+
+  // With as many slots for experts as the budget allows, all else resident.
+  std::optional<MemoryPlan> with_slots(const PlanRequest& request, uint32_t chunk) const {
+    if (!config_.is_moe()) return std::nullopt;
+    const MemoryPlan p = plan(request, chunk, {0, false, least_slots_});
+    const bool takes_much = p.scratch > p.budget / 16 && p.settings.chunk > 16 && !request.chunk;
+    if (takes_much || p.peak > p.budget) return std::nullopt;
+    return plan(request, chunk, {0, false, least_slots_ + static_cast<uint32_t>((p.budget - p.peak) / slot_bytes_)});
+  }
+
+  std::optional<MemoryPlan> fitting(const PlanRequest& request) const {
+    const auto chunks = [&](std::initializer_list<uint32_t> own) {
+      return request.chunk ? std::vector<uint32_t>{request.chunk} : std::vector<uint32_t>(own);
+    };
+    // 512 is no faster (docs/decisions/prefill-chunk.md), but for experts, of which each sees a part of the tokens only ...
+    for (uint32_t chunk : config_.is_moe() ? chunks({512, 256, 128, 64, 32, 16}) : chunks({256, 128, 64, 32, 16}))
+      if (const MemoryPlan p = plan(request, chunk, {}); p.peak <= p.budget) return p;
+    for (uint32_t chunk : chunks({2048, 1024, 512, 256, 128, 64, 32, 16}))  // ... but each chunk reads most experts
+      if (const auto p = with_slots(request, chunk)) return p;
+    for (uint32_t chunk : chunks({512, 256, 128, 64, 32, 16}))  // and all that is streamed
+      if (const auto p = streaming(request, chunk)) return p;
+    return std::nullopt;
+  }
+
+  // Everything streamed.
+  MemoryPlan smallest(const PlanRequest& request) const {
+    const uint32_t chunk = request.chunk ? request.chunk : 16;
+    const MemoryPlan resident = plan(request, chunk, {}), streamed = plan(request, chunk, {config_.layers, true, least_slots_});
+    return streamed.peak < resident.peak ? streamed : resident;
+  }
+
+  bool fits(const PlanRequest& request) const { return smallest(request).peak <= request.memory; }
+
+  // The longest context that fits with a cache of this type, 0 for none.
+  uint32_t fitting_context(KvType kv) const {
+    PlanRequest r = request_;
+    r.kv = kv;
+    uint32_t low = 0, high = request_.context;
+    while (low < high) {
+      r.context = low + (high - low + 1) / 2;
+      if (fits(r))
+        low = r.context;
+      else
+        high = r.context - 1;
+    }
+    return low == request_.context ? low : low / kKvBlock * kKvBlock;
+  }
+
+  // Settings that fit, those that cost the user least first: a cache of fewer bits, a shorter context, fewer conversations.
+  std::vector<std::string> ways() const {
+    std::vector<std::string> found;
+    const auto bytes = [](KvType kv) { return kv_block_layout(kv, 32).bytes; };
+    std::vector<KvType> smaller;
+    for (KvType kv : kKvTypes)
+      if (bytes(kv) < bytes(request_.kv) && !loses_keys(kv, config_)) smaller.push_back(kv);
+    std::sort(smaller.begin(), smaller.end(), [&](KvType a, KvType b) { return bytes(a) > bytes(b); });
+    for (KvType kv : smaller) {
+      PlanRequest r = request_;
+      r.kv = kv;
+      if (!fits(r)) continue;
+      found.push_back(std::string("kv=") + kv_name(kv));
+      break;
+    }
+    if (const uint32_t context = fitting_context(request_.kv); context > 0) found.push_back("context=" + std::to_string(context));
+    PlanRequest r = request_;
+    while (r.sequences > 1 && !fits(r)) r.sequences = std::max(1u, r.sequences - std::max(1u, r.sequences / 16));
+    if (r.sequences < request_.sequences && fits(r)) found.push_back("sequences=" + std::to_string(r.sequences));
+    for (KvType kv : smaller)
+      if (const uint32_t context = fitting_context(kv); context > 0 && context < request_.context)
+        found.push_back("context=" + std::to_string(context) + " with kv=" + kv_name(kv));
+    found.resize(std::min(found.size(), kWays - 1));
+    const uint32_t chunk = request_.chunk ? request_.chunk : 16;
+    const uint64_t resident = plan(request_, chunk, {}).peak, least = smallest(request_).peak;
+    found.push_back("memory=" + std::to_string((least >> 20) + 1) + "MiB");
+    if (least < resident) found.back() += " (" + std::to_string((resident >> 20) + 1) + "MiB to stream nothing)";
+    return found;
+  }
+
+  std::string refusal() const {
+    const MemoryPlan p = smallest(request_);
+    std::string text = "memory: expected at most " + mebibytes(p.budget) + " MiB, found a need of " + mebibytes(p.peak) +
+                       " MiB (weights " + mebibytes(p.weights + p.buffers) + (p.residence.any() ? ", all others streamed" : "") +
+                       ", KV cache " + mebibytes(p.kv_cache) + " for " + std::to_string(request_.sequences) + " x " +
+                       std::to_string(request_.context) + " positions in " + kv_name(request_.kv) + ", scratch " +
+                       mebibytes(p.scratch) + ", program " + mebibytes(p.program) + "); would fit: ";
+    const std::vector<std::string> all = ways();
+    for (size_t i = 0; i < all.size(); ++i) text += (i ? ", or " : "") + all[i];
+    return text;
+  }
+
+  const ModelConfig& config_;
+  const Weights& weights_;
+  WeightRanges ranges_;
+  ActivationBlocks blocks_;
+  PlanRequest request_;
+  uint64_t slot_bytes_ = 0;  // of an expert, when there are some
+  uint32_t least_slots_ = 0;
+};
+
+}  // namespace
+
+uint64_t MemoryPlan::kv_token_bytes(const ModelConfig& config) const {
+  return KvShape{settings.kv, config.layers, config.kv_heads, config.head_size}.page_bytes() / kKvBlock;
+}
+
+const char* kv_name(KvType kv) {
+  switch (kv) {
+    case KvType::int8:
+      return "int8";
+    case KvType::int4:
+      return "int4";
+    case KvType::bf16:
+      return "bf16";
+    case KvType::f32:
+      return "f32";
+  }
+  return "?";
+}
+
+KvType parse_kv(const std::string& name) {
+  for (KvType kv : kKvTypes)
+    if (name == kv_name(kv)) return kv;
+  throw Error(Status::bad_argument, "kv: expected int8, int4, bf16 or f32, found '" + name + "'");
+}
+
+MemoryPlan make_plan(const ModelFile& file, const ModelConfig& config, const Weights& weights, const PlanRequest& request) {
+  return Planner(file, config, weights, request).choose();
+}
+
+}  // namespace q3e
