@@ -12,7 +12,7 @@
 #include "base/cpu_features.h"
 #include "base/error.h"
 #include "io/model_file.h"
-#include "models/config.h"
+#include "models/architectures.h"
 
 namespace q3e::bindings {
 
@@ -88,11 +88,11 @@ inline py::str path_text(const std::string& path) {
   return py::reinterpret_steal<py::str>(text);
 }
 
-// The file and the config that its tensors were held against.
+// The file and the model that its tensors were held against.
 struct OpenFile {
-  explicit OpenFile(const std::string& path) : file(path), config(read_model_config(file)) {}
+  explicit OpenFile(const std::string& path) : file(path), model(read_model(file)) {}
   ModelFile file;
-  ModelConfig config;
+  Model model;
 };
 
 void bind_formats(py::module_& m);

@@ -15,18 +15,36 @@ namespace q3e::bindings {
 
 namespace {
 
-PlanRequest plan_request(uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv, uint64_t memory,
-                         uint32_t chunk, uint64_t program, uint64_t later, float min_expert_share, bool io_uring) {
-  return {context, sequences, threads, parse_kv(kv),     memory,
-          chunk,   program,   later,   min_expert_share, io_uring ? ReadMethod::uring : ReadMethod::threads};
+// Settings by their names in PlanRequest. Python's own are checked before they come here (qwen3edge/runtime/plan.py).
+PlanRequest plan_request(const py::kwargs& settings) {
+  PlanRequest r;
+  r.context = 4096;
+  for (const auto& [key, value] : settings) {
+    const auto name = py::cast<std::string>(key);
+    const auto is = [&](const char* known, auto& field) {
+      if (name == known) field = py::cast<std::remove_reference_t<decltype(field)>>(value);
+      return name == known;
+    };
+    if (is("context", r.context) || is("sequences", r.sequences) || is("threads", r.threads) || is("memory", r.memory) ||
+        is("chunk", r.chunk) || is("program", r.program) || is("later", r.later) || is("snapshots", r.snapshots) ||
+        is("min_expert_share", r.min_expert_share))
+      continue;
+    if (name == "kv")
+      r.kv = parse_kv(py::cast<std::string>(value));
+    else if (name == "io_uring")
+      r.reader = py::cast<bool>(value) ? ReadMethod::uring : ReadMethod::threads;
+    else
+      throw py::type_error("unexpected setting '" + name + "'");
+  }
+  return r;
 }
 
-py::dict plan_dict(const MemoryPlan& p, const ModelConfig& config) {
+py::dict plan_dict(const MemoryPlan& p) {
   const PlanRequest& s = p.settings;
   return py::dict("weights"_a = p.weights, "buffers"_a = p.buffers, "kv_cache"_a = p.kv_cache, "scratch"_a = p.scratch,
                   "program"_a = p.program, "peak"_a = p.peak, "budget"_a = p.budget, "context"_a = s.context,
                   "sequences"_a = s.sequences, "chunk"_a = s.chunk, "threads"_a = s.threads, "kv"_a = kv_name(s.kv),
-                  "kv_bytes_per_token"_a = p.kv_token_bytes(config), "layers"_a = p.layers,
+                  "kv_bytes_per_token"_a = p.kv_token_bytes, "layers"_a = p.layers,
                   "streamed_layers"_a = p.residence.streamed_layers, "streams_head"_a = p.residence.streams_head,
                   "streamed"_a = p.streamed, "experts"_a = p.experts, "expert_slots"_a = p.residence.expert_slots,
                   "expert_bytes"_a = p.expert_bytes, "min_expert_share"_a = s.min_expert_share);
@@ -109,7 +127,7 @@ py::array_t<float> forward(Engine& engine, const Longs& tokens, const Longs& pos
   std::shared_ptr<Observer> observer;
   {
     const WithoutGil released;
-    engine.forward({t.data(), p.data(), s.data(), flags.data(), n}, out, cancel);
+    engine.forward({t.data(), p.data(), s.data(), flags.data(), n}, out, nullptr, cancel);
     observer = engine.observer();
   }
   if (const auto python = std::dynamic_pointer_cast<PythonObserver>(observer)) python->rethrow();
@@ -121,15 +139,10 @@ py::array_t<float> forward(Engine& engine, const Longs& tokens, const Longs& pos
 void bind_engine(py::module_& m) {
   m.def(
       "plan",
-      [](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads, const std::string& kv,
-         uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later, float min_expert_share, bool io_uring) {
-        return plan_dict(
-            make_plan(f->file, f->config, Weights(f->file, f->config),
-                      plan_request(context, sequences, threads, kv, memory, chunk, program, later, min_expert_share, io_uring)),
-            f->config);
+      [](const std::shared_ptr<OpenFile>& f, const py::kwargs& settings) {
+        return plan_dict(make_plan(f->file, f->model, plan_request(settings)));
       },
-      "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
-      "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "min_expert_share"_a = 0, "io_uring"_a = true);
+      "file"_a);
   m.def("default_budget", &default_budget, "root"_a = "");
   py::class_<CancelFlag>(m, "CancelFlag")
       .def(py::init<>())
@@ -138,17 +151,11 @@ void bind_engine(py::module_& m) {
       .def("is_set", &CancelFlag::is_set);
   using EnginePointer = std::unique_ptr<Engine, Engine::Delete>;
   py::class_<Engine, EnginePointer>(m, "Engine")
-      .def(py::init([](const std::shared_ptr<OpenFile>& f, uint32_t context, uint32_t sequences, uint32_t threads,
-                       const std::string& kv, uint64_t memory, uint32_t chunk, uint64_t program, uint64_t later,
-                       float min_expert_share, bool io_uring, const std::optional<std::string>& isa) {
-             return EnginePointer(new Engine(
-                 shared_file(f),
-                 plan_request(context, sequences, threads, kv, memory, chunk, program, later, min_expert_share, io_uring),
-                 tier(isa)));
+      .def(py::init([](const std::shared_ptr<OpenFile>& f, const std::optional<std::string>& isa, const py::kwargs& settings) {
+             return EnginePointer(new Engine(shared_file(f), plan_request(settings), tier(isa)));
            }),
-           "file"_a, py::kw_only(), "context"_a = 4096, "sequences"_a = 1, "threads"_a = 0, "kv"_a = "int8", "memory"_a = 0,
-           "chunk"_a = 0, "program"_a = 0, "later"_a = 0, "min_expert_share"_a = 0, "io_uring"_a = true, "isa"_a = py::none())
-      .def_property_readonly("plan", [](const Engine& e) { return plan_dict(e.plan(), e.config()); })
+           "file"_a, py::kw_only(), "isa"_a = py::none())
+      .def_property_readonly("plan", [](const Engine& e) { return plan_dict(e.plan()); })
       .def_property_readonly(
           "metrics",
           [](Engine& e) {

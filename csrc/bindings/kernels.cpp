@@ -8,7 +8,7 @@
 #include "bindings/bindings.h"
 #include "exec/kv_cache.h"
 #include "exec/rotary.h"
-#include "models/scratch.h"
+#include "exec/steps.h"
 #include "probes/probes.h"
 #include "runtime/plan.h"
 #include "ukernels/unpack_row.h"
@@ -171,16 +171,19 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
           "tile: expected tile * group of at most 48");
   require(together >= 1 && (together == 1 || together * tile * group <= kMaxGroup),
           "together: expected together * tile * group of at most 64");
-  KvCache cache({type, 1, kv_heads, d}, 1, std::max(tokens, 1u));
+  const size_t page_bytes = kv_heads * kv_block_layout(type, d).bytes;
+  KvCache cache(page_bytes, 1, std::max(tokens, 1u));
   cache.grow(0, tokens);
   for (uint32_t p = 0; p < tokens; p += kKvBlock)  // NaNs: what lies behind the last position must not matter
-    std::memset(cache.page(0, p), 0xff, cache.shape().page_bytes());
+    std::memset(cache.page(0, p), 0xff, page_bytes);
   std::vector<uint8_t> q(size_t{tokens} * heads * d * 4);
   std::vector<float> q_scales(size_t{tokens} * heads), cos_sin(d);
   const size_t q_width = query_width(type);
+  const float* q_bias = bias ? bias->data() : nullptr;
   for (uint32_t t = 0; t < tokens; ++t) {
     fill_cos_sin(t, frequencies.data(), d / 2, cos_sin.data());
-    kernels.qk_norm_rope({qkv.data(t, 0, 0), bias ? bias->data() : nullptr, q_weight ? q_weight->data() : nullptr,
+    kernels.qk_norm_rope({qkv.data(t, 0, 0), q_bias, q_bias ? q_bias + size_t{heads} * d : nullptr,
+                          q_bias ? q_bias + size_t{heads + kv_heads} * d : nullptr, q_weight ? q_weight->data() : nullptr,
                           k_weight ? k_weight->data() : nullptr, cos_sin.data(), eps, heads, kv_heads, d, type,
                           q.data() + size_t{t} * heads * d * q_width, q_scales.data() + size_t{t} * heads, cache.page(0, t),
                           t % kKvBlock, 0, kv_heads});
@@ -270,7 +273,7 @@ void bind_kernels(py::module_ m) {
         ExpertReplay r{};
         {
           const WithoutGil released;
-          r = replay_experts({f, &f->file}, f->config, slots, all, warm, seconds);
+          r = replay_experts({f, &f->file}, f->model, slots, all, warm, seconds);
         }
         return py::dict("tokens"_a = r.tokens, "seconds"_a = r.seconds, "disk"_a = r.disk, "hits"_a = r.metrics.hits,
                         "misses"_a = r.metrics.misses, "bytes_read"_a = r.metrics.bytes_read,

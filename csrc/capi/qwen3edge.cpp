@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "models/architectures.h"
 #include "runtime/engine.h"
 #include "runtime/sampler.h"
 #include "runtime/sampling_defaults.h"
@@ -97,8 +98,7 @@ q3e_status q3e_plan(const char* path, const q3e_settings* settings, q3e_memory_p
   return guarded([&] {
     require(path && settings && plan, "plan: expected path, settings and plan, found a null pointer");
     const q3e::ModelFile file(path);
-    const q3e::ModelConfig config = q3e::read_model_config(file);
-    const q3e::MemoryPlan p = q3e::make_plan(file, config, q3e::Weights(file, config), request_of(*settings));
+    const q3e::MemoryPlan p = q3e::make_plan(file, q3e::read_model(file), request_of(*settings));
     *plan = {p.weights, p.buffers, p.kv_cache, p.scratch, p.program, p.peak, p.budget, p.streamed};
   });
 }
@@ -189,7 +189,8 @@ q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count
     std::vector<uint8_t> want(count, 0);
     for (size_t i = 0; i < count; ++i) positions[i] = static_cast<int32_t>(begin + i);
     want[count - 1] = 1;
-    engine.forward({tokens, positions.data(), slots.data(), want.data(), count}, session->logits.data(), &session->cancel);
+    engine.forward({tokens, positions.data(), slots.data(), want.data(), count}, session->logits.data(), nullptr,
+                   &session->cancel);
     session->has_logits = true;
     for (size_t i = 0; i < count; ++i) session->sampler.accept(tokens[i], false);
     if (logits) std::copy(session->logits.begin(), session->logits.end(), logits);

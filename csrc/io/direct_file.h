@@ -46,4 +46,8 @@ class DirectFile {
   mutable std::atomic<bool> direct_refused_{true};  // ... or its first read
 };
 
+// The pages of a direct read that holds bytes [begin, end).
+inline uint64_t page_floor(uint64_t begin) { return begin / DirectFile::kAlignment * DirectFile::kAlignment; }
+inline uint64_t page_ceil(uint64_t end) { return page_floor(end + DirectFile::kAlignment - 1); }
+
 }  // namespace q3e

@@ -1,13 +1,10 @@
-// The shape of a model, read from a .q3e file and held against its tensors.
+// The shape of a model.
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 namespace q3e {
-
-class ModelFile;
 
 struct ModelConfig {
   std::string model_type;  // "qwen3", "qwen2" or "qwen3_moe"
@@ -29,7 +26,6 @@ struct ModelConfig {
   bool tied_embeddings = false;
   bool norm_topk_prob = false;  // the weights of a token's experts are divided by their sum
 
-  bool is_moe() const { return experts != 0; }
   uint32_t query_size() const { return heads * head_size; }
   uint32_t kv_size() const { return kv_heads * head_size; }
 };
@@ -44,19 +40,5 @@ struct ModelLimits {
   static constexpr uint32_t head_size = 256;
   static constexpr uint32_t experts = 512;
 };
-
-// A tensor that a model of this config has.
-struct ExpectedTensor {
-  std::string name;
-  uint32_t rows;       // outputs; 1 for a vector
-  uint32_t columns;    // inputs
-  const char* format;  // that it must have: "vector", "f32" for routers; null: any but "vector"
-};
-
-std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
-
-// Throws Error: unsupported_model for another model_type, bad_file for a value out of range and for tensors that are absent,
-// unexpected or of another shape.
-ModelConfig read_model_config(const ModelFile& file);
 
 }  // namespace q3e

@@ -6,8 +6,8 @@
 
 #include "exec/kv_cache.h"
 #include "exec/rotary.h"
+#include "exec/scratch.h"
 #include "exec/thread_pool.h"
-#include "models/scratch.h"
 #include "probes/probes.h"
 
 namespace q3e {
@@ -24,10 +24,11 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
   const KernelTable& kernels = kernel_table(isa);
   const uint32_t group = shape.heads / shape.kv_heads, d = shape.head_dim, team = static_cast<uint32_t>(threads);
   const size_t q_width = query_width(type), head_bytes = kv_block_layout(type, d).bytes;
-  KvCache cache({type, layers, shape.kv_heads, d}, 1, context);
+  const size_t layer_bytes = shape.kv_heads * head_bytes;
+  KvCache cache(layers * layer_bytes, 1, context);
   cache.grow(0, context);
   // Every byte pattern of this kind is a small finite number in int8, bfloat16 and float32.
-  for (uint32_t p = 0; p < context; p += kKvBlock) std::memset(cache.page(0, p), 0x3c, cache.shape().page_bytes());
+  for (uint32_t p = 0; p < context; p += kKvBlock) std::memset(cache.page(0, p), 0x3c, layers * layer_bytes);
   std::vector<float> q(size_t{tokens} * shape.heads * d), q_scales(size_t{tokens} * shape.heads, 0.01f), out(q.size());
   std::memset(q.data(), 0x3c, q.size() * sizeof(float));
   const auto scratch = std::make_unique<WorkerScratch[]>(static_cast<size_t>(threads));
@@ -44,8 +45,8 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
           const size_t first = size_t{t} * shape.heads + size_t{h} * group;
           kernels.attention({reinterpret_cast<const uint8_t*>(q.data()) + first * d * q_width, q_scales.data() + first,
                              shape.heads, std::min(heads, shape.kv_heads - h), std::min(tile, tokens - t), group, d,
-                             context - tokens + t, type, cache.pages(0), layer * cache.shape().layer_bytes() + h * head_bytes,
-                             nullptr, out.data() + first * d, scratch[static_cast<size_t>(w.index)].attention});
+                             context - tokens + t, type, cache.pages(0), layer * layer_bytes + h * head_bytes, nullptr,
+                             out.data() + first * d, scratch[static_cast<size_t>(w.index)].attention});
         });
     });
   };
@@ -62,7 +63,7 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
 double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds) {
   const KernelTable& kernels = kernel_table(isa);
   const uint32_t d = shape.head_dim, rows = shape.heads + 2 * shape.kv_heads;
-  KvCache cache({type, 1, shape.kv_heads, d}, 1, kKvBlock);
+  KvCache cache(shape.kv_heads * kv_block_layout(type, d).bytes, 1, kKvBlock);
   cache.grow(0, kKvBlock);
   std::vector<float> qkv(size_t{rows} * d), weight(d, 1.0f), frequencies(d / 2, 0.01f), cos_sin(d), q(size_t{shape.heads} * d),
       q_scales(shape.heads);
@@ -72,8 +73,9 @@ double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, doub
   const auto begin = Clock::now();
   do {
     for (uint32_t row = 0; row < kKvBlock; ++row, ++tokens)
-      kernels.qk_norm_rope({qkv.data(), nullptr, weight.data(), weight.data(), cos_sin.data(), 1e-6f, shape.heads, shape.kv_heads,
-                            d, type, q.data(), q_scales.data(), cache.page(0, row), row, 0, shape.kv_heads});
+      kernels.qk_norm_rope({qkv.data(), nullptr, nullptr, nullptr, weight.data(), weight.data(), cos_sin.data(), 1e-6f,
+                            shape.heads, shape.kv_heads, d, type, q.data(), q_scales.data(), cache.page(0, row), row, 0,
+                            shape.kv_heads});
   } while (since(begin) < seconds);
   return since(begin) / static_cast<double>(tokens);
 }

@@ -1,12 +1,12 @@
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <list>
+#include <memory>
 #include <vector>
 
 #include "base/error.h"
+#include "models/tensors.h"
 #include "probes/probes.h"
 
 namespace q3e {
@@ -30,16 +30,10 @@ class LargeReads {
     if (bytes_each_ == 0)
       throw Error(Status::bad_argument, "file: expected at least 16 KiB, found " + std::to_string(file.nbytes()) + " bytes");
     pieces_ = file.nbytes() / bytes_each_;
-    void* p = mmap(nullptr, room(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) throw Error(Status::out_of_memory, "buffers: expected " + std::to_string(room()) + " bytes, found none");
-    mapped_ = static_cast<uint8_t*>(p);
-    madvise(mapped_, room(), MADV_HUGEPAGE);  // as the slots are, which makes reads twice as fast on some disks
-    memory_ = mapped_ + (kHugePage - reinterpret_cast<uintptr_t>(mapped_) % kHugePage) % kHugePage;
-    std::memset(memory_, 1, kReads * bytes_each_);
+    // Large pages, as the slots have them, which makes reads twice as fast on some disks.
+    memory_ = std::make_unique<MemoryRegion>(kReads * bytes_each_, "buffers", Pages::aligned_large);
+    std::memset(memory_->data(), 1, kReads * bytes_each_);
   }
-  ~LargeReads() { munmap(mapped_, room()); }
-  LargeReads(const LargeReads&) = delete;
-  LargeReads& operator=(const LargeReads&) = delete;
 
   // For about so long; nothing is in flight before and after. Throws Error(io_error, truncated_file).
   void run(double seconds) {
@@ -59,20 +53,19 @@ class LargeReads {
   double rate() const { return static_cast<double>(bytes_) / seconds_; }
 
  private:
-  static constexpr size_t kMostBytes = size_t{8} << 20, kReads = 4, kHugePage = size_t{2} << 20;
-  size_t room() const { return kReads * bytes_each_ + kHugePage; }
+  static constexpr size_t kMostBytes = size_t{8} << 20, kReads = 4;
   void start(size_t i) {
     FileRead& read = reads_[i % kReads];
     read.offset = next_++ % pieces_ * bytes_each_;
     read.bytes = read.needed = bytes_each_;
-    read.to = memory_ + i % kReads * bytes_each_;
+    read.to = memory_->data() + i % kReads * bytes_each_;
     reader_.start(read);
   }
 
   DirectFile direct_;
   size_t bytes_each_, pieces_ = 0, next_ = 0, bytes_ = 0;
   double seconds_ = 0;
-  uint8_t *mapped_ = nullptr, *memory_ = nullptr;  // [kReads][bytes_each_], and what lies around it
+  std::unique_ptr<MemoryRegion> memory_;  // [kReads][bytes_each_]
   std::vector<FileRead> reads_;
   DirectReader reader_;
 };
@@ -89,14 +82,15 @@ void ask(ExpertSlots& source, uint32_t layer, std::span<uint32_t> experts) {
 }
 
 // Fills all slots with what they hold after these tokens.
-void fill(ExpertSlots& source, const ModelConfig& config, uint32_t slots, std::span<const uint32_t> trace) {
+void fill(ExpertSlots& source, std::span<const ExpertPool> pools, uint32_t slots, std::span<const uint32_t> trace) {
+  const uint32_t layers = static_cast<uint32_t>(pools.size()), experts = pools[0].experts, top = pools[0].experts_per_token;
   std::list<uint32_t> order;  // keys, what was used last at the end
-  std::vector<std::list<uint32_t>::iterator> place(size_t{config.layers} * config.experts, order.end());
+  std::vector<std::list<uint32_t>::iterator> place(size_t{layers} * experts, order.end());
   for (uint32_t key = 0; key < place.size() && key < slots; ++key) place[key] = order.insert(order.end(), key);
-  for (size_t at = 0; at < trace.size(); at += config.experts_per_token) {
-    const auto first_key = static_cast<uint32_t>(at / config.experts_per_token % config.layers * config.experts);
+  for (size_t at = 0; at < trace.size(); at += top) {
+    const auto first_key = static_cast<uint32_t>(at / top % layers * experts);
     std::vector<uint32_t> keys;
-    for (const uint32_t e : trace.subspan(at, config.experts_per_token)) keys.push_back(first_key + e);
+    for (const uint32_t e : trace.subspan(at, top)) keys.push_back(first_key + e);
     const auto missing = std::stable_partition(keys.begin(), keys.end(), [&](uint32_t k) { return place[k] != order.end(); });
     for (auto key = keys.begin(); key != keys.end(); ++key) {
       if (key >= missing) {
@@ -109,9 +103,9 @@ void fill(ExpertSlots& source, const ModelConfig& config, uint32_t slots, std::s
   }
   std::vector<uint32_t> together;  // of one layer, read at once
   for (auto key = order.begin(); key != order.end();) {
-    const uint32_t layer = *key / config.experts;
-    together.push_back(*key % config.experts);
-    if (++key != order.end() && *key / config.experts == layer && together.size() < config.experts_per_token) continue;
+    const uint32_t layer = *key / experts;
+    together.push_back(*key % experts);
+    if (++key != order.end() && *key / experts == layer && together.size() < top) continue;
     ask(source, layer, together);
     together.clear();
   }
@@ -119,22 +113,23 @@ void fill(ExpertSlots& source, const ModelConfig& config, uint32_t slots, std::s
 
 }  // namespace
 
-ExpertReplay replay_experts(const std::shared_ptr<const ModelFile>& file, const ModelConfig& config, uint32_t slots,
+ExpertReplay replay_experts(const std::shared_ptr<const ModelFile>& file, const Model& model, uint32_t slots,
                             std::span<const uint32_t> trace, size_t warm, double seconds) {
-  const size_t token = size_t{config.layers} * config.experts_per_token;
-  if (!config.is_moe()) throw Error(Status::bad_argument, "replay: expected a mixture of experts, found a dense model");
-  if (slots < ExpertSlotLayout::least(config))
-    throw Error(Status::bad_argument, "slots: expected at least " + std::to_string(ExpertSlotLayout::least(config)) + ", found " +
-                                          std::to_string(slots));
+  const ModelTensors tensors(*file, model);
+  if (tensors.pools.empty()) throw Error(Status::bad_argument, "replay: expected a mixture of experts, found a dense model");
+  const uint32_t layers = static_cast<uint32_t>(tensors.pools.size()), experts = tensors.pools[0].experts;
+  const uint32_t top = tensors.pools[0].experts_per_token, least = ExpertSlotLayout::least(tensors.pools);
+  const size_t token = size_t{layers} * top;
+  if (slots < least)
+    throw Error(Status::bad_argument, "slots: expected at least " + std::to_string(least) + ", found " + std::to_string(slots));
   if (trace.size() % token != 0 || warm >= trace.size() / token)
     throw Error(Status::bad_argument, "trace: expected [tokens, layers, experts a token] and fewer tokens to begin with");
   for (const uint32_t e : trace)
-    if (e >= config.experts)
+    if (e >= experts)
       throw Error(Status::bad_argument,
-                  "trace: expected experts below " + std::to_string(config.experts) + ", found " + std::to_string(e));
-  const Weights weights(*file, config);
-  ExpertSlots source(file, config, weights, slots, ReadMethod::uring);
-  fill(source, config, slots, trace.first(warm * token));
+                  "trace: expected experts below " + std::to_string(experts) + ", found " + std::to_string(e));
+  ExpertSlots source(*file, tensors.pools, slots, ReadMethod::uring);
+  fill(source, tensors.pools, slots, trace.first(warm * token));
   LargeReads disk(*file);
   std::vector<uint32_t> chosen;
   const ExpertMetrics before = source.metrics();
@@ -142,8 +137,8 @@ ExpertReplay replay_experts(const std::shared_ptr<const ModelFile>& file, const 
   for (size_t at = warm * token; at < trace.size() && result.seconds < seconds;) {
     const auto begin = Clock::now();
     for (; at < trace.size() && since(begin) < kTurnSeconds; ++result.tokens)
-      for (uint32_t layer = 0; layer < config.layers; ++layer, at += config.experts_per_token) {
-        const auto own = trace.subspan(at, config.experts_per_token);
+      for (uint32_t layer = 0; layer < layers; ++layer, at += top) {
+        const auto own = trace.subspan(at, top);
         chosen.assign(own.begin(), own.end());
         ask(source, layer, chosen);
       }

@@ -1,7 +1,5 @@
 #include "probes/probes.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -9,8 +7,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "exec/steps.h"
 #include "exec/thread_pool.h"
-#include "models/scratch.h"
 #include "ukernels/kernel_tiers.h"
 
 namespace q3e {
@@ -55,16 +53,8 @@ auto dot_chain(Isa isa) {
 
 }  // namespace
 
-ProbeBuffer::ProbeBuffer(size_t bytes) : bytes_(bytes) {
-  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED) throw Error(Status::out_of_memory, "probe: no memory for " + std::to_string(bytes) + " bytes");
-  data_ = static_cast<uint8_t*>(p);
-}
-
-ProbeBuffer::~ProbeBuffer() { munmap(data_, bytes_); }
-
 // Small pages, as most programs have.
-ReadProbe::ReadProbe(int threads) : buffer_(kReadBytes), pool_(threads) {
+ReadProbe::ReadProbe(int threads) : buffer_(kReadBytes, "probe"), pool_(threads) {
   pool_.run([&](Worker& w) {
     w.for_each(kReadBytes / kReadItem,
                [&](uint32_t i) { std::memset(buffer_.data() + i * kReadItem, static_cast<int>(i), kReadItem); });
@@ -121,7 +111,7 @@ double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t c
                    double seconds, uint64_t bytes) {
   const KernelTable& kernels = kernel_table(isa);
   const uint64_t matrix_bytes = packed_bytes(format, rows, columns), count = std::max<uint64_t>(1, bytes / matrix_bytes);
-  const ProbeBuffer weights(count * matrix_bytes);
+  const MemoryRegion weights(count * matrix_bytes, "probe");
   std::memset(weights.data(), 0x11, count * matrix_bytes);
   const uint32_t padded = static_cast<uint32_t>(panel_count(rows)) * kPanelRows, block = format.block;
   std::vector<float> x(size_t{tokens} * columns, 0.5f), out(size_t{tokens} * padded), scales(size_t{tokens} * (columns / 32));
@@ -133,7 +123,7 @@ double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t c
     for (uint32_t t = 0; t < tokens; ++t)
       kernels.quantize(x.data() + size_t{t} * columns, columns, block, quants.data() + size_t{t} * stride,
                        scales.data() + size_t{t} * blocks, sums.data() + size_t{t} * blocks);
-  const ProbeBuffer scratch(sizeof(WorkerScratch) * static_cast<size_t>(threads));
+  const MemoryRegion scratch(sizeof(WorkerScratch) * static_cast<size_t>(threads), "probe");
   ThreadPool pool(threads);
   const uint32_t panels = padded / kPanelRows, step = tokens <= kStreamTokens ? 2 : kGemmPanels;
   const auto pass = [&](uint64_t m) {
@@ -142,18 +132,11 @@ double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t c
       uint8_t* own = scratch.data() + sizeof(WorkerScratch) * static_cast<size_t>(worker.index);
       worker.for_each((panels + step - 1) / step, [&](uint32_t item) {
         const uint32_t first = item * step, last = std::min(first + step, panels);
-        for (uint32_t t = 0; t < tokens; t += kGemmTokens) {
-          const uint32_t n = std::min(kGemmTokens, tokens - t);
-          const Activations a{n,
-                              columns,
-                              stride,
-                              block,
-                              block ? nullptr : x.data() + size_t{t} * columns,
-                              quants.data() + size_t{t} * stride,
-                              scales.data() + size_t{t} * blocks,
-                              sums.data() + size_t{t} * blocks};
-          kernels.matmul(w, first, last, a, out.data() + size_t{t} * padded + first * kPanelRows, padded, own);
-        }
+        const Activations all{tokens,        columns,       stride,     block, block ? nullptr : x.data(),
+                              quants.data(), scales.data(), sums.data()};
+        for_each_part(all, [&](uint32_t t, const Activations& part) {
+          kernels.matmul(w, first, last, part, out.data() + size_t{t} * padded + first * kPanelRows, padded, own);
+        });
       });
     });
   };

@@ -6,25 +6,14 @@
 #include <memory>
 #include <span>
 
+#include "base/memory_region.h"
+#include "exec/batch.h"
 #include "exec/thread_pool.h"
+#include "models/block.h"
 #include "runtime/expert_slots.h"
 #include "ukernels/kernels.h"
 
 namespace q3e {
-
-// Anonymous memory, given back at the end. Throws Error(out_of_memory).
-class ProbeBuffer {
- public:
-  explicit ProbeBuffer(size_t bytes);
-  ~ProbeBuffer();
-  ProbeBuffer(const ProbeBuffer&) = delete;
-  ProbeBuffer& operator=(const ProbeBuffer&) = delete;
-  uint8_t* data() const { return data_; }
-
- private:
-  uint8_t* data_;
-  size_t bytes_;
-};
 
 // Bytes per second that threads read together from memory, from a buffer far larger than the caches.
 class ReadProbe {
@@ -38,7 +27,7 @@ class ReadProbe {
  private:
   double pass(size_t ahead);
 
-  const ProbeBuffer buffer_;
+  const MemoryRegion buffer_;
   ThreadPool pool_;
   std::atomic<int64_t> sink_{0};
 };
@@ -50,10 +39,6 @@ double int8_peak(Isa isa, int threads, double seconds);
 // (at least `bytes` of them together) take turns, so that a large `bytes` reads from memory and a small one from cache.
 double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads,
                    double seconds, uint64_t bytes);
-
-struct AttentionShape {
-  uint32_t heads, kv_heads, head_dim;
-};
 
 // Seconds of one layer's attention for the last `tokens` of `context` positions, averaged over passes through all `layers` for
 // about `seconds`: with many layers the cache is read from memory.
@@ -72,7 +57,7 @@ struct ExpertReplay {
   double disk;  // bytes per second of large reads, in between
   ExpertMetrics metrics;
 };
-ExpertReplay replay_experts(const std::shared_ptr<const ModelFile>& file, const ModelConfig& config, uint32_t slots,
+ExpertReplay replay_experts(const std::shared_ptr<const ModelFile>& file, const Model& model, uint32_t slots,
                             std::span<const uint32_t> trace, size_t warm, double seconds);
 
 // Bytes per second that large direct reads of a file get, four in flight. Throws Error: bad_argument for a file of a few pages,

@@ -9,20 +9,15 @@
 namespace q3e {
 namespace {
 
-constexpr size_t kPage = DirectFile::kAlignment;
-
-uint64_t page_floor(uint64_t n) { return n / kPage * kPage; }
-uint64_t page_ceil(uint64_t n) { return (n + kPage - 1) / kPage * kPage; }
-
 size_t bytes_of(const MatrixView& m) { return size_t{m.panels()} * m.layout.bytes; }
 
-// The most pages that an expert of any layer takes.
-size_t room_for(const ModelFile& file, const ModelConfig& config, const Weights& weights, MatrixView LayerWeights::* matrix) {
+// The most pages that an expert of any pool takes.
+size_t room_for(const ModelFile& file, std::span<const ExpertPool> pools, MatrixView ExpertWeights::* matrix) {
   size_t most = 0;
-  for (const LayerWeights& l : weights.layers)
-    for (uint32_t e = 0; e < config.experts; ++e) {
-      const MatrixView m = expert_of(l.*matrix, e, config.experts);
-      const uint64_t begin = static_cast<uint64_t>(m.data - file.bytes());
+  for (const ExpertPool& pool : pools)
+    for (uint32_t e = 0; e < pool.experts; ++e) {
+      const MatrixView m = pool.expert(e).*matrix;
+      const auto begin = static_cast<uint64_t>(m.data - file.bytes());
       most = std::max<size_t>(most, page_ceil(begin + bytes_of(m)) - page_floor(begin));
     }
   return most;
@@ -30,33 +25,37 @@ size_t room_for(const ModelFile& file, const ModelConfig& config, const Weights&
 
 }  // namespace
 
-ExpertSlotLayout::ExpertSlotLayout(const ModelFile& file, const ModelConfig& config, const Weights& weights)
-    : gate_up_bytes(room_for(file, config, weights, &LayerWeights::gate_up_experts)),
-      down_bytes(room_for(file, config, weights, &LayerWeights::down_experts)) {}
+ExpertSlotLayout::ExpertSlotLayout(const ModelFile& file, std::span<const ExpertPool> pools)
+    : gate_up_bytes(room_for(file, pools, &ExpertWeights::gate_up)), down_bytes(room_for(file, pools, &ExpertWeights::down)) {}
 
-ExpertSlots::ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Weights& weights, uint32_t slots,
-                         ReadMethod method)
-    : file_(std::move(file)),
-      config_(config),
-      weights_(weights),
-      layout_(*file_, config, weights),
-      direct_(file_->path(), file_->identity()),
+uint32_t ExpertSlotLayout::least(std::span<const ExpertPool> pools) {
+  uint32_t most = 0;
+  for (const ExpertPool& pool : pools) most = std::max(most, 2 * pool.experts_per_token);
+  return most;
+}
+
+ExpertSlots::ExpertSlots(const ModelFile& file, std::span<const ExpertPool> pools, uint32_t slots, ReadMethod method)
+    : file_(file),
+      pools_(pools.begin(), pools.end()),
+      experts_(pools_.front().experts),
+      layout_(file, pools),
+      direct_(file.path(), file.identity()),
       method_(method),
       slots_(slots),
-      group_(std::max(config.experts_per_token, std::min(slots / 8, kMostGroup))),
+      group_(std::max(pools_.front().experts_per_token, std::min(slots / 8, kMostGroup))),
       guesses_(std::min(slots / 16, kMostGuesses)),
-      slot_of_(size_t{config.layers} * config.experts),
-      order_(config.experts) {
-  asked_.reserve(config.experts);
+      slot_of_(pools_.size() * experts_),
+      order_(experts_) {
+  asked_.reserve(experts_);
   guessed_.reserve(guesses_ + kMostLikely);
-  likely_.reserve(config.experts_per_token);
+  likely_.reserve(pools_.front().experts_per_token);
   empty_.reserve(slots);
   renew();
 }
 
 void ExpertSlots::renew() {
   reader_.reset();  // before what it fills
-  memory_ = make_at_home<ReadBuffer>(slots_.size() * layout_.bytes(), "slots for experts");
+  memory_ = make_at_home<MemoryRegion>(slots_.size() * layout_.bytes(), "slots for experts", Pages::large, Children::none);
   reader_ = make_at_home<DirectReader>(direct_, method_);
   std::fill(slots_.begin(), slots_.end(), Slot{});
   std::fill(slot_of_.begin(), slot_of_.end(), kNone);
@@ -121,11 +120,6 @@ uint32_t ExpertSlots::free_slot() {
   return slot;
 }
 
-MatrixView ExpertSlots::expert(uint32_t key, bool down) const {
-  const LayerWeights& l = weights_.layers[key / config_.experts];
-  return expert_of(down ? l.down_experts : l.gate_up_experts, key % config_.experts, config_.experts);
-}
-
 // Begins to read an expert into a slot; false when there is none.
 bool ExpertSlots::fetch(uint32_t key, bool scanning) {
   const uint32_t slot = free_slot();
@@ -135,9 +129,10 @@ bool ExpertSlots::fetch(uint32_t key, bool scanning) {
   slot_of_[key] = slot;
   scanning ? link_oldest(slot) : link_newest(slot);
   s.ready = false;
+  const ExpertWeights weights = expert(key);
   for (const bool down : {false, true}) {
-    const MatrixView m = expert(key, down);
-    const auto begin = static_cast<uint64_t>(m.data - file_->bytes());
+    const MatrixView& m = down ? weights.down : weights.gate_up;
+    const auto begin = static_cast<uint64_t>(m.data - file_.bytes());
     FileRead& read = s.reads[down];
     read.offset = page_floor(begin);
     read.bytes = page_ceil(begin + bytes_of(m)) - read.offset;
@@ -163,29 +158,29 @@ void ExpertSlots::finish(uint32_t slot) {
 
 // ---- the calls ----
 
-uint32_t ExpertSlots::begin(uint32_t layer, std::span<uint32_t> experts) noexcept {
+uint32_t ExpertSlots::begin(uint32_t pool, std::span<uint32_t> experts) noexcept {
   const auto start = std::chrono::steady_clock::now();
-  const uint32_t count = failure_ == 0 ? ask(layer, experts) : 0;
+  const uint32_t count = failure_ == 0 ? ask(pool, experts) : 0;
   metrics_.wait_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return failure_ == 0 ? count : 0;
 }
 
-uint32_t ExpertSlots::ask(uint32_t layer, std::span<uint32_t> experts) {
-  const bool goes_on = layer == layer_ && left_ > 0 && experts.size() == left_;
+uint32_t ExpertSlots::ask(uint32_t pool, std::span<uint32_t> experts) {
+  const bool goes_on = pool == pool_ && left_ > 0 && experts.size() == left_;
   if (!goes_on) {
     wanted_ = static_cast<uint32_t>(experts.size());
-    forget_guesses(layer, experts);
+    forget_guesses(pool, experts);
     likely_.clear();
   }
-  const bool scanning = 2 * wanted_ > config_.experts;
-  const auto key_of = [&](uint32_t e) { return layer * config_.experts + e; };
+  const bool scanning = 2 * wanted_ > experts_;
+  const auto key_of = [&](uint32_t e) { return pool * experts_ + e; };
   if (!goes_on)
     for (const uint32_t e : experts)
       if (const uint32_t slot = slot_of_[key_of(e)]; slot != kNone && (!slots_[slot].ahead || !scanning)) {
         unlink(slot);
         link_newest(slot);
       }
-  uint32_t count = hold_ready(layer, experts);
+  uint32_t count = hold_ready(pool, experts);
   if (failure_ != 0) return 0;
   uint32_t flying = 0;
   for (const uint32_t e : experts.subspan(count)) {
@@ -201,21 +196,21 @@ uint32_t ExpertSlots::ask(uint32_t layer, std::span<uint32_t> experts) {
     if (flying == 1 && experts.size() == 1) read_likely();  // behind the last one, so that the disk goes on
     finish(slot_of_[key_of(experts[0])]);
     if (failure_ != 0) return 0;
-    count = hold_ready(layer, experts);
+    count = hold_ready(pool, experts);
   }
-  layer_ = layer;
+  pool_ = pool;
   left_ = static_cast<uint32_t>(experts.size()) - count;
   if (left_ == 0) read_likely();
-  if (4 * wanted_ > 3 * config_.experts && left_ <= group_) guess(layer + 1);
+  if (4 * wanted_ > 3 * experts_ && left_ <= group_) guess(pool + 1);
   return count;
 }
 
 // Puts the experts that are there in front, each part in the order that it had, and holds them. Returns how many.
-uint32_t ExpertSlots::hold_ready(uint32_t layer, std::span<uint32_t> experts) {
+uint32_t ExpertSlots::hold_ready(uint32_t pool, std::span<uint32_t> experts) {
   asked_.clear();
   size_t behind = 0;
   for (size_t i = 0; i < experts.size(); ++i) {
-    const uint32_t e = experts[i], slot = slot_of_[layer * config_.experts + e];
+    const uint32_t e = experts[i], slot = slot_of_[pool * experts_ + e];
     if (slot != kNone && !slots_[slot].ready && is_there(slot)) finish(slot);
     if (slot == kNone || !slots_[slot].ready) {
       order_[behind++] = e;
@@ -238,11 +233,11 @@ bool ExpertSlots::is_there(uint32_t slot) {
   return true;
 }
 
-// Reads some of a layer's experts, while attention is computed, for a chunk that will need nearly all of them.
-void ExpertSlots::guess(uint32_t layer) {
-  if (layer == config_.layers) return;
-  for (uint32_t e = 0; e < config_.experts && guessed_.size() < guesses_; ++e) {
-    const uint32_t key = layer * config_.experts + e;
+// Reads some of a pool's experts, while attention is computed, for a chunk that will need nearly all of them.
+void ExpertSlots::guess(uint32_t pool) {
+  if (pool == pools_.size()) return;
+  for (uint32_t e = 0; e < experts_ && guessed_.size() < guesses_; ++e) {
+    const uint32_t key = pool * experts_ + e;
     if (slot_of_[key] != kNone) continue;
     if (!fetch(key, true)) return;
     slots_[slot_of_[key]].ahead = true;
@@ -251,8 +246,8 @@ void ExpertSlots::guess(uint32_t layer) {
   }
 }
 
-void ExpertSlots::foresee(uint32_t layer, std::span<const uint32_t> likely) noexcept {
-  for (const uint32_t e : likely.first((likely.size() + 1) / 2)) likely_.push_back(layer * config_.experts + e);
+void ExpertSlots::foresee(uint32_t pool, std::span<const uint32_t> likely) noexcept {
+  for (const uint32_t e : likely.first((likely.size() + 1) / 2)) likely_.push_back(pool * experts_ + e);
   if (left_ == 0) read_likely();
 }
 
@@ -273,9 +268,9 @@ void ExpertSlots::read_likely() {
 }
 
 // Slots of experts that were guessed and are not wanted may be taken again.
-void ExpertSlots::forget_guesses(uint32_t layer, std::span<const uint32_t> experts) {
+void ExpertSlots::forget_guesses(uint32_t pool, std::span<const uint32_t> experts) {
   for (const uint32_t slot : guessed_) {
-    const auto is_it = [&](uint32_t e) { return layer * config_.experts + e == slots_[slot].key; };
+    const auto is_it = [&](uint32_t e) { return pool * experts_ + e == slots_[slot].key; };
     slots_[slot].ahead = std::any_of(experts.begin(), experts.end(), is_it);
     metrics_.right_guesses += slots_[slot].ahead;
   }
@@ -284,8 +279,8 @@ void ExpertSlots::forget_guesses(uint32_t layer, std::span<const uint32_t> exper
 
 ExpertWeights ExpertSlots::get(uint32_t index) noexcept {
   const Slot& s = slots_[asked_[index]];
-  ExpertWeights w{expert(s.key, false), expert(s.key, true)};
-  const auto place = [&](MatrixView& m, const FileRead& read) { m.data = read.to + (m.data - file_->bytes() - read.offset); };
+  ExpertWeights w = expert(s.key);
+  const auto place = [&](MatrixView& m, const FileRead& read) { m.data = read.to + (m.data - file_.bytes() - read.offset); };
   place(w.gate_up, s.reads[0]);
   place(w.down, s.reads[1]);
   return w;

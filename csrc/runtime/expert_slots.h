@@ -5,21 +5,22 @@
 #include <memory>
 #include <vector>
 
+#include "base/memory_region.h"
+#include "exec/expert_source.h"
 #include "io/direct_reader.h"
-#include "io/read_buffer.h"
-#include "models/expert_source.h"
+#include "io/model_file.h"
 
 namespace q3e {
 
-// A slot holds any expert of any layer, as it lies in the file: pages of its gate and up, then pages of its down.
+// A slot holds any expert of any pool, as it lies in the file: pages of its gate and up, then pages of its down.
 struct ExpertSlotLayout {
   size_t gate_up_bytes = 0, down_bytes = 0;  // room for the pages, wherever an expert begins
 
-  explicit ExpertSlotLayout(const ModelFile& file, const ModelConfig& config, const Weights& weights);
-  ExpertSlotLayout() = default;
+  ExpertSlotLayout(const ModelFile& file, std::span<const ExpertPool> pools);
   size_t bytes() const { return gate_up_bytes + down_bytes; }
-  // The fewest that a model runs with: what a token chooses in a layer, and what is read for the next ones meanwhile.
-  static uint32_t least(const ModelConfig& config) { return 2 * config.experts_per_token; }
+  // The fewest that a model runs with: what a token chooses of a pool, and as many that are read for the next one meanwhile. 0
+  // without pools.
+  static uint32_t least(std::span<const ExpertPool> pools);
 };
 
 struct ExpertMetrics {
@@ -29,21 +30,21 @@ struct ExpertMetrics {
   uint64_t guesses = 0, right_guesses = 0;  // experts that were read before anyone asked, and how many were then asked for
 };
 
-// Which expert leaves: the one that was not used for the longest time, of all layers. A prompt goes through all experts of a
-// layer and would push everything out, so what it reads is the first to leave again.
+// Which expert leaves: the one that was not used for the longest time, of all pools. A prompt goes through all experts of a
+// pool and would push everything out, so what it reads is the first to leave again.
 class ExpertSlots : public ExpertSource {
  public:
   // Throws Error: io_error, out_of_memory.
-  ExpertSlots(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Weights& weights, uint32_t slots,
-              ReadMethod method);
+  // The file outlives it. The pools have experts of the same number.
+  ExpertSlots(const ModelFile& file, std::span<const ExpertPool> pools, uint32_t slots, ReadMethod method);
   ExpertSlots(const ExpertSlots&) = delete;
   ExpertSlots& operator=(const ExpertSlots&) = delete;
 
-  uint32_t begin(uint32_t layer, std::span<uint32_t> experts) noexcept override;
+  uint32_t begin(uint32_t pool, std::span<uint32_t> experts) noexcept override;
   ExpertWeights get(uint32_t index) noexcept override;
   void end() noexcept override;
   bool foresees() const noexcept override { return true; }
-  void foresee(uint32_t layer, std::span<const uint32_t> likely) noexcept override;
+  void foresee(uint32_t pool, std::span<const uint32_t> likely) noexcept override;
 
   // In a forked child, before its first chunk: memory and reads of its own, and all slots empty. Throws as the constructor does.
   void renew();
@@ -56,7 +57,7 @@ class ExpertSlots : public ExpertSource {
   static constexpr uint32_t kNone = UINT32_MAX;
   static constexpr uint32_t kMostGroup = 16, kMostGuesses = 32, kMostLikely = 1;
   struct Slot {
-    uint32_t key = kNone;  // layer * experts + expert
+    uint32_t key = kNone;  // pool * experts + expert
     uint32_t newer = kNone, older = kNone;
     bool held = false;   // between `begin` and `end`
     bool ahead = false;  // read before `begin` returned it
@@ -65,41 +66,41 @@ class ExpertSlots : public ExpertSource {
     FileRead reads[2];
   };
   uint8_t* memory(uint32_t slot) const { return memory_->data() + size_t{slot} * layout_.bytes(); }
-  MatrixView expert(uint32_t key, bool down) const;
+  ExpertWeights expert(uint32_t key) const { return pools_[key / experts_].expert(key % experts_); }
   void unlink(uint32_t slot);
   void link_newest(uint32_t slot);
   void link_oldest(uint32_t slot);
   uint32_t free_slot();
-  uint32_t ask(uint32_t layer, std::span<uint32_t> experts);
-  uint32_t hold_ready(uint32_t layer, std::span<uint32_t> experts);
+  uint32_t ask(uint32_t pool, std::span<uint32_t> experts);
+  uint32_t hold_ready(uint32_t pool, std::span<uint32_t> experts);
   bool is_there(uint32_t slot);
   bool fetch(uint32_t key, bool scanning);
-  void guess(uint32_t layer);
+  void guess(uint32_t pool);
   void read_likely();
-  void forget_guesses(uint32_t layer, std::span<const uint32_t> experts);
+  void forget_guesses(uint32_t pool, std::span<const uint32_t> experts);
   void finish(uint32_t slot);
   void forget_asked();
 
-  std::shared_ptr<const ModelFile> file_;
-  const ModelConfig& config_;
-  const Weights& weights_;
+  const ModelFile& file_;
+  const std::vector<ExpertPool> pools_;
+  const uint32_t experts_;  // of a pool
   ExpertSlotLayout layout_;
   DirectFile direct_;
   ReadMethod method_;
-  OwnedAtHome<ReadBuffer> memory_;  // [slots][layout.bytes()]
+  OwnedAtHome<MemoryRegion> memory_;  // [slots][layout.bytes()]
   std::vector<Slot> slots_;
   // Half of the experts that are on their way at once; and those of the next layer that are read while a prompt's attention is
   // computed. Of few slots few, as what is read at once pushes out what the next chunk would find.
   uint32_t group_, guesses_;
-  std::vector<uint32_t> slot_of_;  // [layers * experts]
+  std::vector<uint32_t> slot_of_;  // [pools * experts]
   std::vector<uint32_t> empty_;    // never filled yet; all others are in a list by their last use
   uint32_t newest_ = kNone, oldest_ = kNone;
 
-  uint32_t layer_ = 0, wanted_ = 0, left_ = 0;  // experts that the layer was begun with, and that `begin` did not get to
-  std::vector<uint32_t> asked_;                 // slots of the experts that `get` may be asked for
-  std::vector<uint32_t> guessed_;               // slots that were filled before anyone knew whether they are needed
-  std::vector<uint32_t> likely_;                // keys that a token's next layer is likely to ask for
-  std::vector<uint32_t> order_;                 // [experts]
+  uint32_t pool_ = 0, wanted_ = 0, left_ = 0;  // experts that the pool was begun with, and that `begin` did not get to
+  std::vector<uint32_t> asked_;                // slots of the experts that `get` may be asked for
+  std::vector<uint32_t> guessed_;              // slots that were filled before anyone knew whether they are needed
+  std::vector<uint32_t> likely_;               // keys that a token's next layer is likely to ask for
+  std::vector<uint32_t> order_;                // [experts]
   int failure_ = 0;
   ExpertMetrics metrics_;
   OwnedAtHome<DirectReader> reader_;  // last: it ends before what it fills

@@ -7,8 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "exec/kv_cache.h"
-#include "models/scratch.h"
+#include "exec/sequence_states.h"
 #include "runtime/expert_slots.h"
 #include "runtime/process_memory.h"
 
@@ -51,13 +50,15 @@ void require_range(const char* name, uint64_t value, uint64_t low, uint64_t high
 
 class Planner {
  public:
-  Planner(const ModelFile& file, const ModelConfig& config, const Weights& weights, const PlanRequest& request)
-      : config_(config), weights_(weights), ranges_(file, config), blocks_(activation_blocks(weights)), request_(request) {
+  Planner(const ModelFile& file, const Model& model, const PlanRequest& request)
+      : model_(model), config_(model.config), tensors_(file, model), ranges_(tensors_), blocks_(tensors_.all), request_(request) {
+    const ModelConfig& config = config_;
     if (request_.context == 0) request_.context = std::min(kDefaultContext, config.context_length);
     require_range("context", request_.context, 1, config.context_length);
     require_range("sequences", request_.sequences, 1, 1024);
     require_range("threads", request_.threads, 0, 256);
     require_range("chunk", request_.chunk, 0, 8192);
+    require_range("snapshots", request_.snapshots, 0, 64);
     require_range("later", request_.later, 0, uint64_t{1} << 40);
     if (loses_keys(request_.kv, config)) {
       char text[160];
@@ -71,12 +72,10 @@ class Planner {
     if (!(request_.min_expert_share >= 0 && request_.min_expert_share < 1))
       throw Error(Status::bad_argument,
                   "min_expert_share: expected 0 to below 1, found " + std::to_string(request_.min_expert_share));
-    if (request_.min_expert_share > 0 && !config.is_moe())
+    if (request_.min_expert_share > 0 && tensors_.pools.empty())
       throw Error(Status::bad_argument, "min_expert_share: expected a mixture of experts, found a dense model");
-    if (config.is_moe()) {
-      slot_bytes_ = ExpertSlotLayout(file, config, weights).bytes();
-      least_slots_ = ExpertSlotLayout::least(config);
-    }
+    slot_bytes_ = ExpertSlotLayout(file, tensors_.pools).bytes();
+    least_slots_ = ExpertSlotLayout::least(tensors_.pools);
     if (request_.threads == 0) request_.threads = static_cast<uint32_t>(usable_cores());
     if (request_.memory == 0) request_.memory = default_budget();
     if (request_.memory == 0)
@@ -94,14 +93,14 @@ class Planner {
  private:
   // All but what is streamed.
   MemoryPlan plan(const PlanRequest& request, uint32_t chunk, const Residence& residence) const {
-    const KvShape shape{request.kv, config_.layers, config_.kv_heads, config_.head_size};
-    const StreamPlan stream(ranges_, weights_, residence);
+    const StateSpec state = state_of(model_, request.kv);
+    const StreamPlan stream(ranges_, tensors_.head->matrix, residence);
     MemoryPlan p{};
     p.settings = request;
     p.settings.chunk = std::min(chunk, std::max(request.context, request.sequences));  // a prompt, or a token of each
     p.layers = config_.layers;
     p.residence = residence;
-    p.experts = config_.layers * config_.experts;
+    for (const ExpertPool& pool : tensors_.pools) p.experts += pool.experts;
     p.expert_bytes = slot_bytes_;
     p.weights = ranges_.others + (residence.expert_slots ? 0 : ranges_.experts);
     for (uint32_t l = 0; l < config_.layers; ++l)
@@ -109,9 +108,11 @@ class Planner {
     if (!residence.streams_head) p.weights += ranges_.head.size();
     p.buffers = stream.memory() + residence.expert_slots * slot_bytes_;
     p.streamed = stream.streamed;
-    const uint64_t pages = uint64_t{request.sequences} * KvShape::pages_for(request.context);
-    p.kv_cache = pages * std::min<uint64_t>(shape.page_bytes(), kMostBytes / pages);  // a file's shape may be beyond 64 bits
-    p.scratch = ScratchLayout(config_, blocks_, request.kv, p.settings.chunk, request.threads).bytes;
+    const uint64_t pages = uint64_t{request.sequences} * KvCache::pages_for(request.context);
+    p.kv_token_bytes = state.page_bytes / kKvBlock;
+    p.kv_cache = pages * std::min<uint64_t>(state.page_bytes, kMostBytes / pages) +  // a file's shape may be beyond 64 bits
+                 SequenceStates::fixed_memory(state.fixed_bytes, request.sequences, request.snapshots);
+    p.scratch = scratch_of(model_, {p.settings.chunk, request.kv, &blocks_}, request.threads).bytes;
     p.program = request.program;
     p.peak = p.weights + p.buffers + p.kv_cache + p.scratch + p.program;
     p.budget = request.memory;
@@ -139,7 +140,7 @@ class Planner {
 
   // With as many slots for experts as the budget allows, all else resident.
   std::optional<MemoryPlan> with_slots(const PlanRequest& request, uint32_t chunk) const {
-    if (!config_.is_moe()) return std::nullopt;
+    if (tensors_.pools.empty()) return std::nullopt;
     const MemoryPlan p = plan(request, chunk, {0, false, least_slots_});
     const bool takes_much = p.scratch > p.budget / 16 && p.settings.chunk > 16 && !request.chunk;
     if (takes_much || p.peak > p.budget) return std::nullopt;
@@ -151,7 +152,7 @@ class Planner {
       return request.chunk ? std::vector<uint32_t>{request.chunk} : std::vector<uint32_t>(own);
     };
     // 512 is no faster (docs/decisions/prefill-chunk.md), but for experts, of which each sees a part of the tokens only ...
-    for (uint32_t chunk : config_.is_moe() ? chunks({512, 256, 128, 64, 32, 16}) : chunks({256, 128, 64, 32, 16}))
+    for (uint32_t chunk : !tensors_.pools.empty() ? chunks({512, 256, 128, 64, 32, 16}) : chunks({256, 128, 64, 32, 16}))
       if (const MemoryPlan p = plan(request, chunk, {}); p.peak <= p.budget) return p;
     for (uint32_t chunk : chunks({2048, 1024, 512, 256, 128, 64, 32, 16}))  // ... but each chunk reads most experts
       if (const auto p = with_slots(request, chunk)) return p;
@@ -226,8 +227,9 @@ class Planner {
     return text;
   }
 
+  const Model& model_;
   const ModelConfig& config_;
-  const Weights& weights_;
+  const ModelTensors tensors_;
   WeightRanges ranges_;
   ActivationBlocks blocks_;
   PlanRequest request_;
@@ -237,8 +239,20 @@ class Planner {
 
 }  // namespace
 
-uint64_t MemoryPlan::kv_token_bytes(const ModelConfig& config) const {
-  return KvShape{settings.kv, config.layers, config.kv_heads, config.head_size}.page_bytes() / kKvBlock;
+StateSpec state_of(const Model& model, KvType kv) {
+  StateSpec all;
+  for (const PlacedBlock& placed : model.blocks) {
+    const StateSpec own = placed.block->state(kv);
+    all.page_bytes += own.page_bytes;
+    all.fixed_bytes += own.fixed_bytes;
+  }
+  return all;
+}
+
+ScratchLayout scratch_of(const Model& model, const ScratchRequest& request, uint32_t threads) {
+  size_t most = 0;
+  for (const auto& kind : model.kinds) most = std::max(most, kind->scratch_bytes(request));
+  return {request, model.config.hidden_size, model.config.head_size, most, threads};
 }
 
 const char* kv_name(KvType kv) {
@@ -261,8 +275,8 @@ KvType parse_kv(const std::string& name) {
   throw Error(Status::bad_argument, "kv: expected int8, int4, bf16 or f32, found '" + name + "'");
 }
 
-MemoryPlan make_plan(const ModelFile& file, const ModelConfig& config, const Weights& weights, const PlanRequest& request) {
-  return Planner(file, config, weights, request).choose();
+MemoryPlan make_plan(const ModelFile& file, const Model& model, const PlanRequest& request) {
+  return Planner(file, model, request).choose();
 }
 
 }  // namespace q3e

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "models/block.h"
 #include "runtime/weight_store.h"
 #include "ukernels/kernels.h"
 
@@ -14,10 +15,11 @@ struct PlanRequest {
   uint32_t sequences = 1;
   uint32_t threads = 0;  // 0: usable_cores()
   KvType kv = KvType::int8;
-  uint64_t memory = 0;   // budget; 0: default_budget()
-  uint32_t chunk = 0;    // tokens of a prefill chunk; 0: the largest of 256 ... 16 that fits, 512 with experts or streaming
-  uint64_t program = 0;  // 0: what the process holds now, without this file, and an allowance
-  uint64_t later = 0;    // what the program will load besides; counts only when `program` is 0
+  uint64_t memory = 0;     // budget; 0: default_budget()
+  uint32_t chunk = 0;      // tokens of a prefill chunk; 0: the largest of 256 ... 16 that fits, 512 with experts or streaming
+  uint64_t program = 0;    // 0: what the process holds now, without this file, and an allowance
+  uint64_t later = 0;      // what the program will load besides; counts only when `program` is 0
+  uint32_t snapshots = 2;  // of each sequence, for models with a state that cannot go back by itself
   // Lossy when above 0: a token's experts whose share of its weights is smaller are left out.
   float min_expert_share = 0;
   ReadMethod reader = ReadMethod::uring;  // of what is streamed: the first to try
@@ -25,17 +27,23 @@ struct PlanRequest {
 
 // Bytes. peak = program + weights + buffers + kv_cache + scratch: the resident set when the context is full.
 struct MemoryPlan {
-  uint64_t weights;  // that are resident
-  uint64_t buffers;  // for what is streamed
-  uint64_t kv_cache, scratch, program, peak, budget;
+  uint64_t weights;   // that are resident
+  uint64_t buffers;   // for what is streamed
+  uint64_t kv_cache;  // with states of a fixed size and their snapshots
+  uint64_t scratch, program, peak, budget;
   uint64_t streamed;         // that every decoded token, and every chunk of a prompt, reads from the file
   uint32_t layers, experts;  // of all layers together
   uint64_t expert_bytes;     // of a slot, when experts are streamed
   Residence residence;
   PlanRequest settings;  // with all defaults filled in
 
-  uint64_t kv_token_bytes(const ModelConfig& config) const;  // by which a session grows with each token
+  uint64_t kv_token_bytes;  // by which a sequence grows with each token
 };
+
+// What sequences of a model keep, over all its blocks.
+StateSpec state_of(const Model& model, KvType kv);
+// How a forward pass with these settings lays out its temporary memory.
+ScratchLayout scratch_of(const Model& model, const ScratchRequest& request, uint32_t threads);
 
 const char* kv_name(KvType kv);
 // Throws Error(bad_argument).
@@ -43,6 +51,6 @@ KvType parse_kv(const std::string& name);
 
 // Reads no weight. Throws Error: bad_argument for a setting out of range, over_budget with the breakdown and the nearest
 // settings that fit.
-MemoryPlan make_plan(const ModelFile& file, const ModelConfig& config, const Weights& weights, const PlanRequest& request);
+MemoryPlan make_plan(const ModelFile& file, const Model& model, const PlanRequest& request);
 
 }  // namespace q3e

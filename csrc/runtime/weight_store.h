@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
+#include "base/memory_region.h"
 #include "io/direct_reader.h"
-#include "io/read_buffer.h"
-#include "models/weights.h"
+#include "models/tensors.h"
 
 namespace q3e {
 
@@ -17,14 +17,14 @@ struct ByteRange {
   uint64_t size() const { return end - begin; }
 };
 
-// Where the parts of a model lie in its file. Experts are not in the layers' ranges: they have a store of their own.
+// Where the parts of a model lie in its file. Pools of experts are not in the layers' ranges: they have a store of their own.
 struct WeightRanges {
   std::vector<ByteRange> layers;
   ByteRange head, embedding;  // the same when tied
   uint64_t experts = 0;       // bytes
-  uint64_t others = 0;        // bytes of the vectors outside of layers
+  uint64_t others = 0;        // bytes of what is always read through the map
 
-  WeightRanges(const ModelFile& file, const ModelConfig& config);
+  explicit WeightRanges(const ModelTensors& tensors);
 };
 
 // What the plan chose to stream.
@@ -52,21 +52,21 @@ struct StreamPlan {
   size_t buffer_bytes = 0;  // of one
   uint64_t streamed = 0;    // bytes that a pass with logits reads
 
-  StreamPlan(const WeightRanges& ranges, const Weights& weights, const Residence& residence);
+  StreamPlan(const WeightRanges& ranges, const MatrixView& head, const Residence& residence);
   uint64_t memory() const { return units.empty() ? 0 : uint64_t{kBuffers} * buffer_bytes; }
 };
 
-// One thread at a time uses it; others may read weights() between `acquire` and `release`.
+// One thread at a time uses it; others may read tensors() between `acquire` and `release`.
 class WeightStore {
  public:
-  // Throws Error: out_of_memory, io_error.
-  WeightStore(std::shared_ptr<const ModelFile> file, const ModelConfig& config, const Residence& residence, ReadMethod method);
+  // Both arguments outlive it. Throws Error: out_of_memory, io_error.
+  WeightStore(const ModelFile& file, const ModelTensors& tensors, const Residence& residence, ReadMethod method);
   WeightStore(const WeightStore&) = delete;
   WeightStore& operator=(const WeightStore&) = delete;
 
-  const ModelFile& file() const { return *file_; }
-  // A streamed layer's, and a streamed head's, are there between `acquire` and `release` only.
-  const Weights& weights() const { return weights_; }
+  // In the order of the table, at an address that stays. A streamed layer's are there between `acquire` and `release` only; a
+  // streamed head's are what acquire_head gives.
+  const std::vector<Tensor>& tensors() const { return tensors_; }
   bool streams(uint32_t layer) const { return residence_.streams(layer, layers_); }
   bool streams_head() const { return residence_.streams_head; }
   // The parts that the head is computed in: one when it is resident.
@@ -103,16 +103,18 @@ class WeightStore {
   void read_ahead() noexcept;
   uint32_t following(uint32_t unit) noexcept;
 
-  std::shared_ptr<const ModelFile> file_;
+  const ModelFile& file_;
+  const ModelTensors& mapped_;
   Residence residence_;
   uint32_t layers_;
-  Weights mapped_, weights_;
+  std::vector<Tensor> tensors_;
+  std::vector<uint32_t> layer_tensors_;  // [layers + 1] the first tensor of each layer
   StreamPlan plan_;
   bool embeds_by_row_;
   uint32_t head_parts_, streamed_layers_;
   ReadMethod method_;
-  std::vector<uint8_t> panel_;       // [bytes of a panel of the embedding]
-  OwnedAtHome<ReadBuffer> buffers_;  // [StreamPlan::kBuffers][buffer_bytes]
+  std::vector<uint8_t> panel_;         // [bytes of a panel of the embedding]
+  OwnedAtHome<MemoryRegion> buffers_;  // [StreamPlan::kBuffers][buffer_bytes]
   FileRead reads_[StreamPlan::kBuffers];
   std::unique_ptr<DirectFile> direct_;
   OwnedAtHome<DirectReader> reader_;  // below what it fills: reads may be on their way when all ends

@@ -37,6 +37,19 @@ struct Activations {
   uint32_t blocks() const { return block ? (columns + block - 1) / block : 0; }
 };
 
+// Tokens [first, first + count) of some. Static, as all functions that files of several tiers share (no tier's code in another).
+static inline Activations slice(Activations a, uint32_t first, uint32_t count) {
+  a.tokens = count;
+  if (a.block == 0) {
+    a.values += size_t{first} * a.columns;
+    return a;
+  }
+  a.quants += size_t{first} * a.stride;
+  a.scales += size_t{first} * a.blocks();
+  a.sums += size_t{first} * a.blocks();
+  return a;
+}
+
 // The stride that the engine gives its buffers: an odd number of cache lines, so that the same columns of many tokens spread over
 // every set of L1 instead of a few (1,024 columns lie 1,024 bytes apart: 4 sets in 64).
 static inline uint32_t activation_stride(uint32_t columns) { return ((columns + 63) / 64 | 1) * 64; }
@@ -123,11 +136,10 @@ static inline float query_scale(uint32_t head_dim) {
 // One token's projections become a query and an entry of the KV cache: bias, RMSNorm a head, rotary embedding (Su et al. 2021,
 // half-split as in GPT-NeoX), rounding to the cache's type.
 struct RopeTask {
-  const float* qkv;       // [heads + 2 kv_heads][head_dim]
-  const float* bias;      // as qkv, or null
-  const float* q_weight;  // [head_dim], or null: no norm
-  const float* k_weight;
-  const float* cos_sin;  // [head_dim / 2] cosines, then as many sines
+  const float* qkv;                       // [heads + 2 kv_heads][head_dim]
+  const float *q_bias, *k_bias, *v_bias;  // as their parts of qkv, or null
+  const float *q_weight, *k_weight;       // [head_dim], or null: no norm
+  const float* cos_sin;                   // [head_dim / 2] cosines, then as many sines
   float eps;
   uint32_t heads, kv_heads, head_dim;
   KvType type;

@@ -74,12 +74,6 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
     for (int t = 0; t < NT; ++t) S::store(out + size_t(t) * out_stride + p * kPanelRows, acc[p][t]);
 }
 
-// Tokens [first, first + count) of quantized activations.
-inline Activations tokens_of(const Activations& a, uint32_t first, uint32_t count) {
-  const size_t blocks = size_t{first} * a.blocks();
-  return {count, a.columns, a.stride, a.block, nullptr, a.quants + size_t{first} * a.stride, a.scales + blocks, a.sums + blocks};
-}
-
 template <class S, FormatKind kind>
 void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
                       uint8_t* scratch) {
@@ -93,7 +87,7 @@ void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const 
   const uint32_t parts = (a.tokens + S::kDirectTokens - 1) / S::kDirectTokens;
   for (uint32_t part = 0; part < parts; ++part) {
     const uint32_t token = a.tokens * part / parts, count = a.tokens * (part + 1) / parts - token;
-    const Activations few = tokens_of(a, token, count);
+    const Activations few = slice(a, token, count);
     with_count<S::kDirectTokens>(static_cast<int>(count), [&]<int NT>() {
       uint32_t p = first;
       const auto step = [&]<int NP>() {

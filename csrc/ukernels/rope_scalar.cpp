@@ -93,7 +93,7 @@ void qk_norm_rope_scalar(const RopeTask& t) {
   float y[kMaxHeadDim];
   const uint32_t group = t.heads / t.kv_heads, last = t.first + t.count;
   for (uint32_t h = t.first * group; h < last * group; ++h) {
-    rotate_head(t, t.qkv + size_t{h} * d, t.bias ? t.bias + size_t{h} * d : nullptr, t.q_weight, y);
+    rotate_head(t, t.qkv + size_t{h} * d, t.q_bias ? t.q_bias + size_t{h} * d : nullptr, t.q_weight, y);
     if (t.type == KvType::int4) hadamard_f32(y, d, hadamard_block(d));
     if (is_integer(t.type)) {
       store_row(KvType::int8, y, d, static_cast<uint8_t*>(t.q) + size_t{h} * d, t.q_scales + h);
@@ -104,13 +104,13 @@ void qk_norm_rope_scalar(const RopeTask& t) {
   }
   for (uint32_t h = t.first; h < last; ++h) {
     uint8_t* block = t.page + h * layout.bytes;
-    const size_t k = size_t{t.heads + h} * d, v = size_t{t.heads + t.kv_heads + h} * d;
+    const size_t at = size_t{h} * d, k = size_t{t.heads} * d + at, v = size_t{t.heads + t.kv_heads} * d + at;
     float* key_scales = is_integer(t.type) ? reinterpret_cast<float*>(block + layout.key_scales) : nullptr;
     float* value_scales = is_integer(t.type) ? reinterpret_cast<float*>(block + layout.value_scales) : nullptr;
-    rotate_head(t, t.qkv + k, t.bias ? t.bias + k : nullptr, t.k_weight, y);
+    rotate_head(t, t.qkv + k, t.k_bias ? t.k_bias + at : nullptr, t.k_weight, y);
     if (t.type == KvType::int4) hadamard_f32(y, d, hadamard_block(d));
     store_key(t.type, y, d, block + layout.keys, key_scales, t.row);
-    for (uint32_t i = 0; i < d; ++i) y[i] = t.bias ? t.qkv[v + i] + t.bias[v + i] : t.qkv[v + i];
+    for (uint32_t i = 0; i < d; ++i) y[i] = t.v_bias ? t.qkv[v + i] + t.v_bias[at + i] : t.qkv[v + i];
     store_value(t.type, y, d, block + layout.values, value_scales, t.row);
   }
 }

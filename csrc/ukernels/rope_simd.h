@@ -117,7 +117,7 @@ void qk_norm_rope_simd(const RopeTask& t) {
   const uint32_t group = t.heads / t.kv_heads, last = t.first + t.count;
   for (uint32_t h = t.first * group; h < last * group; ++h) {
     const size_t at = size_t{h} * d;
-    rotate_head_simd<S>(t, t.qkv + at, t.bias ? t.bias + at : nullptr, t.q_weight, y);
+    rotate_head_simd<S>(t, t.qkv + at, t.q_bias ? t.q_bias + at : nullptr, t.q_weight, y);
     if (t.type == KvType::int4) hadamard_simd<S>(y, d, hadamard_block(d));
     if (is_integer(t.type)) {
       store_row_simd<S>(KvType::int8, y, d, static_cast<uint8_t*>(t.q) + at, t.q_scales + h);
@@ -128,13 +128,13 @@ void qk_norm_rope_simd(const RopeTask& t) {
   }
   for (uint32_t h = t.first; h < last; ++h) {
     uint8_t* block = t.page + h * layout.bytes;
-    const size_t k = size_t{t.heads + h} * d, v = size_t{t.heads + t.kv_heads + h} * d;
+    const size_t at = size_t{h} * d, k = size_t{t.heads} * d + at, v = size_t{t.heads + t.kv_heads} * d + at;
     float* key_scales = reinterpret_cast<float*>(block + layout.key_scales);
     float* value_scales = reinterpret_cast<float*>(block + layout.value_scales);
-    rotate_head_simd<S>(t, t.qkv + k, t.bias ? t.bias + k : nullptr, t.k_weight, y);
+    rotate_head_simd<S>(t, t.qkv + k, t.k_bias ? t.k_bias + at : nullptr, t.k_weight, y);
     if (t.type == KvType::int4) hadamard_simd<S>(y, d, hadamard_block(d));
     store_key_simd<S>(t.type, y, d, block + layout.keys, key_scales + t.row, t.row);
-    add_bias_simd<S>(t.qkv + v, t.bias ? t.bias + v : nullptr, d, y);
+    add_bias_simd<S>(t.qkv + v, t.v_bias ? t.v_bias + at : nullptr, d, y);
     store_value_simd<S>(t.type, y, d, block + layout.values, value_scales + t.row, t.row);
   }
 }

@@ -1,8 +1,8 @@
-#include "models/observer.h"
+#include "exec/observer.h"
 
 #include <vector>
 
-#include "models/workspace.h"
+#include "ukernels/kernels.h"
 
 namespace q3e {
 

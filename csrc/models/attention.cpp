@@ -1,0 +1,66 @@
+#include "models/attention.h"
+
+#include <string>
+
+#include "base/error.h"
+
+namespace q3e {
+
+Attention::Attention(const ModelConfig& c) : shape_{c.heads, c.kv_heads, c.head_size} {
+  if (shape_.group() > kMaxGroup)
+    throw Error(Status::unsupported_model, "attention: expected at most " + std::to_string(kMaxGroup) +
+                                               " query heads a KV head, found " + std::to_string(shape_.group()));
+  norm_ = add(vector("attn_norm", c.hidden_size));
+  q_ = add(matrix("attn_q", c.query_size(), c.hidden_size, 0));
+  k_ = add(matrix("attn_k", c.kv_size(), c.hidden_size, 0));
+  v_ = add(matrix("attn_v", c.kv_size(), c.hidden_size, 0));
+  if (c.qkv_bias) {
+    const auto bias = [&](const char* name, uint32_t size) {
+      TensorSpec spec = vector(name, size);
+      spec.suffix = ".bias";
+      return add(spec);
+    };
+    q_bias_ = bias("attn_q", c.query_size());
+    k_bias_ = bias("attn_k", c.kv_size());
+    v_bias_ = bias("attn_v", c.kv_size());
+  }
+  if (c.qk_norm) {
+    q_norm_ = add(vector("attn_q_norm", c.head_size));
+    k_norm_ = add(vector("attn_k_norm", c.head_size));
+  }
+  output_ = add(matrix("attn_output", c.hidden_size, c.query_size(), 1));
+}
+
+Attention::Scratch Attention::scratch(const ScratchRequest& request) const {
+  const size_t t = request.tokens, d = shape_.head_dim;
+  Layout layout;
+  Scratch s{};
+  s.qkv = layout.take(t * (shape_.heads + 2 * shape_.kv_heads) * d * 4);
+  s.q = layout.take(t * shape_.heads * d * query_width(request.kv));
+  s.q_scales = layout.take(t * shape_.heads * 4);
+  s.out = layout.take(t * shape_.heads * d * 4);
+  s.bytes = layout.end();
+  return s;
+}
+
+size_t Attention::scratch_bytes(const ScratchRequest& request) const { return scratch(request).bytes; }
+
+// x += o(attention(rope(norm(q(n))), rope(norm(k(n))), v(n))) with n = norm(x)
+bool Attention::step(const Steps& steps, const BlockPlace& at) const {
+  const Tensor* t = at.tensors;
+  const Scratch s = scratch(steps.pass.request);
+  const size_t d = shape_.head_dim, stride = (shape_.heads + 2 * shape_.kv_heads) * d;
+  const auto optional = [&](uint32_t index) { return index == kNone ? nullptr : t[index].vector; };
+  auto *qkv = steps.scratch<float>(s.qkv), *out = steps.scratch<float>(s.out);
+  float *q = qkv, *k = q + shape_.heads * d, *v = k + shape_.kv_heads * d;
+
+  const Rows n = steps.norm(t[norm_], {&t[q_], &t[k_], &t[v_]});
+  steps.project(n, {{t[q_], q, stride}, {t[k_], k, stride}, {t[v_], v, stride}});
+  steps.attend({shape_, at.page_offset, optional(q_norm_), optional(k_norm_), optional(q_bias_), optional(k_bias_),
+                optional(v_bias_), qkv, steps.scratch<uint8_t>(s.q), steps.scratch<float>(s.q_scales), out});
+  const Rows attended = steps.round(out, t[output_]);
+  steps.project(attended, {{t[output_], steps.x(), steps.pass.sizes.hidden}}, Epilogue::add);
+  return true;
+}
+
+}  // namespace q3e

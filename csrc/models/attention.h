@@ -1,0 +1,33 @@
+// Softmax attention of query heads that share keys and values (GQA: Ainslie et al. 2023), with rotary positions.
+#pragma once
+
+#include "models/block.h"
+
+namespace q3e {
+
+class Attention : public Block {
+ public:
+  // Throws Error(unsupported_model) for more query heads a KV head than kernels take.
+  explicit Attention(const ModelConfig& config);
+
+  StateSpec state(KvType kv) const override { return {shape_.kv_heads * kv_block_layout(kv, shape_.head_dim).bytes, 0}; }
+  const AttentionShape* attention() const override { return &shape_; }
+  size_t scratch_bytes(const ScratchRequest& request) const override;
+  bool step(const Steps& steps, const BlockPlace& at) const override;
+
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+  struct Scratch {
+    size_t qkv;          // float32 [T][(heads + 2 kv_heads) * head_dim]
+    size_t q, q_scales;  // int8 or float32 [T][heads][head_dim], float32 [T][heads]
+    size_t out;          // float32 [T][heads * head_dim]
+    size_t bytes;
+  };
+  Scratch scratch(const ScratchRequest& request) const;
+
+  AttentionShape shape_;
+  uint32_t norm_, q_, k_, v_, output_;
+  uint32_t q_bias_ = kNone, k_bias_ = kNone, v_bias_ = kNone, q_norm_ = kNone, k_norm_ = kNone;
+};
+
+}  // namespace q3e
