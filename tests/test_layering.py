@@ -156,5 +156,24 @@ def test_cxx_includes(path):
         assert folder == "bindings"
 
 
+RUNTIME = [p for p in SOURCES if p.parts[-2] == "runtime"]
+BLOCKS = {
+    re.search(r"class (\w+) : public Block", p.read_text())[1]
+    for p in (ROOT / "csrc/models").glob("*.h")
+    if ": public Block" in p.read_text()
+}
+
+
+@pytest.mark.parametrize("path", RUNTIME, ids=lambda p: p.name)
+def test_the_runtime_knows_no_block(path):
+    """It goes through the list of a model: what a block is called, and what an architecture is, stays in models/."""
+    text = path.read_text()
+    models = set(re.findall(r'#include "models/([^"]+)"', text))
+    assert models <= {"block.h", "tensors.h", "architectures.h"}
+    if path.stem in {"engine", "plan", "weight_store"}:
+        assert {"Attention", "Dense", "Experts"} <= BLOCKS
+        assert not re.findall(r"\b(?:" + "|".join(sorted(BLOCKS)) + r")\b|qwen|Qwen|is_moe", text)
+
+
 def test_tables_cover_the_tree():
     assert {p.name for p in (ROOT / "csrc").iterdir() if p.is_dir()} == set(CXX)
