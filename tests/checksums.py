@@ -20,10 +20,10 @@ import numpy as np
 
 from qwen3edge import _core
 from qwen3edge.convert import RECIPES
-from qwen3edge.errors import RequestError
+from qwen3edge.errors import MemoryBudgetError, RequestError
 from tests.checkpoints import MOE_SHAPES, SHAPES, make_model, run, save, to_q3e
 from tests.conftest import TINY, TINY_MOE, TINY_QWEN2
-from tests.runtime.test_streaming import SETTINGS, budgets
+from tests.runtime.test_streaming import SETTINGS
 
 CACHES = ("int8", "int4", "bf16", "f32")
 PROMPT, DECODED = 70, 6  # more than a page of the cache
@@ -39,6 +39,19 @@ def models(folder: Path) -> Iterator[tuple[str, Path]]:
         yield path.name, copy
     for shape in SHAPES + MOE_SHAPES:
         yield shape.name, save(make_model(shape, 1), folder / shape.name)
+
+
+def smallest_budget(file: _core.ModelFile, **settings) -> int:
+    """With as much streamed as can be."""
+    high = _core.plan(file, **settings)["peak"]
+    low = 1
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            high = min(middle, _core.plan(file, memory=middle, **settings)["peak"])
+        except MemoryBudgetError:
+            low = middle + 1
+    return high
 
 
 def logits(engine: _core.Engine, tokens: np.ndarray) -> str:
@@ -58,7 +71,7 @@ def cases(folder: Path) -> Iterator[tuple[str, str]]:
             tokens = np.random.default_rng(2).integers(0, 500, PROMPT + DECODED)
             for cache in CACHES:
                 try:
-                    smallest = budgets(file, kv=cache, **SETTINGS)[-1]
+                    smallest = smallest_budget(file, kv=cache, **SETTINGS)
                 except RequestError:
                     yield f"{name} {quant} {cache}", "refused"
                     continue
