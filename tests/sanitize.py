@@ -38,8 +38,8 @@ OPTIONS = {
 }
 FOLDERS = {
     "address": [
-        "tests/base", "tests/models", "tests/formats", "tests/generation", "tests/hostile", "tests/runtime", "tests/text",
-        "tests/ukernels", "tests/test_c_example.py",
+        "tests/base", "tests/models", "tests/formats", "tests/generation", "tests/hostile", "tests/runtime",
+        "tests/text", "tests/ukernels", "tests/test_c_example.py",
     ],
     "thread": [
         "tests/models", "tests/generation", "tests/runtime",
