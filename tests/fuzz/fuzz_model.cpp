@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "base/error.h"
-#include "runtime/engine.h"
-#include "runtime/sampler.h"
 #include "io/crc32.h"
 #include "io/gguf_reader.h"
 #include "io/model_file.h"
+#include "runtime/engine.h"
+#include "runtime/sampler.h"
 #include "text/bpe.h"
 #include "ukernels/unpack_row.h"
 
