@@ -111,8 +111,11 @@ std::vector<int32_t> narrowed(const char* name, const Longs& values) {
   return narrow;
 }
 
-py::array_t<float> forward(Engine& engine, const Longs& tokens, const Longs& positions, const Longs& slots, const Flags& want,
-                           const CancelFlag* cancel) {
+// The arguments are converted here: pybind11's own conversion takes an interrupt (Ctrl-C) that meets it for a wrong type.
+py::array_t<float> forward(Engine& engine, const py::object& all_tokens, const py::object& all_positions,
+                           const py::object& all_slots, const py::object& all_want, const CancelFlag* cancel) {
+  const Longs tokens(all_tokens), positions(all_positions), slots(all_slots);
+  const Flags want(all_want);
   const auto n = static_cast<size_t>(tokens.size());
   for (const py::array* a : std::initializer_list<const py::array*>{&tokens, &positions, &slots, &want})
     if (a->ndim() != 1 || static_cast<size_t>(a->size()) != n)

@@ -132,3 +132,19 @@ def test_only_the_call_that_was_given_the_flag(tiny_int4):
     run(engine, TOKENS)
     assert engine.length(0) == len(TOKENS)
     forward(engine, TOKENS, cancel=_core.CancelFlag())
+
+
+def test_an_interrupt_while_arguments_are_converted(tiny_int4):
+    """Ctrl-C may come anywhere, and is never taken for arguments of a wrong type."""
+
+    class Interrupted:
+        def __array__(self, dtype=None, copy=None):
+            raise KeyboardInterrupt
+
+    engine = _core.Engine(_core.ModelFile(str(tiny_int4)), context=64)
+    good = [[5], [0], [0], [True]]
+    for i in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            engine.forward(*good[:i], Interrupted(), *good[i + 1 :])
+    assert engine.length(0) == 0
+    assert engine.forward(*good).shape[0] == 1
