@@ -15,7 +15,7 @@ namespace q3e::bindings {
 
 namespace {
 
-// Settings by their names in PlanRequest. Python's own are checked before they come here (qwen3edge/runtime/plan.py).
+// Settings by their names in PlanRequest. Python's own are checked before they come here (qwen3edge/settings.py).
 PlanRequest plan_request(const py::kwargs& settings) {
   PlanRequest r;
   r.context = 4096;
