@@ -9,19 +9,23 @@ constexpr size_t kExpectedBytes = size_t{256} << 10;  // that a waiting thread a
 
 // ---- what matrices read ----
 
-Rows Steps::norm(const Tensor& weight, std::initializer_list<const Tensor*> readers) const {
+void Steps::norm_row(const float* row, const Tensor& weight, uint32_t block, uint32_t token) const {
   const uint32_t hidden = pass.sizes.hidden;
   const float epsilon = pass.sizes.epsilon;
+  const ActivationBuffers b = buffers(block, hidden, token);
+  if (block)
+    kernels().rmsnorm_quantize(row, weight.vector, hidden, epsilon, block, b.quants, b.scales, b.sums);
+  else
+    kernels().rmsnorm(row, weight.vector, hidden, epsilon, b.values);
+}
+
+Rows Steps::norm(const Tensor& weight, std::initializer_list<const Tensor*> readers) const {
   worker.for_each(tokens(), [&](uint32_t t) {
-    const float* row = x() + size_t{t} * hidden;
+    const float* row = x() + size_t{t} * pass.sizes.hidden;
     for (const auto* reader = readers.begin(); reader != readers.end(); ++reader) {
       const uint32_t block = (*reader)->matrix.format->block;
       if (std::any_of(readers.begin(), reader, [&](const Tensor* m) { return m->matrix.format->block == block; })) continue;
-      const ActivationBuffers b = buffers(block, hidden, t);
-      if (block)
-        kernels().rmsnorm_quantize(row, weight.vector, hidden, epsilon, block, b.quants, b.scales, b.sums);
-      else
-        kernels().rmsnorm(row, weight.vector, hidden, epsilon, b.values);
+      norm_row(row, weight, block, t);
     }
   });
   const Rows normed{pass.at<float>(pass.layout.normed)};
@@ -138,10 +142,9 @@ void Steps::rotate_and_store(const AttentionInputs& in, uint32_t token, uint32_t
 }
 
 void Steps::attend(const AttentionInputs& in) const {
-  const auto& [heads, kv_heads, d] = in.shape;
   const KvType type = pass.request.kv;
   const AttentionTiles& tiles = pass.chunk.tiles_of(in.shape);
-  const size_t q_width = query_width(type), head_bytes = kv_block_layout(type, d).bytes;
+  const size_t q_width = query_width(type), head_bytes = kv_block_layout(type, in.shape.head_dim).bytes;
   const uint32_t group = in.shape.group(), together = tiles.heads_per_item, parts = tiles.parts();
   const uint32_t items = static_cast<uint32_t>(tiles.tiles.size()) * parts;
   const auto first_block = [&](uint32_t item) { return in.page_offset + item % parts * together * head_bytes; };

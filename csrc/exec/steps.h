@@ -55,6 +55,8 @@ class Steps {
 
   // x, normalized and rounded as its readers want it.
   Rows norm(const Tensor& weight, std::initializer_list<const Tensor*> readers) const;
+  // One row [hidden], normalized and rounded into the buffers of a token, for readers of this block; no barrier.
+  void norm_row(const float* row, const Tensor& weight, uint32_t block, uint32_t token) const;
   // Rows [tokens][columns of the reader], rounded as it wants them.
   Rows round(const float* rows, const Tensor& reader) const;
   // Products with what `norm` or `round` left, of the first `tokens`.

@@ -295,14 +295,8 @@ void Engine::head(const Steps& steps, float* logits) {
   const std::vector<uint32_t>& wanted = pass_.chunk.logits;
   const auto rows = static_cast<uint32_t>(wanted.size());
   const uint32_t block = mapped_.head->matrix.format->block, step = Steps::panels_per_item(rows);
-  steps.worker.for_each(rows, [&](uint32_t i) {
-    const float* x = steps.x() + size_t{wanted[i]} * size;
-    const ActivationBuffers b = steps.buffers(block, size, i);
-    if (block)
-      kernels_.rmsnorm_quantize(x, mapped_.output_norm->vector, size, config().rms_epsilon, block, b.quants, b.scales, b.sums);
-    else
-      kernels_.rmsnorm(x, mapped_.output_norm->vector, size, config().rms_epsilon, b.values);
-  });
+  steps.worker.for_each(
+      rows, [&](uint32_t i) { steps.norm_row(steps.x() + size_t{wanted[i]} * size, *mapped_.output_norm, block, i); });
   steps.expect(0);
   if (rows == 0) return;
   const Rows normed{pass_.at<float>(pass_.layout.normed)};
