@@ -66,7 +66,7 @@ format: $(VENV)/.lint
 	$(BIN)/clang-format -i $(CXX_FILES)
 
 bench: $(VENV)/.tests
-	$(BIN)/python bench/report.py
+	$(BIN)/python -m bench.report
 
 # The public real model (491 MB, fetched unless MODEL=path names it) beside llama.cpp: the table in docs/decisions/real-model.md.
 real: $(VENV)/.tests

@@ -16,20 +16,24 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from static_rows import DEVICES, MODELS, faults, static_rows
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for who runs it by its path
 
+from bench.gpu.static_rows import DEVICES, MODELS, faults, static_rows
+from bench.tables import markdown_table, table
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS
 
-COLUMNS = {
-    "registers": "regs",
-    "spills": "spills",
-    "shared_bytes": "shared",
-    "load_bits": "load",
-    "instructions": "instr",
-    "loop_instructions": "loop",
-    "matrix_instructions": "matrix",
-}
+COLUMNS = (
+    "registers",
+    "spills",
+    "shared_bytes",
+    "load_bits",
+    "instructions",
+    "loop_instructions",
+    "matrix_instructions",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,56 +45,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="a list of rows")
     parser.add_argument("--markdown", action="store_true", help="a line for each distinct kernel, targets beside it")
     chosen = parser.parse_args(arguments)
-    rows = static_rows(chosen.model or MODELS, chosen.target or TARGETS, chosen.kernel)
+    rows = list(static_rows(chosen.model or MODELS, chosen.target or TARGETS, chosen.kernel))
     if chosen.json:
-        found = list(rows)
-        print(json.dumps(found, indent=1))
+        print(json.dumps(rows, indent=1))
     elif chosen.markdown:
-        found = list(rows)
-        print(markdown(found))
+        print(markdown(rows))
     else:
-        found = []
-        print(
-            " ".join(
-                [f"{'kernel':42} {'target':8}", *(f"{title:>7}" for title in COLUMNS.values()), "us on paper", "shape"]
-            )
-        )
-        for row in rows:
-            found.append(row)
-            paper = " ".join(f"{row['paper_us'][name]:8.1f}" for name in DEVICES)
-            counts = " ".join(f"{row[key]:7}" for key in COLUMNS)
-            print(f"{row['kernel']:42} {row['target']:8} {counts} {paper} {row['model']} {row['shape']}", flush=True)
-        print(
-            f"us on paper: the least by bytes and operations on {', '.join(DEVICES)}, from datasheets; nothing was run"
-        )
-    bad = [(row, fault) for row in found for fault in faults(row)]
-    for row, fault in bad:
-        print(f"{row['kernel']} {row['target']}: {fault}", file=sys.stderr)
+        print("\n".join(table([_line(row) for row in rows])))
+        print(f"us: the least by bytes and operations on {', '.join(DEVICES)}, from datasheets; nothing was run")
+    bad = [f"{row['kernel']} {row['target']}: {fault}" for row in rows for fault in faults(row)]
+    print("\n".join(bad), file=sys.stderr, end="\n" if bad else "")
     return int(bool(bad))
 
 
-def markdown(rows: Sequence[dict[str, object]]) -> str:
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    first = {name: row[name] for name in ("kernel", "target", *COLUMNS)}
+    paper = {f"us {name}": f"{row['paper_us'][name]:.1f}" for name in DEVICES}
+    return first | paper | {"model": row["model"], "shape": row["shape"]}
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """A line for each kernel and shape: what it moves and does, then what each target's code says."""
-    targets = list(dict.fromkeys(row["target"] for row in rows))
-    lines: dict[tuple[object, object], dict[object, dict[str, object]]] = {}
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
-        lines.setdefault((row["kernel"], row["shape"]), {})[row["target"]] = row
-    titles = ["kernel", "shape", "KB", "MFLOP", *(f"us, {name} (paper)" for name in DEVICES), *targets]
-    table = [f"| {' | '.join(map(str, titles))} |", f"| {' | '.join(['---'] * len(titles))} |"]
-    for (kernel, shape), by_target in lines.items():
-        row = next(iter(by_target.values()))
-        cells = [f"`{kernel}`", shape, f"{row['bytes'] / 1e3:.1f}", f"{row['operations'] / 1e6:.1f}"]
-        cells += [f"{row['paper_us'][name]:.2f}" for name in DEVICES]
-        for target in targets:
-            one = by_target.get(target)
-            cells.append(
-                f"{one['registers']} / {one['shared_bytes'] / 1024:.0f}K / {one['load_bits']} / {one['instructions']}"
-                + (f" / **{one['spills']} spilled**" if one["spills"] else "")
-                if one
-                else ""
-            )
-        table.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(table)
+        line = {"kernel": f"`{row['kernel']}`", "shape": row["shape"]}
+        line |= {"KB": f"{row['bytes'] / 1e3:.1f}", "MFLOP": f"{row['operations'] / 1e6:.1f}"}
+        line |= {f"us, {name} (paper)": f"{row['paper_us'][name]:.2f}" for name in DEVICES}
+        spilled = f" / **{row['spills']} spilled**" if row["spills"] else ""
+        counts = f"{row['registers']} / {row['shared_bytes'] / 1024:.0f}K / {row['load_bits']} / {row['instructions']}"
+        lines.setdefault((row["kernel"], row["shape"]), line)[row["target"]] = counts + spilled
+    return "\n".join(markdown_table(list(lines.values())))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,10 @@
 """Other engines to compare with: found by environment variable or on PATH, and named when absent.
 
-| variable | what it names |
-| --- | --- |
-| QWEN3EDGE_LLAMA | llama.cpp's llama-batched-bench, built for this CPU |
-| QWEN3EDGE_LLAMA_AVX512 | the same for AVX-512 VNNI without AMX; the first one stands for it on a CPU without AMX |
-| QWEN3EDGE_LLAMA_AVX2 | the same, built for AVX2 |
-| QWEN3EDGE_IK_LLAMA | ik_llama.cpp's llama-batched-bench |
-| QWEN3EDGE_OPENVINO_PYTHON | an interpreter that has openvino-genai |
-| QWEN3EDGE_OPENVINO_MODEL | for `make bench`: the checkpoint as OpenVINO's int4, exported as below |
-| QWEN3EDGE_LLAMA_QUANTIZE | llama.cpp's llama-quantize |
-| QWEN3EDGE_LLAMA_CONVERT | llama.cpp's convert_hf_to_gguf.py |
-| QWEN3EDGE_LLAMA_CPP_PYTHON | an interpreter that has llama-cpp-python, for llama.cpp's logits |
-| QWEN3EDGE_LLAMA_PYTHON | the interpreter that has what the script imports; this one by default |
-
 llama-batched-bench gives prefill, decoding after that prompt and several sequences at once by one process each, where
 llama-bench would prefill a second time to decode at a depth. For AVX2: cmake -DGGML_NATIVE=OFF -DGGML_AVX2=ON
 -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON, and for AVX-512: -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON besides.
+QWEN3EDGE_LLAMA_PYTHON names the interpreter that has what convert_hf_to_gguf.py imports, this one by default;
+QWEN3EDGE_OPENVINO_MODEL, for `make bench`, the checkpoint as OpenVINO's int4:
 
     optimum-cli export openvino -m FOLDER --task text-generation-with-past --weight-format int4 --sym \\
         --group-size 64 --ratio 1.0 OUT
@@ -23,6 +12,8 @@ llama-bench would prefill a second time to decode at a depth. For AVX2: cmake -D
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -30,11 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from harness import BenchError
+from bench.quiet import BenchError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -57,19 +51,30 @@ class Tool:
         found = shutil.which(self.program, path=environment.get("PATH")) if self.on_path else None
         return Path(found) if found else None
 
+    def path(self) -> Path:
+        """Raises BenchError where it is absent."""
+        found = self.find()
+        if found is None:
+            raise BenchError(self.absent())
+        return found
+
     def absent(self) -> str:
         return f"{self.peer}: absent ({self.program} is not on PATH and {self.variable} is not set)"
 
 
-LLAMA = Tool("llama.cpp", "llama-batched-bench", "QWEN3EDGE_LLAMA")
-LLAMA_AVX512 = Tool("llama.cpp for AVX-512", "llama-batched-bench", "QWEN3EDGE_LLAMA_AVX512", on_path=False)
-LLAMA_AVX2 = Tool("llama.cpp for AVX2", "llama-batched-bench", "QWEN3EDGE_LLAMA_AVX2", on_path=False)
-IK_LLAMA = Tool("ik_llama.cpp", "llama-batched-bench", "QWEN3EDGE_IK_LLAMA", on_path=False)
-OPENVINO = Tool("OpenVINO GenAI", "python", "QWEN3EDGE_OPENVINO_PYTHON", on_path=False)
+BATCHED = "llama-batched-bench"
+LLAMA = Tool("llama.cpp", BATCHED, "QWEN3EDGE_LLAMA")  # built for this CPU
+# For AVX-512 VNNI without AMX; the first one stands for it on a CPU without AMX.
+LLAMA_AVX512 = Tool("llama.cpp for AVX-512", BATCHED, "QWEN3EDGE_LLAMA_AVX512", on_path=False)
+LLAMA_AVX2 = Tool("llama.cpp for AVX2", BATCHED, "QWEN3EDGE_LLAMA_AVX2", on_path=False)
+IK_LLAMA = Tool("ik_llama.cpp", BATCHED, "QWEN3EDGE_IK_LLAMA", on_path=False)
+LLAMA_COMPLETION = Tool("llama.cpp", "llama-completion", "QWEN3EDGE_LLAMA_COMPLETION")  # for the start of a process
 LLAMA_QUANTIZE = Tool("llama.cpp", "llama-quantize", "QWEN3EDGE_LLAMA_QUANTIZE")
 LLAMA_CONVERT = Tool("llama.cpp", "convert_hf_to_gguf.py", "QWEN3EDGE_LLAMA_CONVERT")
+# Interpreters that have openvino-genai, or llama-cpp-python for llama.cpp's logits.
+OPENVINO = Tool("OpenVINO GenAI", "python", "QWEN3EDGE_OPENVINO_PYTHON", on_path=False)
 LLAMA_CPP_PYTHON = Tool("llama-cpp-python", "python", "QWEN3EDGE_LLAMA_CPP_PYTHON", on_path=False)
-TOOLS = (LLAMA, LLAMA_AVX512, LLAMA_AVX2, IK_LLAMA, OPENVINO, LLAMA_QUANTIZE, LLAMA_CONVERT)
+QUANTIZED = {"int4": "Q4_0", "int8": "Q8_0"}  # the peer's kind to hold a recipe of ours against
 
 
 @dataclass(frozen=True)
@@ -83,47 +88,33 @@ class Finished:
 
 
 def run(
-    command: Sequence[str | Path],
-    timeout: float = 3600.0,
-    environment: Mapping[str, str] | None = None,
-    cores: Collection[int] = (),
+    command: Sequence[str | Path], timeout: float = 3600.0, environment: Mapping[str, str] | None = None
 ) -> Finished:
     """Runs a child to its end; raises BenchError with its last words when it fails, or after `timeout` seconds.
 
-    environment: what it has besides this process's; cores: those that it may use, none for all.
+    environment: what it has besides this process's.
     """
     words = [str(word) for word in command]
     variables = {**os.environ, **(environment or {})}
-    usable = _usable_cores()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
         _forget_own_peak()
         start = time.perf_counter()
         try:
-            if cores:  # a child inherits the mask
-                os.sched_setaffinity(0, cores)
             child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=variables)
         except OSError as error:
             raise BenchError(f"cannot run {words[0]}: {error.strerror}") from error
-        finally:
-            if cores:
-                os.sched_setaffinity(0, usable)
-        status, peak = _wait(child.pid, timeout)
+        child.returncode, peak = _wait(child.pid, timeout)
         seconds = time.perf_counter() - start
-        child.returncode = status
-        if status == -signal.SIGKILL and seconds >= timeout:
-            raise BenchError(f"{Path(words[0]).name} took longer than {timeout:.0f} s and was stopped")
-        if status != 0:
-            err.seek(0)
-            last = [line for line in err.read().splitlines() if line.strip()][-1:] or ["no message"]
-            how = f"signal {-status}" if status < 0 else f"status {status}"
-            raise BenchError(f"{Path(words[0]).name} ended with {how}: {last[0].strip()}")
         out.seek(0)
         err.seek(0)
-        return Finished(out.read(), err.read(), seconds, peak)
-
-
-def _usable_cores() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+        finished = Finished(out.read(), err.read(), seconds, peak)
+    name, status = Path(words[0]).name, child.returncode
+    if status == -signal.SIGKILL and seconds >= timeout:
+        raise BenchError(f"{name} took longer than {timeout:.0f} s and was stopped")
+    if status != 0:
+        last = [line.strip() for line in finished.stderr.splitlines() if line.strip()][-1:] or ["no message"]
+        raise BenchError(f"{name} ended with {f'signal {-status}' if status < 0 else f'status {status}'}: {last[0]}")
+    return finished
 
 
 def _forget_own_peak() -> None:
@@ -189,22 +180,62 @@ def batched_bench_command(
 
 def llama_convert_command(source: Path, target: Path) -> list[str | Path]:
     """HF folder -> bf16 GGUF."""
-    script = LLAMA_CONVERT.find()
-    if script is None:
-        raise BenchError(LLAMA_CONVERT.absent())
+    script = LLAMA_CONVERT.path()
     python = os.environ.get("QWEN3EDGE_LLAMA_PYTHON", sys.executable)
     head: list[str | Path] = [python, script] if script.suffix == ".py" else [script]
     return [*head, source, "--outtype", "bf16", "--outfile", target]
 
 
 def llama_quantize_command(source: Path, target: Path, kind: str, threads: int) -> list[str | Path]:
-    """bf16 GGUF -> Q4_0 or Q8_0 GGUF; a tied embedding becomes Q6_K in Q4_0, as llama-quantize decides."""
-    program = LLAMA_QUANTIZE.find()
-    if program is None:
-        raise BenchError(LLAMA_QUANTIZE.absent())
-    return [program, source, target, kind, str(threads)]
+    """GGUF -> quantized GGUF; a tied embedding becomes Q6_K in Q4_0, as llama-quantize decides."""
+    return [LLAMA_QUANTIZE.path(), source, target, kind, str(threads)]
 
 
 def own_command(*words: str | Path) -> list[str | Path]:
     """`qwen3edge ...` of the interpreter that runs the bench."""
     return [sys.executable, "-m", "qwen3edge", *words]
+
+
+def run_bench(module: str, *words: str | Path) -> Finished:
+    """`python -m bench.<module> ...`, from whatever folder."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return run([sys.executable, "-m", f"bench.{module}", *words], environment={"PYTHONPATH": path})
+
+
+def json_of(finished: Finished, what: str) -> dict[str, Any]:
+    """The one JSON object that a bench's child prints."""
+    try:
+        result: dict[str, Any] = json.loads(finished.stdout)
+    except ValueError as error:
+        raise BenchError(f"{what} printed no JSON: {finished.stdout[:80]!r}") from error
+    return result
+
+
+@contextlib.contextmanager
+def memory_limit(nbytes: int, groups: Path = Path("/sys/fs/cgroup")) -> Iterator[tuple[str, ...]]:
+    """The words before a command that run it in a control group of so much memory, the pages of files that it reads
+    included. Raises BenchError where this process may not make one.
+    """
+    name = f"qwen3edge-bench-{os.getpid()}"
+    unified = (groups / "cgroup.controllers").is_file()
+    group, limit = (groups / name, "memory.max") if unified else (groups / "memory" / name, "memory.limit_in_bytes")
+    try:
+        group.mkdir()
+    except OSError as error:
+        raise BenchError(f"this process may not make a control group of limited memory: {error}") from error
+    try:
+        try:
+            (group / limit).write_text(str(nbytes))
+        except OSError as error:  # the controller is not ours to use
+            raise BenchError(f"this process may not limit a control group's memory: {error}") from error
+        yield ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group))
+    finally:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+
+
+def read_through(path: Path) -> int:
+    """Reads a file into the page cache; returns its bytes."""
+    with path.open("rb") as file, Path(os.devnull).open("wb") as nowhere:
+        shutil.copyfileobj(file, nowhere, 4 << 20)
+        return file.tell()

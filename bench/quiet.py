@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+STAT = Path("/proc/stat")
 QUIET_CORES = 0.2
 """What other processes may use of the machine when a bench begins: a neighbour that works uses a whole core."""
 
@@ -27,22 +28,16 @@ class BusyMachineError(BenchError):
 
 def busy_cores(seconds: float) -> float:
     """How many cores are at work while this process sleeps; where /proc is absent, the load average of a minute."""
-    before = _cpu_ticks()
-    if before is None:
+    if not STAT.exists():
         return os.getloadavg()[0]
-    start = time.monotonic()
+    start, before = time.monotonic(), _busy_ticks()
     time.sleep(seconds)
-    after = _cpu_ticks()
-    assert after is not None
-    return (after - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - start)
+    return (_busy_ticks() - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - start)
 
 
-def _cpu_ticks() -> int | None:
+def _busy_ticks() -> int:
     """All cores' ticks that were neither idle nor waiting for a disk."""
-    try:
-        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
-    except OSError:
-        return None
+    fields = STAT.read_text().splitlines()[0].split()[1:9]
     return sum(int(ticks) for i, ticks in enumerate(fields) if i not in (3, 4))
 
 

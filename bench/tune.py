@@ -17,10 +17,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import triton
 
-from qwen3edge.formats.blocks import packed_nbytes
+from qwen3edge import _core
 from qwen3edge.kernels.configuration import CONFIGS, target_of
 from qwen3edge.kernels.matmul_a8 import matmul_a8_kernel
 from qwen3edge.kernels.matmul_a16 import matmul_a16_kernel
@@ -103,26 +104,23 @@ class Device:
 
     def measure(self, op: str, shape: MatrixShape, tokens: int, entry: Entry) -> float:
         """Microseconds; infinity where the candidate fails or is wrong."""
-        matrix = self.matrices.setdefault(shape, random_matrix(shape, self.device, self.generator))
-        fmt, dtype = matrix.packed_format, torch.bfloat16
+        if shape not in self.matrices:
+            self.matrices[shape] = random_matrix(shape, self.device)
+        matrix = self.matrices[shape]
+        fmt, dtype, sizes = matrix.packed_format, torch.bfloat16, (tokens, shape.rows, shape.columns)
         x = torch.randn(tokens, shape.columns, device=self.device, generator=self.generator).to(dtype)
-        y = torch.empty(tokens, shape.rows, dtype=dtype, device=self.device)
-        parts = MatrixParts.of(matrix)
-        sizes = (tokens, shape.rows, shape.columns)
+        y, parts = torch.empty(tokens, shape.rows, dtype=dtype, device=self.device), MatrixParts.of(matrix)
         if op == "matmul_a16":
-            plan = half_plan(fmt, *sizes, dtype, self.target, entry)
+            kernel, plan, inputs = matmul_a16_kernel, half_plan(fmt, *sizes, dtype, self.target, entry), (x,)
             expected = reference.quantized_matmul(x, matrix)
-
-            def run() -> None:
-                launch(matmul_a16_kernel, plan, (x,), parts, None, y)
         else:
-            plan = launch_plan(op, fmt, *sizes, self.target, entry)
             quants, scales, sums = quantize_activations(x, fmt.block)
-            rounded = (quants, scales, sums if matrix.offsets is not None else None)
+            inputs = (quants, scales, sums if matrix.offsets is not None else None)
+            kernel, plan = matmul_a8_kernel, launch_plan(op, fmt, *sizes, self.target, entry)
             expected = reference.rounded_matmul(quants, scales, matrix)
 
-            def run() -> None:
-                launch(matmul_a8_kernel, plan, rounded, parts, None, y)
+        def run() -> None:
+            launch(kernel, plan, inputs, parts, None, y)
 
         try:
             run()
@@ -135,29 +133,11 @@ class Device:
         return 1000 * triton.testing.do_bench(run)
 
 
-def random_matrix(shape: MatrixShape, device: torch.device, generator: torch.Generator) -> DeviceMatrix:
-    """Random bytes of the format: what the kernel reads, without a quantizer."""
-    size = packed_nbytes(shape.format, shape.rows, shape.columns)
-    packed = torch.randint(0, 256, (size,), dtype=torch.uint8, device=device, generator=generator)
-    matrix = DeviceMatrix.from_packed(shape.format, packed, shape.rows, shape.columns, device, torch.bfloat16)
-    assert matrix.scales is not None
-    # Random bits of a scale may be NaN; up to 1/64 of a code, they are like a model's.
-    scales = torch.rand(matrix.scales.shape, device=device, generator=generator) / 64
-    matrix.scales.copy_(_as_words(scales, matrix.scales.dtype))
-    if matrix.steps is not None and matrix.packed_format.bits == 4:
-        # s * q + z must fit int8, as the quantizer sees to.
-        pairs = matrix.steps.view(torch.uint8).view(-1, 2)
-        pairs[:, 0] = pairs[:, 0] % 8 + 1
-        pairs[:, 1] %= 128  # z + 128: z in -128..-1
-    return matrix
-
-
-def _as_words(scales: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The same scale for all groups of a tile."""
-    if dtype == torch.float32:
-        return scales
-    half = scales.half().view(torch.int16)
-    return half[..., None].expand(*half.shape, dtype.itemsize // 2).contiguous().view(dtype).squeeze(-1)
+def random_matrix(shape: MatrixShape, device: torch.device) -> DeviceMatrix:
+    """Normal weights, quantized as `convert` does."""
+    values = np.random.default_rng(0).standard_normal((shape.rows, shape.columns), np.float32)
+    packed = torch.from_numpy(_core.quantize(shape.format, values)).to(device)
+    return DeviceMatrix.from_packed(shape.format, packed, shape.rows, shape.columns, device, torch.bfloat16)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ PATH = re.compile(rf"(?<![\w./~-])(?:{'|'.join(FOLDERS)})/[\w./*-]*(?![<\w])")
 FILE = re.compile(r"`([\w-]+\.(?:cpp|h|py|md))`")  # of whichever folder the page speaks of
 WRITTEN = {"qwen3edge_kernels.h", "convert_hf_to_gguf.py"}  # by `qwen3edge aot`; llama.cpp's
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 
 def name(page: Path) -> str:
@@ -182,10 +183,13 @@ def test_what_is_not_there_is_seen() -> None:
     ]
 
 
-def test_options_of_benches_are_there() -> None:
-    texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "bench").glob("*.py"))
-    typed = [line for page in PAGES for line in commands(page.read_text(encoding="utf-8")) if " bench/" in line]
-    assert typed
+def test_benches_and_their_options_are_there() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in PAGES]
+    modules = {module.rstrip(".") for text in pages for module in re.findall(r"-m (bench\.[\w.]+)", text)}
+    assert len(modules) >= 5 and {module for module in modules if find_spec(module) is None} == set()
+    texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "bench").rglob("*.py"))
+    typed = [line for text in pages for line in commands(text) if " bench/" in line or " bench." in line]
+    assert len(typed) > 10
     assert [line for line in typed if any(f'"{option}"' not in texts for option in OPTION.findall(line))] == []
 
 

@@ -1,4 +1,4 @@
-"""Every bench of a kernel runs with tiny settings and prints the rows that bench/report.py reads. Nothing is timed."""
+"""Every bench runs with tiny settings and prints the rows that bench/report.py reads. Nothing is timed."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from bench import peers
+from bench import report as bench_report
+from bench.kernels.__main__ import KERNELS
 from qwen3edge import _core
 from qwen3edge.convert import convert
-
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import kernel as bench_kernel  # noqa: E402
-import peers  # noqa: E402
-import report as bench_report  # noqa: E402
-from bench_small import OPERATIONS  # noqa: E402
 
 TINY = ("--rounds", "1", "--seconds", "0.001", "--busy-anyway")
 FASTEST = ("--isa", _core.selected_isa())
 CASES = {
     "matmul": ("--size", "0.6B", "--format", "q4z32", "--tokens", "1", "--cached", *FASTEST),
+    "attention": ("--size", "0.6B", "--kv", "int4", "--tokens", "64", "--context", "64", *FASTEST),
     "norm": FASTEST,
     "rope": ("--size", "0.6B", "--kv", "int8", *FASTEST),
     "silu": FASTEST,
@@ -32,22 +28,21 @@ CASES = {
     "barrier": ("--threads", "1"),
 }
 FLAGS = ("--seconds", "--rounds")
-OTHER_FLAGS = {"matmul": ("--threads", "--tokens"), "barrier": ("--threads",)}
+OTHER_FLAGS = {"matmul": ("--threads", "--tokens", "--shape"), "barrier": ("--threads",)}
 
 
 def test_one_kernel_and_one_shape_by_one_command() -> None:
-    listed = peers.run([sys.executable, BENCH / "kernel.py"]).stdout
-    for kernel in CASES:
+    listed = peers.run_bench("kernels").stdout
+    for kernel in KERNELS:
         assert re.search(rf"^{kernel} +\w", listed, re.MULTILINE), kernel
     asked = ["matmul", "--shape", "48x256", "--format", "q4z32", "--tokens", "2", "--cached", *TINY, *FASTEST, "--json"]
-    rows = json.loads(peers.run([sys.executable, BENCH / "kernel.py", *asked]).stdout)["rows"]
+    rows = json.loads(peers.run_bench("kernels", *asked).stdout)["rows"]
     assert [(row["rows"], row["columns"], row["tokens"]) for row in rows] == [(48, 256, 2)]
 
 
 @pytest.mark.parametrize("kernel", CASES)
 def test_a_bench_runs_and_says_its_share(kernel: str) -> None:
-    script, *first = bench_kernel.command(kernel)
-    step = bench_report.Step(Path(script).name, (*first, *TINY, *CASES[kernel]))
+    step = bench_report.Step("kernels", (kernel, *TINY, *CASES[kernel]))
     result = step.run()
     assert result["rows"]
     for row in result["rows"]:
@@ -57,27 +52,48 @@ def test_a_bench_runs_and_says_its_share(kernel: str) -> None:
     assert section.startswith(f"## {result['title']}") and f"`{step.command()}`" in section
 
 
-def test_a_start_of_a_model_with_other_words(tmp_path: Path) -> None:
+def test_experts_in_slots(tiny_moe_path: Path, tmp_path: Path) -> None:
+    model = tmp_path / "tiny-moe.q3e"
+    convert(tiny_moe_path, model, "int8")
+    words = ["--model", model, "--kept", "8", "--tokens", "20", "--warm", "10", "--seconds", "0.1", "--busy-anyway"]
+    (row,) = json.loads(peers.run_bench("kernels", "experts", *words, "--json").stdout)["rows"]
+    assert row["slots"] == 8 * 4 and 0 < row["hits"] <= 1 and row["tok_s"] > 0 and row["known_hits"] is None
+
+
+def test_a_start_of_a_model_with_other_words(tiny_model_path: Path, tmp_path: Path) -> None:
     """The tiny model's vocabulary takes two tokens for the bench's word."""
     model = tmp_path / "tiny.q3e"
-    convert(BENCH.parent / "tests" / "data" / "tiny-qwen3", model, "int4")
+    convert(tiny_model_path, model, "int4")
     words = ["--model", model, "--prompt", "31", "--rounds", "1", "--json", "--busy-anyway"]
-    result = json.loads(peers.run([sys.executable, BENCH / "bench_start.py", *words]).stdout)
+    result = json.loads(peers.run_bench("models.start", *words).stdout)
     assert result["title"] == "Process start to first token, 31 prompt tokens"
     assert [row["what"] for row in result["rows"]][-2:] == ["to the first token", "process, qwen3edge"]
 
 
-def test_the_report_has_a_step_for_every_bench() -> None:
-    there = {path.name for path in BENCH.glob("bench_*.py")}
-    stepped = {step.script for step in bench_report.KERNELS} | {"bench_convert.py", "bench_model.py"}
-    assert there - stepped <= {
-        "bench_experts.py",
-        "bench_start.py",
-        "bench_static.py",
-    }  # own models; minutes of compiling
-    assert {step.script for step in bench_report.KERNELS} <= there
-    small = {step.options[0] for step in bench_report.KERNELS if step.script == "bench_small.py"}
-    assert small == set(OPERATIONS)
+def test_the_report_has_a_step_for_every_kernel() -> None:
+    """But the experts', which needs a model of its own."""
+    assert {step.options[0] for step in bench_report.KERNELS} == set(KERNELS) - {"experts"}
+
+
+def test_a_comparison_of_whole_models(tiny_int4: Path) -> None:
+    words = ["--model", tiny_int4, "--prompt", "8", "--generate", "4", "--threads", "1", "--rounds", "1"]
+    result = json.loads(peers.run_bench("models.compare", *words, "--json", "--busy-anyway").stdout)
+    ours = next(row for row in result["rows"] if row["engine"].startswith("qwen3edge"))
+    assert {"prefill", "decode", "of_read", "peak_MB", "file_MB", "load_ms"} <= set(ours)
+
+
+def test_a_conversion_is_checked(tmp_path: Path) -> None:
+    """Of a checkpoint of the real form: 0.12 is what 4 bits may be off, and the matrices of another file are more."""
+    for name, seed in (("one", "1"), ("other", "2")):
+        bench_report.make_random(
+            "--shape", "tiny", "--to", "hf", tmp_path / name, "--tokenizer", "bytes", "--seed", seed
+        )
+    words = ["--source", tmp_path / "one", "--rounds", "1", "--work", tmp_path, "--busy-anyway", "--json"]
+    result = json.loads(peers.run_bench("models.convert", *words).stdout)
+    assert result["rows"][0]["converter"] == "qwen3edge convert"
+    convert(tmp_path / "one", tmp_path / "one.q3e", "int4", allow_missing_tokenizer=True)
+    with pytest.raises(peers.BenchError, match="relative rms error"):
+        peers.run_bench("models.checks", "file", tmp_path / "other", tmp_path / "one.q3e", "int4")
 
 
 @pytest.mark.parametrize(
@@ -87,8 +103,8 @@ def test_the_report_has_a_step_for_every_bench() -> None:
 @pytest.mark.parametrize("value", ["0", "-1", "x"])
 def test_a_wrong_flag_is_one_line(kernel: str, flag: str, value: str) -> None:
     """Before anything is measured, and it names the flag."""
-    command = [sys.executable, *bench_kernel.command(kernel), flag, value]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "bench.kernels", kernel, flag, value]
+    result = subprocess.run(command, cwd=peers.ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert f"argument {flag}: " in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
@@ -97,9 +113,10 @@ def test_a_wrong_flag_is_one_line(kernel: str, flag: str, value: str) -> None:
 def test_no_more_threads_than_cores() -> None:
     """As the runtime: two threads on one core would take turns."""
     program = (
-        "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); sys.path.insert(0, sys.argv[1])\n"
-        "import harness; print(harness.usable_threads(2), harness.usable_threads(None), harness.usable_threads(1))"
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from bench import harness; print(*(harness.usable_threads(n) for n in (2, None, 1)))"
     )
-    result = subprocess.run([sys.executable, "-c", program, BENCH], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, cwd=peers.ROOT, capture_output=True, text=True, check=True)
     assert result.stdout == "1 1 1\n"
     assert result.stderr == "--threads 2: this process may use 1 of the cores, so does the bench\n"

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench import real_model
 from qwen3edge.evaluate.measure import measure as measure_model
 from qwen3edge.evaluate.texts import Window
+from tests import real_file
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import real_file  # noqa: E402
-import real_model  # noqa: E402
-
-TINY = BENCH.parent / "tests" / "data" / "tiny-qwen3"
+TINY = real_model.ROOT / "tests" / "data" / "tiny-qwen3"
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> real_model.Study:
-    return real_model.Study(TINY, tmp_path_factory.mktemp("real"), window=48, threads=1)
+    return real_model.Study(TINY, real_model.TEXT, tmp_path_factory.mktemp("real"), window=48, threads=1)
 
 
 def test_every_line_of_the_table(study: real_model.Study) -> None:
-    rows = list(real_model.measure(study, has_llama=False))
+    rows = list(real_model.measure(study, real_model.OURS, has_llama=False))
     found = {(row.part, row.what): row.scores.summary() for row in rows if row.scores is not None}
     exact = found["nothing", "bf16, f32 cache"]
     assert exact["kl"] == 0 and exact["top1"] == 1 and exact["tokens"] == 3 * 47
     for part in (real_model.WEIGHTS, real_model.ACTIVATIONS, real_model.AS_RUN):
-        assert [what for p, what in found if p == part] == list(real_model.RECIPES)
+        assert [what for p, what in found if p == part] == list(real_model.OURS)
     kl = {key: summary["kl"] for key, summary in found.items()}
     for part in (real_model.WEIGHTS, real_model.AS_RUN):
         assert 0 < kl[part, "int8"] < kl[part, "int6"] < kl[part, "int4"]
@@ -46,8 +41,8 @@ def test_every_line_of_the_table(study: real_model.Study) -> None:
 
 def test_its_scores_are_those_of_the_package(study: real_model.Study) -> None:
     path = study.ours("int4")
-    windows = [Window(tuple(tokens), 1) for tokens in study.tokens.tolist()]
-    with study._load(path) as model, study._load(study.exact) as exact:
+    windows = [Window(tuple(tokens.tolist()), 1) for tokens in study.texts]
+    with study.load(path) as model, study.load(study.exact) as exact:
         expected = measure_model(model, windows, exact)
     found = study.scores(study.engine(path))
     for name in ("window", "position", "agreed"):
@@ -63,6 +58,19 @@ def test_a_cache_that_is_refused_has_a_line(study: real_model.Study, monkeypatch
     monkeypatch.setattr(study, "engine", refuse)
     row = next(iter(real_model.caches_alone(study, has_llama=False)))
     assert row.cells()["perplexity"] == "refused: int4: these keys have outliers"
+
+
+def test_items_with_their_answers(tmp_path: Path) -> None:
+    """Each is a text of its own, and a model that learned them answers."""
+    items = tmp_path / "items.jsonl"
+    lines = (TINY / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    items.write_text("\n".join(lines[:4]), encoding="utf-8")
+    study = real_model.Study(TINY, items, tmp_path, threads=1)
+    assert len(study.texts) == 4 and study.context == max(map(len, study.texts))
+    (row,) = (r for r in real_model.as_run(study, ["int4"], has_llama=False))
+    assert row.scores.summary()["tokens"] == sum(len(text) - 1 for text in study.texts)
+    found = real_model.answers(study, items, "int4")
+    assert found["cost of"] == "int4 with an int8 cache" and float(str(found["answers"]).split()[0]) >= 75
 
 
 def test_the_text_is_the_one_that_the_figures_are_of() -> None:

@@ -1,13 +1,8 @@
 """Widths of loads are traced to the argument that they read, past arithmetic but not through other loads."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-
-from static_loads import amd_loads, ptx_loads, weight_bits, widest_share
+from bench.gpu.static_loads import amd_loads, ptx_loads, weight_bits, widest_share
 
 PTX = """
 	.param .u64 .ptr .global .align 1 k_param_0,

@@ -1,4 +1,4 @@
-"""transformers' experts with the engine's rounding of what meets their matrices (bench/rounded_reference.py)."""
+"""transformers' experts with the engine's rounding of what meets their matrices (tests/reference/rounded_model.py)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 
-import rounded_reference as rr
 import torch
 from torch import Tensor, nn
 
 from qwen3edge import _core
+from tests.reference import rounded_model as rr
 
 
 def _forward(experts: nn.Module, blocks: tuple[int, int], x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import gguf
 import numpy as np
 import pytest
-import rounded_reference as rr
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +25,7 @@ from tests.convert.random_gguf import VOCAB, Case, gguf_name, write_gguf
 from tests.convert.rounded_experts import rounded
 from tests.formats.random_blocks import ALL, QUANTIZED
 from tests.own_weights import OwnWeights
+from tests.reference import rounded_model as rr
 
 CASES = [Case("qwen3"), Case("qwen2", tied=False, head_dim=64), Case("qwen3", tied=False)]
 OF_WEIGHTS, WITH_HOOKS, WITHOUT_HOOKS = 1e-3, 1e-3, 5e-3  # mean KL divergence in nats

@@ -1,17 +1,11 @@
 """What the tuner times is right, what is wrong is left out: its measurement in the interpreter, without a clock."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import triton
 
+from bench import tune
 from qwen3edge.kernels.matmul_plan import MatrixShape
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-
-import tune
 
 ENTRY = {"BLOCK_M": 16, "BLOCK_N": 16, "SWAPPED": 1, "num_warps": 1, "num_stages": 2, "programs": 64}
 

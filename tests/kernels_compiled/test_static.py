@@ -2,20 +2,15 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import triton
 
+from bench import bench_static
+from bench.gpu.static_rows import faults, static_rows
 from qwen3edge.kernels.catalog import all_specializations, kernel_modules
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-
-import bench_static
-from static_rows import faults, static_rows
-
 from tests.kernels_compiled.releases import bars, expect_spills
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from quality_outliers import BEGIN, END, PLAIN, Outliers
 from transformers import AutoModelForCausalLM
 
 from qwen3edge.evaluate.divergence import kl_divergence
-from tests.outliers import EXACT, EXPONENTS, KINDS, ROTATED, Checkpoint, mean_direction
+from tests.outliers import EXACT, EXPONENTS, ROTATED, Checkpoint, mean_direction
+from tests.quality.outlier_study import PLAIN, Outliers
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "decisions" / "outliers.md"
 MODELS = {"tiny-qwen3": "tiny_model_path", "tiny-qwen3-moe": "tiny_moe_path", "tiny-qwen2": "tiny_qwen2_path"}
 CACHE_RATIO = 1.5  # of the mean divergence with outliers to that without
 # A rotation rounds all weights anew. A mixture's tokens may change experts where two are as likely; then far more.
@@ -106,11 +105,3 @@ def test_outliers_in_the_keys_cost_weights_nothing(study: Outliers, recipe: str)
     plain, outliers = (study.divergence(kind, recipe) for kind in (PLAIN, "keys"))
     print(f"{plain:.2e} -> {outliers:.2e}")
     assert outliers <= CACHE_RATIO * plain
-
-
-def test_the_page_has_every_model_and_kind() -> None:
-    page = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
-    for model in MODELS:
-        found = page.partition(f"{model}:\n")[2]
-        missing = [kind for kind in (PLAIN, *KINDS) if f"| {kind} | " not in found]
-        assert not missing, f"run bench/quality_outliers.py again: {model}: {missing}"

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-sys.path.insert(0, str(BENCH))
-
-import real_file  # noqa: E402
-import real_model  # noqa: E402
-from peers import LLAMA_CPP_PYTHON, LLAMA_QUANTIZE  # noqa: E402
+from bench import real_model
+from bench.peers import LLAMA_CPP_PYTHON, LLAMA_QUANTIZE
+from tests import real_file
 
 pytestmark = pytest.mark.slow
 
@@ -30,12 +26,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> real_model.Study:
     except real_file.FetchError as error:
         pytest.skip(str(error))
     real_file.check(path)
-    return real_model.Study(path, tmp_path_factory.mktemp("real"))
+    return real_model.Study(path, real_model.TEXT, tmp_path_factory.mktemp("real"))
 
 
 def test_the_recipes_of_a_real_model(study: real_model.Study) -> None:
     has_llama = LLAMA_CPP_PYTHON.find() is not None and LLAMA_QUANTIZE.find() is not None
-    found = {row.what: row for row in real_model.as_run(study, has_llama)}
+    found = {row.what: row for row in real_model.as_run(study, real_model.OURS, has_llama)}
     for row in found.values():
         print(row.cells())
     kl = {what: row.scores.summary()["kl"] for what, row in found.items() if row.scores is not None}

@@ -1,6 +1,6 @@
 """Quantized logits against transformers on the dequantized weights with the engine's rounding of activations.
 
-`bench/rounded_reference.py` explains why the reference shares the engine's decisions of ties.
+`tests/reference/rounded_model.py` explains why the reference shares the engine's decisions of ties.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rounded_reference as rr
 import torch
-from chats import Texts, read_records
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
@@ -24,6 +22,8 @@ from qwen3edge import _core
 from qwen3edge.evaluate.divergence import kl_divergence
 from tests.checkpoints import SHAPES, Shape, make_model, run, save, to_q3e
 from tests.quality.engine_trace import trace
+from tests.reference import rounded_model as rr
+from tests.reference.chats import Texts, read_records
 
 QUANTS = ["int4", "int8", "q4z32", "q4z64", "q6z32", "q4g32", "q4a32", "q8", "q8g32"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chats import Answers, Record, answer_greedily, read_records
 
 import qwen3edge
+from tests.reference.chats import Answers, Record, answer_greedily, read_records
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "decisions" / "block-formats.md"
 CONTEXT = 1024
@@ -62,11 +62,11 @@ def test_wrong_answers_are_not_counted(records: list[Record], tiny_q3e: Callable
 
 
 def test_documented_accuracy(answers: dict[str, Answers]) -> None:
-    """docs/decisions/block-formats.md names these figures; bench/quality.py writes them again."""
+    """docs/decisions/block-formats.md names these figures."""
     text = DOCUMENT.read_text(encoding="utf-8")
     stated = {"bf16": re.search(r"bf16 .*answers ([\d.]+) % right", text)}
     for quant in ("int8", "int4"):
         stated[quant] = re.search(rf"^\| {quant}\b.*\| ([\d.]+) % \|$", text, re.MULTILINE)
     for quant, match in stated.items():
         assert match, f"no figure for {quant}"
-        assert match[1] == f"{100 * answers[quant].accuracy:.1f}", f"{quant}: run bench/quality.py again"
+        assert match[1] == f"{100 * answers[quant].accuracy:.1f}", f"{quant}: the page is stale"

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from chats import Texts, answer_greedily, read_records
 from transformers import AutoModelForCausalLM
 
 import qwen3edge
@@ -16,6 +15,7 @@ from qwen3edge import _core
 from qwen3edge.convert import convert
 from qwen3edge.evaluate.divergence import kl_divergence
 from tests.checkpoints import run
+from tests.reference.chats import Texts, answer_greedily, read_records
 
 EVERY = 5  # of the 440 items
 LEAST = 0.95

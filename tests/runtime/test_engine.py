@@ -196,6 +196,17 @@ def test_cores_follow_the_affinity_mask():
     assert 1 <= _core.usable_cores() <= len(os.sched_getaffinity(0))
 
 
+def test_two_threads_on_one_core_are_one(tiny_q3e):
+    """They would take turns, and so be slower than one. What quotas leave: tests/base/test_cores.py."""
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import qwen3edge\n"
+        f"model = qwen3edge.load({str(tiny_q3e('int4'))!r}, context=64, threads=THREADS); model.logits([1, 2, 3])\n"
+        "print(model.plan.threads, len(os.listdir('/proc/self/task')))"
+    )
+    one, two = (python(code.replace("THREADS", threads)).stdout.split() for threads in ("1", "2"))
+    assert one == two and one[0] == "1"
+
+
 def test_import_is_light():
     """No torch, and fast enough for a command line: the best of five."""
     code = (

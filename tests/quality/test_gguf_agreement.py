@@ -1,19 +1,18 @@
 """llama.cpp and transformers agree with us about exports and imports; where a peer is absent its tests say so."""
 
 import secrets
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-
-import gguf_agreement as ga
-import peers
-
+from bench import peers
 from tests.checkpoints import Shape, make_model, save
+from tests.quality.agreement import Agreement, Agreements
 
 TOKENS = 200
+EXPORTS = ["f32", "bf16", "q8g32", "int8", "q4g32", "q4a32", "int4"]
+FOLDERS = ["q4g32", "q4a32", "int8", "int4"]
+IMPORTS = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q3_K_M", "Q2_K", "IQ3_S"]
+BOUND = 5e-3  # of the mean divergence: with the same experts, where a router has to choose
 UNROUNDED_BOUND = 1e-5  # where neither program rounds anything
 MEDIAN_BOUND = 1e-3  # of the trained mixture, whose mean a few tokens make that take another of only four experts
 
@@ -40,26 +39,26 @@ def agreements(request, tiny_model_path, tiny_moe_path, tmp_path_factory):
     """Of the trained models, and of random ones; rows are whole blocks of 256, but the trained experts', of 64."""
     work = tmp_path_factory.mktemp("agreement")
     if request.param == "tiny":
-        return ga.Agreements(tiny_model_path, work, TOKENS)
+        return Agreements(tiny_model_path, work, TOKENS)
     if request.param == "tiny-moe":
-        return ga.Agreements(tiny_moe_path, work, TOKENS)
+        return Agreements(tiny_moe_path, work, TOKENS)
     seed = secrets.randbits(32)
     print(f"seed {seed}")
-    return ga.Agreements(save(make_model(RANDOM[request.param], seed), work / "hf"), work, TOKENS)
+    return Agreements(save(make_model(RANDOM[request.param], seed), work / "hf"), work, TOKENS)
 
 
-def check(agreements: ga.Agreements, agreement: ga.Agreement) -> None:
+def check(agreements: Agreements, agreement: Agreement) -> None:
     print(agreement)
     if agreement.experts is not None:
-        assert agreement.experts.kl <= ga.BOUND
+        assert agreement.experts.kl <= BOUND
     if agreements.is_moe and agreements.texts.exists():
         assert agreement.median <= MEDIAN_BOUND
     else:
-        assert agreement.kl <= ga.BOUND
+        assert agreement.kl <= BOUND
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quant", ga.EXPORTS)
+@pytest.mark.parametrize("quant", EXPORTS)
 def test_llama_cpp_loads_our_exports(agreements, quant):
     require(peers.LLAMA_CPP_PYTHON)
     found = agreements.export_to_llama(quant)
@@ -70,14 +69,14 @@ def test_llama_cpp_loads_our_exports(agreements, quant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ga.IMPORTS)
+@pytest.mark.parametrize("kind", IMPORTS)
 def test_we_load_what_llama_cpp_quantized(agreements, kind):
     require(peers.LLAMA_CPP_PYTHON, peers.LLAMA_QUANTIZE)
     check(agreements, agreements.import_from_llama(kind))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quant", ga.FOLDERS)
+@pytest.mark.parametrize("quant", FOLDERS)
 def test_transformers_loads_our_folders(agreements, quant):
     pytest.importorskip("compressed_tensors", reason="the compressed-tensors package is not installed")
     if agreements.is_moe:

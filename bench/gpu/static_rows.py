@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 
-from static_loads import amd_loads, ptx_loads, weight_bits, widest_share
-
+from bench.gpu.static_loads import amd_loads, ptx_loads, weight_bits, widest_share
 from qwen3edge.kernels.catalog import all_specializations, compilation
 from qwen3edge.kernels.compiled import MachineCode, compile_for
 from qwen3edge.kernels.specialization import MODEL_SHAPES, Specialization
@@ -18,77 +17,51 @@ MATRIX = ("HMMA", "IMMA", "QMMA", "HGMMA", "IGMMA", "QGMMA", "v_mfma", "v_wmma")
 CONVERSIONS = ("I2F",)
 
 
-@dataclass(frozen=True)
-class Device:
-    """Datasheet figures: bandwidth in GB/s; dense fp16 tensor operations with fp32 sums, in TFLOP/s. Paper only."""
-
-    bandwidth: float
-    tensor: float
-
-    def microseconds(self, bytes_moved: int, operations: int) -> float:
-        """The least that a kernel's bytes and operations take: whichever of both is longer."""
-        return max(bytes_moved / (self.bandwidth * 1e3), operations / (self.tensor * 1e6))
-
-
+# Datasheet figures: bandwidth in GB/s; dense fp16 tensor operations with fp32 sums, in TFLOP/s. Paper only.
 # NVIDIA: Jetson AGX Orin Technical Brief (64 GB, 170 sparse int8 TOPS of its GPU); Ada GPU Architecture, appendix A;
 # H100 Tensor Core GPU datasheet (SXM, half of the sparse figure).
-DEVICES = {
-    "Orin": Device(bandwidth=204.8, tensor=42.5),
-    "4090": Device(bandwidth=1008, tensor=165.2),
-    "H100": Device(bandwidth=3350, tensor=989.4),
-}
+DEVICES = {"Orin": (204.8, 42.5), "4090": (1008, 165.2), "H100": (3350, 989.4)}
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What the compiled code says of itself."""
-
-    registers: int
-    spills: int  # bytes of stack on NVIDIA, registers on AMD
-    shared_bytes: int
-    load_bits: int  # NVIDIA: the narrowest load of a weight; else the width by which most bytes come
-    instructions: int
-    loop_instructions: int
-    matrix_instructions: int
-    loop_conversions: int  # I2F in loops
+def paper_microseconds(device: str, bytes_moved: int, operations: int) -> float:
+    """The least that a kernel's bytes and operations take: whichever of both is longer."""
+    bandwidth, tensor = DEVICES[device]
+    return round(max(bytes_moved / (bandwidth * 1e3), operations / (tensor * 1e6)), 3)
 
 
-def count(specialization: Specialization, code: MachineCode, target: str) -> Counts:
-    """Of code that was compiled from the specialization for the target."""
-    return Counts(
-        registers=code.registers,
-        spills=code.spills,
-        shared_bytes=code.shared_bytes,
-        load_bits=_load_bits(specialization, code, target),
-        instructions=code.instructions,
-        loop_instructions=sum(code.loop_opcodes.values()),
-        matrix_instructions=code.count(*MATRIX),
-        loop_conversions=code.count(*CONVERSIONS, loops=True),
-    )
+def count(specialization: Specialization, code: MachineCode, target: str) -> dict[str, int]:
+    """What code says of itself that was compiled from the specialization for the target."""
+    return {
+        "registers": code.registers,
+        "spills": code.spills,  # bytes of stack on NVIDIA, registers on AMD
+        "shared_bytes": code.shared_bytes,
+        "load_bits": _load_bits(specialization, code, target),
+        "instructions": code.instructions,
+        "loop_instructions": sum(code.loop_opcodes.values()),
+        "matrix_instructions": code.count(*MATRIX),
+        "loop_conversions": code.count(*CONVERSIONS, loops=True),  # I2F in loops
+    }
 
 
 def _load_bits(specialization: Specialization, code: MachineCode, target: str) -> int:
+    """NVIDIA: the narrowest load of a weight; else the width by which most bytes come."""
     if target.startswith("gfx"):
         return widest_share(amd_loads(code.opcodes))
     ptx = code.compiled.asm["ptx"]
     if specialization.weight_arguments:
         given = [name for name in specialization.kernel.arg_names if name not in specialization.constexprs]
         return weight_bits(ptx, given, specialization.weight_arguments)
-    every: dict[int, int] = {}
-    for loads in ptx_loads(ptx).values():
-        for bits, number in loads.items():
-            every[bits] = every.get(bits, 0) + number
-    return widest_share(every)
+    return widest_share(sum(ptx_loads(ptx).values(), Counter()))
 
 
-def _compile(job: tuple[str, str, int]) -> Counts:
+def _compile(job: tuple[str, str, int]) -> dict[str, int]:
     model, target, index = job
     specialization = all_specializations(MODEL_SHAPES[model], target)[index]
     return count(specialization, compile_for(specialization, target), target)
 
 
 def static_rows(models: Iterable[str], targets: Iterable[str], only: str = "") -> Iterator[dict[str, object]]:
-    """A row for each specialization whose name has `only` in it, in order, as soon as it is compiled."""
+    """A row for each specialization whose name has `only` in it, in order; all are compiled before the first."""
     wanted: list[tuple[Specialization, str, str, tuple[object, ...]]] = []
     jobs: dict[tuple[object, ...], tuple[str, str, int]] = {}
     for target in targets:
@@ -107,11 +80,11 @@ def static_rows(models: Iterable[str], targets: Iterable[str], only: str = "") -
                 "target": target,
                 "model": model,
                 "shape": specialization.shape,
-                **asdict(counted[key]),
+                **counted[key],
                 "weights": bool(specialization.weight_arguments),
                 "bytes": moved,
                 "operations": operations,
-                "paper_us": {name: round(d.microseconds(moved, operations), 3) for name, d in DEVICES.items()},
+                "paper_us": {name: paper_microseconds(name, moved, operations) for name in DEVICES},
             }
 
 

@@ -2,7 +2,7 @@
 
 Runs under QWEN3EDGE_LLAMA_CPP_PYTHON, so it imports nothing of ours.
 
-python bench/llama_logits.py MODEL.gguf TOKENS.npy LOGITS.npy [--probabilities FILE.npy] [--experts FILE.npy]
+python tests/reference/llama_logits.py MODEL.gguf TOKENS.npy LOGITS.npy [--probabilities FILE.npy] [--experts FILE.npy]
     [--kv q8_0] [--threads 2]
 
 One prompt, one thread and an f32 KV cache unless told otherwise; the calls are the C API's, as a file may have no

@@ -1,0 +1,1 @@
+"""What compiled GPU kernels look like."""

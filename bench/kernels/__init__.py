@@ -1,0 +1,1 @@
+"""Single kernels of the CPU: `python -m bench.kernels`."""
