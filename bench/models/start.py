@@ -60,7 +60,7 @@ class Start:
 
 def own_start(model: Path, text: str, most: int, threads: int) -> Start:
     """most: tokens of the text that it reads."""
-    command = [sys.executable, "-c", PROGRAM, model, text, str(most), str(threads)]
+    command: list[str | Path] = [sys.executable, "-c", PROGRAM, model, text, str(most), str(threads)]
     finished = run([*command, repr(time.clock_gettime(time.CLOCK_MONOTONIC))])
     return Start(finished, **json_of(finished, "the start of qwen3edge"))
 
