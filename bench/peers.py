@@ -87,9 +87,7 @@ class Finished:
     peak_bytes: int  # largest resident set, mapped pages included
 
 
-def run(
-    command: Sequence[str | Path], timeout: float = 3600.0, environment: Mapping[str, str] | None = None
-) -> Finished:
+def run(command: Sequence[object], timeout: float = 3600, environment: Mapping[str, str] | None = None) -> Finished:
     """Runs a child to its end; raises BenchError with its last words when it fails, or after `timeout` seconds.
 
     environment: what it has besides this process's.
@@ -170,33 +168,33 @@ def parse_batched_bench(text: str) -> list[BatchedTest]:
 
 def batched_bench_command(
     program: Path, model: Path, *, prompt: int, generate: int, sequences: int, threads: int, flash_attention: bool
-) -> list[str | Path]:
+) -> list[object]:
     """One process, one test."""
     context = sequences * (prompt + generate)
-    words: list[str | Path] = [program, "-m", model, "-c", str(context), "-b", "2048", "-ub", "512"]
+    words: list[object] = [program, "-m", model, "-c", str(context), "-b", "2048", "-ub", "512"]
     words += ["-npp", str(prompt), "-ntg", str(generate), "-npl", str(sequences), "-t", str(threads)]
     return [*words, "-fa", "on" if flash_attention else "off"]
 
 
-def llama_convert_command(source: Path, target: Path) -> list[str | Path]:
+def llama_convert_command(source: Path, target: Path) -> list[object]:
     """HF folder -> bf16 GGUF."""
     script = LLAMA_CONVERT.path()
     python = os.environ.get("QWEN3EDGE_LLAMA_PYTHON", sys.executable)
-    head: list[str | Path] = [python, script] if script.suffix == ".py" else [script]
+    head: list[object] = [python, script] if script.suffix == ".py" else [script]
     return [*head, source, "--outtype", "bf16", "--outfile", target]
 
 
-def llama_quantize_command(source: Path, target: Path, kind: str, threads: int) -> list[str | Path]:
+def llama_quantize_command(source: Path, target: Path, kind: str, threads: int) -> list[object]:
     """GGUF -> quantized GGUF; a tied embedding becomes Q6_K in Q4_0, as llama-quantize decides."""
     return [LLAMA_QUANTIZE.path(), source, target, kind, str(threads)]
 
 
-def own_command(*words: str | Path) -> list[str | Path]:
+def own_command(*words: object) -> list[object]:
     """`qwen3edge ...` of the interpreter that runs the bench."""
     return [sys.executable, "-m", "qwen3edge", *words]
 
 
-def run_bench(module: str, *words: str | Path) -> Finished:
+def run_bench(module: str, *words: object) -> Finished:
     """`python -m bench.<module> ...`, from whatever folder."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return run([sys.executable, "-m", f"bench.{module}", *words], environment={"PYTHONPATH": path})

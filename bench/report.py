@@ -52,7 +52,7 @@ QUICK = ("--rounds", "1", "--seconds", "0.02")
 QUICK_SCENES = ("--scene", "short", "--scene", "gemm")
 
 
-def make_random(*words: str | Path) -> None:
+def make_random(*words: object) -> None:
     peers.run([sys.executable, peers.ROOT / "scripts" / "make_random.py", *words])
 
 

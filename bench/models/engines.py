@@ -100,15 +100,7 @@ def _own(model: Path, isa: str, kv: str, memory: str | None, work: Work) -> Samp
     """The peak is the process's own word: `qwen3edge bench` takes it before its buffer for the read bandwidth."""
     environment = {"QWEN3EDGE_ISA": isa} if isa else {}
     if work.sequences > 1:  # the engine's own: sessions of the public API take turns
-        command: list[str | Path] = [
-            sys.executable,
-            CHILD,
-            "batch",
-            model,
-            *work.options(),
-            "--sequences",
-            str(work.sequences),
-        ]
+        command = [sys.executable, CHILD, "batch", model, *work.options(), "--sequences", str(work.sequences)]
         result = peers.json_of(peers.run(command, environment=environment), CHILD.name)
         return Sample(result["prefill"], result["decode"], result["peak_memory_bytes"])
     # The first run of a process meets every page of the file; peers did that when they loaded. A long prompt hides it.
@@ -142,7 +134,7 @@ def _llama(
 
 
 def _openvino(python: Path, folder: Path, work: Work) -> Sample:
-    command: list[str | Path] = [python, CHILD, "openvino", folder, *work.options(), "--sequences", str(work.sequences)]
+    command = [python, CHILD, "openvino", folder, *work.options(), "--sequences", str(work.sequences)]
     finished = peers.run(command, environment={"PYTHONPATH": ""})
     result = peers.json_of(finished, CHILD.name)
     return Sample(result["prefill"], result["decode"], finished.peak_bytes)

@@ -60,12 +60,12 @@ class Start:
 
 def own_start(model: Path, text: str, most: int, threads: int) -> Start:
     """most: tokens of the text that it reads."""
-    command: list[str | Path] = [sys.executable, "-c", PROGRAM, model, text, str(most), str(threads)]
+    command = [sys.executable, "-c", PROGRAM, model, text, str(most), str(threads)]
     finished = run([*command, repr(time.clock_gettime(time.CLOCK_MONOTONIC))])
     return Start(finished, **json_of(finished, "the start of qwen3edge"))
 
 
-def peer_command(text: str, model: Path, threads: int) -> list[str | Path]:
+def peer_command(text: str, model: Path, threads: int) -> list[object]:
     """Raises BenchError where it is absent."""
     options = ["-p", text, "-n", "1", "-t", str(threads), "-no-cnv", "--no-warmup", "--temp", "0", "-c", "4096"]
     return [LLAMA_COMPLETION.path(), "-m", model, *options]

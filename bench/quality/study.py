@@ -149,7 +149,7 @@ def dequantized(path: Path, wide: Path, work: Path) -> Iterator[Path]:
         yield Path(copy.path)
 
 
-def llama_logits(path: Path, tokens: NDArray[np.integer], work: Path, *options: str | Path) -> NDArray[np.float32]:
+def llama_logits(path: Path, tokens: NDArray[np.integer], work: Path, *options: object) -> NDArray[np.float32]:
     """By llama.cpp in a process of its own: float32 [tokens, vocabulary]. Raises BenchError."""
     np.save(work / "tokens.npy", tokens)
     words = [LLAMA_LOGITS, path, work / "tokens.npy", work / "logits.npy", *options]
