@@ -1,7 +1,7 @@
 """The C++ core as Python sees it (csrc/bindings/module.cpp)."""
 
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,16 +203,24 @@ class Engine:
         tokens: NDArray[np.int32] | Sequence[int],
         positions: NDArray[np.int32] | Sequence[int],
         slots: NDArray[np.int32] | Sequence[int],
-        want_logits: NDArray[np.bool_] | Sequence[bool],
+        want: NDArray[np.bool_] | NDArray[np.integer[Any]] | Sequence[int],
         *,
+        rope_positions: NDArray[np.int32] | None = None,
+        embeddings: Sequence[NDArray[np.float32] | None] | None = None,
+        hidden: NDArray[np.float32] | None = None,
         cancel: CancelFlag | None = None,
     ) -> NDArray[np.float32]:
-        """One ragged batch, all arrays of one length; returns float32 [count of want_logits, vocabulary].
+        """One ragged batch, all arrays of one length; returns float32 [entries that want logits, vocabulary].
 
         The tokens of a slot are consecutive in the batch, at ascending positions that continue the slot's cache or
         rewind into it (whatever lies at and after the first position is forgotten).
+        want: bits for each entry: 1 (or True) its logits, 2 the state after the final norm, which is written into
+        `hidden`, float32 [entries that want it, hidden_size].
+        rope_positions: [entries, 3], time, height and width, where they are not `positions` three times.
+        embeddings: for each entry a row float32 [hidden_size] in place of its token's, or None; its token is then a key
+        of the row's content, any number, which caches of prefixes compare.
         Raises RequestError, nothing changed, for a token, position or slot out of range; CancelledError, the tokens
-        taken back, when the flag is set before the last layer.
+        taken back as far as `truncate` can, when the flag is set before the last layer: `length` says what is left.
         """
 
     def observe(self, callback: Callable[[str, int, int, NDArray[np.float32]], None] | None) -> None:
@@ -226,8 +234,12 @@ class Engine:
     def length(self, slot: int) -> int:
         """Tokens in the cache of a slot."""
 
-    def truncate(self, slot: int, length: int) -> None:
-        """Forgets all after `length` tokens and gives the pages back."""
+    def truncate(self, slot: int, length: int) -> int:
+        """Leaves at most `length` tokens and returns how many: all of them in a KV cache; where a block overwrites its
+        state, as many as at the last snapshot before. The caller computes the rest again."""
+
+    def snapshot(self, slot: int) -> None:
+        """Marks the present length as one that `truncate` can reach."""
 
 class Sampler:
     """Picks tokens: repetition and presence penalty, temperature, top-k, top-p, min-p, in this order, by its own seed.
@@ -250,6 +262,9 @@ class Sampler:
     def accept(self, token: int, generated: bool = True) -> None:
         """Counts a token for the penalties: repetition looks at prompt and answer, presence at the answer only.
         `sample` does not count by itself."""
+
+    def truncate(self, length: int) -> None:
+        """Counts the first `length` tokens only, as the sequence itself was cut."""
 
     def sample(self, logits: NDArray[np.float32]) -> int: ...
 

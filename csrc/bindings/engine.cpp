@@ -111,26 +111,83 @@ std::vector<int32_t> narrowed(const char* name, const Longs& values) {
   return narrow;
 }
 
+// Bits of Want; flags are those of logits. A view of other bytes as bool may hold more than 0 and 1.
+std::vector<uint8_t> wants(py::array given) {
+  const bool flags = given.dtype().kind() == 'b';
+  const Longs values(flags ? given.view("uint8") : given);
+  std::vector<uint8_t> bits;
+  for (py::ssize_t i = 0; i < values.size(); ++i) {
+    const int64_t value = flags ? values.data()[i] != 0 : values.data()[i];
+    if (value < 0 || value > (kWantLogits | kWantHidden))
+      fail("want of batch entry " + std::to_string(i) + ": expected bits of 1 (logits) and 2 (hidden), found " +
+           std::to_string(value));
+    bits.push_back(static_cast<uint8_t>(value));
+  }
+  return bits;
+}
+
+// Rows in place of tokens: of each entry float32 [hidden_size], or None.
+std::vector<Floats> rows_of(const py::object& given, size_t entries, py::ssize_t size) {
+  std::vector<Floats> rows;
+  for (const py::handle& each : given)
+    rows.push_back(each.is_none() ? Floats() : Floats(py::reinterpret_borrow<py::object>(each)));
+  if (rows.size() != entries)
+    fail("embeddings: expected a row or None for each of " + std::to_string(entries) + " entries, found " +
+         std::to_string(rows.size()));
+  for (const Floats& row : rows)
+    if (row.size() != 0 && (row.ndim() != 1 || row.size() != size))
+      fail("embeddings: expected rows of " + std::to_string(size) + " numbers, found one of " + std::to_string(row.size()));
+  return rows;
+}
+
+// Where states go: a float32 array [rows, hidden_size] of the caller's.
+float* place_of(const py::object& hidden, py::ssize_t rows, py::ssize_t size) {
+  using Place = py::array_t<float, py::array::c_style>;
+  if (hidden.is_none() && rows == 0) return nullptr;
+  if (!py::isinstance<Place>(hidden) || Place(hidden).ndim() != 2 || Place(hidden).shape(0) != rows ||
+      Place(hidden).shape(1) != size)
+    fail("hidden: expected a float32 array of " + std::to_string(rows) + " x " + std::to_string(size) +
+         ", as many rows as entries want it");
+  return Place(hidden).mutable_data();
+}
+
 // The arguments are converted here: pybind11's own conversion takes an interrupt (Ctrl-C) that meets it for a wrong type.
 py::array_t<float> forward(Engine& engine, const py::object& all_tokens, const py::object& all_positions,
-                           const py::object& all_slots, const py::object& all_want, const CancelFlag* cancel) {
+                           const py::object& all_slots, const py::object& all_wants, const py::object& rope_positions,
+                           const py::object& embeddings, const py::object& hidden, const CancelFlag* cancel) {
   const Longs tokens(all_tokens), positions(all_positions), slots(all_slots);
-  const Flags want(all_want);
+  const py::array want(all_wants);
   const auto n = static_cast<size_t>(tokens.size());
   for (const py::array* a : std::initializer_list<const py::array*>{&tokens, &positions, &slots, &want})
     if (a->ndim() != 1 || static_cast<size_t>(a->size()) != n)
       fail("batch: expected arrays of one dimension and " + std::to_string(n) + " entries, found " + std::to_string(a->size()) +
            " in " + std::to_string(a->ndim()) + " dimensions");
   const std::vector<int32_t> t = narrowed("tokens", tokens), p = narrowed("positions", positions), s = narrowed("slots", slots);
-  std::vector<uint8_t> flags(n);  // a view of other bytes as bool may hold more than 0 and 1
-  for (size_t i = 0; i < n; ++i) flags[i] = reinterpret_cast<const uint8_t*>(want.data())[i] != 0;
-  const auto rows = std::count(flags.begin(), flags.end(), 1);
-  py::array_t<float> logits({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(engine.config().vocab_size)});
-  float* out = logits.mutable_data();
+  const std::vector<uint8_t> bits = wants(want);
+  Batch batch{t.data(), p.data(), s.data(), bits.data(), n};
+  std::vector<int32_t> axes;
+  if (!rope_positions.is_none()) {
+    const Longs given(rope_positions);
+    if (given.ndim() != 2 || static_cast<size_t>(given.shape(0)) != n || given.shape(1) != 3)
+      fail("rope_positions: expected " + std::to_string(n) + " x 3 numbers, one row for each entry");
+    axes = narrowed("rope_positions", given);
+    batch.rope_positions = axes.data();
+  }
+  const auto width = static_cast<py::ssize_t>(engine.config().hidden_size);
+  std::vector<Floats> rows;
+  std::vector<const float*> pointers;
+  if (!embeddings.is_none()) {
+    rows = rows_of(embeddings, n, width);
+    for (const Floats& row : rows) pointers.push_back(row.size() ? row.data() : nullptr);
+    batch.embeddings = pointers.data();
+  }
+  const auto wanting = [&](uint8_t bit) { return std::count_if(bits.begin(), bits.end(), [&](uint8_t w) { return w & bit; }); };
+  py::array_t<float> logits({wanting(kWantLogits), static_cast<py::ssize_t>(engine.config().vocab_size)});
+  float *out = logits.mutable_data(), *states = place_of(hidden, wanting(kWantHidden), width);
   std::shared_ptr<Observer> observer;
   {
     const WithoutGil released;
-    engine.forward({t.data(), p.data(), s.data(), flags.data(), n}, out, nullptr, cancel);
+    engine.forward(batch, out, states, cancel);
     observer = engine.observer();
   }
   if (const auto python = std::dynamic_pointer_cast<PythonObserver>(observer)) python->rethrow();
@@ -168,10 +225,12 @@ void bind_engine(py::module_& m) {
                             "expert_guesses_right"_a = m.expert_guesses_right, "experts_left_out"_a = m.experts_left_out);
           })
       .def_property_readonly("isa", [](const Engine& e) { return isa_name(e.isa()); })
-      .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want_logits"_a, py::kw_only(), "cancel"_a = py::none())
+      .def("forward", &forward, "tokens"_a, "positions"_a, "slots"_a, "want"_a, py::kw_only(), "rope_positions"_a = py::none(),
+           "embeddings"_a = py::none(), "hidden"_a = py::none(), "cancel"_a = py::none())
       .def("observe", &observe, "callback"_a)
       .def("length", &Engine::length, "slot"_a, GilReleased())
-      .def("truncate", &Engine::truncate, "slot"_a, "length"_a, GilReleased());
+      .def("truncate", &Engine::truncate, "slot"_a, "length"_a, GilReleased())
+      .def("snapshot", &Engine::snapshot, "slot"_a, GilReleased());
   py::class_<Sampler>(m, "Sampler")
       .def(py::init([](uint32_t vocabulary, float temperature, uint32_t top_k, float top_p, float min_p, float presence_penalty,
                        float repetition_penalty, uint64_t seed) {
@@ -181,6 +240,7 @@ void bind_engine(py::module_& m) {
            py::kw_only(), "vocabulary"_a, "temperature"_a = 0.7f, "top_k"_a = 20, "top_p"_a = 0.8f, "min_p"_a = 0.0f,
            "presence_penalty"_a = 0.0f, "repetition_penalty"_a = 1.0f, "seed"_a = 0)
       .def("accept", &Sampler::accept, "token"_a, "generated"_a = true)
+      .def("truncate", &Sampler::truncate, "length"_a)
       .def(
           "sample",
           [](Sampler& s, const Floats& logits) {

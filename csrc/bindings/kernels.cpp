@@ -10,12 +10,24 @@
 #include "exec/rotary.h"
 #include "exec/steps.h"
 #include "probes/probes.h"
+#include "probes/tier_amx_emulated.h"
 #include "runtime/plan.h"
 #include "ukernels/unpack_row.h"
 
 namespace q3e::bindings {
 
 namespace {
+
+// Of a tier, or of the emulated one.
+const KernelTable& kernels_of(const std::string& isa) {
+#if defined(__x86_64__)
+  if (isa == "amx_emulated") {
+    require(isa_supported(Isa::avx512), "isa: expected a machine with AVX-512 for amx_emulated");
+    return kAmxEmulatedTier;
+  }
+#endif
+  return kernel_table(parse_isa(isa));
+}
 
 struct Quantized {
   py::array_t<int8_t> quants;
@@ -34,9 +46,8 @@ py::tuple kernel_quantize(const std::string& isa, const Floats& x, uint32_t bloc
   require(x.ndim() == 2, "x: expected [tokens, columns]");
   Quantized q = quantized_arrays(x.shape(0), x.shape(1), block);
   for (py::ssize_t t = 0; t < x.shape(0); ++t)
-    kernel_table(parse_isa(isa))
-        .quantize(x.data(t, 0), static_cast<uint32_t>(x.shape(1)), block, q.quants.mutable_data(t, 0),
-                  q.scales.mutable_data(t, 0), q.sums.mutable_data(t, 0));
+    kernels_of(isa).quantize(x.data(t, 0), static_cast<uint32_t>(x.shape(1)), block, q.quants.mutable_data(t, 0),
+                             q.scales.mutable_data(t, 0), q.sums.mutable_data(t, 0));
   return py::make_tuple(q.quants, q.scales, q.sums);
 }
 
@@ -44,9 +55,8 @@ py::tuple kernel_rmsnorm_quantize(const std::string& isa, const Floats& x, const
   require(x.ndim() == 2 && weight.size() == x.shape(1), "x: expected [tokens, columns], weight: [columns]");
   Quantized q = quantized_arrays(x.shape(0), x.shape(1), block);
   for (py::ssize_t t = 0; t < x.shape(0); ++t)
-    kernel_table(parse_isa(isa))
-        .rmsnorm_quantize(x.data(t, 0), weight.data(), static_cast<uint32_t>(x.shape(1)), eps, block, q.quants.mutable_data(t, 0),
-                          q.scales.mutable_data(t, 0), q.sums.mutable_data(t, 0));
+    kernels_of(isa).rmsnorm_quantize(x.data(t, 0), weight.data(), static_cast<uint32_t>(x.shape(1)), eps, block,
+                                     q.quants.mutable_data(t, 0), q.scales.mutable_data(t, 0), q.sums.mutable_data(t, 0));
   return py::make_tuple(q.quants, q.scales, q.sums);
 }
 
@@ -55,8 +65,7 @@ py::array_t<float> kernel_rmsnorm(const std::string& isa, const Floats& x, const
           "x: expected [tokens, columns], weight: [columns]");
   py::array_t<float> out({x.shape(0), x.shape(1)});
   for (py::ssize_t t = 0; t < x.shape(0); ++t)
-    kernel_table(parse_isa(isa))
-        .rmsnorm(x.data(t, 0), weight.data(), static_cast<uint32_t>(x.shape(1)), eps, out.mutable_data(t, 0));
+    kernels_of(isa).rmsnorm(x.data(t, 0), weight.data(), static_cast<uint32_t>(x.shape(1)), eps, out.mutable_data(t, 0));
   return out;
 }
 
@@ -64,14 +73,14 @@ py::array_t<float> kernel_silu_mul(const std::string& isa, const Floats& gate, c
   require(gate.ndim() == 1 && up.size() == gate.size() && gate.size() % 16 == 0,
           "gate, up: expected two vectors of a multiple of 16");
   py::array_t<float> out(gate.size());
-  kernel_table(parse_isa(isa)).silu_mul(gate.data(), up.data(), static_cast<uint32_t>(gate.size()), out.mutable_data());
+  kernels_of(isa).silu_mul(gate.data(), up.data(), static_cast<uint32_t>(gate.size()), out.mutable_data());
   return out;
 }
 
 py::array_t<float> kernel_silu_panels(const std::string& isa, const Floats& gate_up) {
   require(gate_up.ndim() == 1 && gate_up.size() % 32 == 0, "gate_up: expected a vector of a multiple of 32");
   py::array_t<float> out(gate_up.size() / 2);
-  kernel_table(parse_isa(isa)).silu_panels(gate_up.data(), static_cast<uint32_t>(out.size()), out.mutable_data());
+  kernels_of(isa).silu_panels(gate_up.data(), static_cast<uint32_t>(out.size()), out.mutable_data());
   return out;
 }
 
@@ -82,7 +91,7 @@ py::tuple kernel_route(const std::string& isa, const Floats& logits, uint32_t to
   require(top >= 1 && top <= experts, "top: expected 1 to the number of experts");
   py::array_t<uint32_t> chosen({tokens, static_cast<py::ssize_t>(top)});
   py::array_t<float> weights({tokens, static_cast<py::ssize_t>(top)});
-  const RouteFn route = kernel_table(parse_isa(isa)).route;
+  RouteFn* const route = kernels_of(isa).route;
   std::vector<float> padded(kMaxExperts, std::numeric_limits<float>::quiet_NaN());  // what lies behind must not matter
   for (py::ssize_t t = 0; t < tokens; ++t) {
     std::copy_n(logits.data(t, 0), experts, padded.begin());
@@ -99,9 +108,8 @@ py::array_t<float> kernel_add_weighted(const std::string& isa, const Floats& row
   for (py::ssize_t r = 0; r < rows.shape(0); ++r) pointers.push_back(rows.data(r, 0));
   py::array_t<float> out(x.size());
   std::copy_n(x.data(), x.size(), out.mutable_data());
-  kernel_table(parse_isa(isa))
-      .add_weighted(pointers.data(), weights.data(), static_cast<uint32_t>(pointers.size()), static_cast<uint32_t>(x.size()),
-                    out.mutable_data());
+  kernels_of(isa).add_weighted(pointers.data(), weights.data(), static_cast<uint32_t>(pointers.size()),
+                               static_cast<uint32_t>(x.size()), out.mutable_data());
   return out;
 }
 
@@ -113,10 +121,7 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
   require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns),
           "packed: expected the bytes of rows x columns");
   require(x.ndim() == 2 && x.shape(1) == columns, "x: expected [tokens, columns]");
-  const bool emulated = isa == "amx_emulated";
-  const KernelTable& kernels = kernel_table(parse_isa(emulated ? "scalar" : isa));
-  const MatmulFn matmul = emulated ? emulated_amx().matmul : kernels.matmul;
-  require(matmul, "isa: expected a machine with AVX-512 for amx_emulated");
+  const KernelTable& kernels = kernels_of(isa);
   const auto tokens = static_cast<uint32_t>(x.shape(0));
   const uint32_t block = format.block, blocks = block ? (columns + block - 1) / block : 0;
   const uint32_t stride = activation_stride(columns);
@@ -130,23 +135,16 @@ py::array_t<float> kernel_matmul(const std::string& isa, const std::string& name
   py::array_t<float> out({static_cast<py::ssize_t>(tokens), static_cast<py::ssize_t>(rows)});
   const auto scratch = std::make_unique<WorkerScratch>();
   std::fill(std::begin(scratch->matmul), std::end(scratch->matmul), uint8_t{99});  // nor what was in scratch before
-  for (uint32_t first = 0; first < w.panels(); first += kGemmPanels)
-    for (uint32_t t = 0; t < tokens; t += kGemmTokens) {
-      const uint32_t last = std::min(first + kGemmPanels, w.panels()), n = std::min(kGemmTokens, tokens - t);
-      const uint32_t width = (last - first) * kPanelRows;
-      const Activations a{n,
-                          columns,
-                          stride,
-                          block,
-                          x.data(t, 0),
-                          quants.data() + size_t{t} * stride,
-                          scales.data() + size_t{t} * blocks,
-                          sums.data() + size_t{t} * blocks};
-      matmul(w, first, last, a, scratch->tile, width, scratch->matmul);
-      for (uint32_t i = 0; i < n; ++i)
+  const Activations all{tokens, columns, stride, block, x.data(), quants.data(), scales.data(), sums.data()};
+  for (uint32_t first = 0; first < w.panels(); first += kGemmPanels) {
+    const uint32_t last = std::min(first + kGemmPanels, w.panels()), width = (last - first) * kPanelRows;
+    for_each_part(all, [&](uint32_t t, const Activations& part) {
+      kernels.matmul(w, first, last, part, scratch->tile, width, scratch->matmul);
+      for (uint32_t i = 0; i < part.tokens; ++i)
         for (uint32_t r = 0; r < width && first * kPanelRows + r < rows; ++r)
           *out.mutable_data(t + i, first * kPanelRows + r) = scratch->tile[size_t{i} * width + r];
-    }
+    });
+  }
   return out;
 }
 
@@ -156,10 +154,7 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
                                     uint32_t kv_heads, const Floats& frequencies, const std::optional<Floats>& q_weight,
                                     const std::optional<Floats>& k_weight, const std::optional<Floats>& bias, float eps,
                                     uint32_t tile, uint32_t together) {
-  const bool emulated = isa == "amx_emulated";
-  const KernelTable& kernels = kernel_table(parse_isa(emulated ? "scalar" : isa));
-  const AttentionFn attention = emulated ? emulated_amx().attention : kernels.attention;
-  require(attention, "isa: expected a machine with AVX-512 for amx_emulated");
+  const KernelTable& kernels = kernels_of(isa);
   const KvType type = parse_kv(kv);
   require(qkv.ndim() == 3 && qkv.shape(1) == heads + 2 * kv_heads && heads % kv_heads == 0,
           "qkv: expected [tokens, heads + 2 kv_heads, head_dim]");
@@ -193,9 +188,9 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   for (uint32_t t = 0; t < tokens; t += tile)
     for (uint32_t h = 0; h < kv_heads; h += together) {
       const size_t first = size_t{t} * heads + size_t{h} * group;
-      attention({q.data() + first * d * q_width, q_scales.data() + first, heads, std::min(together, kv_heads - h),
-                 std::min(tile, tokens - t), group, d, t, type, cache.pages(0), h * kv_block_layout(type, d).bytes, nullptr,
-                 out.mutable_data() + first * d, scratch->attention});
+      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, std::min(together, kv_heads - h),
+                         std::min(tile, tokens - t), group, d, t, type, cache.pages(0), h * kv_block_layout(type, d).bytes,
+                         nullptr, out.mutable_data() + first * d, scratch->attention});
     }
   return out;
 }

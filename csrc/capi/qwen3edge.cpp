@@ -34,6 +34,7 @@ struct q3e_session {
   q3e::Sampler sampler;
   std::vector<float> logits;
   bool has_logits = false;
+  int32_t sampled = -1;  // the last token of q3e_sample, until it is appended
   q3e::CancelFlag cancel{};
 };
 
@@ -163,8 +164,9 @@ uint32_t q3e_session_length(const q3e_session* session) { return session ? sessi
 q3e_status q3e_session_truncate(q3e_session* session, uint32_t length) {
   return guarded([&] {
     require(session, "truncate: expected a session, found a null pointer");
-    session->model->engine->truncate(session->slot, length);
+    session->sampler.truncate(session->model->engine->truncate(session->slot, length));
     session->has_logits = false;
+    session->sampled = -1;
   });
 }
 
@@ -189,10 +191,16 @@ q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count
     std::vector<uint8_t> want(count, 0);
     for (size_t i = 0; i < count; ++i) positions[i] = static_cast<int32_t>(begin + i);
     want[count - 1] = 1;
-    engine.forward({tokens, positions.data(), slots.data(), want.data(), count}, session->logits.data(), nullptr,
-                   &session->cancel);
+    try {
+      engine.forward({tokens, positions.data(), slots.data(), want.data(), count}, session->logits.data(), nullptr,
+                     &session->cancel);
+    } catch (...) {  // the sequence may have lost more than these tokens
+      session->sampler.truncate(engine.length(session->slot));
+      throw;
+    }
     session->has_logits = true;
-    for (size_t i = 0; i < count; ++i) session->sampler.accept(tokens[i], false);
+    for (size_t i = 0; i < count; ++i) session->sampler.accept(tokens[i], i == 0 && tokens[i] == session->sampled);
+    session->sampled = -1;
     if (logits) std::copy(session->logits.begin(), session->logits.end(), logits);
   });
 }
@@ -201,8 +209,7 @@ q3e_status q3e_sample(q3e_session* session, int32_t* token) {
   return guarded([&] {
     require(session && token, "sample: expected a session and a place for the token, found a null pointer");
     require(session->has_logits, "sample: expected a call of q3e_forward before");
-    *token = session->sampler.sample(session->logits.data());
-    session->sampler.accept(*token, true);
+    *token = session->sampled = session->sampler.sample(session->logits.data());
   });
 }
 

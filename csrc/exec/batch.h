@@ -23,7 +23,8 @@ struct Batch {
   const uint8_t* want;  // bits of Want
   size_t count;
   const int32_t* rope_positions = nullptr;  // [count][3], time, height and width, where they are not `positions` three times
-  // [count] rows that take the place of a token's row of the embedding, float32 [hidden]; null for those that are tokens, or null
+  // [count] rows that take the place of a token's row of the embedding, float32 [hidden]; null for those that are tokens, or
+  // null. The token of such a row is a key of its content, any number, which caches of prefixes compare.
   const float* const* embeddings = nullptr;
 
   Batch part(size_t first, size_t n) const {

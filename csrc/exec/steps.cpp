@@ -3,9 +3,6 @@
 #include <algorithm>
 
 namespace q3e {
-namespace {
-constexpr size_t kExpectedBytes = size_t{256} << 10;  // that a waiting thread asks for at most: a part of any L2
-}
 
 // ---- what matrices read ----
 

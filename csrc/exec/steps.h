@@ -79,6 +79,8 @@ class Steps {
   // Where a token's rounded activations lie.
   ActivationBuffers buffers(uint32_t block, uint32_t columns, uint32_t token) const;
 
+  static constexpr size_t kExpectedBytes = size_t{256} << 10;  // that a waiting thread asks for at most: a part of any L2
+
   // Panels of an item: small items keep the threads level when each is a stream from memory; full ones serve a GEMM's register
   // tiles.
   static uint32_t panels_per_item(uint32_t tokens) { return tokens <= kStreamTokens ? 2 : kGemmPanels; }

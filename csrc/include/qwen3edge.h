@@ -93,7 +93,8 @@ Q3E_API q3e_status q3e_model_sampling(const q3e_model* model, int thinking, q3e_
 Q3E_API q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_session** session);
 Q3E_API void q3e_session_free(q3e_session* session);
 Q3E_API uint32_t q3e_session_length(const q3e_session* session);
-/* Forgets all after the first `length` tokens. */
+/* Forgets all after the first `length` tokens, for the penalties as well. Where a model keeps a state that cannot go back it may
+ * forget more: q3e_session_length tells what is left, and the caller appends the rest again. */
 Q3E_API q3e_status q3e_session_truncate(q3e_session* session, uint32_t length);
 
 /* From any thread, a signal's handler included: the q3e_forward of this session that runs ends within a layer, and until
@@ -103,7 +104,7 @@ Q3E_API void q3e_session_resume(q3e_session* session);
 
 /* Appends tokens [count >= 1]; logits, when not null, receives [q3e_vocabulary] float32 after the last one. */
 Q3E_API q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count, float* logits);
-/* Picks a token from the logits of the last q3e_forward; it is not appended. */
+/* Picks a token from the logits of the last q3e_forward; it is not appended. Penalties count it as generated once it is. */
 Q3E_API q3e_status q3e_sample(q3e_session* session, int32_t* token);
 
 /* Of the last call on this thread that did not return Q3E_OK. Never null. */

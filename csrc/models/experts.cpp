@@ -10,7 +10,6 @@ constexpr uint32_t kFewTokens = 4;         // that one thread routes while the o
 constexpr uint32_t kLeftOut = UINT32_MAX;  // in place of an expert that a token leaves out; these come last
 constexpr uint32_t kStreamPanels = 16;     // of an item for a token alone: at each item's end the reads in flight run low
 constexpr uint32_t kLevelItems = 8;        // that each thread then has at least
-constexpr size_t kExpectedBytes = size_t{256} << 10;
 
 uint32_t items_of(uint32_t panels) { return (panels + kGemmPanels - 1) / kGemmPanels; }
 
@@ -324,7 +323,7 @@ void Experts::Step::expect_down(uint32_t ready) {
   const uint32_t items = items_of(b_.hidden_ / kPanelRows), item = steps_.worker.first_of(ready * items);
   const MatrixView weights = source().get(item / items).down;
   const uint8_t* begin = weights.data + size_t{item % items} * kGemmPanels * weights.layout.bytes;
-  steps_.worker.expect({begin, std::min(begin + kExpectedBytes, weights.data + weights.panels() * weights.layout.bytes)});
+  steps_.worker.expect({begin, std::min(begin + Steps::kExpectedBytes, weights.data + weights.panels() * weights.layout.bytes)});
 }
 
 // Shows what the experts at hand multiply; `rows` gives an expert's.

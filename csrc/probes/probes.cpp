@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "exec/steps.h"
 #include "exec/thread_pool.h"
-#include "ukernels/kernel_tiers.h"
+#include "probes/limits.h"
 
 namespace q3e {
 namespace {
@@ -19,37 +19,6 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kReadBytes = size_t{512} << 20, kReadItem = size_t{1} << 20;
 
 double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-auto stream(Isa isa) {
-#if defined(__x86_64__)
-  if (isa >= Isa::avx512) return stream_avx512;
-  if (isa >= Isa::avx2) return stream_avx2;
-#elif defined(__aarch64__)
-  if (isa == Isa::neon) return stream_neon;
-#endif
-  (void)isa;
-  return stream_scalar;
-}
-
-auto dot_chain(Isa isa) {
-  switch (isa) {
-#if defined(__x86_64__)
-    case Isa::avx2:
-      return dot_chain_avx2;
-    case Isa::avxvnni:
-      return dot_chain_avxvnni;
-    case Isa::avx512:
-      return dot_chain_avx512;
-    case Isa::amx:
-      return dot_chain_amx;
-#elif defined(__aarch64__)
-    case Isa::neon:
-      return dot_chain_neon;
-#endif
-    default:
-      return dot_chain_scalar;
-  }
-}
 
 }  // namespace
 
@@ -63,7 +32,7 @@ ReadProbe::ReadProbe(int threads) : buffer_(kReadBytes, "probe"), pool_(threads)
 }
 
 double ReadProbe::pass(size_t ahead) {
-  const auto read = stream(supported_isas().back());
+  StreamFn* const read = limits(supported_isas().back()).stream;
   const auto begin = Clock::now();
   pool_.run([&](Worker& w) {
     w.for_each(kReadBytes / kReadItem, [&](uint32_t i) { sink_ += read(buffer_.data() + i * kReadItem, kReadItem, ahead); });
@@ -88,7 +57,7 @@ double ReadProbe::measure(double seconds) {
 
 double int8_peak(Isa isa, int threads, double seconds) {
   constexpr int64_t kRounds = 20000;
-  const auto dots = dot_chain(isa);
+  DotChainFn* const dots = limits(isa).dot_chain;
   ThreadPool pool(threads);
   std::atomic<int64_t> sink{0}, operations{0};
   double best = 0;

@@ -19,7 +19,8 @@ constexpr size_t kWays = 3;  // to fit that a refusal names
 constexpr uint64_t kCode = 9u << 16;     // of the core that runs later: the kernels of one tier
 constexpr uint64_t kOther = 1u << 17;    // code of the system's libraries, small objects
 constexpr uint64_t kThread = 160 << 10;  // its stack, and by how much the kernel's counts may lag behind on its core
-constexpr uint64_t kPosition = 16;       // a call's token, its position and slot, twice
+constexpr uint64_t kPosition = 16;       // a call's token, its position and sequence, twice
+constexpr uint64_t kHistory = 16;        // a sequence's token as its sampler remembers it, in a list that doubles as it grows
 // A token of the vocabulary: a sequence's last logits (float32) and what was seen; once the next logits and all candidates.
 constexpr uint64_t kSequenceToken = 4 + 1, kToken = 4 + 8;
 constexpr uint32_t kDefaultContext = 4096;
@@ -32,8 +33,8 @@ bool loses_keys(KvType kv, const ModelConfig& config) { return kv == KvType::int
 // What the program will have taken at its peak, beside what the plan lists.
 uint64_t program_bytes(const ModelFile& file, const ModelConfig& config, const PlanRequest& r) {
   const HeldMemory held = held_memory(file.bytes(), file.nbytes());
-  return held.bytes + std::min(held.code_to_come, kCode) + kOther + r.threads * kThread + r.context * kPosition +
-         config.vocab_size * (kToken + r.sequences * kSequenceToken) + r.later;
+  return held.bytes + std::min(held.code_to_come, kCode) + kOther + r.threads * kThread +
+         r.context * (kPosition + r.sequences * kHistory) + config.vocab_size * (kToken + r.sequences * kSequenceToken) + r.later;
 }
 
 std::string mebibytes(uint64_t bytes) {

@@ -46,7 +46,15 @@ void Sampler::accept(int32_t token, bool generated) {
   if (token < 0 || static_cast<size_t>(token) >= seen_.size())
     throw Error(Status::bad_argument,
                 "token: expected 0 to " + std::to_string(seen_.size() - 1) + ", found " + std::to_string(token));
-  seen_[token] |= generated ? kSeen | kGenerated : kSeen;
+  history_.push_back({token, static_cast<uint8_t>(generated ? kSeen | kGenerated : kSeen)});
+  seen_[token] |= history_.back().bits;
+}
+
+void Sampler::truncate(size_t length) {
+  if (length >= history_.size()) return;
+  for (size_t i = length; i < history_.size(); ++i) seen_[history_[i].token] = 0;
+  history_.resize(length);
+  for (const Accepted& each : history_) seen_[each.token] |= each.bits;
 }
 
 // splitmix64 (Steele et al. 2014)

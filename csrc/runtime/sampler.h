@@ -28,8 +28,10 @@ class Sampler {
 
   size_t vocabulary() const { return seen_.size(); }
 
-  // Counts a token for the penalties. Throws Error(bad_argument) for a token out of range.
+  // Counts a token behind those before, for the penalties. Throws Error(bad_argument) for a token out of range.
   void accept(int32_t token, bool generated);
+  // Counts the first `length` tokens only, as the sequence itself was cut.
+  void truncate(size_t length);
 
   // logits: [vocabulary]; NaN counts as never. Throws Error(bad_argument) when no logit is above -infinity.
   int32_t sample(const float* logits);
@@ -50,6 +52,11 @@ class Sampler {
   SamplingParameters parameters_;
   uint64_t state_;
   std::vector<uint8_t> seen_;  // [vocabulary] bit 0: seen, bit 1: generated
+  struct Accepted {
+    int32_t token;
+    uint8_t bits;
+  };
+  std::vector<Accepted> history_;  // from which `seen_` is restored
 };
 
 }  // namespace q3e

@@ -1,5 +1,5 @@
 // Which experts a token takes, and the sum of what they give.
-#include "ukernels/kernel_tiers.h"
+#include "ukernels/kernels.h"
 #include "ukernels/math_scalar.h"
 
 namespace q3e {
@@ -35,13 +35,6 @@ void add_weighted_scalar(const float* const* rows, const float* weights, uint32_
     float sum = 0;
     for (uint32_t r = 0; r < count; ++r) sum = fma_f32(weights[r], rows[r][i], sum);
     x[i] += sum;
-  }
-}
-
-void silu_panels_scalar(const float* gate_up, uint32_t n, float* out) {
-  for (uint32_t i = 0; i < n; ++i) {
-    const float gate = gate_up[i / 16 * 32 + i % 16], up = gate_up[i / 16 * 32 + 16 + i % 16];
-    out[i] = gate / (1.0f + exp_f32(-gate)) * up;
   }
 }
 

@@ -62,14 +62,5 @@ void add_weighted_simd(const float* const* rows, const float* weights, uint32_t 
   }
 }
 
-template <class S>
-void silu_panels_simd(const float* gate_up, uint32_t n, float* out) {
-  const typename S::F one = S::set1(1.0f);
-  for (uint32_t i = 0; i < n; i += 16) {
-    const typename S::F g = S::load(gate_up + 2 * i);
-    S::store(out + i, S::mul(S::div(g, S::add(one, exp_simd<S>(S::negate(g)))), S::load(gate_up + 2 * i + 16)));
-  }
-}
-
 }  // namespace
 }  // namespace q3e

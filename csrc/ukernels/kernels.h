@@ -1,4 +1,4 @@
-// The micro-kernels: what each computes, and the table that holds one tier of them.
+// The micro-kernels: what each computes, its scalar twin, and the table that holds one tier of them.
 //
 // Rules that keep one answer on every machine: int8 products are summed exactly in int32 within a block; across blocks one
 // float32 accumulator takes fma(float(isum), d * sa, acc) in ascending k; float reductions run in 16 lanes that are folded 8 + 8,
@@ -69,32 +69,40 @@ inline constexpr size_t kMatmulScratchBytes = size_t{2} * kGemmPanels * kPanelRo
 
 // out[t * out_stride + (panel - first) * 16 + r] = row r of the panel . token t, for panels [first, last), last - first <=
 // kGemmPanels, tokens <= kGemmTokens. scratch: kMatmulScratchBytes, 64-byte aligned.
-using MatmulFn = void (*)(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
-                          uint8_t* scratch);
+using MatmulFn = void(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
+                      uint8_t* scratch);
+MatmulFn matmul_scalar;
 
 // out[n] = x[n] / rms(x) * weight[n]  (Zhang & Sennrich 2019)
-using RmsNormFn = void (*)(const float* x, const float* weight, uint32_t n, float eps, float* out);
+using RmsNormFn = void(const float* x, const float* weight, uint32_t n, float eps, float* out);
+RmsNormFn rmsnorm_scalar;
 
 // The same, then quantized as QuantizeFn does, without a float32 copy in memory.
-using RmsNormQuantizeFn = void (*)(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants,
-                                   float* scales, int32_t* sums);
+using RmsNormQuantizeFn = void(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants,
+                               float* scales, int32_t* sums);
+RmsNormQuantizeFn rmsnorm_quantize_scalar;
 
 // One token: quants = round-to-even(x * 127 / max|x|) a block, scale = max|x| / 127.
-using QuantizeFn = void (*)(const float* x, uint32_t n, uint32_t block, int8_t* quants, float* scales, int32_t* sums);
+using QuantizeFn = void(const float* x, uint32_t n, uint32_t block, int8_t* quants, float* scales, int32_t* sums);
+QuantizeFn quantize_scalar;
 
 // out[n] = gate / (1 + exp(-gate)) * up
-using SiluMulFn = void (*)(const float* gate, const float* up, uint32_t n, float* out);
+using SiluMulFn = void(const float* gate, const float* up, uint32_t n, float* out);
+SiluMulFn silu_mul_scalar;
 
 // The same of panels in turns, as the matrix of an expert gives them: gate_up [n / 16][2][16].
-using SiluPanelsFn = void (*)(const float* gate_up, uint32_t n, float* out);
+using SiluPanelsFn = void(const float* gate_up, uint32_t n, float* out);
+SiluPanelsFn silu_panels_scalar;
 
 // One token's experts: softmax over all logits, then the largest `top` by (share, lowest index), descending; divided by their sum
 // when normalize. logits may be read up to the next multiple of 16, which does not count. chosen, weights: [top].
 inline constexpr uint32_t kMaxExperts = 512;
-using RouteFn = void (*)(const float* logits, uint32_t experts, uint32_t top, bool normalize, uint32_t* chosen, float* weights);
+using RouteFn = void(const float* logits, uint32_t experts, uint32_t top, bool normalize, uint32_t* chosen, float* weights);
+RouteFn route_scalar;
 
 // x[n] += weights[0] * rows[0][n] + weights[1] * rows[1][n] + ...; the sum in this order, then the addition.
-using AddWeightedFn = void (*)(const float* const* rows, const float* weights, uint32_t count, uint32_t n, float* x);
+using AddWeightedFn = void(const float* const* rows, const float* weights, uint32_t count, uint32_t n, float* x);
+AddWeightedFn add_weighted_scalar;
 
 enum class KvType : uint8_t { int8, bf16, f32, int4 };
 inline constexpr KvType kKvTypes[] = {KvType::int8, KvType::int4, KvType::bf16, KvType::f32};
@@ -149,7 +157,8 @@ struct RopeTask {
   uint32_t row;           // position % kKvBlock
   uint32_t first, count;  // the KV heads that are wanted, with their query heads
 };
-using RopeFn = void (*)(const RopeTask& task);
+using RopeFn = void(const RopeTask& task);
+RopeFn qk_norm_rope_scalar;
 
 // Consecutive tokens of one sequence, the query heads of some KV heads.
 struct AttentionTask {
@@ -176,31 +185,24 @@ inline constexpr float kLargestWeight = 16383.0f;
 inline constexpr float kLeastWeight = 1e-30f;  // a largest weight below it counts as this, so that its inverse is finite
 
 // softmax(q k^T) v over positions 0..position of each token, block by block with a running maximum (Milakov & Gimelshein 2018).
-using AttentionFn = void (*)(const AttentionTask& task);
+using AttentionFn = void(const AttentionTask& task);
+AttentionFn attention_scalar;
 
 struct KernelTable {
   Isa isa;
-  MatmulFn matmul;
-  RmsNormFn rmsnorm;
-  RmsNormQuantizeFn rmsnorm_quantize;
-  QuantizeFn quantize;
-  SiluMulFn silu_mul;
-  SiluPanelsFn silu_panels;
-  RouteFn route;
-  AddWeightedFn add_weighted;
-  RopeFn qk_norm_rope;
-  AttentionFn attention;
+  MatmulFn* matmul;
+  RmsNormFn* rmsnorm;
+  RmsNormQuantizeFn* rmsnorm_quantize;
+  QuantizeFn* quantize;
+  SiluMulFn* silu_mul;
+  SiluPanelsFn* silu_panels;
+  RouteFn* route;
+  AddWeightedFn* add_weighted;
+  RopeFn* qk_norm_rope;
+  AttentionFn* attention;
 };
 
 // The tier must be supported by this machine.
 const KernelTable& kernel_table(Isa isa);
-
-// What the amx tier has of its own, on tiles of plain C++: for the tests of machines that have AVX-512 alone; null on others.
-// Not a tier.
-struct EmulatedAmx {
-  MatmulFn matmul = nullptr;
-  AttentionFn attention = nullptr;
-};
-EmulatedAmx emulated_amx();
 
 }  // namespace q3e

@@ -1,5 +1,5 @@
 #include "base/half.h"
-#include "ukernels/kernel_tiers.h"
+#include "ukernels/kernels.h"
 #include "ukernels/math_scalar.h"
 
 namespace q3e {

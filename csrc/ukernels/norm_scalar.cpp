@@ -1,5 +1,5 @@
 // RMSNorm and the rounding of activations to int8: one token at a time.
-#include "ukernels/kernel_tiers.h"
+#include "ukernels/kernels.h"
 #include "ukernels/math_scalar.h"
 
 namespace q3e {

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "base/half.h"
-#include "ukernels/kernel_tiers.h"
+#include "ukernels/kernels.h"
 #include "ukernels/math_scalar.h"
 
 namespace q3e {

@@ -25,7 +25,7 @@ from qwen3edge.convert.ordered import in_order
 from qwen3edge.convert.panel_view import PanelView
 from qwen3edge.errors import RequestError
 from qwen3edge.formats.atomic import AtomicFolder
-from qwen3edge.formats.blocks import BLOCK_FORMATS, PANEL_ROWS, dequantize
+from qwen3edge.formats.blocks import BLOCK_FORMATS, PANEL_ROWS
 from qwen3edge.formats.key_fold import KeyFold
 from qwen3edge.formats.pack_quantized import KINDS, PackedRows, Scheme, default_kind, pack_rows, pack_zeros, scheme_of
 from qwen3edge.formats.safetensors_writer import NewTensor, SafetensorsWriter
@@ -209,7 +209,7 @@ def _packed(view: PanelView, scheme: Scheme, panels: NDArray[np.uint8], rows: in
 
 def _dense_rows(view: PanelView, dtype: str, panels: NDArray[np.uint8], rows: int) -> NDArray[Any]:
     raw = np.ascontiguousarray(panels).reshape(-1)
-    return _dense(dequantize(view.format, raw, len(panels) * PANEL_ROWS, view.columns)[:rows], dtype)
+    return _dense(_core.dequantize(view.format, raw, len(panels) * PANEL_ROWS, view.columns)[:rows], dtype)
 
 
 def _dense(weights: NDArray[np.float32], dtype: str) -> NDArray[Any]:

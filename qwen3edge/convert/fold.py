@@ -15,10 +15,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.ordered import in_order
 from qwen3edge.convert.quantize import Job, as_float32, packed_slices, slice_rows
-from qwen3edge.formats.blocks import PANEL_ROWS, packed_nbytes
+from qwen3edge.formats.blocks import PANEL_ROWS
 from qwen3edge.formats.key_fold import MOST, KeyFold
 from qwen3edge.formats.row_scale import Exponents, exponent_range
 
@@ -81,7 +82,7 @@ class _Layer:
     def _range(self, name: str) -> tuple[Exponents, Exponents]:
         job = self.jobs[self.prefix + name]
         lows, highs, left = [], [], job.tensor.columns if job.tensor.is_vector else job.tensor.rows
-        panel = 0 if job.tensor.is_vector else packed_nbytes(job.block_format, PANEL_ROWS, job.tensor.columns)
+        panel = 0 if job.tensor.is_vector else _core.packed_nbytes(job.block_format, PANEL_ROWS, job.tensor.columns)
         for piece in packed_slices(job, self.pool, self.ahead):
             rows = min(left, piece.nbytes // panel * PANEL_ROWS) if panel else left
             low, high = exponent_range(job.block_format, piece, rows, job.tensor.columns)

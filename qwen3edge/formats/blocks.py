@@ -1,7 +1,4 @@
-"""What the packed bytes of each block format mean (docs/format.md), in NumPy: the oracle of the C++ core.
-
-`dequantize` is what the engine computes with. It is slow: who has many weights uses the core.
-"""
+"""What the packed bytes of each block format mean (docs/format.md), in NumPy: where planes lie, and their integers."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3edge import _core
 from qwen3edge.errors import RequestError
 
 PANEL_ROWS = 16
@@ -20,12 +18,11 @@ PLANE_ALIGNMENT = 64
 
 Floats: TypeAlias = NDArray[np.float32]
 Bytes: TypeAlias = NDArray[np.uint8]
-_f = np.float32
 
 
 @dataclass(frozen=True)
 class BlockFormat:
-    """One entry of kBlockFormats in csrc/base/block_format.h."""
+    """An entry of kBlockFormats in csrc/base/block_format.h."""
 
     name: str
     kind: str  # vector, f32, bf16, q8, q4g, q4a, q4z, q6z
@@ -33,20 +30,15 @@ class BlockFormat:
     group: int  # values of K under the finest scale
 
 
+def _kind(name: str, block: int) -> str:
+    return name if not block else "q8" if name.startswith("q8") else name[:3]
+
+
 BLOCK_FORMATS = {
-    f.name: f
-    for f in (
-        BlockFormat("vector", "vector", 0, 0),
-        BlockFormat("f32", "f32", 0, 0),
-        BlockFormat("bf16", "bf16", 0, 0),
-        BlockFormat("q8", "q8", SUPER_BLOCK, SUPER_BLOCK),
-        BlockFormat("q8g32", "q8", 32, 32),
-        *(BlockFormat(f"q4g{g}", "q4g", g, g) for g in (32, 64, 128)),
-        *(BlockFormat(f"q4a{g}", "q4a", g, g) for g in (32, 64, 128)),
-        *(BlockFormat(f"q4z{g}", "q4z", SUPER_BLOCK, g) for g in (32, 64)),
-        BlockFormat("q6z32", "q6z", SUPER_BLOCK, 32),
-    )
+    f["name"]: BlockFormat(f["name"], _kind(f["name"], f["block"]), f["block"], f["group"])
+    for f in _core.block_formats()
 }
+"""By name, in the order of the core."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +62,6 @@ def block_format(name: str) -> BlockFormat:
         return BLOCK_FORMATS[name]
     except KeyError:
         raise RequestError(f"block format: expected one of {', '.join(BLOCK_FORMATS)}, found {name!r}") from None
-
-
-def holds_columns(fmt: BlockFormat, columns: int) -> bool:
-    """Whether a row of that many values can be held."""
-    if fmt.kind == "vector":
-        return columns > 0
-    return (
-        columns > 0 and columns % COLUMN_UNIT == 0 and (fmt.kind == "q8" or not fmt.group or columns % fmt.group == 0)
-    )
 
 
 def panel_planes(fmt: BlockFormat, columns: int) -> tuple[list[Plane], int]:
@@ -111,39 +94,7 @@ def panel_planes(fmt: BlockFormat, columns: int) -> tuple[list[Plane], int]:
     return planes, at
 
 
-def packed_nbytes(name: str, rows: int, columns: int) -> int:
-    """Bytes of a packed matrix. Raises RequestError for columns that the format cannot hold."""
-    fmt = block_format(name)
-    if rows < 1 or not holds_columns(fmt, columns) or (fmt.kind == "vector" and rows != 1):
-        raise RequestError(f"{name}: expected a shape that it can hold, found {rows} x {columns}")
-    if fmt.kind == "vector":
-        return 4 * columns
-    return -(-rows // PANEL_ROWS) * panel_planes(fmt, columns)[1]
-
-
 # ---- Packed bytes to weights ----
-
-
-def dequantize(name: str, packed: Bytes, rows: int, columns: int) -> Floats:
-    """The weights that packed bytes stand for, float32 [rows, columns]."""
-    expected = packed_nbytes(name, rows, columns)
-    if packed.nbytes != expected:
-        raise RequestError(f"packed: expected {expected} bytes, found {packed.nbytes}")
-    fmt = block_format(name)
-    if fmt.kind == "vector":
-        return packed.view("<f4").astype(np.float32)[None]
-    planes, size = panel_planes(fmt, columns)
-    panels = packed.reshape(-1, size)
-    stored = {p.name: read_plane(panels, p) for p in planes}
-    if "w" in stored:
-        values = stored["w"] if fmt.kind == "f32" else (stored["w"].astype(np.uint32) << 16).view(np.float32)
-        return np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(-1, columns)[:rows]
-    codes = codes_of(fmt, stored)  # [panels, columns, 16]
-    d = _per_column(stored["d"], fmt.block, columns)
-    values = d * codes.astype(np.float32)
-    if "m" in stored:
-        values = values + _per_column(stored["m"], fmt.block, columns)
-    return np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(-1, columns)[:rows]
 
 
 def codes_of(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> NDArray[np.int32]:
@@ -187,12 +138,6 @@ def read_plane(panels: Bytes, plane: Plane) -> NDArray[Any]:
     """One plane of whole panels [panels, bytes]: [panels, *plane.shape]."""
     data = np.ascontiguousarray(panels[:, plane.offset : plane.offset + plane.nbytes])
     return data.view(plane.dtype).reshape(len(panels), *plane.shape)
-
-
-def _per_column(scales: NDArray[Any], block: int, columns: int) -> Floats:
-    """float16 [panels, blocks, 16] to float32 [panels, columns, 16]."""
-    wide: Floats = scales.astype(np.float32).repeat(block, axis=1)[:, :columns]
-    return wide
 
 
 def assemble(fmt: BlockFormat, columns: int, stored: dict[str, NDArray[Any]]) -> Bytes:

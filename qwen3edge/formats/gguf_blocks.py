@@ -17,6 +17,7 @@ from gguf.quants import dequantize as gguf_dequantize
 from gguf.quants import quantize as gguf_quantize
 from numpy.typing import NDArray
 
+from qwen3edge import _core
 from qwen3edge.errors import CheckpointError, RequestError
 from qwen3edge.formats.blocks import (
     PANEL_ROWS,
@@ -25,7 +26,6 @@ from qwen3edge.formats.blocks import (
     assemble,
     block_format,
     codes_of,
-    dequantize,
     panel_planes,
     read_plane,
 )
@@ -228,7 +228,7 @@ def export_blocks(name: str, kind: GgmlType, panels: NDArray[np.uint8], columns:
         raise RequestError(f"GGUF type: expected one of {', '.join(k.name for k in WRITABLE)}, found {kind.name}")
     fmt = block_format(name)
     if fmt.block == 0 or not (holds_exactly(kind, name) or OUTGOING[name].type == kind) or kind == GgmlType.F32:
-        weights = dequantize(name, np.ascontiguousarray(panels).reshape(-1), len(panels) * PANEL_ROWS, columns)
+        weights = _core.dequantize(name, np.ascontiguousarray(panels).reshape(-1), len(panels) * PANEL_ROWS, columns)
         return _quantized(kind, weights)
     planes = {plane.name: read_plane(panels, plane) for plane in panel_planes(fmt, columns)[0]}
     if kind == GgmlType.Q8_0:

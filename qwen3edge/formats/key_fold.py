@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from qwen3edge import _core
 from qwen3edge.config import Metadata, ModelConfig
 from qwen3edge.errors import FileFormatError
-from qwen3edge.formats.blocks import PANEL_ROWS, Bytes, packed_nbytes
+from qwen3edge.formats.blocks import PANEL_ROWS, Bytes
 from qwen3edge.formats.row_scale import Exponents, scale_rows
 
 EXPONENTS_KEY = "qwen3edge.attention.key_exponents"
@@ -79,7 +80,7 @@ class KeyFold:
         rows = (
             exponents.size
             if block_format == "vector"
-            else PANEL_ROWS * (packed.nbytes // packed_nbytes(block_format, PANEL_ROWS, columns))
+            else PANEL_ROWS * (packed.nbytes // _core.packed_nbytes(block_format, PANEL_ROWS, columns))
         )
         scaled = scale_rows(block_format, packed.reshape(-1), columns, sign * exponents[first_row : first_row + rows])
         return scaled.reshape(packed.shape)

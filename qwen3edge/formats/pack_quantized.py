@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qwen3edge import _core
 from qwen3edge.errors import RequestError
-from qwen3edge.formats.blocks import PANEL_ROWS, Floats, block_format, codes_of, dequantize, panel_planes, read_plane
+from qwen3edge.formats.blocks import PANEL_ROWS, Floats, block_format, codes_of, panel_planes, read_plane
 
 KINDS = ("int4", "int8", "dense")
 _GROUPS = (128, 64, 32)  # that servers have kernels for
@@ -68,7 +68,7 @@ def scheme_of(name: str, kind: str, columns: int) -> Scheme | None:
 def pack_rows(name: str, panels: NDArray[np.uint8], columns: int, scheme: Scheme) -> PackedRows:
     """Whole panels [panels, bytes] of a block format."""
     if not scheme.exact:
-        weights = dequantize(name, np.ascontiguousarray(panels).reshape(-1), len(panels) * PANEL_ROWS, columns)
+        weights = _core.dequantize(name, np.ascontiguousarray(panels).reshape(-1), len(panels) * PANEL_ROWS, columns)
         if not scheme.symmetric:
             return _fit_asymmetric(weights, scheme)
         name = "q8g32"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 import gguf
 import numpy as np
@@ -74,9 +73,7 @@ class Q3eWriter:
     def __enter__(self) -> Q3eWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.abandon()
 
     def write(self, data: NDArray[np.uint8]) -> None:

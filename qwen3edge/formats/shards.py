@@ -5,31 +5,21 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3edge.closing import Closing
 from qwen3edge.errors import CheckpointError, MissingShardError
 
-_Own = TypeVar("_Own", bound="Shards")
 
-
-class Shards:
+class Shards(Closing):
     """A context manager; shards are numbered in the order in which they were opened."""
 
     def __init__(self) -> None:
         self._descriptors: list[int] = []
         self._paths: list[Path] = []
-
-    def __enter__(self: _Own) -> _Own:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from types import TracebackType
 
+from qwen3edge.closing import Closing
 from qwen3edge.generation.decoding import Decoding, TextChunk, Usage
 from qwen3edge.runtime.fork_lock import ForkLock
 
 
-class Answer:
+class Answer(Closing):
     """Iterate over it for the pieces. Closing it, leaving the loop or dropping it stops the model; the cache stays
     usable. One thread reads it at a time; any thread may close it.
     """
@@ -30,14 +30,6 @@ class Answer:
         with self._reading:
             self.reader = threading.current_thread()
             return next(self._pieces)
-
-    def __enter__(self) -> Answer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Answer of {len(self.tokens)} tokens, {self.finish_reason or 'running'}>"

@@ -57,7 +57,8 @@ class PrefixCache:
         return len(self._tokens)
 
     def reuse(self, prompt: Sequence[int]) -> int:
-        """Cuts the cache down to what it shares with the prompt; returns how many tokens that are.
+        """Cuts the cache down to what it shares with the prompt, or further where the model cannot go back to that;
+        returns how many tokens are left.
 
         The prompt's last token is never counted: its logits are needed.
         """
@@ -68,7 +69,7 @@ class PrefixCache:
                 break
             shared += 1
         self._cut(shared)
-        return shared
+        return len(self._tokens)
 
     def prefill(self, tokens: Sequence[int], cancel: _core.CancelFlag | None = None) -> Iterator[NDArray[np.float32]]:
         """Appends tokens chunk by chunk. Raises CancelledError, a part of them appended, when the flag is set.
@@ -125,6 +126,6 @@ class PrefixCache:
         self._cut(length)
 
     def _cut(self, length: int) -> None:
-        del self._tokens[length:]
         if self._engine.length(self.slot) > length:
-            self._engine.truncate(self.slot, length)
+            length = self._engine.truncate(self.slot, length)
+        del self._tokens[length:]

@@ -6,10 +6,10 @@ import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge import _core, checks
+from qwen3edge.closing import Closing
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import FileFormatError, UnsupportedModelError
 from qwen3edge.generation.answer import Answer
@@ -86,7 +86,7 @@ class _Opened:
         return cls(file, config, settings, tokenizer, template, SamplingDefaults.from_metadata(file), str(name), texts)
 
 
-class Model:
+class Model(Closing):
     """A loaded model. Close it, or use it in a `with` statement, to give its memory back.
 
     name: for people. config: the model's shape. plan: what it takes of the memory. engine: for those who drive it token
@@ -221,14 +221,6 @@ class Model:
         for session in sessions:  # without the lock: one may run a callback that asks for it
             session.close()
         self.engine.close()
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r}, context {self.plan.context}, {self.plan.sequences} sequences>"

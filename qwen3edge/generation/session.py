@@ -8,10 +8,10 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge import checks
+from qwen3edge.closing import Closing
 from qwen3edge.errors import RequestError, UnsupportedModelError, shown
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.cache import PrefixCache
@@ -41,7 +41,7 @@ class GenerationDefaults:
     seed: int | None  # of every answer that is not given one
 
 
-class Session:
+class Session(Closing):
     """Holds one sequence of the engine until it is closed, or nobody holds it any more.
 
     One thread at a time asks and reads; `cancel` and `close` are for any thread at any time.
@@ -197,14 +197,6 @@ class Session:
         """Ends the answer that runs, if any, and gives the sequence back to the model. From any thread."""
         self.cancel()
         self._cache.close()
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def checked_tokens(tokens: object, vocabulary: int, context: int) -> list[int]:

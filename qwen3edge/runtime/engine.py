@@ -29,12 +29,12 @@ class Core(Protocol):
         tokens: Sequence[int],
         positions: Sequence[int],
         slots: Sequence[int],
-        want_logits: Sequence[bool],
+        want: Sequence[bool],
         *,
         cancel: _core.CancelFlag | None = None,
     ) -> NDArray[np.float32]: ...
     def length(self, slot: int) -> int: ...
-    def truncate(self, slot: int, length: int) -> None: ...
+    def truncate(self, slot: int, length: int) -> int: ...
 
 
 class Engine:
@@ -98,9 +98,9 @@ class Engine:
         """Tokens in the cache of a slot."""
         return self.core.length(self._checked(slot))
 
-    def truncate(self, slot: int, length: int) -> None:
-        """Forgets what lies after `length` tokens in a slot."""
-        self.core.truncate(self._checked(slot), checks.whole("length", length, 0, 2**31 - 1))
+    def truncate(self, slot: int, length: int) -> int:
+        """Leaves at most `length` tokens in a slot; returns how many, as `_core.Engine.truncate`."""
+        return self.core.truncate(self._checked(slot), checks.whole("length", length, 0, 2**31 - 1))
 
     def extend(
         self,
@@ -114,7 +114,7 @@ class Engine:
 
         logits: for all tokens or none, or one flag for each. Returns float32 [flags that are set, vocabulary].
         Raises RequestError, nothing changed, for a token out of range or a context that is full; CancelledError, the
-        tokens taken back, soon after another thread set the flag.
+        tokens taken back, soon after another thread set the flag: `length` says what is left.
         """
         core, slot = self.core, self._checked(slot)
         listed = checks.items("tokens", tokens, self.plan.context)

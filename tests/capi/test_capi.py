@@ -62,6 +62,7 @@ def library(c_build):
     lib.q3e_session_new.argtypes = [c_void_p, POINTER(Sampling), POINTER(c_void_p)]
     lib.q3e_forward.argtypes = [c_void_p, POINTER(c_int32), c_size_t, POINTER(c_float)]
     lib.q3e_session_truncate.argtypes = [c_void_p, c_uint32]
+    lib.q3e_sample.argtypes = [c_void_p, POINTER(c_int32)]
     lib.q3e_vocabulary.restype = lib.q3e_session_length.restype = c_uint32
     for name in ("model_free", "vocabulary", "session_free", "session_length", "session_cancel", "session_resume"):
         getattr(lib, f"q3e_{name}").argtypes = [c_void_p]
@@ -237,6 +238,37 @@ def stored(library, tmp_path, tiny_model_path, monkeypatch):
     yield opened
     for host in hosts:
         host.free()
+
+
+def test_truncated_tokens_are_not_penalized(library, host):
+    """Greedy, with penalties that no token outlives: a session that forgot its answer gives the same one again."""
+    sampling = library.q3e_default_sampling()
+    sampling.temperature, sampling.repetition_penalty, sampling.presence_penalty = 0, 50, 2
+    library.q3e_session_free(host.session)
+    assert library.q3e_session_new(host.model, byref(sampling), byref(host.session)) == OK
+
+    def answer():
+        found = []
+        for _ in range(5):
+            token = c_int32()
+            assert library.q3e_sample(host.session, byref(token)) == OK
+            found.append(token.value)
+            assert host.forward([token.value]) == OK
+        return found
+
+    assert host.forward() == OK
+    first = answer()
+    assert len(set(first)) == 5
+    assert library.q3e_session_truncate(host.session, len(TOKENS) - 1) == OK
+    assert library.q3e_sample(host.session, byref(c_int32())) == BAD_ARGUMENT  # its logits are gone
+    assert host.forward(TOKENS[-1:]) == OK
+    assert answer() == first
+    library.q3e_session_cancel(host.session)  # a failed call leaves the penalties as they were
+    assert host.forward([1]) == CANCELLED
+    library.q3e_session_resume(host.session)
+    assert library.q3e_session_truncate(host.session, len(TOKENS) - 1) == OK
+    assert host.forward(TOKENS[-1:]) == OK
+    assert answer() == first
 
 
 def test_sampling_of_the_model(library, stored):

@@ -19,6 +19,7 @@ from qwen3edge.formats.pack_quantized import pack_rows, pack_zeros, scheme_of
 from tests.convert.small_checkpoint import CONFIG, QWEN2, random_tensors, write
 from tests.convert.test_gguf_export import MOE, moe_tensors
 from tests.own_weights import OwnWeights
+from tests.reference import blocks as reference
 
 MATRICES = [name for name in blocks.BLOCK_FORMATS if name != "vector"]
 QUANTIZED = [name for name in MATRICES if name not in ("f32", "bf16")]
@@ -44,7 +45,8 @@ ROWS = [
     for name in QUANTIZED
     for kind in ("int4", "int8")
     for columns in (32, 128, 224, 384)
-    if blocks.holds_columns(blocks.block_format(name), columns) and columns % scheme_of(name, kind, columns).group == 0
+    if reference.holds_columns(blocks.block_format(name), columns)
+    and columns % scheme_of(name, kind, columns).group == 0
 ]
 
 
@@ -65,7 +67,7 @@ def test_rows(name, kind, columns, seed):
         state["weight_zero_point"] = torch.from_numpy(pack_zeros(found.zero, scheme))
     arguments = {"num_bits": scheme.bits, "symmetric": scheme.symmetric, "strategy": "group"}
     weight = decompress(state, {**arguments, "group_size": scheme.group})
-    stored = blocks.dequantize(name, packed, rows, columns)
+    stored = reference.dequantize(name, packed, rows, columns)
     if scheme.exact:
         np.testing.assert_array_equal(weight, stored)
     error = np.sqrt(((weight - stored) ** 2).mean()) / stored.std()

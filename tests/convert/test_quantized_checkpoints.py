@@ -29,6 +29,7 @@ from qwen3edge.formats.grouped_integers import (
 from tests.convert.small_checkpoint import CONFIG, MOE, QWEN2, random_tensors
 from tests.convert.test_lora import halves, write_adapter
 from tests.formats.safetensors_bytes import encode
+from tests.reference import blocks as reference
 
 SMALL = CONFIG | {"intermediate_size": 64}
 WIDE = CONFIG | {"hidden_size": 256, "intermediate_size": 384, "head_dim": 64}
@@ -473,7 +474,7 @@ def test_codes_come_back(data):
     if kept is None:
         return
     right = dequantize_grouped(q, scales)
-    found = blocks.dequantize(kept.format, pack_grouped(kept.format, q, scales), rows, columns)
+    found = reference.dequantize(kept.format, pack_grouped(kept.format, q, scales), rows, columns)
     np.testing.assert_allclose(found, right, rtol=0, atol=0 if symmetric else 15 * 2**-11 * scale.max())
     if kept.how == "the same weights":
         np.testing.assert_array_equal(found, right)

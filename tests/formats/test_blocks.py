@@ -6,6 +6,7 @@ import pytest
 from qwen3edge import _core
 from qwen3edge.errors import RequestError
 from qwen3edge.formats import blocks
+from tests.reference import blocks as reference
 
 FORMATS = [name for name in blocks.BLOCK_FORMATS if name != "vector"]
 QUANTIZED = [name for name in FORMATS if blocks.BLOCK_FORMATS[name].block]
@@ -28,9 +29,16 @@ def awkward_rows(seed: int, columns: int) -> np.ndarray:
     return w
 
 
-def test_the_core_has_the_same_formats():
-    ours = [(f.name, f.block, f.group) for f in blocks.BLOCK_FORMATS.values()]
-    assert [(f["name"], f["block"], f["group"]) for f in _core.block_formats()] == ours
+def test_formats_are_those_of_the_documentation():
+    """docs/format.md, "Block formats": of a file they are read by these names."""
+    assert {f.name: (f.kind, f.block, f.group) for f in blocks.BLOCK_FORMATS.values()} == {
+        **{name: (name, 0, 0) for name in ("vector", "f32", "bf16")},
+        "q8": ("q8", 256, 256),
+        "q8g32": ("q8", 32, 32),
+        **{f"{kind}{group}": (kind, group, group) for kind in ("q4g", "q4a") for group in (32, 64, 128)},
+        **{f"q4z{group}": ("q4z", 256, group) for group in (32, 64)},
+        "q6z32": ("q6z", 256, 32),
+    }
 
 
 def test_sizes_are_those_of_the_documentation():
@@ -96,7 +104,7 @@ def test_any_bytes_are_codes_of_q6z(seed):
     codes = codes_of("q6z32", packed, 576)
     assert (codes[0] == -128).all()
     assert codes.max() <= 124
-    values = blocks.dequantize("q6z32", packed, 37, 576)
+    values = reference.dequantize("q6z32", packed, 37, 576)
     np.testing.assert_array_equal(_core.dequantize("q6z32", packed, 37, 576), values)
     x = rng.standard_normal((5, 576)).astype(np.float32)
     x[0] = rng.choice([-1, 1], 576 // 32).repeat(32)  # all 127 or -127: sums of 16 bits reach their ends
@@ -110,7 +118,7 @@ def test_any_bytes_are_codes_of_q6z(seed):
 def test_padding_is_zero(name):
     packed = _core.quantize(name, np.ones((1, 288 if blocks.BLOCK_FORMATS[name].group <= 32 else 256), np.float32))
     columns = 288 if blocks.BLOCK_FORMATS[name].group <= 32 else 256
-    columns = columns if blocks.holds_columns(blocks.block_format(name), columns) else 256
+    columns = columns if reference.holds_columns(blocks.block_format(name), columns) else 256
     assert not _core.dequantize(name, packed, 16, columns)[1:].any()
 
 
@@ -154,7 +162,7 @@ def test_shapes_that_a_format_cannot_hold(name, shape):
     with pytest.raises(RequestError):
         _core.packed_nbytes(name, *shape)
     with pytest.raises(RequestError):
-        blocks.packed_nbytes(name, *shape)
+        reference.packed_nbytes(name, *shape)
 
 
 def test_arguments_are_checked():

@@ -20,6 +20,7 @@ from qwen3edge.formats.gguf_blocks import (
     type_nbytes,
 )
 from tests.formats.random_blocks import ALL, QUANTIZED, random_raw, wide
+from tests.reference import blocks as reference
 
 REPACKED = [kind.name for kind, incoming in INCOMING.items() if incoming.planes is not None]
 EXACT = [kind.name for kind, incoming in INCOMING.items() if incoming.exact]
@@ -48,7 +49,7 @@ def test_exact_types_are_repacked_bit_by_bit(name, rows, seed):
     kept = INCOMING[Type[name]].format
     packed = repack(Type[name], raw, columns)
     expected = wide(name, raw)
-    for weights in (blocks.dequantize(kept, packed, rows, columns), _core.dequantize(kept, packed, rows, columns)):
+    for weights in (reference.dequantize(kept, packed, rows, columns), _core.dequantize(kept, packed, rows, columns)):
         np.testing.assert_array_equal(weights.view(np.uint32), expected.view(np.uint32))
     if Type[name] not in WRITABLE:
         return
@@ -74,7 +75,7 @@ def test_rows_that_are_none_are_those_of_the_quantizer(name):
 def test_q4_k_keeps_its_levels(seed):
     """Only products of scales are rounded, to float16."""
     raw = random_raw("Q4_K", np.random.default_rng(seed), 20, 768, 0.05)
-    ours = blocks.dequantize("q4a32", repack(Type.Q4_K, raw, 768), 20, 768)
+    ours = reference.dequantize("q4a32", repack(Type.Q4_K, raw, 768), 20, 768)
     expected = wide("Q4_K", raw)
     largest = np.abs(expected).reshape(20, -1, 32).max(-1).repeat(32, axis=-1)
     # |d sc q| and |dmin m| are each below twice what they leave, or nearly cancel: bound both by the parts themselves
@@ -123,7 +124,7 @@ def test_exports(name, kind, seed):
     raw = export_blocks(name, kind, packed.reshape(-1, _core.packed_nbytes(name, 16, columns)), columns)
     assert raw.dtype == np.uint8
     assert raw.nbytes == type_nbytes(kind, (rows, columns))
-    found, stored = wide(kind.name, raw), blocks.dequantize(name, packed, rows, columns)
+    found, stored = wide(kind.name, raw), reference.dequantize(name, packed, rows, columns)
     if holds_exactly(kind, name):
         np.testing.assert_array_equal(found, stored)
     steps = {"F32": 0, "F16": 2**-11, "BF16": 2**-8, "Q8_0": 1 / 120, "Q5_1": 1 / 20, "Q5_0": 1 / 14}

@@ -66,8 +66,12 @@ class FakeCore:
             **sizes, "context": context, "sequences": sequences, "chunk": chunk, "threads": 1, "kv": "int8"
         }  # fmt: skip
 
-    def forward(self, tokens, positions, slots, want_logits, *, cancel=None):
-        tokens, positions, slots, want_logits = map(np.asarray, (tokens, positions, slots, want_logits))
+    def reachable(self, length):
+        """Where `truncate` gets to."""
+        return length
+
+    def forward(self, tokens, positions, slots, want, *, cancel=None):
+        tokens, positions, slots, want = map(np.asarray, (tokens, positions, slots, want))
         slot = int(slots[0])
         cache = self.caches[slot]
         assert (slots == slot).all()
@@ -80,7 +84,7 @@ class FakeCore:
             raise CancelledError("forward: cancelled")
         cache.extend(tokens.tolist())
         self.log.append(tokens.tolist())
-        logits = np.zeros((int(want_logits.sum()), VOCABULARY), np.float32)
+        logits = np.zeros((int(want.sum()), VOCABULARY), np.float32)
         for row in logits:
             row[self.script[self.said] if self.said < len(self.script) else END] = 100
             self.said += 1
@@ -91,7 +95,8 @@ class FakeCore:
 
     def truncate(self, slot, length):
         assert length <= len(self.caches[slot])
-        del self.caches[slot][length:]
+        del self.caches[slot][self.reachable(length) :]
+        return len(self.caches[slot])
 
 
 def make_tokenizer() -> Tokenizer:

@@ -56,6 +56,20 @@ def test_frozen_and_known_names():
     assert SamplingParameters().override(top_k=None) == SamplingParameters()
 
 
+@given(st.lists(st.tuples(st.integers(0, 49), st.booleans()), max_size=30), st.integers(0, 30))
+def test_penalties_forget_what_was_cut(accepted, length):
+    """As if it had never been there."""
+    parameters = SamplingParameters(temperature=0, repetition_penalty=1.5, presence_penalty=0.5)
+    cut, fresh = parameters.sampler(50, 1), parameters.sampler(50, 1)
+    for token, generated in accepted:
+        cut.accept(token, generated)
+    cut.truncate(length)
+    for token, generated in accepted[:length]:
+        fresh.accept(token, generated)
+    for logits in (LOGITS, np.ones(50, np.float32), np.eye(1, 50, 7, np.float32)[0]):
+        assert cut.sample(logits) == fresh.sample(logits)
+
+
 def test_greedy_and_seeds():
     assert SamplingParameters(temperature=0).sampler(50, chosen_seed(None)).sample(LOGITS) == 49
     draws = [

@@ -62,6 +62,22 @@ def test_common_prefix_is_not_computed_again():
     assert list(session.tokens) == core.caches[0]
 
 
+def test_prefix_of_a_model_that_cannot_go_back_to_it(monkeypatch):
+    """It goes back further than asked, to its last snapshot: what lies between is computed again."""
+    core = FakeCore([*ids("four"), END, *ids("six"), END])
+    session = make_session(core)
+    first = session.generate(HI, thinking=None)
+    assert first.read() == "four"
+    monkeypatch.setattr(core, "reachable", lambda length: length - length % 10)
+    core.log.clear()
+    second = session.generate([*HI, {"role": "assistant", "content": "five"}, {"role": "user", "content": "no"}])
+    assert second.read() == "six"
+    shared = first.usage.prompt_tokens + len("f")
+    assert second.usage.cached_tokens == shared - shared % 10 > 0
+    assert sum(len(call) for call in core.log) - len("six") == second.usage.prompt_tokens - second.usage.cached_tokens
+    assert list(session.tokens) == core.caches[0]
+
+
 def test_same_prompt_again_computes_one_token():
     core = FakeCore([END, END])
     session = make_session(core)

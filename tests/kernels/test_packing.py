@@ -6,11 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3edge.formats.blocks import BLOCK_FORMATS, dequantize
+from qwen3edge.formats.blocks import BLOCK_FORMATS
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
 from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.kernels.panels import PACKED_FORMATS
 from qwen3edge.kernels.references.packing import weights
+from tests.reference.blocks import dequantize
 from tests.reference.quantizers import quantize
 
 QUANTIZED = sorted(name for name, fmt in PACKED_FORMATS.items() if fmt.kind != "dense")

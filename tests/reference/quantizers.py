@@ -20,8 +20,8 @@ from qwen3edge.formats.blocks import (
     Floats,
     assemble,
     block_format,
-    packed_nbytes,
 )
+from tests.reference.blocks import packed_nbytes
 
 _f = np.float32
 

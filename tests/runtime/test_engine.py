@@ -76,6 +76,59 @@ def test_flags_of_other_bytes_than_0_and_1(engine):
     assert np.array_equal(engine.forward([1, 2, 3], [0, 1, 2], [0, 0, 0], flags), expected)
 
 
+def test_rope_positions_as_the_positions(file, engine):
+    """And others give other logits."""
+    tokens, positions = np.arange(20), np.arange(20)
+    expected = run(engine, tokens)
+    batch = (tokens, positions, np.zeros(20, int), np.ones(20, bool))
+    assert np.array_equal(engine.forward(*batch, rope_positions=np.repeat(positions[:, None], 3, 1)), expected)
+    assert not np.array_equal(engine.forward(*batch, rope_positions=np.full((20, 3), 7)), expected)
+    for wrong in (positions, np.zeros((20, 2)), np.full((20, 3), -1)):
+        with pytest.raises(RequestError, match=r"rope_positions|RoPE position"):
+            engine.forward(*batch, rope_positions=wrong)
+
+
+def test_embeddings_as_the_rows_of_tokens(file, engine):
+    """In place of any number as the token, which caches may take for a key."""
+    tokens = np.arange(20)
+    expected = run(engine, tokens)
+    table = file.dequantize("token_embd.weight")
+    keys = np.where(tokens % 3 == 0, -7 - tokens, tokens)
+    rows = [table[token] if token % 3 == 0 else None for token in tokens]
+    batch = (keys, np.arange(20), np.zeros(20, int), np.ones(20, bool))
+    assert np.array_equal(engine.forward(*batch, embeddings=rows), expected)
+    with pytest.raises(RequestError, match="token of batch entry 0"):
+        engine.forward(*batch)
+    for wrong in (rows[1:], [row if row is None else row[1:] for row in rows], [table[:2], *rows[1:]]):
+        with pytest.raises(RequestError, match="embeddings: expected"):
+            engine.forward(*batch, embeddings=wrong)
+
+
+def test_hidden_states(file, engine):
+    """After the final norm: the head's product with them is the logits."""
+    tokens, want = np.arange(20), np.array([0, 1, 2, 3] * 5)
+    expected = run(engine, tokens)
+    states = np.full((10, file.dequantize("output_norm.weight").size), np.nan, np.float32)
+    logits = engine.forward(tokens, np.arange(20), np.zeros(20, int), want, hidden=states)
+    assert np.array_equal(logits, expected[want % 2 == 1])
+    head = file.dequantize("token_embd.weight")
+    np.testing.assert_allclose(states @ head.T, expected[want >= 2], rtol=0.05, atol=0.05)
+    for wrong in (None, states[1:], states.astype(np.float64), states.T.copy().T):
+        with pytest.raises(RequestError, match="hidden: expected"):
+            engine.forward(tokens, np.arange(20), np.zeros(20, int), want, hidden=wrong)
+    with pytest.raises(RequestError, match="want of batch entry 3"):
+        engine.forward(tokens, np.arange(20), np.zeros(20, int), [0, 0, 0, 4] + [0] * 16)
+
+
+def test_truncate_says_how_far_it_got(engine):
+    """A cache of keys and values goes all the way, with a snapshot or without."""
+    run(engine, np.arange(20))
+    engine.snapshot(0)
+    assert engine.truncate(0, 13) == engine.length(0) == 13
+    with pytest.raises(RequestError):
+        engine.snapshot(2)
+
+
 @pytest.mark.parametrize("length", [-1, 21, 1 << 40])
 def test_bad_truncate(engine, length):
     run(engine, np.arange(20))

@@ -34,7 +34,7 @@ class Batch:
         tokens: Sequence[int],
         positions: Sequence[int],
         slots: Sequence[int],
-        want_logits: Sequence[bool],
+        want: Sequence[int],
         vocabulary: int,
         pages: Pages,
     ) -> Batch:
@@ -43,10 +43,10 @@ class Batch:
             [int(x) for x in tokens],
             [int(x) for x in positions],
             [int(x) for x in slots],
-            [bool(x) for x in want_logits],
+            [bool(x) for x in want],
         )
         count = len(batch.tokens)
-        for name, values in (("positions", positions), ("slots", slots), ("want_logits", want_logits)):
+        for name, values in (("positions", positions), ("slots", slots), ("want", want)):
             if len(values) != count:
                 raise RequestError(f"{name}: expected {count} entries, as many as tokens, found {len(values)}")
         for name, values, end in (
@@ -57,6 +57,9 @@ class Batch:
             for i, value in enumerate(values):
                 if not 0 <= value < end:
                     raise RequestError(f"{name} of batch entry {i}: expected 0 to {end - 1}, found {value}")
+        for i, bits in enumerate(want):
+            if bits not in (0, 1):
+                raise RequestError(f"want of batch entry {i}: expected 0, or 1 (logits) on this device, found {bits}")
         seen: set[int] = set()
         for run in batch.runs():
             if run.slot in seen:

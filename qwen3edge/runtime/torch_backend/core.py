@@ -72,10 +72,10 @@ class TorchCore:
         return self._pages.block_tables
 
     def step_of(
-        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], want_logits: Sequence[bool]
+        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], want: Sequence[bool]
     ) -> Step:
         """What `Graph.forward` takes for a batch. Raises RequestError."""
-        batch = Batch.checked(tokens, positions, slots, want_logits, self._vocabulary, self._pages)
+        batch = Batch.checked(tokens, positions, slots, want, self._vocabulary, self._pages)
         return self._step(batch, batch.wanted())
 
     def length(self, slot: int) -> int:
@@ -83,27 +83,28 @@ class TorchCore:
         with self._lock:
             return self._pages.length(slot)
 
-    def truncate(self, slot: int, length: int) -> None:
-        """Forgets all after `length` tokens. Raises RequestError."""
+    def truncate(self, slot: int, length: int) -> int:
+        """Forgets all after `length` tokens, and returns that. Raises RequestError."""
         with self._lock:
             self._pages.truncate(slot, length)
+            return length
 
     def forward(
         self,
         tokens: Sequence[int],
         positions: Sequence[int],
         slots: Sequence[int],
-        want_logits: Sequence[bool],
+        want: Sequence[bool],
         *,
         cancel: _core.CancelFlag | None = None,
     ) -> NDArray[np.float32]:
-        """One ragged batch, as `_core.Engine.forward`: float32 [count of want_logits, vocabulary].
+        """One ragged batch, as `_core.Engine.forward`: float32 [entries that want logits, vocabulary].
 
         Raises RequestError, nothing changed, for a token, position or slot out of range; CancelledError, the tokens
         taken back, when the flag is set before the last chunk begins.
         """
         with self._lock, self._device.current(), torch.inference_mode():
-            batch = Batch.checked(tokens, positions, slots, want_logits, self._vocabulary, self._pages)
+            batch = Batch.checked(tokens, positions, slots, want, self._vocabulary, self._pages)
             for run in batch.runs():
                 self._pages.truncate(run.slot, run.position)
             logits = np.empty((sum(batch.want_logits), self._vocabulary), np.float32)

@@ -1,10 +1,12 @@
-#include "ukernels/kernel_tiers.h"
+#include "probes/limits_simd.h"
+#include "ukernels/simd_avx512.h"
 #include "ukernels/tiles.h"
 
 namespace q3e {
+namespace {
 
 // Four independent C tiles, as a GEMM has; operands stay in their tiles.
-int64_t dot_chain_amx(int64_t rounds, int32_t* result) {
+int64_t dot_chain(int64_t rounds, int32_t* result) {
   alignas(64) int8_t operand[kTileRows * kTileBytes];
   alignas(64) int32_t sums[kTileRows * kTileBytes / 4];
   for (uint32_t i = 0; i < sizeof operand; ++i) operand[i] = static_cast<int8_t>(i);
@@ -39,5 +41,9 @@ int64_t dot_chain_amx(int64_t rounds, int32_t* result) {
   tiles.release();
   return rounds * 4 * kTileRows * (kTileBytes / 4) * kTileBytes * 2;
 }
+
+}  // namespace
+
+constinit const Limits kAmxLimits = {stream_simd<Avx512>, dot_chain};
 
 }  // namespace q3e

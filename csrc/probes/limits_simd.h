@@ -1,12 +1,22 @@
-// Nothing but dot products on registers: the peak that GEMM kernels are held against. Not used by the engine.
+// The limits of a tier, for its vocabulary S of registers.
 #pragma once
 
-#include <cstdint>
+#include "probes/limits.h"
 
 namespace q3e {
 namespace {
 
-// Returns the operations done, two for a multiply-add.
+template <class S>
+int32_t stream_simd(const uint8_t* data, size_t bytes, size_t ahead) {
+  typename S::I sums[4] = {S::izero(), S::izero(), S::izero(), S::izero()};
+  for (size_t i = 0; i < bytes; i += 256)
+    for (size_t j = 0; j < 4; ++j) {
+      if (ahead) S::prefetch(data + i + j * 64 + ahead);
+      sums[j] = S::iadd(sums[j], S::load_i(reinterpret_cast<const int32_t*>(data + i + j * 64)));
+    }
+  return S::ifold(S::iadd(S::iadd(sums[0], sums[1]), S::iadd(sums[2], sums[3])));
+}
+
 template <class S>
 int64_t dot_chain_simd(int64_t rounds, int32_t* result) {
   constexpr int kChains = S::kTileTokens * S::kTilePanels;

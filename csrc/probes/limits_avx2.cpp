@@ -1,10 +1,11 @@
-#include "ukernels/kernel_tiers.h"
+#include "probes/limits_simd.h"
 #include "ukernels/simd_avx2.h"
 
 namespace q3e {
+namespace {
 
 // The dot product of nibbles_avx2.h, the fastest of this tier: eight products are summed in int16, then widened and scaled.
-int64_t dot_chain_avx2(int64_t rounds, int32_t* result) {
+int64_t dot_chain(int64_t rounds, int32_t* result) {
   constexpr int kChains = 12, kRun = 8;
   __m256i w = _mm256_set1_epi8(3), a = _mm256_set1_epi8(1), scale = _mm256_set1_epi16(1);
   Avx2::I totals[kChains / 2];
@@ -29,5 +30,9 @@ int64_t dot_chain_avx2(int64_t rounds, int32_t* result) {
   *result = Avx2::ifold(total);
   return runs * kRun * kChains * 32 * 2;
 }
+
+}  // namespace
+
+constinit const Limits kAvx2Limits = {stream_simd<Avx2>, dot_chain};
 
 }  // namespace q3e

@@ -1,9 +1,0 @@
-#include "ukernels/dot_chain_simd.h"
-#include "ukernels/kernel_tiers.h"
-#include "ukernels/simd_avxvnni.h"
-
-namespace q3e {
-
-int64_t dot_chain_avxvnni(int64_t rounds, int32_t* result) { return dot_chain_simd<AvxVnni>(rounds, result); }
-
-}  // namespace q3e

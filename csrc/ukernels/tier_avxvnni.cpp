@@ -1,0 +1,8 @@
+#include "ukernels/simd_avxvnni.h"
+#include "ukernels/tier_simd.h"
+
+namespace q3e {
+
+constinit const KernelTable kAvxVnniTier = tier<AvxVnni>(Isa::avxvnni, matmul_avxvnni, attention_avxvnni);
+
+}  // namespace q3e

@@ -1,0 +1,29 @@
+// The table of a tier, for its vocabulary S of registers.
+#pragma once
+
+#include "ukernels/experts_simd.h"
+#include "ukernels/kernel_tiers.h"
+#include "ukernels/norm_simd.h"
+#include "ukernels/rope_simd.h"
+#include "ukernels/silu_simd.h"
+
+namespace q3e {
+namespace {
+
+template <class S>
+constexpr KernelTable tier(Isa isa, MatmulFn* matmul, AttentionFn* attention) {
+  return {.isa = isa,
+          .matmul = matmul,
+          .rmsnorm = rmsnorm_simd<S>,
+          .rmsnorm_quantize = rmsnorm_quantize_simd<S>,
+          .quantize = quantize_simd<S>,
+          .silu_mul = silu_mul_simd<S>,
+          .silu_panels = silu_panels_simd<S>,
+          .route = route_simd<S>,
+          .add_weighted = add_weighted_simd<S>,
+          .qk_norm_rope = qk_norm_rope_simd<S>,
+          .attention = attention};
+}
+
+}  // namespace
+}  // namespace q3e
