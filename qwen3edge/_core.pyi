@@ -124,6 +124,9 @@ class ModelFile:
         """Raises KeyError for a key that is absent."""
 
     def tensors(self) -> list[TensorInfo]: ...
+    def blocks(self) -> list[tuple[str, int]]:
+        """The kind of each block and its layer, in the order of the steps."""
+
     def packed(self, name: str) -> NDArray[np.uint8]:
         """The packed bytes as a read-only view of the mapping."""
 

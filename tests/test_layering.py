@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Who may import whom, besides the standard library and the third parties named. "*" is everything of ours.
 PYTHON = {
     "qwen3edge.errors": (set(), set()),
-    "qwen3edge.config": ({"errors", "_core"}, set()),
+    "qwen3edge.architectures": ({"errors", "architectures"}, set()),
+    "qwen3edge.config": ({"errors", "architectures"}, set()),
     "qwen3edge.checks": ({"errors"}, set()),
     "qwen3edge.closing": (set(), {"typing_extensions"}),
     "qwen3edge.sampling": (set(), set()),
@@ -23,7 +24,10 @@ PYTHON = {
     "qwen3edge.templates": ({"errors", "templates"}, {"jinja2", "markupsafe"}),
     "qwen3edge.formats": ({"errors", "closing", "config", "_core", "formats"}, {"numpy", "gguf", "safetensors"}),
     "qwen3edge.convert": (
-        {"errors", "extras", "config", "sampling", "tokenization", "templates", "_core", "formats", "convert"},
+        {
+            *("errors", "extras", "architectures", "config", "sampling", "tokenization", "templates", "_core"),
+            *("formats", "convert"),
+        },
         {"numpy"},
     ),
     "qwen3edge.runtime": ({"errors", "checks", "config", "settings", "_core", "runtime"}, {"numpy"}),
@@ -53,7 +57,10 @@ PYTHON = {
         {"numpy", "typing_extensions"},
     ),
     "qwen3edge.calibrate": (
-        {"errors", "config", "_core", "convert", "runtime", "text", "generation", "evaluate", "calibrate"},
+        {
+            *("errors", "architectures", "config", "_core", "convert", "runtime", "text", "generation", "evaluate"),
+            "calibrate",
+        },
         {"numpy"},
     ),
     "qwen3edge.evaluate": (

@@ -139,6 +139,12 @@ void bind_files(py::module_& m) {
             return out;
           },
           py::arg("name"))
+      .def("blocks",
+           [](const OpenFile& f) {
+             std::vector<std::pair<std::string, uint32_t>> out;
+             for (const PlacedBlock& placed : f.model.blocks) out.emplace_back(placed.block->kind(), placed.layer);
+             return out;
+           })
       .def("release_header", [](const OpenFile& f) { f.file.release_header(); })
       .def("verify", [](const OpenFile& f) { f.file.verify(); }, GilReleased());
 }

@@ -10,6 +10,7 @@ class Attention : public Block {
   // Throws Error(unsupported_model) for more query heads a KV head than kernels take.
   explicit Attention(const ModelConfig& config);
 
+  const char* kind() const override { return "attention"; }
   StateSpec state(KvType kv) const override { return {shape_.kv_heads * kv_block_layout(kv, shape_.head_dim).bytes, 0}; }
   const AttentionShape* attention() const override { return &shape_; }
   size_t scratch_bytes(const ScratchRequest& request) const override;

@@ -33,6 +33,7 @@ class Block {
  public:
   virtual ~Block() = default;
 
+  virtual const char* kind() const = 0;  // as its files are called
   // Valid as long as the block.
   std::span<const TensorSpec> tensors() const { return tensors_; }
   virtual StateSpec state(KvType) const { return {}; }

@@ -9,6 +9,7 @@ class Dense : public Block {
  public:
   explicit Dense(const ModelConfig& config);
 
+  const char* kind() const override { return "dense"; }
   size_t scratch_bytes(const ScratchRequest& request) const override { return size_t{request.tokens} * width_ * 4; }
   bool step(const Steps& steps, const BlockPlace& at) const override;
 

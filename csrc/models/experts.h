@@ -14,6 +14,7 @@ class Experts : public Block {
  public:
   explicit Experts(const ModelConfig& config);
 
+  const char* kind() const override { return "experts"; }
   uint32_t experts_per_token() const override { return top_; }
   size_t scratch_bytes(const ScratchRequest& request) const override { return scratch(request).bytes; }
   bool step(const Steps& steps, const BlockPlace& at) const override;

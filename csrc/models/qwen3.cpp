@@ -9,16 +9,16 @@
 namespace q3e {
 namespace {
 
-Model transformer(const ModelConfig& config) {
+// x += attention, then x += feed-forward, in each layer. config: what the feed-forward part has of it.
+template <class FeedForward>
+Model transformer(const ModelFile& file, ModelConfig config) {
+  read_common(file, config);
+  read_attention(file, config);
   Model model;
   model.config = config;
   add_outer(model, config.head_size);
-  return model;
-}
-
-// x += attention, then x += feed-forward, in each layer.
-Model layers_of(Model model, const Block* attention, const Block* feed_forward) {
-  for (uint32_t layer = 0; layer < model.config.layers; ++layer) {
+  const Block *attention = model.add_kind<Attention>(config), *feed_forward = model.add_kind<FeedForward>(config);
+  for (uint32_t layer = 0; layer < config.layers; ++layer) {
     model.blocks.push_back({attention, layer});
     model.blocks.push_back({feed_forward, layer});
   }
@@ -29,25 +29,17 @@ Model layers_of(Model model, const Block* attention, const Block* feed_forward) 
 
 Model build_qwen3(const ModelFile& file) {
   ModelConfig config;
-  read_common(file, config);
   config.ffn_size = read_number(file, "feed_forward_length", kColumnUnit, ModelLimits::width);
-  read_attention(file, config);
-  Model model = transformer(config);
-  const Block *attention = model.add_kind<Attention>(config), *dense = model.add_kind<Dense>(config);
-  return layers_of(std::move(model), attention, dense);
+  return transformer<Dense>(file, config);
 }
 
 Model build_qwen3_moe(const ModelFile& file) {
   ModelConfig config;
-  read_common(file, config);
   config.experts = read_number(file, "expert_count", 1, ModelLimits::experts);
   config.experts_per_token = read_number(file, "expert_used_count", 1, config.experts);
   config.expert_ffn_size = read_number(file, "expert_feed_forward_length", kColumnUnit, ModelLimits::width);
   config.norm_topk_prob = file.boolean("qwen3edge.norm_topk_prob");
-  read_attention(file, config);
-  Model model = transformer(config);
-  const Block *attention = model.add_kind<Attention>(config), *experts = model.add_kind<Experts>(config);
-  return layers_of(std::move(model), attention, experts);
+  return transformer<Experts>(file, config);
 }
 
 }  // namespace q3e

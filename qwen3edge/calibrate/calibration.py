@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from qwen3edge import _core
+from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.calibrate.checkpoint import Checkpoint, Inputs
 from qwen3edge.calibrate.collect import Collector, Input, collect, unreached_experts
 from qwen3edge.calibrate.own_text import write_text
 from qwen3edge.calibrate.sensitivity import LOGITS_BYTES, measure_sensitivities
 from qwen3edge.config import ModelConfig
-from qwen3edge.convert.names import EMBEDDING, ModelTensor, model_tensors
+from qwen3edge.convert.names import EMBEDDING, model_tensors
 from qwen3edge.convert.statistics import Statistics, StatisticsWriter, gram_key, input_name
 from qwen3edge.evaluate.texts import Tokens, Window, read_documents, windows
 from qwen3edge.generation.model import load

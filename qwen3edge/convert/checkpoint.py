@@ -12,24 +12,25 @@ from pathlib import Path
 
 import numpy as np
 
-from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert import small_weights
 from qwen3edge.convert.experts import StackedExperts
 from qwen3edge.convert.fold import choose_fold
-from qwen3edge.convert.gguf_source import GgufSource, gguf_config, keeping_recipe, kept_notes
+from qwen3edge.convert.gguf_source import GgufSource, gguf_config
 from qwen3edge.convert.gguf_text import GgufText
 from qwen3edge.convert.hf_checkpoint import HfCheckpoint
 from qwen3edge.convert.lora import Adapters, MergedAdapters
 from qwen3edge.convert.method import Method
 from qwen3edge.convert.names import FREQUENCIES, model_tensors, source_names
+from qwen3edge.convert.ordered import worker_count
 from qwen3edge.convert.quantize import Job, packed_slices
+from qwen3edge.convert.quantized_source import QuantizedSource
 from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
 from qwen3edge.convert.small_weights import SmallWeights
 from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.template import given_template
 from qwen3edge.convert.tokenizer import TextFiles
-from qwen3edge.errors import CheckpointError, RequestError
+from qwen3edge.errors import CheckpointError
 from qwen3edge.formats.atomic import require_no_input
 from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_header import MetadataItem
@@ -112,86 +113,43 @@ def convert(
         raise CheckpointError(f"{folder}: expected a folder or a GGUF file; give the folder, {folder.parent}")
     read = [source, imatrix, chat_template, *(lora if isinstance(lora, list | tuple) else [lora])]
     require_no_input(target, [path for path in read if isinstance(path, str | os.PathLike) and os.path.exists(path)])
-    if folder.is_file():
-        return _convert_gguf(
-            folder,
-            target,
-            recipe,
-            quant is None,
-            name,
-            allow_missing_tokenizer,
-            method,
-            lora,
-            template,
-            progress=progress,
-            threads=threads,
-        )
-    if not folder.is_dir():
+    if not folder.is_dir() and not folder.is_file():
         raise CheckpointError(
             f"{folder}: expected a folder with config.json and safetensors files or a GGUF file, found none"
         )
     with ExitStack() as opened:
-        checkpoint = opened.enter_context(HfCheckpoint(folder))
-        texts = TextFiles(folder, template)
-        if not texts.present and not allow_missing_tokenizer:
-            raise CheckpointError(
-                f"{folder}: expected a tokenizer, tokenizer.json or vocab.json and merges.txt, found no such file"
-            )
-        config = checkpoint.config
-        config = replace(config, stop_token_ids=texts.stop_token_ids(config.stop_token_ids, config.vocab_size))
-        metadata = {
-            "general.name": name or folder.resolve().name,
-            **texts.metadata(config.vocab_size, config.model_type, config.hidden_size),
-        }
-        merged = MergedAdapters(checkpoint.source, config, lora, opened)
-        quantized = checkpoint.quantized
+        weights: TensorSource
+        quantized: GgufSource | QuantizedSource | None
+        text: GgufText | TextFiles
+        if folder.is_dir():
+            checkpoint = opened.enter_context(HfCheckpoint(folder))
+            config, weights, quantized = checkpoint.config, checkpoint.source, checkpoint.quantized
+            notes = checkpoint.notes
+            text = TextFiles(folder, template)
+            where, own_name = ", tokenizer.json or vocab.json and merges.txt, found no such file", folder.resolve().name
+            stop = text.stop_token_ids(config.stop_token_ids, config.vocab_size)
+            texts = text.metadata(config.vocab_size, config.model_type, config.hidden_size)
+        else:
+            file = opened.enter_context(GgufFile(folder))
+            require_no_input(target, file.paths)
+            config, notes = gguf_config(file), ()
+            text = GgufText(file.metadata, config.vocab_size, template)
+            weights = quantized = GgufSource(file, config)
+            where, own_name = " in the metadata, found none", str(file.metadata.get("general.name", folder.stem))
+            stop, texts = text.stop_token_ids(), text.metadata(config.model_type, config.hidden_size)
+        if not text.present and not allow_missing_tokenizer:
+            raise CheckpointError(f"{folder}: expected a tokenizer{where}")
+        config = replace(config, stop_token_ids=stop)
+        metadata = {"general.name": name or own_name, **texts}
+        merged = MergedAdapters(weights, config, lora, opened)
         if quantized is not None and quant is None and method.target_bits is None:
-            recipe = quantized.keeping_recipe()
+            recipe = quantized.keeping_recipe(recipe)
         report = write_model(
             merged.source, merged.config, metadata, target, recipe, progress=progress, threads=threads, method=method
         )
         formats = {tensor.name: tensor.format for tensor in report.tensors}
         kept = quantized.notes(formats, merged.updated) if quantized is not None else ()
-        return replace(report, notes=(*checkpoint.notes, *report.notes, *kept, *texts.notes, *merged.notes))
-
-
-def _convert_gguf(
-    path: Path,
-    target: str | os.PathLike[str],
-    recipe: Recipe,
-    keep: bool,
-    name: str | None,
-    allow_missing_tokenizer: bool,
-    method: Method,
-    lora: Adapters | None,
-    template: str | None,
-    *,
-    progress: ProgressCallback | None,
-    threads: int | None,
-) -> ConvertReport:
-    """keep: formats that hold the file's types; the recipe is for unquantized ones."""
-    with ExitStack() as opened:
-        file = opened.enter_context(GgufFile(path))
-        require_no_input(target, file.paths)
-        config = gguf_config(file)
-        text = GgufText(file.metadata, config.vocab_size, template)
-        if not text.present and not allow_missing_tokenizer:
-            raise CheckpointError(f"{path}: expected a tokenizer in the metadata, found none")
-        config = replace(config, stop_token_ids=text.stop_token_ids())
-        source = GgufSource(file, config)
-        merged = MergedAdapters(source, config, lora, opened)
-        if keep and method.target_bits is None:
-            recipe = keeping_recipe(file, config, recipe)
-        metadata = {
-            "general.name": name or str(file.metadata.get("general.name", path.stem)),
-            **text.metadata(config.model_type, config.hidden_size),
-        }
-        report = write_model(
-            merged.source, merged.config, metadata, target, recipe, progress=progress, threads=threads, method=method
-        )
-        updated = source.stored_names(merged.updated & set(source.names()))
-        kept = kept_notes(file, config, {tensor.name: tensor.format for tensor in report.tensors}, updated)
-        return replace(report, notes=(*report.notes, *kept, *text.notes, *merged.notes))
+        return replace(report, notes=(*notes, *report.notes, *kept, *text.notes, *merged.notes))
 
 
 def write_model(
@@ -223,9 +181,7 @@ def write_model(
     notes = _notes(recipe, specs, {t.name: recipe.wanted(t, config.layers) for t in tensors if not t.is_vector})
     frequencies = np.array(config.inverse_frequencies(), np.float32)
     specs.append(TensorSpec(FREQUENCIES, VECTOR, 1, frequencies.size))
-    workers = threads or _core.usable_cores()
-    if workers < 1:
-        raise RequestError(f"threads: expected at least 1, found {workers}")
+    workers = worker_count(threads)
     ahead = workers + 1
     while True:
         quantizer = SmallWeights(method.quantizer(), config.experts)

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.checkpoint import Progress, ProgressCallback
-from qwen3edge.convert.gguf_export import ExportedTensor, ExportReport, export_notes
+from qwen3edge.convert.gguf_export import ExportedTensor, ExportReport, chosen_types, export_notes
 from qwen3edge.convert.hf_files import hf_config, hf_texts
 from qwen3edge.convert.names import EMBEDDING, HEAD, model_tensors
-from qwen3edge.convert.ordered import in_order
+from qwen3edge.convert.ordered import in_order, worker_count
 from qwen3edge.convert.panel_view import PanelView
-from qwen3edge.errors import RequestError
 from qwen3edge.formats.atomic import AtomicFolder
 from qwen3edge.formats.blocks import BLOCK_FORMATS, PANEL_ROWS
 from qwen3edge.formats.key_fold import KeyFold
@@ -80,15 +79,14 @@ def export_compressed(
     file = _core.ModelFile(os.fspath(source))
     config = ModelConfig.from_metadata(file)
     fold = KeyFold.read(file, config)
-    modules = _modules(file, config, _chosen(types or {}))
+    defaults = {name: default_kind(name) for name in BLOCK_FORMATS if name != "vector"}
+    modules = _modules(file, config, chosen_types(types, defaults, {kind: kind for kind in KINDS}, "type"))
     formats = {tensor["name"]: tensor["format"] for tensor in file.tensors()}
     used = set(formats.values()) - {"vector"}
     dtype = "F32" if used == {"f32"} else "BF16"  # in float16 the largest models' activations overflow
     shards = _shards(modules, dtype)
     total = sum(tensor.nbytes for shard in shards for module in shard for tensor in module.tensors(dtype))
-    workers = threads or _core.usable_cores()
-    if workers < 1:
-        raise RequestError(f"threads: expected at least 1, found {workers}")
+    workers = worker_count(threads)
     done = index = 0
     weight_map: dict[str, str] = {}
     with AtomicFolder(target, total) as folder, ThreadPoolExecutor(workers, "export") as pool:
@@ -121,25 +119,12 @@ def export_compressed(
     return ExportReport(Path(target), total, time.monotonic() - began, exported, export_notes(exported))
 
 
-def _chosen(types: Mapping[str, str]) -> dict[str, str]:
-    """By block format."""
-    chosen = {name: default_kind(name) for name in BLOCK_FORMATS if name != "vector"}
-    for name, kind in types.items():
-        if name not in chosen:
-            raise RequestError(f"block format: expected one of {', '.join(chosen)}, found {name!r}")
-        if kind not in KINDS:
-            raise RequestError(f"type: expected one of {', '.join(KINDS)}, found {kind!r}")
-        chosen[name] = kind
-    return chosen
-
-
 def _modules(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, str]) -> list[_Module]:
     """Experts one by one, as Hugging Face has them."""
     formats = {tensor["name"]: tensor["format"] for tensor in file.tensors()}
     modules = []
 
-    def add(name: str, view: PanelView) -> None:
-        dense = view.tensor in (EMBEDDING, HEAD) or view.tensor.endswith("ffn_gate_inp.weight")
+    def add(name: str, view: PanelView, dense: bool = False) -> None:
         scheme = None if dense else scheme_of(view.format, types[view.format], view.columns)
         shape = view.rows, view.columns
         modules.append(_Module(name, f"{name}.weight", view, view.tensor, scheme, shape))
@@ -149,7 +134,8 @@ def _modules(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, str
         if tensor.is_vector:
             modules.append(_Module(name, tensor.source, None, tensor.name, None, (tensor.columns,)))
         elif not tensor.holds_experts:
-            add(name, PanelView(tensor.name, packed, tensor.rows, tensor.columns))
+            dense = tensor.name in (EMBEDDING, HEAD) or tensor.required_format is not None
+            add(name, PanelView(tensor.name, packed, tensor.rows, tensor.columns), dense)
         else:
             projections = ("gate", "up") if name.endswith("gate_up") else ("down",)
             rows = tensor.rows // config.experts

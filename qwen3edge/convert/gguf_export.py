@@ -9,16 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3edge import _core
-from qwen3edge.config import ModelConfig
+from qwen3edge.config import ModelConfig, keys_of
 from qwen3edge.convert.checkpoint import Progress, ProgressCallback
-from qwen3edge.convert.names import FREQUENCIES
-from qwen3edge.convert.ordered import in_order
+from qwen3edge.convert.names import model_tensors
+from qwen3edge.convert.ordered import in_order, worker_count
 from qwen3edge.convert.panel_view import PanelView
 from qwen3edge.errors import RequestError, UnsupportedModelError
 from qwen3edge.formats.atomic import AtomicFile, require_no_input
@@ -32,9 +32,6 @@ from qwen3edge.formats.gguf_blocks import (
 )
 from qwen3edge.formats.gguf_header import HeaderTensor, MetadataItem, gguf_header
 from qwen3edge.formats.key_fold import KeyFold
-
-ARCHITECTURES = {"qwen3": "qwen3", "qwen2": "qwen2", "qwen3_moe": "qwen3moe"}
-"""GGUF's name of a model type."""
 
 _ALIGNMENT = 32
 _QUANTIZATION_VERSION = 2
@@ -91,21 +88,25 @@ def export_gguf(
     file = _core.ModelFile(os.fspath(source))
     config = ModelConfig.from_metadata(file)
     fold = KeyFold.read(file, config)
-    if config.is_moe and not config.norm_topk_prob:
-        raise UnsupportedModelError("norm_topk_prob: expected true, as GGUF's qwen3moe has it, found false")
-    parts = _parts(file, config, _chosen(types or {}))
+    gguf_name = config.architecture.gguf_name
+    for number, value in config.architecture.gguf_constants.items():
+        if getattr(config, number) != value:
+            raise UnsupportedModelError(
+                f"{number}: expected {str(value).lower()}, as GGUF's {gguf_name} has it, found {str(not value).lower()}"
+            )
+    defaults = {name: outgoing.type for name, outgoing in OUTGOING.items()}
+    writable = {kind.name: kind for kind in WRITABLE}
+    parts = _parts(file, config, chosen_types(types, defaults, writable, "GGUF type"))
     sizes = [type_nbytes(part.kind, part.shape) for part in parts]
     header = gguf_header(
-        ARCHITECTURES[config.model_type],
+        gguf_name,
         _ALIGNMENT,
         _metadata(file, config, parts, sizes),
         [HeaderTensor(p.name, p.shape, p.kind, size) for p, size in zip(parts, sizes, strict=True)],
     )
     header += bytes(-len(header) % _ALIGNMENT)
     total = len(header) + sum(size + -size % _ALIGNMENT for size in sizes)
-    workers = threads or _core.usable_cores()
-    if workers < 1:
-        raise RequestError(f"threads: expected at least 1, found {workers}")
+    workers = worker_count(threads)
     done = 0
     with AtomicFile(target, total) as out, ThreadPoolExecutor(workers, "export") as pool:
         out.write(header)
@@ -140,16 +141,20 @@ def export_notes(tensors: tuple[ExportedTensor, ...]) -> tuple[str, ...]:
     )
 
 
-def _chosen(types: Mapping[str, str]) -> dict[str, GgmlType]:
-    """By block format."""
-    writable = {kind.name: kind for kind in WRITABLE}
-    chosen = {name: outgoing.type for name, outgoing in OUTGOING.items()}
-    for name, kind in types.items():
+T = TypeVar("T")
+
+
+def chosen_types(
+    types: Mapping[str, str] | None, defaults: Mapping[str, T], known: Mapping[str, T], what: str
+) -> dict[str, T]:
+    """What each block format becomes, by its name. Raises RequestError for names that `defaults` and `known` lack."""
+    chosen = dict(defaults)
+    for name, kind in (types or {}).items():
         if name not in chosen:
             raise RequestError(f"block format: expected one of {', '.join(chosen)}, found {name!r}")
-        if kind not in writable:
-            raise RequestError(f"GGUF type: expected one of {', '.join(writable)}, found {kind!r}")
-        chosen[name] = writable[kind]
+        if kind not in known:
+            raise RequestError(f"{what}: expected one of {', '.join(known)}, found {kind!r}")
+        chosen[name] = known[kind]
     return chosen
 
 
@@ -160,23 +165,19 @@ def _parts(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, GgmlT
     def add(name: str, view: PanelView, shape: tuple[int, ...], kind: GgmlType) -> None:
         parts.append(_Part(name, shape, view.format, kind, view))
 
-    for tensor in file.tensors():
-        name, packed, rows, columns = tensor["name"], tensor["format"], tensor["rows"], tensor["columns"]
-        if name == FREQUENCIES:
-            continue
-        if packed == "vector":
+    formats = {tensor["name"]: tensor["format"] for tensor in file.tensors()}
+    for tensor in model_tensors(config):
+        name, packed, rows, columns = tensor.name, formats[tensor.name], tensor.rows, tensor.columns
+        if tensor.is_vector:
             parts.append(_Part(name, (columns,), packed, GgmlType.F32))
-        elif name.endswith("ffn_gate_up_exps.weight"):
+        elif "gate_up_exps" in name:
             apart = config.experts, config.expert_ffn_size, columns
             for first, projection in enumerate(("gate", "up")):
                 view = PanelView(name, packed, rows // 2, columns, first, 2)
                 add(name.replace("gate_up", projection), view, apart, types[packed])
         else:
-            stacked = name.endswith("_exps.weight")
-            shape: tuple[int, ...] = (rows, columns)
-            if stacked:
-                shape = (config.experts, rows // config.experts, columns)
-            kind = GgmlType.F32 if name.endswith("ffn_gate_inp.weight") else types[packed]
+            shape = (config.experts, rows // config.experts, columns) if tensor.holds_experts else (rows, columns)
+            kind = types[packed] if tensor.required_format is None else GgmlType.F32
             add(name, PanelView(name, packed, rows, columns), shape, kind)
     return parts
 
@@ -197,31 +198,22 @@ def _export(part: _Part, panels: NDArray[np.uint8], rows: int) -> NDArray[np.uin
 def _metadata(
     file: _core.ModelFile, config: ModelConfig, parts: list[_Part], sizes: list[int]
 ) -> dict[str, MetadataItem]:
-    arch = ARCHITECTURES[config.model_type]
     most = max(zip(parts, sizes, strict=True), key=lambda pair: pair[1])[0].kind.name
+    numbers = {name: key.key for name, (kind, key) in keys_of(config.architecture).items() if kind is not bool}
     keys: dict[str, MetadataItem] = {
+        "feed_forward_length": config.token_ffn_size,
+        **{key: getattr(config, name) for name, key in numbers.items()},
+        "attention.value_length": config.head_size,
+        "rope.dimension_count": config.head_size,
+    }
+    return {
         "general.type": "model",
         "general.name": str(file.get("general.name")) if "general.name" in file else "model",
         "general.quantization_version": _QUANTIZATION_VERSION,
         "general.file_type": _FILE_TYPES[most],
-        f"{arch}.block_count": config.layers,
-        f"{arch}.context_length": config.context_length,
-        f"{arch}.embedding_length": config.hidden_size,
-        f"{arch}.feed_forward_length": config.ffn_size or config.expert_ffn_size * config.experts_per_token,
-        f"{arch}.attention.head_count": config.heads,
-        f"{arch}.attention.head_count_kv": config.kv_heads,
-        f"{arch}.attention.key_length": config.head_size,
-        f"{arch}.attention.value_length": config.head_size,
-        f"{arch}.attention.layer_norm_rms_epsilon": config.rms_epsilon,
-        f"{arch}.rope.freq_base": config.rope_theta,
-        f"{arch}.rope.dimension_count": config.head_size,
-        f"{arch}.vocab_size": config.vocab_size,
+        **{f"{config.architecture.gguf_name}.{key}": value for key, value in keys.items()},
+        **_tokenizer(file, config),
     }
-    if config.is_moe:
-        keys[f"{arch}.expert_count"] = config.experts
-        keys[f"{arch}.expert_used_count"] = config.experts_per_token
-        keys[f"{arch}.expert_feed_forward_length"] = config.expert_ffn_size
-    return {**keys, **_tokenizer(file, config)}
 
 
 def _tokenizer(file: _core.ModelFile, config: ModelConfig) -> dict[str, MetadataItem]:

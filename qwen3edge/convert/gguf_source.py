@@ -3,44 +3,59 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3edge.config import ModelConfig
-from qwen3edge.convert.names import EMBEDDING, HEAD, ModelTensor, model_tensors
+from qwen3edge.architectures import ARCHITECTURES
+from qwen3edge.architectures.architecture import ModelTensor
+from qwen3edge.architectures.keys import integer, number
+from qwen3edge.config import ModelConfig, keys_of
+from qwen3edge.convert.names import EMBEDDING, HEAD, model_tensors
 from qwen3edge.convert.quantize import as_float32
 from qwen3edge.convert.recipe import HOLDS_ANY, Recipe, recipe_of
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
-from qwen3edge.formats.gguf import GgufFile, Value
+from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_blocks import INCOMING, UNQUANTIZED, GgmlType, read_weights, repack
 
-MODEL_TYPES = {"qwen2": "qwen2", "qwen3": "qwen3", "qwen3moe": "qwen3_moe"}
-"""By GGUF's name of the architecture."""
 _ROPE_SCALING = ("rope.scaling.type", "rope.scaling.factor", "rope.scale_linear")
 
 
-def gguf_config(file: GgufFile, stop_token_ids: tuple[int, ...] = ()) -> ModelConfig:
+def gguf_config(file: GgufFile) -> ModelConfig:
     """Raises UnsupportedModelError, CheckpointError."""
     keys = file.metadata
     architecture = keys.get("general.architecture")
     if isinstance(architecture, str) and architecture == "qwen3edge":
         raise CheckpointError(f"{file.path}: expected a checkpoint or a GGUF file, found what is a .q3e model already")
-    if not isinstance(architecture, str) or architecture not in MODEL_TYPES:
+    known = {each.gguf_name: each for each in ARCHITECTURES.values()}
+    if not isinstance(architecture, str) or architecture not in known:
         raise UnsupportedModelError(
-            f"{file.path}: general.architecture: expected one of {', '.join(MODEL_TYPES)}, found {architecture!r}"
+            f"{file.path}: general.architecture: expected one of {', '.join(known)}, found {architecture!r}"
         )
-    reader = _Keys(file, f"{architecture}.")
-    heads, hidden = reader.integer("attention.head_count"), reader.integer("embedding_length")
-    head_size = reader.integer("attention.key_length", hidden // heads if heads else 0)
+
+    def whole(name: str, default: int | None = None) -> int:
+        """A number, or an array of the same for all layers."""
+        key, value = f"{file.path}: {architecture}.{name}", keys.get(f"{architecture}.{name}", default)
+        if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "iu":
+            if (value != value[0]).any():
+                raise UnsupportedModelError(f"{key}: expected the same in all layers")
+            value = int(value[0])
+        return integer({key: value}, key)
+
+    def real(name: str, default: float | None = None) -> float:
+        key = f"{file.path}: {architecture}.{name}"
+        return number({key: keys.get(f"{architecture}.{name}", default)}, key)
+
+    heads, hidden = whole("attention.head_count"), whole("embedding_length")
+    head_size = whole("attention.key_length", hidden // heads if heads else 0)
     for key in ("attention.value_length", "rope.dimension_count"):
-        if reader.integer(key, head_size) != head_size:
+        if whole(key, head_size) != head_size:
             raise UnsupportedModelError(f"{file.path}: {architecture}.{key}: expected the head size, {head_size}")
     scaling_key = f"{architecture}.rope.scaling.type"
-    factor = reader.number("rope.scaling.factor", reader.number("rope.scale_linear", 1.0))
+    factor = real("rope.scaling.factor", real("rope.scale_linear", 1.0))
     scaling = keys.get(scaling_key, "linear")  # as llama.cpp reads it
     if not isinstance(scaling, str):
         raise CheckpointError(f"{file.path}: {scaling_key}: expected text, found {scaling!r:.60}")
@@ -52,68 +67,30 @@ def gguf_config(file: GgufFile, stop_token_ids: tuple[int, ...] = ()) -> ModelCo
             f"not supported; without it (gguf-new-metadata {removal} IN OUT) the model "
             "runs, unscaled, up to the positions that it was first trained for"
         )
-    if reader.integer("attention.sliding_window", 0):
+    if whole("attention.sliding_window", 0):
         raise UnsupportedModelError(
             f"{file.path}: {architecture}.attention.sliding_window: expected none; it is not supported"
         )
     embedding = file.tensors.get(EMBEDDING)
     if embedding is None or len(embedding.shape) != 2:
         raise CheckpointError(f"{file.path}: expected a matrix {EMBEDDING!r}, found none")
-    kind = MODEL_TYPES[architecture]
-    moe = kind == "qwen3_moe"
-    if moe and reader.number("expert_weights_scale", 1.0) not in (0.0, 1.0):
+    if real("expert_weights_scale", 1.0) not in (0.0, 1.0):
         raise UnsupportedModelError(f"{architecture}.expert_weights_scale: expected 1; others are not supported")
+    own = known[architecture]
+    read: dict[type, Callable[..., Any]] = {int: whole, float: real}
+    defaults = {"kv_heads": heads, "head_size": head_size, "rope_theta": 10000.0}
     return ModelConfig(
-        model_type=kind,
-        vocab_size=embedding.rows,
-        context_length=reader.integer("context_length"),
-        hidden_size=hidden,
-        layers=reader.integer("block_count"),
-        ffn_size=0 if moe else reader.integer("feed_forward_length"),
-        heads=heads,
-        kv_heads=reader.integer("attention.head_count_kv", heads),
-        head_size=head_size,
-        rms_epsilon=reader.number("attention.layer_norm_rms_epsilon"),
-        rope_theta=reader.number("rope.freq_base", 10000.0),
-        qk_norm=kind != "qwen2",
-        qkv_bias=kind == "qwen2",
+        own.model_type,
+        embedding.rows,
+        **{
+            name: read[kind](key.key, defaults.get(name))
+            for name, (kind, key) in keys_of(own).items()
+            if kind in read and name != "vocab_size"
+        },
+        **own.constants,
+        **own.gguf_constants,
         tied_embeddings=HEAD not in file.tensors,
-        stop_token_ids=stop_token_ids,
-        experts=reader.integer("expert_count") if moe else 0,
-        experts_per_token=reader.integer("expert_used_count") if moe else 0,
-        expert_ffn_size=reader.integer("expert_feed_forward_length") if moe else 0,
-        norm_topk_prob=moe,  # as llama.cpp does, whatever the keys say
     )
-
-
-class _Keys:
-    """The keys of an architecture."""
-
-    def __init__(self, file: GgufFile, prefix: str):
-        self._metadata: Mapping[str, Value] = file.metadata
-        self._where = f"{file.path}: {prefix}"
-        self._prefix = prefix
-
-    def integer(self, name: str, default: int | None = None) -> int:
-        """An array of one value for all layers, or a number."""
-        value = self._metadata.get(self._prefix + name, default)
-        if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "iu":
-            if (value != value[0]).any():
-                raise UnsupportedModelError(f"{self._where}{name}: expected the same in all layers")
-            value = int(value[0])
-        if type(value) is not int:
-            raise CheckpointError(
-                f"{self._where}{name}: expected an integer, found {'nothing' if value is None else repr(value)}"
-            )
-        return value
-
-    def number(self, name: str, default: float | None = None) -> float:
-        value = self._metadata.get(self._prefix + name, default)
-        if type(value) not in (int, float):
-            raise CheckpointError(
-                f"{self._where}{name}: expected a number, found {'nothing' if value is None else repr(value)}"
-            )
-        return float(value)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -132,7 +109,7 @@ class GgufSource:
     def __init__(self, file: GgufFile, config: ModelConfig):
         """Raises CheckpointError for a tensor that is absent, one that would be ignored, or another shape than the
         metadata's; UnsupportedModelError for a type that cannot be read."""
-        self._file = file
+        self._file, self._config = file, config
         self._places: dict[str, _Place] = {}  # by the checkpoint's name
         used = set()
         for tensor in model_tensors(config):
@@ -173,10 +150,6 @@ class GgufSource:
         scaled: NDArray[Any] = as_float32(weights) * place.scale[(first + np.arange(start, stop)) // per_scale, None]
         return scaled
 
-    def stored_names(self, names: Collection[str]) -> list[str]:
-        """What the file calls these tensors."""
-        return [self._places[name].name for name in names]
-
     def packed_format(self, name: str) -> str | None:
         """The block format in which `read_packed` gives a matrix."""
         place = self._places[name]
@@ -192,6 +165,45 @@ class GgufSource:
             return repack(tensor.type, raw, tensor.columns)
         except CheckpointError as error:
             raise CheckpointError(f"tensor {place.name!r}, rows from {start} on: {error}") from None
+
+    def keeping_recipe(self, unquantized: Recipe) -> Recipe:
+        """Each matrix in the format that holds its type; `unquantized` decides where none of the file is quantized."""
+        types = self._matrix_types()
+        if all(kind in UNQUANTIZED for kinds in types.values() for kind in kinds):
+            return unquantized
+        formats = {}
+        for name, kinds in types.items():
+            kept = {INCOMING[kind].format for kind in kinds}
+            formats[name] = (kept.pop() if len(kept) == 1 else None) or HOLDS_ANY
+        return recipe_of("gguf", formats)
+
+    def notes(self, formats: Mapping[str, str], updated: Collection[str]) -> tuple[str, ...]:
+        """One line for each type of the file: what it became, and whether that is the same.
+
+        formats: by tensor. updated: this source's tensors that an adapter changed, and others.
+        """
+        counts: Counter[tuple[tuple[GgmlType, ...], str, bool, bool]] = Counter()
+        types, changed = self._matrix_types(), {self._places[name].name for name in updated if name in self._places}
+        for tensor in model_tensors(self._config):
+            if tensor.name in types:
+                stored = _stored_names(tensor, self._file)
+                scaled = any(_beside(name, "scale") in self._file.tensors for name in stored)
+                counts[types[tensor.name], formats[tensor.name], not changed.isdisjoint(stored), scaled] += 1
+        return tuple(
+            f"{count} matrices in {' and '.join(kind.name for kind in kinds)} are stored as {kept}: "
+            f"{_how(kinds, kept, new, scaled)}"
+            for (kinds, kept, new, scaled), count in counts.items()
+        )
+
+    def _matrix_types(self) -> dict[str, tuple[GgmlType, ...]]:
+        """The file's types that each of our matrices is made of, but for those with a format of their own."""
+        return {
+            tensor.name: tuple(
+                dict.fromkeys(self._file.tensors[name].type for name in _stored_names(tensor, self._file))
+            )
+            for tensor in model_tensors(self._config)
+            if not tensor.is_vector and tensor.required_format is None
+        }
 
     def _check(self, tensor: ModelTensor, name: str, config: ModelConfig) -> None:
         found = self._file.tensors.get(name)
@@ -250,48 +262,6 @@ def _rows_before(tensor: ModelTensor, config: ModelConfig) -> int:
     if ".attn_q." in tensor.name:
         return 0
     return config.query_size + (config.kv_size if ".attn_v." in tensor.name else 0)
-
-
-def _matrix_types(file: GgufFile, config: ModelConfig) -> dict[str, tuple[GgmlType, ...]]:
-    """The file's types that each of our matrices is made of, but for those with a format of their own."""
-    return {
-        tensor.name: tuple(dict.fromkeys(file.tensors[name].type for name in _stored_names(tensor, file)))
-        for tensor in model_tensors(config)
-        if not tensor.is_vector and tensor.required_format is None
-    }
-
-
-def keeping_recipe(file: GgufFile, config: ModelConfig, unquantized: Recipe) -> Recipe:
-    """Each matrix in the format that holds its type; `unquantized` decides where no matrix of the file is quantized."""
-    types = _matrix_types(file, config)
-    if all(kind in UNQUANTIZED for kinds in types.values() for kind in kinds):
-        return unquantized
-    formats = {}
-    for name, kinds in types.items():
-        kept = {INCOMING[kind].format for kind in kinds}
-        formats[name] = (kept.pop() if len(kept) == 1 else None) or HOLDS_ANY
-    return recipe_of("gguf", formats)
-
-
-def kept_notes(
-    file: GgufFile, config: ModelConfig, formats: Mapping[str, str], updated: Collection[str] = ()
-) -> tuple[str, ...]:
-    """One line for each type of the file: what it became, and whether that is the same.
-
-    formats: by tensor. updated: the file's tensors that an adapter changed.
-    """
-    counts: Counter[tuple[tuple[GgmlType, ...], str, bool, bool]] = Counter()
-    types, changed = _matrix_types(file, config), set(updated)
-    for tensor in model_tensors(config):
-        if tensor.name in types:
-            stored = _stored_names(tensor, file)
-            scaled = any(_beside(name, "scale") in file.tensors for name in stored)
-            counts[types[tensor.name], formats[tensor.name], not changed.isdisjoint(stored), scaled] += 1
-    return tuple(
-        f"{count} matrices in {' and '.join(kind.name for kind in kinds)} are stored as {kept}: "
-        f"{_how(kinds, kept, new, scaled)}"
-        for (kinds, kept, new, scaled), count in counts.items()
-    )
 
 
 def _how(kinds: tuple[GgmlType, ...], kept: str, updated: bool, scaled: bool) -> str:

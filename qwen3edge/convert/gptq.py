@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3edge import _core
-from qwen3edge.convert.names import ModelTensor
+from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.convert.quantize import PANEL_ROWS, as_float32
 from qwen3edge.convert.quantizer import Weighted, by_expert
 from qwen3edge.convert.statistics import Statistics, gram_key, input_name

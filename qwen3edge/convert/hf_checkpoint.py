@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
-from qwen3edge.config import ModelConfig, rope_notes
+from qwen3edge.architectures.keys import rope_notes
+from qwen3edge.config import ModelConfig
 from qwen3edge.convert.names import HEAD_SOURCE, embedding_source
 from qwen3edge.convert.quantized_methods import is_quantized
 from qwen3edge.convert.quantized_source import QuantizedSource
@@ -53,9 +53,7 @@ class HfCheckpoint:
     def __enter__(self) -> HfCheckpoint:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._files.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from qwen3edge.config import ARCHITECTURES, Metadata, ModelConfig
+from qwen3edge.config import Metadata, ModelConfig, keys_of
 from qwen3edge.convert.sampling import starting_mode
 from qwen3edge.convert.vocabulary import CONTROL, NORMAL, SPLIT, USER_DEFINED
 from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_NFC
@@ -16,37 +16,19 @@ _FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": 
 
 def hf_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
     """config.json, without a quantization_config."""
-    keys: dict[str, Any] = {
-        "architectures": [ARCHITECTURES[config.model_type]],
+    architecture = config.architecture
+    return {
+        "architectures": [architecture.hf_class],
         "model_type": config.model_type,
         "dtype": dtype,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.ffn_size or config.expert_ffn_size * config.experts_per_token,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "max_position_embeddings": config.context_length,
-        "rms_norm_eps": config.rms_epsilon,
-        "rope_theta": config.rope_theta,
-        "tie_word_embeddings": config.tied_embeddings,
+        "intermediate_size": config.token_ffn_size,
+        **{key.hf: getattr(config, name) for name, (_, key) in keys_of(architecture).items() if key.hf},
         "hidden_act": "silu",
         "use_sliding_window": False,
         "eos_token_id": list(config.stop_token_ids) or None,
         "bos_token_id": None,
+        **architecture.written,
     }
-    if config.model_type != "qwen2":
-        keys |= {"head_dim": config.head_size, "attention_bias": False}
-    if config.is_moe:
-        keys |= {
-            "num_experts": config.experts,
-            "num_experts_per_tok": config.experts_per_token,
-            "moe_intermediate_size": config.expert_ffn_size,
-            "norm_topk_prob": config.norm_topk_prob,
-            "decoder_sparse_step": 1,
-            "mlp_only_layers": [],
-        }
-    return keys
 
 
 def hf_texts(file: Metadata, config: ModelConfig) -> dict[str, str]:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.convert.allocation import allocate, find_choices
 from qwen3edge.convert.gptq import Gptq
-from qwen3edge.convert.names import ModelTensor
 from qwen3edge.convert.quantizer import LeastSquares, Quantizer, Weighted
 from qwen3edge.convert.recipe import Recipe
 from qwen3edge.convert.source import TensorSource

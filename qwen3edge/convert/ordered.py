@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from qwen3edge import _core
+from qwen3edge.errors import RequestError
+
 T = TypeVar("T")
+
+
+def worker_count(threads: int | None) -> int:
+    """What callers ask for, or all usable cores. Raises RequestError."""
+    workers = threads or _core.usable_cores()
+    if workers < 1:
+        raise RequestError(f"threads: expected at least 1, found {workers}")
+    return workers
 
 
 def in_order(pool: ThreadPoolExecutor, ahead: int, calls: Iterable[Callable[[], T]]) -> Iterator[T]:

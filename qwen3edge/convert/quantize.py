@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3edge.convert.names import ModelTensor
+from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.convert.ordered import in_order
 from qwen3edge.convert.quantizer import Quantizer
 from qwen3edge.convert.recipe import VECTOR

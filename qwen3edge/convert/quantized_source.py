@@ -63,11 +63,11 @@ class QuantizedSource:
         assert kept is not None and not isinstance(matrix, FloatMatrix), "packed_format offers none"
         return pack_grouped(kept.format, matrix.read_codes(start, stop), rows_of(self._scales(name), start, stop))
 
-    def keeping_recipe(self) -> Recipe:
+    def keeping_recipe(self, unquantized: Recipe) -> Recipe:
         """Each matrix in the format that holds it."""
         return recipe_of("as stored", {name: self._held(parts) or HOLDS_ANY for name, parts in self._parts().items()})
 
-    def notes(self, formats: Mapping[str, str], updated: Collection[str] = ()) -> tuple[str, ...]:
+    def notes(self, formats: Mapping[str, str], updated: Collection[str]) -> tuple[str, ...]:
         """One line for each format: what it holds, and whether that is the same.
 
         formats: by tensor of the `.q3e` file. updated: this source's tensors that an adapter changed.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3edge import _core
-from qwen3edge.convert.names import ModelTensor
+from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.convert.statistics import Statistics
 
 

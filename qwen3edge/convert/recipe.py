@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from qwen3edge import _core
-from qwen3edge.convert.names import EMBEDDING, HEAD, ModelTensor
+from qwen3edge.architectures.architecture import ModelTensor
+from qwen3edge.convert.names import EMBEDDING, HEAD
 from qwen3edge.errors import RequestError
 
 VECTOR = "vector"

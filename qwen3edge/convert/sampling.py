@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qwen3edge.architectures import find_architecture
 from qwen3edge.errors import CheckpointError
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.sampling import MAX_TOP_K, RANGES
@@ -15,17 +16,12 @@ _ADVICE = {
 }
 """Qwen's advice by mode; generation_config.json has at most one of the two."""
 _NEUTRAL = {"min_p": 0.0, "presence_penalty": 0.0, "repetition_penalty": 1.0}
-_QWEN2_PENALTIES = (1.1, 1.05)
-"""Of Qwen2.5's instruction models, which only answer directly: up to 1.5B, and of the larger ones."""
-_SMALL = 2048
-"""A Qwen2.5 of 1.5B has a hidden size of 1536, the next one, of 3B, this one."""
 
 
 def starting_mode(template: str | None, model_type: str) -> str:
-    """The mode that a model starts in: thinking, if its template knows how to; a Qwen2 has to show one for that."""
-    if template is None:
-        return "direct" if model_type == "qwen2" else "thinking"
-    return "thinking" if "<think>" in template else "direct"
+    """The mode that a model starts in: thinking, if its template knows how to."""
+    thinks = find_architecture(model_type).thinks if template is None else "<think>" in template
+    return "thinking" if thinks else "direct"
 
 
 def sampling_metadata(
@@ -38,8 +34,8 @@ def sampling_metadata(
     """
     modes: dict[str, dict[str, Any]] = {mode: {**values, **_NEUTRAL} for mode, values in _ADVICE.items()}
     mode = starting_mode(template, model_type)  # the file's only set belongs to it
-    if model_type == "qwen2" and mode == "direct":  # a distilled one that thinks was trained without
-        modes["direct"]["repetition_penalty"] = _QWEN2_PENALTIES[hidden_size >= _SMALL]
+    if mode == "direct":  # a distilled one that thinks was trained without
+        modes["direct"].update(find_architecture(model_type).direct_sampling(hidden_size))
     for name, default in modes[mode].items():
         if chosen.get(name) is not None:
             check = _count if isinstance(default, int) else _number

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qwen3edge.config import token_ids
+from qwen3edge.architectures.keys import token_ids
 from qwen3edge.convert.sampling import sampling_metadata
 from qwen3edge.convert.template import PackedTemplate
 from qwen3edge.convert.vocabulary import CONTROL, Vocabulary, token_name

@@ -9,7 +9,8 @@ import pytest
 from transformers import Qwen2Config, Qwen3Config
 
 from qwen3edge import _core
-from qwen3edge.config import ModelConfig, rope_notes, token_ids
+from qwen3edge.architectures.keys import rope_notes, token_ids
+from qwen3edge.config import ModelConfig
 from qwen3edge.convert import convert
 from qwen3edge.errors import CheckpointError, FileFormatError, Qwen3EdgeError, UnsupportedModelError
 

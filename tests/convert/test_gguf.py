@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert import convert
-from qwen3edge.convert.gguf_source import GgufSource, gguf_config, keeping_recipe
+from qwen3edge.convert.gguf_source import GgufSource, gguf_config
 from qwen3edge.convert.gguf_text import GgufText
 from qwen3edge.convert.recipe import find_recipe
 from qwen3edge.errors import CheckpointError, MissingShardError, UnsupportedModelError
@@ -355,8 +355,7 @@ def test_any_metadata_is_read_or_refused(good_gguf, data):
             text = GgufText(good_gguf.metadata, config.vocab_size)
             text.metadata("qwen3", 1024)
             config = replace(config, stop_token_ids=text.stop_token_ids())
-            GgufSource(good_gguf, config)
-            keeping_recipe(good_gguf, config, find_recipe("int4"))
+            GgufSource(good_gguf, config).keeping_recipe(find_recipe("int4"))
         except (CheckpointError, UnsupportedModelError):
             return
         assert config.vocab_size == VOCAB and config.layers == 2

@@ -4,11 +4,14 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.checkpoint import write_model
 from qwen3edge.convert.experts import checkpoint_shapes
 from qwen3edge.convert.recipe import find_recipe
+from qwen3edge.kernels.packing import DeviceMatrix
+from qwen3edge.runtime.torch_backend.graph import Graph
 
 _COMMON = {
     "vocab_size": 96,
@@ -74,3 +77,14 @@ def write(folder: Path, name: str, quant: str, seed: int) -> Path:
     config = MODELS[name]
     write_model(RandomTensors(config, seed), config, {"general.name": name}, target, find_recipe(quant))
     return target
+
+
+def weights_of(graph: Graph) -> list[DeviceMatrix | torch.Tensor]:
+    """All that a graph holds of its file, each once."""
+    found = {}
+    for owner in (graph, *graph.blocks):
+        for value in vars(owner).values():
+            for weight in value if isinstance(value, tuple) else (value,):
+                if isinstance(weight, DeviceMatrix | torch.Tensor):
+                    found[id(weight)] = weight
+    return list(found.values())

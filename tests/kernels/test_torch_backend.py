@@ -12,9 +12,12 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.convert import convert
 from qwen3edge.errors import MemoryBudgetError, RequestError
 from qwen3edge.runtime.torch_backend import Device, TorchCore
+from qwen3edge.runtime.torch_backend.batch import Batch
 from qwen3edge.runtime.torch_backend.decode import buckets
+from qwen3edge.runtime.torch_backend.graph import Graph
 from qwen3edge.runtime.torch_backend.pages import KV_TYPES
 from qwen3edge.runtime.torch_backend.plan import weight_bytes
+from qwen3edge.runtime.torch_backend.weights import WeightReader
 from qwen3edge.settings import checked
 from tests.conftest import TINY
 from tests.kernels import random_model
@@ -217,10 +220,11 @@ def test_torch_compile_gives_the_same_logits(small, name):
     core = model.engine.core
     tokens = list(range(4, 10))
     expected = core.forward(tokens, range(6), [0] * 6, [True] * 6)
-    graph, step = core.graph, core.step_of(tokens, range(6), [0] * 6, [True] * 6)
+    batch = Batch.checked(tokens, range(6), [0] * 6, [True] * 6, 96, core._pages)
+    graph, step = core._graph, core._step(batch, batch.wanted())
 
     def logits():
-        return graph.logits(graph.forward(step, core.block_tables))
+        return graph.logits(graph.forward(step, core._pages.block_tables))
 
     with torch.no_grad():
         compiled = torch.compile(logits, backend="aot_eager", fullgraph=True)
@@ -236,9 +240,8 @@ def test_the_plan_knows_the_weights(tmp_path, name, quant):
     kv = "f16" if quant == "bf16" else "int8"
     with qwen3edge.load(path, context=100, sequences=2, kv=kv, device="interpreter") as model:
         core, plan = model.engine.core, model.plan
-        vectors = sum(t.nbytes for t in core.graph.weights.vectors())
-        assert plan.weights == sum(m.nbytes for m in core.graph.weights.matrices()) + vectors
-        assert plan.kv_cache == sum(cache.nbytes for cache in core.graph.caches)
+        assert plan.weights == sum(part.nbytes for part in random_model.weights_of(core._graph))
+        assert plan.kv_cache == sum(cache.nbytes for cache in core._graph.states if cache is not None)
         assert plan.peak == plan.weights + plan.kv_cache + plan.scratch + plan.program <= plan.budget
         assert (plan.context, plan.sequences, plan.kv) == (100, 2, kv)
         assert plan.kv_bytes_per_token * 64 * 2 * 2 == plan.kv_cache  # two pages for each of two sequences
@@ -273,9 +276,33 @@ def test_budgets_and_settings(tmp_path):
 def test_weight_bytes_follow_the_file(tmp_path):
     path = random_model.write(tmp_path, "qwen3_moe", "q4a32", seed=3)
     with qwen3edge.load(path, context=64, device="interpreter") as model:
-        device = model.engine.core.device
+        device = model.engine.core._device
         assert weight_bytes(_core.ModelFile(str(path)), device) == model.plan.weights
 
 
 def test_buckets():
     assert buckets(1, 1) == [1] and buckets(1, 5) == [1, 2, 4, 8] and buckets(1024, 4096) == [1024, 2048, 4096]
+
+
+@pytest.mark.parametrize("name", random_model.MODELS)
+def test_the_blocks_take_every_tensor(tmp_path, name):
+    """The graph's list is the core's, and what its blocks read is what the core's blocks state, each once."""
+    file = _core.ModelFile(str(random_model.write(tmp_path, name, "int4", seed=6)))
+    read = []
+
+    class Noted(WeightReader):
+        def matrix(self, name):
+            read.append(name)
+            return super().matrix(name)
+
+        def floats(self, name):
+            read.append(name)
+            return super().floats(name)
+
+    config = ModelConfig.from_metadata(file)
+    kinds = ["attention", "experts" if config.experts else "dense"]
+    assert file.blocks() == [(kind, layer) for layer in range(config.layers) for kind in kinds]
+    assert {kind for kind, _ in file.blocks()} == config.architecture.blocks
+    device = Device(torch.device("cpu"), torch.float16, captures=False)
+    Graph(config, file.blocks(), Noted(file, device), 1, "f16")
+    assert sorted(read) == sorted(tensor["name"] for tensor in file.tensors())

@@ -118,8 +118,8 @@ def test_a_step_is_captured_once_and_replayed_from_static_buffers(tmp_path, name
         core.truncate(1, 5)
 
         fake.install(monkeypatch)
-        capturing = replace(core.device, captures=True)
-        monkeypatch.setattr(core, "_decode", decode.DecodeSteps(core.graph, core._pages, capturing))
+        capturing = replace(core._device, captures=True)
+        monkeypatch.setattr(core, "_decode", decode.DecodeSteps(core._graph, core._pages, capturing))
         found = [core.forward(tokens, positions, [0, 1], [True] * 2) for tokens, positions in steps]
 
         own = [fake.step._inputs, fake.step._tables, *model_tensors(core)]
@@ -137,7 +137,7 @@ def test_a_step_is_captured_once_and_replayed_from_static_buffers(tmp_path, name
 
 def model_tensors(core) -> list[torch.Tensor]:
     """What stays where it is as long as the model is loaded."""
-    weights = core.graph.weights
-    parts = [part for matrix in weights.matrices() for part in vars(matrix).values() if isinstance(part, torch.Tensor)]
-    caches = [part for cache in core.graph.caches for part in cache if part is not None]
-    return [*parts, *weights.vectors(), *caches]
+    weights = random_model.weights_of(core._graph)
+    parts = [part for weight in weights for part in getattr(weight, "__dict__", {}).values()]
+    caches = [part for cache in core._graph.states if cache is not None for part in cache]
+    return [part for part in (*weights, *parts, *caches) if isinstance(part, torch.Tensor)]

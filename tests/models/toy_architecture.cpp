@@ -23,6 +23,7 @@ class Decay : public Block {
     norm_ = add(vector("decay_norm", hidden_));
     mix_ = add(matrix("decay_mix", hidden_, hidden_, 0));
   }
+  const char* kind() const override { return "decay"; }
   StateSpec state(KvType) const override { return {0, hidden_ * 4}; }
   size_t scratch_bytes(const ScratchRequest& r) const override { return size_t{r.tokens} * hidden_ * 4; }
   bool step(const Steps& steps, const BlockPlace& at) const override {

@@ -13,9 +13,10 @@ from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import CancelledError
 from qwen3edge.runtime.torch_backend.batch import Batch
+from qwen3edge.runtime.torch_backend.block import Step
 from qwen3edge.runtime.torch_backend.decode import DecodeSteps
 from qwen3edge.runtime.torch_backend.device import Device
-from qwen3edge.runtime.torch_backend.graph import Graph, Step
+from qwen3edge.runtime.torch_backend.graph import Graph
 from qwen3edge.runtime.torch_backend.pages import Pages
 from qwen3edge.runtime.torch_backend.plan import HEAD_ROWS, plan_device
 from qwen3edge.runtime.torch_backend.weights import WeightReader
@@ -37,9 +38,9 @@ class TorchCore:
         self.plan: _core.PlanResult = plan_device(file, config, settings, device)
         self._device = device
         self._vocabulary = config.vocab_size
-        self._pages = Pages(config, self.plan["sequences"], self.plan["context"], self.plan["kv"], device.place)
-        weights = WeightReader(file, config, device).read()
-        self._graph = Graph(config, weights, self._pages.layers, device.dtype, int8)
+        self._pages = Pages(self.plan["sequences"], self.plan["context"], device.place)
+        pages = self._pages.block_tables.numel()
+        self._graph = Graph(config, file.blocks(), WeightReader(file, device), pages, self.plan["kv"], int8)
         self._decode = DecodeSteps(self._graph, self._pages, device)
         self._lock = threading.Lock()
 
@@ -55,28 +56,6 @@ class TorchCore:
             "expert_guesses_right": 0,
             "experts_left_out": 0,
         }
-
-    @property
-    def graph(self) -> Graph:
-        """What is run."""
-        return self._graph
-
-    @property
-    def device(self) -> Device:
-        """Where it is run."""
-        return self._device
-
-    @property
-    def block_tables(self) -> torch.Tensor:
-        """int32 [sequences, pages]: which page holds what."""
-        return self._pages.block_tables
-
-    def step_of(
-        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], want: Sequence[bool]
-    ) -> Step:
-        """What `Graph.forward` takes for a batch. Raises RequestError."""
-        batch = Batch.checked(tokens, positions, slots, want, self._vocabulary, self._pages)
-        return self._step(batch, batch.wanted())
 
     def length(self, slot: int) -> int:
         """Tokens in the cache of a slot. Raises RequestError."""

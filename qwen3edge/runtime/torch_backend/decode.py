@@ -6,8 +6,9 @@ import torch
 
 from qwen3edge.kernels.kv_cache import PAGE
 from qwen3edge.runtime.torch_backend.batch import Batch
+from qwen3edge.runtime.torch_backend.block import Step
 from qwen3edge.runtime.torch_backend.device import Device
-from qwen3edge.runtime.torch_backend.graph import Graph, Step
+from qwen3edge.runtime.torch_backend.graph import Graph
 from qwen3edge.runtime.torch_backend.pages import Pages
 from qwen3edge.runtime.torch_backend.plan import HEAD_ROWS
 

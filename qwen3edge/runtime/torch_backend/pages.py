@@ -1,15 +1,13 @@
-"""The paged KV cache of all layers and sequences, and which pages belong to whom."""
+"""Which pages of the KV cache belong to whom, and how much of them is written."""
 
 from __future__ import annotations
 
 import torch
 
-from qwen3edge.config import ModelConfig
 from qwen3edge.errors import RequestError
-from qwen3edge.kernels.kv_cache import PAGE, KvCache
+from qwen3edge.kernels.kv_cache import PAGE
 
 KV_TYPES = {"int8": torch.int8, "f16": torch.float16, "bf16": torch.bfloat16}
-_SCALE_BYTES = 4  # float32, one a position and head, for keys and for values: int8 alone has them
 
 
 def pages_for(context: int) -> int:
@@ -18,26 +16,15 @@ def pages_for(context: int) -> int:
     return pages
 
 
-def page_bytes(config: ModelConfig, kv: str) -> int:
-    """Bytes of a page in all layers."""
-    entry = config.head_size + _SCALE_BYTES if kv == "int8" else 2 * config.head_size
-    size: int = config.layers * config.kv_heads * PAGE * 2 * entry
-    return size
-
-
 class Pages:
     """Pages of fixed owners: the plan promises every sequence its whole context, so dealing them would gain nothing."""
 
-    def __init__(self, config: ModelConfig, sequences: int, context: int, kv: str, device: torch.device) -> None:
-        """kv: one of KV_TYPES."""
-        each = pages_for(context)
+    def __init__(self, sequences: int, context: int, device: torch.device) -> None:
         self.context = context
-        self.layers = [
-            KvCache.empty(sequences * each, config.kv_heads, config.head_size, device, KV_TYPES[kv])
-            for _ in range(config.layers)
-        ]
         # [sequences, each] int32
-        self.block_tables = torch.arange(sequences * each, dtype=torch.int32, device=device).view(sequences, each)
+        self.block_tables = torch.arange(sequences * pages_for(context), dtype=torch.int32, device=device).view(
+            sequences, -1
+        )
         self._lengths = [0] * sequences
 
     @property

@@ -6,15 +6,17 @@ nobody has measured.
 
 from __future__ import annotations
 
+import torch
+
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import MemoryBudgetError, RequestError
-from qwen3edge.kernels.attention_decode import FEW_ROWS, SPLIT
 from qwen3edge.kernels.kv_cache import PAGE
 from qwen3edge.kernels.matmul_parts import matrix_nbytes
 from qwen3edge.kernels.panels import packed_format
+from qwen3edge.runtime.torch_backend.block import Block, block_class
 from qwen3edge.runtime.torch_backend.device import Device
-from qwen3edge.runtime.torch_backend.pages import page_bytes, pages_for
+from qwen3edge.runtime.torch_backend.pages import pages_for
 from qwen3edge.settings import CoreSettings
 
 HEAD_ROWS = 32  # rows of logits at a time: their buffer is what a large vocabulary costs
@@ -31,56 +33,50 @@ def plan_device(file: _core.ModelFile, config: ModelConfig, settings: CoreSettin
         raise RequestError(f"kv: expected {' or '.join(device.kv_types)} on this device, found {settings['kv']!r}")
     budget = settings["memory"] or device.free_bytes()
     weights = weight_bytes(file, device)
+    blocks = [block_class(kind) for kind, _ in file.blocks()]
     chunks = (settings["chunk"],) if settings["chunk"] else _CHUNKS
-    plans = [_plan(config, settings, device, weights, budget, settings["context"], chunk) for chunk in chunks]
+    plans = [_plan(config, blocks, settings, device, weights, budget, chunk) for chunk in chunks]
     for plan in plans:
         if plan["peak"] <= budget:
             return plan
-    raise MemoryBudgetError(_refusal(config, settings, device, plans[-1]))
+    raise MemoryBudgetError(_refusal(device, plans[-1]))
 
 
 def weight_bytes(file: _core.ModelFile, device: Device) -> int:
     """All tensors of a file as they will lie on the device."""
-    return sum(
-        matrix_bytes(tensor["format"], tensor["rows"], tensor["columns"], device.dtype.itemsize)
-        if tensor["format"] != "vector" and not tensor["name"].endswith("ffn_gate_inp.weight")
-        else 4 * tensor["rows"] * tensor["columns"]
-        for tensor in file.tensors()
-        if tensor["name"] != "checksums"
-    )
-
-
-def matrix_bytes(format: str, rows: int, columns: int, itemsize: int) -> int:
-    """A `DeviceMatrix`; itemsize: of what is not quantized."""
-    fmt = packed_format(format)
-    size: int = rows * columns * itemsize if fmt.kind == "dense" else matrix_nbytes(fmt, rows, columns)
-    return size
-
-
-def scratch_bytes(config: ModelConfig, sequences: int, context: int, chunk: int, itemsize: int) -> int:
-    """What lives at once while a chunk is computed: residual, one sublayer's buffers, then logits."""
-    hidden, query, kv = config.hidden_size, config.query_size, config.kv_size
-    stream = hidden * (4 + itemsize + 4)  # residual, normed, delta
-    attention = (query + 2 * kv + 2 * query) * itemsize + 4 * config.head_size
-    # Partial sums and two numbers of every head, of the few queries that the decode kernel takes.
-    few = sequences * max(FEW_ROWS // (config.heads // config.kv_heads), 1)
-    splits = -(-context // SPLIT) * few * 4 * config.heads * (config.head_size + 2)
-    if config.experts:
-        ffn = config.experts_per_token * (config.expert_ffn_size * itemsize + 4 * hidden + 24) + 4 * config.experts
-    else:
-        ffn = 3 * config.ffn_size * itemsize
-    size: int = chunk * (stream + max(attention, ffn)) + splits + HEAD_ROWS * config.vocab_size * 4
-    return size
+    floats = tuple({name for kind, _ in file.blocks() for name in block_class(kind).floats})
+    total = 0
+    for tensor in file.tensors():
+        rows, columns = tensor["rows"], tensor["columns"]
+        if tensor["format"] == "vector" or tensor["name"].endswith(floats):
+            total += 4 * rows * columns
+            continue
+        fmt = packed_format(tensor["format"])
+        dense = fmt.kind == "dense"
+        total += rows * columns * device.dtype.itemsize if dense else matrix_nbytes(fmt, rows, columns)
+    return total
 
 
 def _plan(
-    config: ModelConfig, settings: CoreSettings, device: Device, weights: int, budget: int, context: int, chunk: int
+    config: ModelConfig,
+    blocks: list[type[Block]],
+    settings: CoreSettings,
+    device: Device,
+    weights: int,
+    budget: int,
+    chunk: int,
 ) -> _core.PlanResult:
-    sequences = settings["sequences"]
+    sequences, context = settings["sequences"], settings["context"]
     chunk = min(chunk, context * sequences)
-    per_page = page_bytes(config, settings["kv"])
+    one_page = (block.new_state(config, 1, settings["kv"], torch.device("meta")) for block in blocks)
+    per_page = sum(state.nbytes for state in one_page if state is not None)
     kv_cache = sequences * pages_for(context) * per_page
-    scratch = scratch_bytes(config, sequences, context, chunk, device.dtype.itemsize)
+    # What lives at once while a chunk is computed: the stream, one block's buffers, then logits.
+    itemsize = device.dtype.itemsize
+    stream = config.hidden_size * (4 + itemsize + 4)  # residual, normed, delta
+    largest = max(block.scratch_bytes(config, itemsize) for block in blocks)
+    splits = sequences * max(block.split_bytes(config, context) for block in blocks)
+    scratch = chunk * (stream + largest) + splits + HEAD_ROWS * config.vocab_size * 4
     program = _CUDA_ALLOWANCE if device.place.type == "cuda" else 0
     return {
         "weights": weights,
@@ -107,7 +103,7 @@ def _plan(
     }
 
 
-def _refusal(config: ModelConfig, settings: CoreSettings, device: Device, plan: _core.PlanResult) -> str:
+def _refusal(device: Device, plan: _core.PlanResult) -> str:
     """As the CPU's planner says it."""
     need, budget = plan["peak"], plan["budget"]
     sizes = {
@@ -117,7 +113,7 @@ def _refusal(config: ModelConfig, settings: CoreSettings, device: Device, plan: 
         "program": plan["program"],
     }
     parts = ", ".join(f"{name} {size / _MEBI:.1f}" for name, size in sizes.items())
-    per_page = settings["sequences"] * page_bytes(config, settings["kv"])
+    per_page = plan["kv_cache"] // pages_for(plan["context"])  # of all sequences
     context = max(0, (budget - (need - plan["kv_cache"])) // per_page) * PAGE
     fits = [f"context={context}"] if context else []
     fits.append(f"memory={need // _MEBI + 1}MiB")

@@ -1,0 +1,25 @@
+"""The architectures that are converted and run, found by listing this folder: docs/architectures.md adds one."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from importlib import import_module
+
+from qwen3edge.architectures.architecture import Architecture
+from qwen3edge.errors import UnsupportedModelError, shown
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    architecture.model_type: architecture
+    for module in sorted(found.name for found in pkgutil.iter_modules(__path__))
+    for architecture in getattr(import_module(f"{__name__}.{module}"), "ARCHITECTURES", ())
+}
+"""By the model type that config.json and a `.q3e` file name."""
+
+
+def find_architecture(model_type: object) -> Architecture:
+    """Raises UnsupportedModelError."""
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
+        expected = ", ".join(ARCHITECTURES)
+        raise UnsupportedModelError(f"model_type: expected one of {expected}, found {shown(model_type)}")
+    return ARCHITECTURES[model_type]

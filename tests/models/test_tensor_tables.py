@@ -1,0 +1,58 @@
+"""The converter's table of a model's tensors against the core's, which every file is held against when it is opened."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from qwen3edge import _core
+from qwen3edge.architectures import ARCHITECTURES
+from qwen3edge.config import ModelConfig, keys_of
+from qwen3edge.convert.checkpoint import write_model
+from qwen3edge.convert.experts import checkpoint_shapes
+from qwen3edge.convert.names import model_tensors
+from qwen3edge.convert.recipe import find_recipe
+
+SIZES = {  # no two widths alike, so that none can stand for another
+    "vocab_size": 80,
+    "hidden_size": 96,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_size": 32,
+    "ffn_size": 160,
+    "experts": 5,
+    "expert_ffn_size": 224,
+}
+SWITCHES = ("tied_embeddings", "qk_norm", "qkv_bias")
+
+
+class RandomTensors:
+    def __init__(self, config: ModelConfig, seed: int) -> None:
+        self.shapes = checkpoint_shapes(config)
+        self.seed = seed
+
+    def names(self) -> list[str]:
+        return list(self.shapes)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.shapes[name]
+
+    def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        shape = self.shapes[name]
+        return np.random.default_rng([self.seed, start]).standard_normal((stop - start, *shape[1:]), np.float32)
+
+
+@pytest.mark.parametrize("switches", list(product((False, True), repeat=3)), ids=str)
+@pytest.mark.parametrize("architecture", list(ARCHITECTURES.values()), ids=lambda a: a.model_type)
+def test_the_core_takes_what_the_converter_writes(tmp_path, seed, architecture, switches):
+    numbers = {
+        name: SIZES.get(name, 2 * key.unit) if kind is int else kind(1)
+        for name, (kind, key) in keys_of(architecture).items()
+    }
+    config = ModelConfig(architecture.model_type, **{**numbers, **dict(zip(SWITCHES, switches, strict=True))})
+    write_model(RandomTensors(config, seed), config, {}, tmp_path / "m.q3e", find_recipe("q8g32"))
+    file = _core.ModelFile(str(tmp_path / "m.q3e"))  # refuses a tensor that is absent, unexpected or of another shape
+    expected = [(tensor.name, tensor.rows, tensor.columns) for tensor in model_tensors(config)]
+    expected.append(("rope.inverse_frequencies", 1, config.head_size // 2))
+    assert [(tensor["name"], tensor["rows"], tensor["columns"]) for tensor in file.tensors()] == expected
+    assert ModelConfig.from_metadata(file) == config
