@@ -254,12 +254,12 @@ class Sampler:
         self,
         *,
         vocabulary: int,
-        temperature: float = 0.7,
-        top_k: int = 20,
-        top_p: float = 0.8,
-        min_p: float = 0.0,
-        presence_penalty: float = 0.0,
-        repetition_penalty: float = 1.0,
+        temperature: float = ...,
+        top_k: int = ...,
+        top_p: float = ...,
+        min_p: float = ...,
+        presence_penalty: float = ...,
+        repetition_penalty: float = ...,
         seed: int = 0,
     ) -> None: ...
     def accept(self, token: int, generated: bool = True) -> None:

@@ -1,6 +1,11 @@
-"""What the parameters of sampling may be: one table for checkpoints, files and requests."""
+"""What the parameters of sampling may be, and are when nobody says: one table for checkpoints, files and requests.
+
+csrc/runtime/sampling_defaults.cpp has the same advice for programs in C.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 RANGES = {
     "temperature": (0.0, 100.0),
@@ -10,6 +15,13 @@ RANGES = {
     "repetition_penalty": (0.01, 100.0),
 }
 """Least and greatest."""
+
+_NEUTRAL = {"min_p": 0.0, "presence_penalty": 0.0, "repetition_penalty": 1.0}
+ADVICE: dict[str, dict[str, Any]] = {
+    "thinking": {"temperature": 0.6, "top_p": 0.95, "top_k": 20, **_NEUTRAL},
+    "direct": {"temperature": 0.7, "top_p": 0.8, "top_k": 20, **_NEUTRAL},
+}
+"""Qwen's, by mode; generation_config.json has at most one of the two."""
 
 MAX_TOP_K = 2**31 - 1
 MAX_SEED = 2**64 - 1

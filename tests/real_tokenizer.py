@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from qwen3edge.convert import convert
 from tests.fetch_tokenizer import CONFIG, RANKS
@@ -95,6 +93,9 @@ def tokenizer_json() -> dict:
 
 def make_q3e(folder: Path) -> Path:
     """A file with the real vocabulary and a model too small to say anything."""
+    import torch  # noqa: PLC0415 - tests of texts alone run without it (tests/pythons.py)
+    from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: PLC0415
+
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=151936,

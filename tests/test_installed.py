@@ -14,6 +14,7 @@ import pytest
 
 from qwen3edge.cli import verbs as cli_verbs
 from tests.installed import ROOT, Environment, run_verbs, source_distribution, verbs
+from tests.pythons import TESTS as PYTHONS_TESTS
 
 NEEDS_CONVERT = {"convert", "export", "calibrate"}
 
@@ -26,6 +27,16 @@ def test_every_package_is_listed():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     here = {path.parent for path in (ROOT / "qwen3edge").glob("**/*.py")}
     assert sorted(listed) == sorted(".".join(path.relative_to(ROOT).parts) for path in here)
+
+
+def test_what_every_python_runs_needs_no_torch():
+    """tests/pythons.py installs none."""
+    code = (
+        "import sys, pytest; sys.modules['torch'] = sys.modules['transformers'] = None; "
+        f"sys.exit(pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider', *{PYTHONS_TESTS!r}]))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout[-2000:]
 
 
 def test_type_checkers_follow_the_editable_install(tmp_path):

@@ -9,7 +9,7 @@
 
 #include "bindings/bindings.h"
 #include "runtime/process_memory.h"
-#include "runtime/sampler.h"
+#include "runtime/sampling_defaults.h"
 
 namespace q3e::bindings {
 
@@ -18,7 +18,6 @@ namespace {
 // Settings by their names in PlanRequest. Python's own are checked before they come here (qwen3edge/settings.py).
 PlanRequest plan_request(const py::kwargs& settings) {
   PlanRequest r;
-  r.context = 4096;
   for (const auto& [key, value] : settings) {
     const auto name = py::cast<std::string>(key);
     const auto is = [&](const char* known, auto& field) {
@@ -231,14 +230,16 @@ void bind_engine(py::module_& m) {
       .def("length", &Engine::length, "slot"_a, GilReleased())
       .def("truncate", &Engine::truncate, "slot"_a, "length"_a, GilReleased())
       .def("snapshot", &Engine::snapshot, "slot"_a, GilReleased());
+  const SamplingParameters advised = advised_sampling(false);
   py::class_<Sampler>(m, "Sampler")
       .def(py::init([](uint32_t vocabulary, float temperature, uint32_t top_k, float top_p, float min_p, float presence_penalty,
                        float repetition_penalty, uint64_t seed) {
              return std::make_unique<Sampler>(
                  vocabulary, SamplingParameters{repetition_penalty, presence_penalty, temperature, top_k, top_p, min_p, seed});
            }),
-           py::kw_only(), "vocabulary"_a, "temperature"_a = 0.7f, "top_k"_a = 20, "top_p"_a = 0.8f, "min_p"_a = 0.0f,
-           "presence_penalty"_a = 0.0f, "repetition_penalty"_a = 1.0f, "seed"_a = 0)
+           py::kw_only(), "vocabulary"_a, "temperature"_a = advised.temperature, "top_k"_a = advised.top_k,
+           "top_p"_a = advised.top_p, "min_p"_a = advised.min_p, "presence_penalty"_a = advised.presence_penalty,
+           "repetition_penalty"_a = advised.repetition_penalty, "seed"_a = advised.seed)
       .def("accept", &Sampler::accept, "token"_a, "generated"_a = true)
       .def("truncate", &Sampler::truncate, "length"_a)
       .def(

@@ -8,14 +8,7 @@ from typing import Any
 from qwen3edge.architectures import find_architecture
 from qwen3edge.errors import CheckpointError
 from qwen3edge.formats.gguf_header import MetadataItem
-from qwen3edge.sampling import MAX_TOP_K, RANGES
-
-_ADVICE = {
-    "thinking": {"temperature": 0.6, "top_p": 0.95, "top_k": 20},
-    "direct": {"temperature": 0.7, "top_p": 0.8, "top_k": 20},
-}
-"""Qwen's advice by mode; generation_config.json has at most one of the two."""
-_NEUTRAL = {"min_p": 0.0, "presence_penalty": 0.0, "repetition_penalty": 1.0}
+from qwen3edge.sampling import ADVICE, MAX_TOP_K, RANGES
 
 
 def starting_mode(template: str | None, model_type: str) -> str:
@@ -32,7 +25,7 @@ def sampling_metadata(
     A top_k of -1 is off, as in vLLM, and stored as 0; do_sample false is a temperature of 0, in both modes. Raises
     CheckpointError for what no sampler can take.
     """
-    modes: dict[str, dict[str, Any]] = {mode: {**values, **_NEUTRAL} for mode, values in _ADVICE.items()}
+    modes = {mode: dict(values) for mode, values in ADVICE.items()}
     mode = starting_mode(template, model_type)  # the file's only set belongs to it
     if mode == "direct":  # a distilled one that thinks was trained without
         modes["direct"].update(find_architecture(model_type).direct_sampling(hidden_size))

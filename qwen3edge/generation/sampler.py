@@ -9,7 +9,7 @@ from typing import Any
 
 from qwen3edge import _core, checks
 from qwen3edge.errors import FileFormatError, RequestError
-from qwen3edge.sampling import MAX_SEED, MAX_TOP_K, RANGES
+from qwen3edge.sampling import ADVICE, MAX_SEED, MAX_TOP_K, RANGES
 from qwen3edge.text.tokenizer import Metadata
 
 
@@ -18,12 +18,12 @@ class SamplingParameters:
     """Temperature 0 is greedy. top_k 0, top_p 1, min_p 0, presence_penalty 0, repetition_penalty 1 switch a step
     off."""
 
-    temperature: float = 0.7
-    top_k: int = 20
-    top_p: float = 0.8
-    min_p: float = 0.0
-    presence_penalty: float = 0.0
-    repetition_penalty: float = 1.0
+    temperature: float = ADVICE["direct"]["temperature"]
+    top_k: int = ADVICE["direct"]["top_k"]
+    top_p: float = ADVICE["direct"]["top_p"]
+    min_p: float = ADVICE["direct"]["min_p"]
+    presence_penalty: float = ADVICE["direct"]["presence_penalty"]
+    repetition_penalty: float = ADVICE["direct"]["repetition_penalty"]
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
@@ -57,7 +57,7 @@ def chosen_seed(seed: int | None) -> int:
 class SamplingDefaults:
     """What Qwen advises for thinking (never greedy) and for answering directly."""
 
-    thinking: SamplingParameters = SamplingParameters(temperature=0.6, top_p=0.95)
+    thinking: SamplingParameters = SamplingParameters(**ADVICE["thinking"])
     direct: SamplingParameters = SamplingParameters()
 
     @classmethod

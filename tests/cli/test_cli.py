@@ -14,7 +14,7 @@ import qwen3edge
 from qwen3edge.cli.output import print_json
 from qwen3edge.errors import Qwen3EdgeError
 from tests.cli.terminal import Terminal
-from tests.convert.test_lora import write_adapter
+from tests.convert.lora_files import write_adapter
 
 COMMAND = [sys.executable, "-m", "qwen3edge"]
 

@@ -15,9 +15,9 @@ from qwen3edge import _core
 from qwen3edge.convert import convert
 from qwen3edge.errors import CheckpointError, MissingShardError, Qwen3EdgeError, UnsupportedModelError
 from tests.checkpoints import MOE_SHAPES, SHAPES, make_model, save
+from tests.convert.lora_files import halves, write_adapter
 from tests.convert.random_gguf import Case, write_gguf
 from tests.convert.small_checkpoint import CONFIG, MOE, QWEN2, random_tensors, write
-from tests.convert.test_lora import halves, write_adapter
 from tests.formats.safetensors_bytes import encode
 
 EMBED, HEAD, Q = "model.embed_tokens.weight", "lm_head.weight", "model.layers.0.self_attn.q_proj"

@@ -26,8 +26,8 @@ from qwen3edge.formats.grouped_integers import (
     pack_grouped,
     unpack,
 )
+from tests.convert.lora_files import halves, write_adapter
 from tests.convert.small_checkpoint import CONFIG, MOE, QWEN2, random_tensors
-from tests.convert.test_lora import halves, write_adapter
 from tests.formats.safetensors_bytes import encode
 from tests.reference import blocks as reference
 
