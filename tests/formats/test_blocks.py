@@ -181,12 +181,12 @@ def test_arguments_are_checked():
 def test_the_weight_that_the_documentation_finds(seed):
     """docs/format.md, "Find a weight"."""
     weights = np.random.default_rng(seed).standard_normal((128, 1024)).astype(np.float32)
-    packed = np.asarray(_core.quantize("q4z64", weights)).tobytes()
-    assert len(packed) == 128 // 16 * 8704
-    panel = packed[52224:]
+    packed = np.asarray(_core.quantize("q4z32", weights)).tobytes()
+    assert len(packed) == 128 // 16 * 9088
+    panel = packed[54528:]
     d = np.frombuffer(panel, "<f2", 1, 40)[0].astype(np.float32)
-    s = (int.from_bytes(panel[168:170], "little") & 15) + 1
-    z = int.from_bytes(panel[336:337], "little", signed=True)
-    q = panel[2896] >> 4
-    expected = _core.dequantize("q4z64", np.frombuffer(packed, np.uint8), 128, 1024)[100, 300]
+    s = (int.from_bytes(panel[208:212], "little") >> 4 & 15) + 1
+    z = int.from_bytes(panel[529:530], "little", signed=True)
+    q = panel[3280] >> 4
+    expected = _core.dequantize("q4z32", np.frombuffer(packed, np.uint8), 128, 1024)[100, 300]
     assert d * np.float32(s * q + z) == expected
