@@ -1,17 +1,15 @@
 """Small random `.q3e` files: Qwen3, Qwen2, and one with experts."""
 
-import zlib
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.checkpoint import write_model
-from qwen3edge.convert.experts import checkpoint_shapes
 from qwen3edge.convert.recipe import find_recipe
 from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.runtime.torch_backend.graph import Graph
+from tests.convert.random_tensors import RandomTensors
 
 _COMMON = {
     "vocab_size": 96,
@@ -44,31 +42,6 @@ MODELS = {
         **{**_COMMON, "tied_embeddings": False},
     ),
 }
-
-
-class RandomTensors:
-    """A source for the converter: weights that keep the size of what they multiply, norms near 1."""
-
-    def __init__(self, config: ModelConfig, seed: int) -> None:
-        self.shapes = checkpoint_shapes(config)
-        self.seed = seed
-
-    def names(self) -> list[str]:
-        return list(self.shapes)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.shapes[name]
-
-    def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        shape = self.shapes[name]
-        normal = np.random.default_rng([self.seed, zlib.crc32(name.encode())]).standard_normal(shape, np.float32)
-        if "norm" in name:
-            normal = 1 + 0.1 * normal
-        elif len(shape) == 1:
-            normal *= 0.3
-        else:
-            normal *= shape[1] ** -0.5
-        return normal.astype(np.float32)[start:stop]
 
 
 def write(folder: Path, name: str, quant: str, seed: int) -> Path:

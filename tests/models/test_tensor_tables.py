@@ -2,16 +2,15 @@
 
 from itertools import product
 
-import numpy as np
 import pytest
 
 from qwen3edge import _core
 from qwen3edge.architectures import ARCHITECTURES
 from qwen3edge.config import ModelConfig, keys_of
 from qwen3edge.convert.checkpoint import write_model
-from qwen3edge.convert.experts import checkpoint_shapes
 from qwen3edge.convert.names import model_tensors
 from qwen3edge.convert.recipe import find_recipe
+from tests.convert.random_tensors import RandomTensors
 
 SIZES = {  # no two widths alike, so that none can stand for another
     "vocab_size": 80,
@@ -24,22 +23,6 @@ SIZES = {  # no two widths alike, so that none can stand for another
     "expert_ffn_size": 224,
 }
 SWITCHES = ("tied_embeddings", "qk_norm", "qkv_bias")
-
-
-class RandomTensors:
-    def __init__(self, config: ModelConfig, seed: int) -> None:
-        self.shapes = checkpoint_shapes(config)
-        self.seed = seed
-
-    def names(self) -> list[str]:
-        return list(self.shapes)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.shapes[name]
-
-    def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        shape = self.shapes[name]
-        return np.random.default_rng([self.seed, start]).standard_normal((stop - start, *shape[1:]), np.float32)
 
 
 @pytest.mark.parametrize("switches", list(product((False, True), repeat=3)), ids=str)
