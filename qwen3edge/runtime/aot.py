@@ -11,14 +11,12 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from qwen3edge.errors import RequestError, UnsupportedModelError
 from qwen3edge.extras import named_extra
-from qwen3edge.runtime.aot_header import header
+from qwen3edge.runtime.aot_header import Kernel, header
 
 try:
     import triton
@@ -29,29 +27,9 @@ try:
 except ModuleNotFoundError as missing:
     raise named_extra("qwen3edge.runtime.aot", missing) from None
 
-FORMAT, VERSION = "qwen3edge-kernels", 1
 MANIFEST, HEADER = "manifest.json", "qwen3edge_kernels.h"
 # Triton ends every kernel's parameters with two pointers to scratch, which ours do not use.
 _SCRATCH = ({"name": "global_scratch", "type": "*i8"}, {"name": "profile_scratch", "type": "*i8"})
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One entry of the manifest; several may share a file."""
-
-    name: str  # a C identifier
-    file: str
-    symbol: str
-    arguments: tuple[Mapping[str, str], ...]  # in order: name, Triton's type ("*bf16", "i32", "fp32"); scratch is null
-    divisible_by_16: tuple[str, ...]  # integers that must be; addresses must be, always
-    grid: tuple[str, str, str]  # C expressions in grid_variables
-    grid_variables: tuple[str, ...]  # of the arguments or of the launch: rows, tokens, ..
-    warps: int
-    threads: int
-    shared_bytes: int  # dynamic; above 48 KiB the function's limit must be raised first
-    registers: int
-    shape: str  # what it was listed for
-    constants: Mapping[str, Any]  # what was fixed when it was compiled; null: a pointer that is not given
 
 
 def build(target: str, model: str, folder: str | os.PathLike[str]) -> list[Kernel]:
@@ -84,29 +62,6 @@ def build(target: str, model: str, folder: str | os.PathLike[str]) -> list[Kerne
     return kernels
 
 
-def load_manifest(folder: str | os.PathLike[str]) -> list[Kernel]:
-    """What `build` returned. Raises RequestError for a manifest that is not one, or that lacks a file."""
-    path = Path(folder) / MANIFEST
-    try:
-        content = json.loads(path.read_text())
-        if (content["format"], content["version"]) != (FORMAT, VERSION):
-            raise RequestError(f"{path}: expected {FORMAT} {VERSION}, found {content['format']} {content['version']}")
-        kernels = []
-        for each in content["kernels"]:
-            fields: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in each.items()
-            }
-            kernels.append(Kernel(**fields))
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise RequestError(f"{path}: expected a manifest of kernels, found {error!r:.100}") from None
-    for kernel in kernels:
-        if not (path.parent / kernel.file).is_file():
-            raise RequestError(f"{path}: expected {kernel.file} beside it, found none")
-    return kernels
-
-
 def _is_ours(path: Path) -> bool:
     names = {entry.name for entry in path.iterdir()}
     return not names or {MANIFEST, HEADER} <= names
@@ -124,8 +79,8 @@ def _compile_into(folder: Path, target: str, model: str) -> list[Kernel]:
             _write(folder / f"{specialization.name}.{kind}", code.compiled.asm[kind])
         kernels.append(_entry(specialization, *compiled[key], target))
     manifest = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": "qwen3edge-kernels",
+        "version": 1,
         "target": target,
         "model": model,
         "shape": asdict(MODEL_SHAPES[model]),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any
 
 _C_TYPES = {"i32": "int32_t", "u32": "uint32_t", "i64": "int64_t", "u64": "uint64_t", "fp32": "float", "fp64": "double"}
 
@@ -60,32 +61,26 @@ _END = """
 """
 
 
-class Listed(Protocol):
-    """The part of qwen3edge.runtime.aot.Kernel that is read here."""
+@dataclass(frozen=True)
+class Kernel:
+    """One entry of the manifest; several may share a file."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def file(self) -> str: ...
-    @property
-    def symbol(self) -> str: ...
-    @property
-    def arguments(self) -> tuple[Mapping[str, str], ...]: ...
-    @property
-    def divisible_by_16(self) -> tuple[str, ...]: ...
-    @property
-    def grid(self) -> tuple[str, str, str]: ...
-    @property
-    def grid_variables(self) -> tuple[str, ...]: ...
-    @property
-    def threads(self) -> int: ...
-    @property
-    def shared_bytes(self) -> int: ...
-    @property
-    def shape(self) -> str: ...
+    name: str  # a C identifier
+    file: str
+    symbol: str
+    arguments: tuple[Mapping[str, str], ...]  # in order: name, Triton's type ("*bf16", "i32", "fp32"); scratch is null
+    divisible_by_16: tuple[str, ...]  # integers that must be; addresses must be, always
+    grid: tuple[str, str, str]  # C expressions in grid_variables
+    grid_variables: tuple[str, ...]  # of the arguments or of the launch: rows, tokens, ..
+    warps: int
+    threads: int
+    shared_bytes: int  # dynamic; above 48 KiB the function's limit must be raised first
+    registers: int
+    shape: str  # what it was listed for
+    constants: Mapping[str, Any]  # what was fixed when it was compiled; null: a pointer that is not given
 
 
-def header(target: str, model: str, kernels: Sequence[Listed]) -> str:
+def header(target: str, model: str, kernels: Sequence[Kernel]) -> str:
     """The text of the header."""
     most = max((len(kernel.arguments) for kernel in kernels), default=1)
     parts = [_START.format(target=target, model=model, count=len(kernels), most=most)]
@@ -100,7 +95,7 @@ def header(target: str, model: str, kernels: Sequence[Listed]) -> str:
     return "".join(parts) + _END
 
 
-def _kernel(kernel: Listed) -> str:
+def _kernel(kernel: Kernel) -> str:
     fields, pointers = [], []
     for index, argument in enumerate(kernel.arguments):
         name, kind = argument["name"], argument["type"]

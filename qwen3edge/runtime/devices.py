@@ -7,7 +7,7 @@ from types import ModuleType
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import RequestError
-from qwen3edge.runtime.engine import Core, Engine
+from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.settings import CPU, CheckedSettings
 
@@ -18,8 +18,8 @@ def open_engine(file: _core.ModelFile, config: ModelConfig, settings: CheckedSet
     """
     if settings.device == CPU:
         return Engine(_core.Engine(file, **settings.core))
-    core: Core = _gpu(settings.device).open_core(file, config, settings)
-    return Engine(core)
+    gpu = _gpu(settings.device)
+    return Engine(gpu.TorchCore(file, config, settings.core, gpu.Device.named(settings.device), settings.int8))
 
 
 def plan_file(file: _core.ModelFile, config: ModelConfig, settings: CheckedSettings) -> MemoryPlan:
@@ -29,9 +29,10 @@ def plan_file(file: _core.ModelFile, config: ModelConfig, settings: CheckedSetti
     Raises MemoryBudgetError with the breakdown and the nearest settings that fit, RequestError.
     """
     if settings.device == CPU:
-        return MemoryPlan.from_core(_core.plan(file, **settings.core))
-    result: _core.PlanResult = _gpu(settings.device).plan_file(file, config, settings)
-    return MemoryPlan.from_core(result)
+        return MemoryPlan(**_core.plan(file, **settings.core))
+    gpu = _gpu(settings.device)
+    device = gpu.Device.named(settings.device, present=not settings.core["memory"])
+    return MemoryPlan(**gpu.plan_device(file, config, settings.core, device))
 
 
 def _gpu(device: str) -> ModuleType:

@@ -42,7 +42,7 @@ class Engine:
 
     def __init__(self, core: Core) -> None:
         """Use `devices.open_engine`; core may also be anything with the same methods."""
-        self.plan = MemoryPlan.from_core(core.plan)
+        self.plan = MemoryPlan(**core.plan)
         self._core: Core | None = core
         self._lock = ForkLock()
         self._free = list(range(self.plan.sequences))

@@ -12,24 +12,19 @@ class ForkLock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._owner = 0
-        self._depth = 0
         _locks.add(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
-        self._owner = threading.get_ident()
-        self._depth += 1
 
     def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self._owner = 0
         self._lock.release()
 
     def _after_fork(self) -> None:
-        if self._owner != threading.get_ident():
-            self._lock, self._owner, self._depth = threading.RLock(), 0, 0
+        if self._lock.acquire(blocking=False):  # free, or held by this thread
+            self._lock.release()
+        else:
+            self._lock = threading.RLock()
 
 
 _locks: weakref.WeakSet[ForkLock] = weakref.WeakSet()

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from qwen3edge import _core
 
 
 @dataclass(frozen=True)
@@ -43,11 +39,6 @@ class MemoryPlan:
     expert_bytes: int = 0
     min_expert_share: float = 0.0
     texts: bool = False
-
-    @classmethod
-    def from_core(cls, result: _core.PlanResult) -> MemoryPlan:
-        """Takes the core's answer as it is."""
-        return cls(**result)
 
     def as_dict(self) -> dict[str, int | float | str | bool]:
         """For JSON."""
