@@ -1,6 +1,6 @@
 """Causal attention over the paged cache: a ragged batch of prompt chunks, decoded tokens and drafts to verify.
 
-Few rows (decode): the tokens of a sequence times the heads that share a key head, 16 at most, are the narrow side of
+Few rows (decode): the tokens of a run times the heads that share a key head, 16 at most, are the narrow side of
 both products, S^T = K q^T and O^T = V^T p^T, so that the cache is the wide operand of the tensor cores. The context is
 split at fixed positions, every 256; a second kernel adds the splits up in order, so a result does not depend on the
 batch. Many rows (prefill): S = q K^T and O = p V as usual, a block of rows against all of its context.
@@ -40,7 +40,7 @@ def attention(
     queries: torch.Tensor,
     cache: KvCache,
     block_tables: torch.Tensor,
-    slots: torch.Tensor,
+    sequences: torch.Tensor,
     query_starts: torch.Tensor,
     lengths: torch.Tensor,
     max_queries: int,
@@ -48,15 +48,15 @@ def attention(
 ) -> torch.Tensor:
     """Every query attends to its sequence up to itself; returns [tokens, heads, head_dim] in the type of queries.
 
-    queries: [tokens, heads, head_dim] float16 or bfloat16, the last of their sequences, whose entries are in the cache
-    already; slots: [sequences] int32, rows of block_tables; query_starts: [sequences + 1] int32, the tokens of sequence
-    i are query_starts[i] .. query_starts[i + 1] - 1 (none: a sequence that pads the batch); lengths: [sequences] int32,
+    queries: [tokens, heads, head_dim] float16 or bfloat16, run by run: the last tokens of a sequence, whose entries are
+    in the cache already; sequences: [runs] int32, rows of block_tables; query_starts: [runs + 1] int32, the tokens of
+    run i are query_starts[i] .. query_starts[i + 1] - 1 (none: a run that pads the batch); lengths: [runs] int32,
     positions in the cache, these queries among them. max_queries and max_length bound them on the host, where grids are
-    made; a bound that is too large costs empty programs. Tokens of no sequence are left undefined.
+    made; a bound that is too large costs empty programs. Tokens of no run are left undefined.
     Raises KernelTypeError, KernelShapeError, KernelConfigurationError.
     """
     return torch.ops.qwen3edge.attention(
-        queries, *cache, block_tables, slots, query_starts, lengths, max_queries, max_length
+        queries, *cache, block_tables, sequences, query_starts, lengths, max_queries, max_length
     )
 
 
@@ -68,7 +68,7 @@ def _attention(
     values: torch.Tensor,
     value_scales: torch.Tensor | None,
     block_tables: torch.Tensor,
-    slots: torch.Tensor,
+    sequences: torch.Tensor,
     query_starts: torch.Tensor,
     lengths: torch.Tensor,
     max_queries: int,
@@ -84,10 +84,10 @@ def _attention(
         raise KernelShapeError(
             f"queries: expected [any, a multiple of {kv_heads}, {head_dim}], found {list(queries.shape)}"
         )
-    expect("slots", slots, (torch.int32,), (None,), queries)
-    sequences = slots.shape[0]
-    expect("query_starts", query_starts, (torch.int32,), (sequences + 1,), queries)
-    expect("lengths", lengths, (torch.int32,), (sequences,), queries)
+    expect("sequences", sequences, (torch.int32,), (None,), queries)
+    runs = sequences.shape[0]
+    expect("query_starts", query_starts, (torch.int32,), (runs + 1,), queries)
+    expect("lengths", lengths, (torch.int32,), (runs,), queries)
     if not 0 <= max_length <= block_tables.shape[1] * PAGE:
         raise KernelConfigurationError(
             f"max_length: expected at most {block_tables.shape[1]} pages of {PAGE} positions, found {max_length}"
@@ -95,29 +95,29 @@ def _attention(
     if not 0 <= max_queries <= max_length:
         raise KernelConfigurationError(f"max_queries: expected 0 to max_length ({max_length}), found {max_queries}")
     out = torch.empty_like(queries)
-    if tokens == 0 or sequences == 0 or max_queries == 0:
+    if tokens == 0 or runs == 0 or max_queries == 0:
         return out
     group, limit = heads // kv_heads, query_limit(heads // kv_heads)
     scale = _LOG2_E / head_dim**0.5
     cached = (keys, key_scales, values, value_scales)
-    place = (block_tables, slots, query_starts, lengths)
+    place = (block_tables, sequences, query_starts, lengths)
     few = min(max_queries, limit)
     splits = triton.cdiv(max_length, SPLIT)
-    sums = queries.new_empty((splits, sequences, few, heads, head_dim), dtype=torch.float32)
-    statistics = queries.new_empty((splits, sequences, few, heads, 2), dtype=torch.float32)
+    sums = queries.new_empty((splits, runs, few, heads, head_dim), dtype=torch.float32)
+    statistics = queries.new_empty((splits, runs, few, heads, 2), dtype=torch.float32)
     target = target_of(queries.device)
     tile, options = decode_tile(head_dim, group, few, target)
-    attention_decode_kernel[(splits, kv_heads, sequences)](
+    attention_decode_kernel[(splits, kv_heads, runs)](
         queries, *cached, *place, sums, statistics, scale, heads, kv_heads, block_tables.shape[1], few,
         **tile, **options, enable_fp_fusion=True,
     )  # fmt: skip
-    attention_combine_kernel[(heads, few, sequences)](
+    attention_combine_kernel[(heads, few, runs)](
         sums, statistics, query_starts, lengths, out, heads, few,
         **combine_tile(head_dim), num_warps=1, num_stages=1, enable_fp_fusion=True,
     )  # fmt: skip
     if max_queries > limit:
         tile, options = prefill_tile(head_dim, group, target)
-        attention_prefill_kernel[(triton.cdiv(max_queries * group, tile["ROWS"]), kv_heads, sequences)](
+        attention_prefill_kernel[(triton.cdiv(max_queries * group, tile["ROWS"]), kv_heads, runs)](
             queries, *cached, *place, out, scale, heads, kv_heads, block_tables.shape[1], limit,
             **tile, **options, enable_fp_fusion=True,
         )  # fmt: skip
@@ -132,7 +132,7 @@ def _(
     values,
     value_scales,
     block_tables,
-    slots,
+    sequences,
     query_starts,
     lengths,
     max_queries,
@@ -153,7 +153,7 @@ def _specializations(shape: ModelShape, target: str, cached: str) -> list[Specia
         **dict.fromkeys(("queries", "out"), "*bf16"),
         **dict.fromkeys(("keys", "values"), f"*{cached}"),
         **dict.fromkeys(("key_scales", "value_scales", "sums", "statistics"), "*fp32"),
-        **dict.fromkeys(("block_tables", "slots", "query_starts", "lengths"), "*i32"),
+        **dict.fromkeys(("block_tables", "sequences", "query_starts", "lengths"), "*i32"),
         **dict.fromkeys(("heads", "kv_heads", "max_pages", "limit"), "i32"),
         "scale": "fp32",
     }
@@ -179,7 +179,7 @@ def _specializations(shape: ModelShape, target: str, cached: str) -> list[Specia
             attention_decode_kernel,
             decode,
             **decode_options,
-            grid=(f"(max_length + {SPLIT - 1}) / {SPLIT}", "kv_heads", "sequences"),
+            grid=(f"(max_length + {SPLIT - 1}) / {SPLIT}", "kv_heads", "runs"),
             shape=f"{what}, 1 token after {context}",
             bytes_moved=context * entry + 2 * vectors + 4 * splits * (vectors + 2 * shape.heads),
             operations=4 * context * vectors,
@@ -191,7 +191,7 @@ def _specializations(shape: ModelShape, target: str, cached: str) -> list[Specia
             combine_tile(dim),
             num_warps=1,
             num_stages=1,
-            grid=("heads", "limit", "sequences"),
+            grid=("heads", "limit", "runs"),
             shape=f"{what}, 1 token, {splits} splits",
             bytes_moved=4 * splits * (vectors + 2 * shape.heads) + 2 * vectors,
             operations=2 * splits * vectors,
@@ -204,7 +204,7 @@ def _specializations(shape: ModelShape, target: str, cached: str) -> list[Specia
             grid=(
                 f"(max_queries * (heads / kv_heads) + {prefill['ROWS'] - 1}) / {prefill['ROWS']}",
                 "kv_heads",
-                "sequences",
+                "runs",
             ),
             shape=f"{what}, {prompt} tokens",
             bytes_moved=prompt * (entry + 4 * vectors),

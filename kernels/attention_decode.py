@@ -22,17 +22,17 @@ def attention_decode_kernel(
     key_scales,  # [pages, kv_heads, 64] float32; None: not int8
     values,  # [pages, kv_heads, head_dim, 64], likewise
     value_scales,  # [pages, kv_heads, 64] float32 or None
-    block_tables,  # [slots, max_pages] int32
-    slots,  # [sequences] int32
-    query_starts,  # [sequences + 1] int32
-    lengths,  # [sequences] int32
-    sums,  # [splits, sequences, limit, heads, head_dim] float32
-    statistics,  # [splits, sequences, limit, heads, 2] float32: maximum, sum of the weights
+    block_tables,  # [sequences, max_pages] int32
+    sequences,  # [runs] int32
+    query_starts,  # [runs + 1] int32
+    lengths,  # [runs] int32
+    sums,  # [splits, runs, limit, heads, head_dim] float32
+    statistics,  # [splits, runs, limit, heads, 2] float32: maximum, sum of the weights
     scale,  # log2(e) / sqrt(head_dim)
     heads,
     kv_heads,
     max_pages,
-    limit,  # sequences of more queries are not for this kernel
+    limit,  # runs of more queries are not for this kernel
     HEAD_DIM: tl.constexpr,
     DIM: tl.constexpr,  # HEAD_DIM, rounded up to a power of two
     GROUP: tl.constexpr,  # heads / kv_heads
@@ -42,17 +42,17 @@ def attention_decode_kernel(
 ):
     split = tl.program_id(0)
     kv_head = tl.program_id(1)
-    sequence = tl.program_id(2)
-    start = tl.load(query_starts + sequence)
-    count = tl.load(query_starts + sequence + 1) - start
-    length = tl.load(lengths + sequence)
+    run = tl.program_id(2)
+    start = tl.load(query_starts + run)
+    count = tl.load(query_starts + run + 1) - start
+    length = tl.load(lengths + run)
     if (count > 0) & (count <= limit) & (split * SPLIT < length):
         row = tl.arange(0, ROWS)
         used = row < count * GROUP
         token = (start + row // GROUP).to(tl.int64)
         head = kv_head * GROUP + row % GROUP
         position = length - count + row // GROUP  # of the query
-        table = block_tables + tl.load(slots + sequence).to(tl.int64) * max_pages
+        table = block_tables + tl.load(sequences + run).to(tl.int64) * max_pages
         first = split * (SPLIT // BLOCK)
         last = tl.minimum(first + SPLIT // BLOCK, tl.cdiv(length, BLOCK))
         query_at = (token * heads + head) * HEAD_DIM
@@ -61,7 +61,7 @@ def attention_decode_kernel(
             length, first, last, scale, HEAD_DIM, DIM, ROWS, BLOCK, True,
         )  # fmt: skip
         i = tl.arange(0, DIM)
-        part = split.to(tl.int64) * tl.num_programs(2) + sequence
+        part = split.to(tl.int64) * tl.num_programs(2) + run
         at = (part * limit + row // GROUP) * heads + head
         mask = used[:, None] & (i < HEAD_DIM)[None, :]
         tl.store(sums + at[:, None] * HEAD_DIM + i[None, :], tl.trans(out), mask=mask)
@@ -71,10 +71,10 @@ def attention_decode_kernel(
 
 @triton.jit(do_not_specialize=["heads", "limit"])
 def attention_combine_kernel(
-    sums,  # [splits, sequences, limit, heads, head_dim] float32
-    statistics,  # [splits, sequences, limit, heads, 2] float32
-    query_starts,  # [sequences + 1] int32
-    lengths,  # [sequences] int32
+    sums,  # [splits, runs, limit, heads, head_dim] float32
+    statistics,  # [splits, runs, limit, heads, 2] float32
+    query_starts,  # [runs + 1] int32
+    lengths,  # [runs] int32
     out,  # [tokens, heads, head_dim]
     heads,
     limit,
@@ -85,11 +85,11 @@ def attention_combine_kernel(
 ):
     head = tl.program_id(0)
     query = tl.program_id(1)
-    sequence = tl.program_id(2)
-    start = tl.load(query_starts + sequence)
-    count = tl.load(query_starts + sequence + 1) - start
+    run = tl.program_id(2)
+    start = tl.load(query_starts + run)
+    count = tl.load(query_starts + run + 1) - start
     if (count <= limit) & (query < count):
-        length = tl.load(lengths + sequence)
+        length = tl.load(lengths + run)
         i = tl.arange(0, DIM)
         maximum = tl.full([], float("-inf"), tl.float32)
         total = tl.zeros([], tl.float32)
@@ -97,7 +97,7 @@ def attention_combine_kernel(
         splits = tl.cdiv(length, SPLIT)
         for first in range(0, splits, COMBINED):
             split = first + tl.arange(0, COMBINED)
-            at = ((split.to(tl.int64) * tl.num_programs(2) + sequence) * limit + query) * heads + head
+            at = ((split.to(tl.int64) * tl.num_programs(2) + run) * limit + query) * heads + head
             here = split < splits
             split_maximum = tl.load(statistics + 2 * at, mask=here, other=float("-inf"))
             split_total = tl.load(statistics + 2 * at + 1, mask=here, other=0.0)
@@ -115,7 +115,7 @@ def attention_combine_kernel(
 
 
 def query_limit(group: int) -> int:
-    """Queries of a sequence up to which the decode kernel takes them."""
+    """Queries of a run up to which the decode kernel takes them."""
     return max(FEW_ROWS // group, 1)
 
 

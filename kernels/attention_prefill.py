@@ -16,16 +16,16 @@ def attention_prefill_kernel(
     key_scales,  # [pages, kv_heads, 64] float32; None: not int8
     values,  # [pages, kv_heads, head_dim, 64], likewise
     value_scales,  # [pages, kv_heads, 64] float32 or None
-    block_tables,  # [slots, max_pages] int32
-    slots,  # [sequences] int32
-    query_starts,  # [sequences + 1] int32
-    lengths,  # [sequences] int32
+    block_tables,  # [sequences, max_pages] int32
+    sequences,  # [runs] int32
+    query_starts,  # [runs + 1] int32
+    lengths,  # [runs] int32
     out,  # [tokens, heads, head_dim]
     scale,  # log2(e) / sqrt(head_dim)
     heads,
     kv_heads,
     max_pages,
-    limit,  # sequences of no more queries are not for this kernel
+    limit,  # runs of no more queries are not for this kernel
     HEAD_DIM: tl.constexpr,
     DIM: tl.constexpr,
     GROUP: tl.constexpr,
@@ -34,16 +34,16 @@ def attention_prefill_kernel(
 ):
     block = tl.program_id(0)
     kv_head = tl.program_id(1)
-    sequence = tl.program_id(2)
-    start = tl.load(query_starts + sequence)
-    count = tl.load(query_starts + sequence + 1) - start
+    run = tl.program_id(2)
+    start = tl.load(query_starts + run)
+    count = tl.load(query_starts + run + 1) - start
     if (count > limit) & (block * ROWS < count * GROUP):
-        length = tl.load(lengths + sequence)
+        length = tl.load(lengths + run)
         row = block * ROWS + tl.arange(0, ROWS)
         used = row < count * GROUP
         at = ((start + row // GROUP).to(tl.int64) * heads + kv_head * GROUP + row % GROUP) * HEAD_DIM
         position = length - count + row // GROUP
-        table = block_tables + tl.load(slots + sequence).to(tl.int64) * max_pages
+        table = block_tables + tl.load(sequences + run).to(tl.int64) * max_pages
         last_query = tl.minimum((block * ROWS + ROWS - 1) // GROUP, count - 1)
         last = (length - count + last_query) // BLOCK + 1
         result, _, total = attend(

@@ -4,7 +4,7 @@
     key_scales    [pages, kv_heads, 64]           float32   one a position and head
     values        [pages, kv_heads, head_dim, 64] int8      transposed: what is summed over are positions
     value_scales  [pages, kv_heads, 64]           float32
-    block_tables  [slots, max_pages]              int32     the page of positions 64 i .. 64 i + 63 of a sequence
+    block_tables  [sequences, max_pages]          int32     the page of positions 64 i .. 64 i + 63 of a sequence
 
 Value = int8 * scale. Without scales keys and values are float16 or bfloat16 as they are. Nothing of a page counts past
 a sequence's length, so pages need not be cleared.

@@ -25,8 +25,9 @@ WARPS = 4  # loads of 8 bytes, a head's sums inside a warp: 880 instructions and
 
 @triton.jit
 def _rotate(
-    program, qkv, bias, query_weight, key_weight, cos_sin, positions, slots, block_tables, queries, keys, key_scales,
-    epsilon, tokens, heads, kv_heads, max_pages, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, HEADS: tl.constexpr,
+    program, qkv, bias, query_weight, key_weight, cos_sin, positions, sequences, block_tables, queries, keys,
+    key_scales, epsilon, tokens, heads, kv_heads, max_pages,
+    HEAD_DIM: tl.constexpr, DIM: tl.constexpr, HEADS: tl.constexpr,
 ):  # fmt: skip
     """Queries and keys: HEADS of all tokens' heads, a token's queries before its keys."""
     first_head = program * HEADS % (heads + kv_heads)
@@ -68,10 +69,10 @@ def _rotate(
     tl.store(to_queries, first.to(queries.dtype.element_ty), mask=is_query)
     tl.store(to_queries + HALF, second.to(queries.dtype.element_ty), mask=is_query)
     if first_head + HEADS > heads:  # some are keys
-        slot = tl.load(slots + token, mask=inside, other=-1)
-        to_cache = is_key & (slot >= 0)
+        sequence = tl.load(sequences + token, mask=inside, other=-1)
+        to_cache = is_key & (sequence >= 0)
         position = tl.load(positions + token, mask=to_cache, other=0)
-        page = tl.load(block_tables + slot * max_pages + position // 64, mask=to_cache, other=0).to(tl.int64)
+        page = tl.load(block_tables + sequence * max_pages + position // 64, mask=to_cache, other=0).to(tl.int64)
         entry = (page * kv_heads + head - heads) * 64 + position % 64
         to_keys = keys + entry[:, None] * HEAD_DIM + i[None, :]
         if key_scales is None:
@@ -89,7 +90,7 @@ def _rotate(
 
 @triton.jit
 def _write_values(
-    program, qkv, bias, positions, slots, block_tables, values, value_scales,
+    program, qkv, bias, positions, sequences, block_tables, values, value_scales,
     tokens, heads, kv_heads, max_pages, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, TOKENS: tl.constexpr,
 ):  # fmt: skip
     """Values of one head: TOKENS tokens."""
@@ -102,10 +103,10 @@ def _write_values(
     x = tl.load(qkv + token[:, None] * row_length + at[None, :], mask=there, other=0.0).to(tl.float32)
     if bias is not None:
         x += tl.load(bias + at, mask=i < HEAD_DIM, other=0.0).to(tl.float32)[None, :]
-    slot = tl.load(slots + token, mask=token < tokens, other=-1)
-    used = slot >= 0
+    sequence = tl.load(sequences + token, mask=token < tokens, other=-1)
+    used = sequence >= 0
     position = tl.load(positions + token, mask=used, other=0)
-    page = tl.load(block_tables + slot * max_pages + position // 64, mask=used, other=0).to(tl.int64)
+    page = tl.load(block_tables + sequence * max_pages + position // 64, mask=used, other=0).to(tl.int64)
     entry = (page * kv_heads + head) * 64
     to_values = values + entry[None, :] * HEAD_DIM + i[:, None] * 64 + (position % 64)[None, :]
     written = used[None, :] & (i < HEAD_DIM)[:, None]
@@ -126,8 +127,8 @@ def rope_cache_kernel(
     key_weight,  # [head_dim] or None
     cos_sin,  # [tokens, head_dim] float32: cosines of the first half's angles, then sines
     positions,  # [tokens] int32
-    slots,  # [tokens] int32, -1: a token that pads the batch
-    block_tables,  # [slots, max_pages] int32
+    sequences,  # [tokens] int32, -1: a token that pads the batch
+    block_tables,  # [sequences, max_pages] int32
     queries,  # [tokens, heads, head_dim]
     keys,  # [pages, kv_heads, 64, head_dim] int8, float16 or bfloat16
     key_scales,  # [pages, kv_heads, 64] float32; None: not int8
@@ -147,12 +148,12 @@ def rope_cache_kernel(
     program = tl.program_id(0)
     if program < rotating:
         _rotate(
-            program, qkv, bias, query_weight, key_weight, cos_sin, positions, slots, block_tables, queries, keys,
+            program, qkv, bias, query_weight, key_weight, cos_sin, positions, sequences, block_tables, queries, keys,
             key_scales, epsilon, tokens, heads, kv_heads, max_pages, HEAD_DIM, DIM, HEADS,
         )  # fmt: skip
     else:
         _write_values(
-            program - rotating, qkv, bias, positions, slots, block_tables, values, value_scales,
+            program - rotating, qkv, bias, positions, sequences, block_tables, values, value_scales,
             tokens, heads, kv_heads, max_pages, HEAD_DIM, DIM, TOKENS,
         )  # fmt: skip
 
@@ -175,18 +176,18 @@ def rope_cache(
     epsilon: float,
     cos_sin: torch.Tensor,
     positions: torch.Tensor,
-    slots: torch.Tensor,
+    sequences: torch.Tensor,
     block_tables: torch.Tensor,
     cache: KvCache,
 ) -> torch.Tensor:
     """Writes the step's keys and values into the cache; returns the queries [tokens, heads, head_dim] in qkv's type.
 
     qkv: [tokens, (heads + 2 * kv_heads) * head_dim] float16 or bfloat16; bias: [(heads + 2 * kv_heads) * head_dim];
-    query_weight, key_weight: [head_dim], both or none; cos_sin: of rotary_table; positions, slots: [tokens] int32, a
-    slot of -1 writes nothing. Positions must lie in the block table. Raises KernelTypeError, KernelShapeError.
+    query_weight, key_weight: [head_dim], both or none; cos_sin: of rotary_table; positions, sequences: [tokens] int32,
+    sequence -1 writes nothing. Positions must lie in the block table. Raises KernelTypeError, KernelShapeError.
     """
     return torch.ops.qwen3edge.rope_cache(
-        qkv, bias, query_weight, key_weight, epsilon, cos_sin, positions, slots, block_tables, *cache
+        qkv, bias, query_weight, key_weight, epsilon, cos_sin, positions, sequences, block_tables, *cache
     )
 
 
@@ -199,7 +200,7 @@ def _rope_cache(
     epsilon: float,
     cos_sin: torch.Tensor,
     positions: torch.Tensor,
-    slots: torch.Tensor,
+    sequences: torch.Tensor,
     block_tables: torch.Tensor,
     keys: torch.Tensor,
     key_scales: torch.Tensor | None,
@@ -227,14 +228,14 @@ def _rope_cache(
             raise KernelConfigurationError(f"epsilon: expected a number above 0, found {epsilon}")
     expect("cos_sin", cos_sin, (torch.float32,), (tokens, head_dim), qkv)
     expect("positions", positions, (torch.int32,), (tokens,), qkv)
-    expect("slots", slots, (torch.int32,), (tokens,), qkv)
+    expect("sequences", sequences, (torch.int32,), (tokens,), qkv)
     queries = qkv.new_empty((tokens, heads, head_dim))
     if tokens:
         constants = _constants(head_dim, target_of(qkv.device))
         programs = triton.cdiv(tokens * (heads + kv_heads), constants["HEADS"])
         programs += triton.cdiv(tokens, constants["TOKENS"]) * kv_heads
         rope_cache_kernel[(programs,)](
-            qkv, bias, query_weight, key_weight, cos_sin, positions, slots, block_tables,
+            qkv, bias, query_weight, key_weight, cos_sin, positions, sequences, block_tables,
             queries, keys, key_scales, values, value_scales,
             epsilon, tokens, heads, kv_heads, block_tables.shape[1],
             **constants, num_warps=WARPS, enable_fp_fusion=True,
@@ -251,7 +252,7 @@ def _(
     epsilon,
     cos_sin,
     positions,
-    slots,
+    sequences,
     block_tables,
     keys,
     key_scales,
@@ -281,7 +282,7 @@ def _specialization(shape: ModelShape, target: str, cached: str) -> Specializati
     signature = {
         **dict.fromkeys(("qkv", "queries"), "*bf16"),
         **dict.fromkeys(("query_weight", "key_weight", "cos_sin", "key_scales", "value_scales"), "*fp32"),
-        **dict.fromkeys(("positions", "slots", "block_tables"), "*i32"),
+        **dict.fromkeys(("positions", "sequences", "block_tables"), "*i32"),
         **dict.fromkeys(("keys", "values"), f"*{cached}"),
         "epsilon": "fp32",
         **dict.fromkeys(("tokens", "heads", "kv_heads", "max_pages"), "i32"),

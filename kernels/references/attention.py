@@ -1,4 +1,4 @@
-"""Causal attention over the paged cache in plain torch, sequence by sequence."""
+"""Causal attention over the paged cache in plain torch, run by run."""
 
 import torch
 
@@ -9,19 +9,19 @@ def attention(
     queries: torch.Tensor,
     cache: KvCache,
     block_tables: torch.Tensor,
-    slots: torch.Tensor,
+    sequences: torch.Tensor,
     query_starts: torch.Tensor,
     lengths: torch.Tensor,
 ) -> torch.Tensor:
-    """Arguments as of the kernel; float32 [tokens, heads, head_dim], 0 for tokens of no sequence."""
+    """Arguments as of the kernel; float32 [tokens, heads, head_dim], 0 for tokens of no run."""
     out = torch.zeros(queries.shape)
     heads, head_dim = queries.shape[1:]
     group = heads // cache.keys.shape[1]
-    for sequence, (slot, length) in enumerate(zip(slots.tolist(), lengths.tolist(), strict=True)):
-        start, end = query_starts[sequence : sequence + 2].tolist()
+    for run, (sequence, length) in enumerate(zip(sequences.tolist(), lengths.tolist(), strict=True)):
+        start, end = query_starts[run : run + 2].tolist()
         if start == end:
             continue
-        pages = block_tables[slot, : -(-length // cache.keys.shape[2])].long()
+        pages = block_tables[sequence, : -(-length // cache.keys.shape[2])].long()
         keys, values = cache.keys[pages].float(), cache.values[pages].transpose(2, 3).float()
         if cache.key_scales is not None and cache.value_scales is not None:
             keys, values = keys * cache.key_scales[pages][..., None], values * cache.value_scales[pages][..., None]

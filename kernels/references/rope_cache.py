@@ -41,17 +41,17 @@ def write(
     keys: torch.Tensor,
     values: torch.Tensor,
     positions: torch.Tensor,
-    slots: torch.Tensor,
+    sequences: torch.Tensor,
     block_tables: torch.Tensor,
 ) -> None:
-    """Puts keys and values [tokens, kv_heads, head_dim] float32 into the cache; tokens of slot -1 are left out."""
+    """Puts keys and values [tokens, kv_heads, head_dim] float32 into the cache; those of sequence -1 are left out."""
     head_dim, scaled = keys.shape[-1], cache.key_scales is not None
     key_quants, key_scales = quantize(keys, head_dim) if scaled else (keys, None)
     value_quants, value_scales = quantize(values, head_dim) if scaled else (values, None)
-    for token, (slot, position) in enumerate(zip(slots.tolist(), positions.tolist(), strict=True)):
-        if slot < 0:
+    for token, (sequence, position) in enumerate(zip(sequences.tolist(), positions.tolist(), strict=True)):
+        if sequence < 0:
             continue
-        page, row = int(block_tables[slot, position // PAGE]), position % PAGE
+        page, row = int(block_tables[sequence, position // PAGE]), position % PAGE
         cache.keys[page, :, row] = key_quants[token]
         cache.values[page, :, :, row] = value_quants[token]
         if scaled:

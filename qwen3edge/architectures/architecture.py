@@ -44,8 +44,8 @@ class Architecture:
     hf_class: str  # in config.json's `architectures`
     gguf_name: str  # GGUF's `general.architecture`
     blocks: frozenset[str]  # kinds: whose numbers a config has (`ModelConfig`)
-    # Of a `ModelConfig` the tensors of a layer, named without `blk.N.` and `model.layers.N.`.
-    layer: Callable[[Any], list[ModelTensor]]
+    # Of a `ModelConfig` and a layer's number its tensors, named without `blk.N.` and `model.layers.N.`.
+    layer: Callable[[Any, int], list[ModelTensor]]
     constants: Mapping[str, Any]  # numbers of `ModelConfig` that no key of config.json or GGUF says
     # Refuses the options in config.json that would change the graph, and adds keys that it may lack. Raises
     # UnsupportedModelError, CheckpointError.

@@ -26,7 +26,7 @@ def _attention(c: Any) -> list[ModelTensor]:
     ]
 
 
-def _dense(c: Any) -> list[ModelTensor]:
+def _dense(c: Any, layer: int) -> list[ModelTensor]:
     return [
         *_attention(c),
         matrix("ffn_gate.weight", "mlp.gate_proj.weight", c.ffn_size, c.hidden_size),
@@ -35,7 +35,7 @@ def _dense(c: Any) -> list[ModelTensor]:
     ]
 
 
-def _experts(c: Any) -> list[ModelTensor]:
+def _experts(c: Any, layer: int) -> list[ModelTensor]:
     """All experts of a layer in one, as convert/experts.py shows them."""
     count, hidden, ffn = c.experts, c.hidden_size, c.expert_ffn_size
     gate_up = matrix("ffn_gate_up_exps.weight", "mlp.experts.gate_up", count * 2 * ffn, hidden)

@@ -29,7 +29,7 @@ def model_tensors(config: ModelConfig) -> list[ModelTensor]:
     layers = [
         replace(tensor, name=f"blk.{n}.{tensor.name}", source=f"{_PREFIX}layers.{n}.{tensor.source}")
         for n in range(config.layers)
-        for tensor in config.architecture.layer(config)
+        for tensor in config.architecture.layer(config, n)
     ]
     norm = vector("output_norm.weight", "model.norm.weight", config.hidden_size)
     return [embedding, *layers, norm, *([] if config.tied_embeddings else [head])]

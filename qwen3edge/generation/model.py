@@ -207,7 +207,7 @@ class Model(Closing):
         """A conversation of its own. Raises RequestError if all sequences are in use (`load` with sequences=N)."""
         with self._lock:
             own = self._session
-            if self.engine.free_slots == 0 and own is not None and not own.busy:
+            if self.engine.free_sequences == 0 and own is not None and not own.busy:
                 own.close()
                 self._session = None
             return self._new_session()

@@ -1,4 +1,4 @@
-"""The core's engine with its slots handed out: one slot holds the KV cache of one sequence."""
+"""The core's engine with its sequences handed out, each with a cache of its own."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ class Core(Protocol):
         self,
         tokens: Sequence[int],
         positions: Sequence[int],
-        slots: Sequence[int],
+        sequences: Sequence[int],
         want: Sequence[bool],
+        /,
         *,
         cancel: _core.CancelFlag | None = None,
     ) -> NDArray[np.float32]: ...
-    def length(self, slot: int) -> int: ...
-    def truncate(self, slot: int, length: int) -> int: ...
+    def length(self, sequence: int, /) -> int: ...
+    def truncate(self, sequence: int, length: int, /) -> int: ...
 
 
 class Engine:
@@ -61,18 +62,18 @@ class Engine:
         return self.core.metrics
 
     @property
-    def free_slots(self) -> int:
-        """Slots that nobody holds."""
+    def free_sequences(self) -> int:
+        """Sequences that nobody holds."""
         return len(self._free) + len(self._abandoned)
 
-    def abandon(self, slot: int) -> None:
+    def abandon(self, sequence: int) -> None:
         """`release` for finalizers, which may run in any thread at any line, also in `acquire` while it holds the lock:
-        it notes the slot, and the next `acquire` takes it back.
+        it notes the sequence, and the next `acquire` takes it back.
         """
-        self._abandoned.append(slot)
+        self._abandoned.append(sequence)
 
     def acquire(self) -> int:
-        """An empty slot. Raises RequestError if all are held."""
+        """An empty sequence. Raises RequestError if all are held."""
         with self._lock:
             core = self.core
             while self._abandoned:
@@ -82,44 +83,44 @@ class Engine:
                     f"expected a free sequence, found all {self.plan.sequences} in use: close a session, "
                     "or load the model with more sequences"
                 )
-            slot = self._free.pop(0)
-            core.truncate(slot, 0)
-            return slot
+            sequence = self._free.pop(0)
+            core.truncate(sequence, 0)
+            return sequence
 
-    def release(self, slot: int) -> None:
-        """Empties a slot and hands it to the next one who asks."""
+    def release(self, sequence: int) -> None:
+        """Empties a sequence and hands it to the next one who asks."""
         with self._lock:
-            if self._core is not None and slot not in self._free:
+            if self._core is not None and sequence not in self._free:
                 with contextlib.suppress(RequestError):  # a fork in the middle of a call: nothing of it is used again
-                    self._core.truncate(slot, 0)
-                self._free.append(slot)
+                    self._core.truncate(sequence, 0)
+                self._free.append(sequence)
 
-    def length(self, slot: int) -> int:
-        """Tokens in the cache of a slot."""
-        return self.core.length(self._checked(slot))
+    def length(self, sequence: int) -> int:
+        """Tokens in the cache of a sequence."""
+        return self.core.length(self._checked(sequence))
 
-    def truncate(self, slot: int, length: int) -> int:
-        """Leaves at most `length` tokens in a slot; returns how many, as `_core.Engine.truncate`."""
-        return self.core.truncate(self._checked(slot), checks.whole("length", length, 0, 2**31 - 1))
+    def truncate(self, sequence: int, length: int) -> int:
+        """Leaves at most `length` tokens in a sequence; returns how many, as `_core.Engine.truncate`."""
+        return self.core.truncate(self._checked(sequence), checks.whole("length", length, 0, 2**31 - 1))
 
     def extend(
         self,
-        slot: int,
+        sequence: int,
         tokens: Sequence[int],
         *,
         logits: bool | Sequence[bool],
         cancel: _core.CancelFlag | None = None,
     ) -> NDArray[np.float32]:
-        """Appends at most `plan.chunk` tokens to a slot.
+        """Appends at most `plan.chunk` tokens to a sequence.
 
         logits: for all tokens or none, or one flag for each. Returns float32 [flags that are set, vocabulary].
         Raises RequestError, nothing changed, for a token out of range or a context that is full; CancelledError, the
         tokens taken back, soon after another thread set the flag: `length` says what is left.
         """
-        core, slot = self.core, self._checked(slot)
+        core, sequence = self.core, self._checked(sequence)
         listed = checks.items("tokens", tokens, self.plan.context)
         ids = [checks.whole("tokens", token, 0, 2**31 - 1) for token in listed]
-        start, count = core.length(slot), len(ids)
+        start, count = core.length(sequence), len(ids)
         if isinstance(logits, bool):
             flags = [logits] * count
         else:
@@ -127,7 +128,7 @@ class Engine:
             flags = [checks.flag("logits", flag) for flag in listed]
         if cancel is not None and not isinstance(cancel, _core.CancelFlag):
             raise RequestError(f"expected cancel as a CancelFlag, found {shown(cancel)}")
-        return core.forward(ids, range(start, start + count), [slot] * count, flags, cancel=cancel)
+        return core.forward(ids, range(start, start + count), [sequence] * count, flags, cancel=cancel)
 
     def observe(self, callback: Callable[[str, int, int, NDArray[np.float32]], None] | None) -> None:
         """Shows callback(tensor, layer, expert, values) what the matrices multiply, see `_core.Engine.observe`.
@@ -147,5 +148,5 @@ class Engine:
             self._free = []
             self._abandoned.clear()
 
-    def _checked(self, slot: int) -> int:
-        return checks.whole("slot", slot, 0, self.plan.sequences - 1)
+    def _checked(self, sequence: int) -> int:
+        return checks.whole("sequence", sequence, 0, self.plan.sequences - 1)

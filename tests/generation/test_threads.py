@@ -171,7 +171,7 @@ def test_a_finalizer_may_run_while_a_slot_is_taken():
     first, second = engine.acquire(), engine.acquire()
     with engine._lock:
         engine.abandon(first)
-        assert engine.free_slots == 1
+        assert engine.free_sequences == 1
     assert engine.acquire() == first
     engine.abandon(second)
     engine.close()

@@ -134,20 +134,20 @@ def test_load_and_plan(tiny_int4):
 def test_a_loaded_model(tiny_int4):
     with qwen3edge.load(tiny_int4, context=64, threads=1, sequences=3) as model:
         session, engine = model.session(), model.engine
-        slot = engine.acquire()
+        sequence = engine.acquire()
         arguments = [name for name in inspect.signature(model.generate).parameters if name != "unknown"]
         for call in (model.generate, session.generate):
             assert_result_or_refusal(call, arguments, {"request": "a"})
         assert_result_or_refusal(model.tokens_of, inspect.signature(model.tokens_of).parameters, {"request": "a"})
         for logits in (model.logits, session.logits):
             assert_result_or_refusal(logits, ["tokens"], {})
-        engine.extend(slot, [1, 2, 3], logits=False)
+        engine.extend(sequence, [1, 2, 3], logits=False)
         assert_result_or_refusal(
-            engine.extend, ["slot", "logits", "cancel"], {"slot": slot, "tokens": [], "logits": []}
+            engine.extend, ["sequence", "logits", "cancel"], {"sequence": sequence, "tokens": [], "logits": []}
         )
-        assert_result_or_refusal(engine.extend, ["tokens"], {"slot": slot, "logits": False})
-        assert_result_or_refusal(engine.truncate, ["slot", "length"], {"slot": slot, "length": 0})
-        assert_result_or_refusal(engine.length, ["slot"], {})
+        assert_result_or_refusal(engine.extend, ["tokens"], {"sequence": sequence, "logits": False})
+        assert_result_or_refusal(engine.truncate, ["sequence", "length"], {"sequence": sequence, "length": 0})
+        assert_result_or_refusal(engine.length, ["sequence"], {})
         assert_result_or_refusal(engine.observe, ["callback"], {})
         engine.observe(None)
         expected = model.logits([3, 4])
@@ -155,7 +155,7 @@ def test_a_loaded_model(tiny_int4):
             assert (model.logits(tokens) == expected).all()
         for tokens in ([1.7], ["5"], [True], "ab", b"ab", {3: 4}, {3, 4}, [2**70], [[1]], np.ones(2), np.ones(2, bool)):
             with pytest.raises(RequestError, match="tokens"):
-                engine.extend(slot, tokens, logits=False)
+                engine.extend(sequence, tokens, logits=False)
             with pytest.raises(RequestError, match="tokens"):
                 model.logits(tokens)
 

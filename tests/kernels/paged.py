@@ -17,7 +17,7 @@ def poisoned_cache(pages: int, kv_heads: int, head_dim: int, dtype: torch.dtype 
     return cache
 
 
-def dealt_tables(slots: int, context: int, random: torch.Generator) -> torch.Tensor:
-    """[slots, max_pages] int32: every page once, in random order."""
+def dealt_tables(sequences: int, context: int, random: torch.Generator) -> torch.Tensor:
+    """[sequences, max_pages] int32: every page once, in random order."""
     pages = -(-context // PAGE)
-    return torch.randperm(slots * pages, generator=random).reshape(slots, pages).int()
+    return torch.randperm(sequences * pages, generator=random).reshape(sequences, pages).int()

@@ -20,20 +20,20 @@ CACHES = [torch.int8, torch.float16]
 
 
 def step(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size=1.0, cached=torch.int8):
-    """The arguments of one step: queries of each sequence, `lengths` positions in all; one slot is left over."""
+    """The arguments of one step: queries of each sequence, `lengths` positions in all; one sequence is left over."""
     random = torch.Generator().manual_seed(seed)
-    slots = torch.randperm(len(lengths) + 1, generator=random)[: len(lengths)].int()
+    sequences = torch.randperm(len(lengths) + 1, generator=random)[: len(lengths)].int()
     tables = dealt_tables(len(lengths) + 1, max([1, *lengths]), random)
     cache = poisoned_cache(tables.numel(), kv_heads, head_dim, cached)
-    for slot, length in zip(slots.tolist(), lengths, strict=True):
+    for sequence, length in zip(sequences.tolist(), lengths, strict=True):
         keys, values = (torch.randn(length, kv_heads, head_dim, generator=random) * size for _ in range(2))
         keys[::29] *= 8  # outliers
         values[7::31] *= 20
-        rope_cache.write(cache, keys, values, torch.arange(length).int(), torch.full((length,), slot), tables)
+        rope_cache.write(cache, keys, values, torch.arange(length).int(), torch.full((length,), sequence), tables)
     starts = torch.tensor([0, *queries]).cumsum(0).int()
     q = torch.randn(sum(queries), heads, head_dim, generator=random) * size
     q[:, :, 3::41] *= 10
-    return q.to(dtype), cache, tables, slots, starts, torch.tensor(lengths, dtype=torch.int32)
+    return q.to(dtype), cache, tables, sequences, starts, torch.tensor(lengths, dtype=torch.int32)
 
 
 def check(queries, lengths, heads, kv_heads, head_dim, dtype, seed, size=1.0, cached=torch.int8):
@@ -95,9 +95,9 @@ def test_ragged_steps(sequences, group, seed):
 
 def test_one_answer_in_any_batch(seed):
     """A sequence's result does not depend on who else is in the batch, nor on grids that are too large."""
-    q, cache, tables, slots, starts, lengths = step([1, 1], [SPLIT + 9, 130], 4, 2, 64, torch.float16, seed)
-    both = attention(q, cache, tables, slots, starts, lengths, 1, SPLIT + 9)
-    alone = attention(q[1:], cache, tables, slots[1:], starts[:2], lengths[1:], 1, tables.shape[1] * PAGE)
+    q, cache, tables, sequences, starts, lengths = step([1, 1], [SPLIT + 9, 130], 4, 2, 64, torch.float16, seed)
+    both = attention(q, cache, tables, sequences, starts, lengths, 1, SPLIT + 9)
+    alone = attention(q[1:], cache, tables, sequences[1:], starts[:2], lengths[1:], 1, tables.shape[1] * PAGE)
     assert torch.equal(both[1:], alone)
 
 
@@ -122,12 +122,12 @@ def test_zeros(seed):
 def test_nan_shows(part, many, seed):
     count = 20 if many else 1
     cached = torch.float16 if part in ("keys", "values") else torch.int8
-    q, cache, tables, slots, starts, lengths = step([count], [100], 2, 1, 32, torch.float16, seed, cached=cached)
+    q, cache, tables, sequences, starts, lengths = step([count], [100], 2, 1, 32, torch.float16, seed, cached=cached)
     if part == "query":
         q[-1, 1, 5] = float("nan")
     else:
-        getattr(cache, part)[tables[slots[0], 0], 0, 17] = float("nan")
-    found = attention(q, cache, tables, slots, starts, lengths, count, 100)
+        getattr(cache, part)[tables[sequences[0], 0], 0, 17] = float("nan")
+    found = attention(q, cache, tables, sequences, starts, lengths, count, 100)
     shown = found[-1, 1, 17] if part == "values" else found[-1, 1]  # a row of the transposed values is a dimension
     assert shown.isnan().all()
     if part == "query":
@@ -135,8 +135,8 @@ def test_nan_shows(part, many, seed):
 
 
 def test_refusals(seed):
-    q, cache, tables, slots, starts, lengths = step([2], [10], 2, 1, 32, torch.float16, seed)
-    good = [q, cache, tables, slots, starts, lengths, 2, 10]
+    q, cache, tables, sequences, starts, lengths = step([2], [10], 2, 1, 32, torch.float16, seed)
+    good = [q, cache, tables, sequences, starts, lengths, 2, 10]
     cases = [
         (0, q.float(), KernelTypeError, "queries: expected"),
         (0, torch.zeros(2, 2, 64, dtype=torch.float16), KernelShapeError, "queries: expected"),
@@ -151,7 +151,7 @@ def test_refusals(seed):
             r"key_scales: expected none for a cache of torch\.float16",
         ),
         (2, tables.long(), KernelTypeError, "block_tables"),
-        (3, slots.long(), KernelTypeError, "slots"),
+        (3, sequences.long(), KernelTypeError, "sequences"),
         (4, starts[:-1], KernelShapeError, "query_starts"),
         (5, lengths.float(), KernelTypeError, "lengths"),
         (6, 11, KernelConfigurationError, "max_queries: expected 0 to max_length"),

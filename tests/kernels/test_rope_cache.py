@@ -28,15 +28,15 @@ def run(tokens, heads, kv_heads, head_dim, dtype, norm, bias, seed, cached=torch
     weights = [torch.rand(head_dim, generator=random) + 0.5 for _ in range(2)] if norm else [None, None]
     # Every token its own place, some without one; positions on both sides of a page's end.
     places = torch.randperm(SLOTS * CONTEXT, generator=random)[:tokens]
-    slots, positions = (places // CONTEXT).int(), (places % CONTEXT).int()
-    slots[1::4] = -1
+    sequences, positions = (places // CONTEXT).int(), (places % CONTEXT).int()
+    sequences[1::4] = -1
     tables = dealt_tables(SLOTS, CONTEXT, random)
     cos_sin = rotary_table(positions, THETA, head_dim)
     found = poisoned_cache(tables.numel(), kv_heads, head_dim, cached)
     expected = KvCache(*(part if part is None else part.clone() for part in found))
-    queries = rope_cache(qkv, biases, *weights, EPSILON, cos_sin, positions, slots, tables, found)
+    queries = rope_cache(qkv, biases, *weights, EPSILON, cos_sin, positions, sequences, tables, found)
     wanted, keys, values = reference.project(qkv, biases, *weights, EPSILON, cos_sin, kv_heads)
-    reference.write(expected, keys, values, positions, slots, tables)
+    reference.write(expected, keys, values, positions, sequences, tables)
     return queries, wanted, found, expected
 
 
@@ -104,10 +104,10 @@ def test_like_transformers(seed):
         normed.float(), normed.float(), torch.cat([cos, cos], -1), torch.cat([sin, sin], -1)
     )
     cache, tables = poisoned_cache(64, heads, head_dim), torch.arange(64, dtype=torch.int32)[None]
-    slots = torch.full((tokens,), -1, dtype=torch.int32)
+    sequences = torch.full((tokens,), -1, dtype=torch.int32)
     queries = rope_cache(
         qkv, None, norm.weight.data, norm.weight.data, EPSILON, rotary_table(positions, THETA, head_dim),
-        positions, slots, tables, cache,
+        positions, sequences, tables, cache,
     )  # fmt: skip
     assert_close(queries, expected[0].transpose(0, 1))
     assert cache.key_scales.isnan().all()
@@ -118,10 +118,10 @@ def test_nan_shows():
     qkv = torch.ones(tokens, 6 * head_dim, dtype=torch.float16)
     qkv[0, 2 * head_dim + 3] = float("nan")  # key of head 0
     qkv[1, 5 * head_dim + 3] = float("inf")  # value of head 1
-    positions, slots = torch.tensor([0, 1], dtype=torch.int32), torch.zeros(2, dtype=torch.int32)
+    positions, sequences = torch.tensor([0, 1], dtype=torch.int32), torch.zeros(2, dtype=torch.int32)
     cache = KvCache.empty(1, kv_heads, head_dim)
     rope_cache(
-        qkv, None, None, None, EPSILON, rotary_table(positions, THETA, head_dim), positions, slots,
+        qkv, None, None, None, EPSILON, rotary_table(positions, THETA, head_dim), positions, sequences,
         torch.zeros(1, 1, dtype=torch.int32), cache,
     )  # fmt: skip
     assert cache.key_scales[0, :, :2].isnan().tolist() == [[True, False], [False, False]]
@@ -138,7 +138,7 @@ def arguments(tokens=3, heads=2, kv_heads=1, head_dim=32, cached=torch.int8):
         "epsilon": EPSILON,
         "cos_sin": rotary_table(positions, THETA, head_dim),
         "positions": positions,
-        "slots": torch.zeros(tokens, dtype=torch.int32),
+        "sequences": torch.zeros(tokens, dtype=torch.int32),
         "block_tables": torch.zeros(1, 1, dtype=torch.int32),
         "cache": KvCache.empty(2, kv_heads, head_dim, dtype=cached),
     }
@@ -156,7 +156,7 @@ def test_refusals():
         ),
         ({"key_weight": None}, KernelConfigurationError, "expected both or none"),
         ({"positions": good["positions"].long()}, KernelTypeError, r"positions: expected torch\.int32"),
-        ({"slots": good["slots"][:2]}, KernelShapeError, r"slots: expected shape \[3\]"),
+        ({"sequences": good["sequences"][:2]}, KernelShapeError, r"sequences: expected shape \[3\]"),
         ({"cache": cache._replace(key_scales=cache.key_scales.half())}, KernelTypeError, "key_scales"),
         ({"cache": cache._replace(values=cache.values.transpose(2, 3).contiguous())}, KernelShapeError, "values"),
         (

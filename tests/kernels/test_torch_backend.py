@@ -118,15 +118,15 @@ def test_random_models(tmp_path, name, kv):
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
 def test_ragged_batches_chunks_and_decode(small, name):
-    """One call with prompts of all slots, then decode steps with padding: close to each sequence alone."""
+    """One call with prompts of all sequences, then decode steps with padding: close to each sequence alone."""
     path, model = small(name)
     core, reference = model.engine.core, ReferenceGraph(path, kv="int8")
     sequences = [list(range(5, 9)), list(range(40, 49)), [7]]
     tokens = [t for sequence in sequences for t in sequence]
     positions = [p for sequence in sequences for p in range(len(sequence))]
-    slots = [s for s, sequence in enumerate(sequences) for _ in sequence]
+    whose = [s for s, sequence in enumerate(sequences) for _ in sequence]
     expected = [reference.logits([*sequence, 11, 12]) for sequence in sequences]
-    found = core.forward(tokens, positions, slots, [True] * len(tokens))
+    found = core.forward(tokens, positions, whose, [True] * len(tokens))
     assert mean_kl(torch.cat([e[:-2] for e in expected]), found) <= TORCH_KL
     lengths = [len(sequence) for sequence in sequences]
     assert [core.length(s) for s in range(3)] == lengths
@@ -134,8 +134,8 @@ def test_ragged_batches_chunks_and_decode(small, name):
         found = core.forward([11 + step] * 3, [n + step for n in lengths], [0, 1, 2], [True, False, True])
         assert found.shape == (2, 96)
         assert mean_kl(torch.stack([expected[s][lengths[s] + step] for s in (0, 2)]), found) <= TORCH_KL
-    for slot in range(3):
-        core.truncate(slot, 0)
+    for sequence in range(3):
+        core.truncate(sequence, 0)
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
@@ -143,13 +143,14 @@ def test_padding_changes_nothing(small, name):
     """A bucket of four with three tokens gives what a bucket of four with four of them gives, row by row."""
     _, model = small(name)
     core = model.engine.core
-    for slot in range(3):
-        core.forward(list(range(4 + slot)), list(range(4 + slot)), [slot] * (4 + slot), [False] * (4 + slot))
+    for sequence in range(3):
+        length = 4 + sequence
+        core.forward(range(length), range(length), [sequence] * length, [False] * length)
     whole = core.forward([5, 6, 7], [4, 5, 6], [0, 1, 2], [True] * 3)
     again = core.forward([6, 7, 5], [5, 6, 4], [1, 2, 0], [True] * 3)
     assert (whole[[1, 2, 0]] == again).all()
-    for slot in range(3):
-        core.truncate(slot, 0)
+    for sequence in range(3):
+        core.truncate(sequence, 0)
 
 
 def test_rewinding_and_logits_of_some(small):
@@ -175,10 +176,10 @@ BAD_BATCHES = {
     "position above": ([1], [192], [0], [True]),
     "position below": ([1], [-1], [0], [True]),
     "position leaves a hole": ([1], [7], [0], [True]),
-    "slot above": ([1], [0], [3], [True]),
-    "slot below": ([1], [0], [-1], [True]),
+    "sequence above": ([1], [0], [3], [True]),
+    "sequence below": ([1], [0], [-1], [True]),
     "positions jump": ([1, 1], [6, 8], [0, 0], [True, True]),
-    "slot twice": ([1, 1, 1], [6, 0, 7], [0, 1, 0], [True] * 3),
+    "sequence twice": ([1, 1, 1], [6, 0, 7], [0, 1, 0], [True] * 3),
     "lengths differ": ([1, 1], [6], [0, 0], [True, True]),
 }
 
@@ -186,16 +187,16 @@ BAD_BATCHES = {
 def test_bad_batches_change_nothing(small):
     _, model = small("qwen3")
     core = model.engine.core
-    for slot in range(3):
-        core.truncate(slot, 0)
+    for sequence in range(3):
+        core.truncate(sequence, 0)
     core.forward([1] * 6, range(6), [0] * 6, [False] * 6)
     for name, batch in BAD_BATCHES.items():
         with pytest.raises(RequestError, match="expected"):
             core.forward(*batch)
         assert [core.length(s) for s in range(3)] == [6, 0, 0], name
-    for slot, length in ((0, 7), (3, 0), (-1, 0), (0, -1)):
+    for sequence, length in ((0, 7), (3, 0), (-1, 0), (0, -1)):
         with pytest.raises(RequestError, match="expected"):
-            core.truncate(slot, length)
+            core.truncate(sequence, length)
     core.truncate(0, 0)
 
 

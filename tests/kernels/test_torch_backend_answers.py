@@ -55,9 +55,9 @@ def different_answers(path, items) -> list[str]:
     """
     expected = answers_of_the_cpu(path, items)
     batch = []
-    for slot, (prompt, answer) in enumerate(expected):
+    for sequence, (prompt, answer) in enumerate(expected):
         tokens = prompt + answer[:-1]
-        batch += [(t, i, slot, i >= len(prompt) - 1) for i, t in enumerate(tokens)]
+        batch += [(t, i, sequence, i >= len(prompt) - 1) for i, t in enumerate(tokens)]
     with (
         large_tiles(),
         qwen3edge.load(path, context=CONTEXT, sequences=len(items), chunk=4096, device="interpreter") as model,
@@ -127,14 +127,14 @@ def test_answers_decoded_together(paths):
     ):
         core, stops = model.engine.core, model.config.stop_token_ids
         batch = [
-            (t, i, slot, i == len(prompt) - 1)
-            for slot, (prompt, _) in enumerate(expected)
+            (t, i, sequence, i == len(prompt) - 1)
+            for sequence, (prompt, _) in enumerate(expected)
             for i, t in enumerate(prompt)
         ]
         answers = [[int(token)] for token in core.forward(*zip(*batch, strict=True)).argmax(1)]
-        while running := [slot for slot, answer in enumerate(answers) if answer[-1] not in stops]:
+        while running := [sequence for sequence, answer in enumerate(answers) if answer[-1] not in stops]:
             assert max(map(len, answers)) < 64
-            step = [(answers[slot][-1], core.length(slot), slot, True) for slot in running]
-            for slot, token in zip(running, core.forward(*zip(*step, strict=True)).argmax(1), strict=True):
-                answers[slot].append(int(token))
+            step = [(answers[sequence][-1], core.length(sequence), sequence, True) for sequence in running]
+            for sequence, token in zip(running, core.forward(*zip(*step, strict=True)).argmax(1), strict=True):
+                answers[sequence].append(int(token))
     assert answers == [answer for _, answer in expected]

@@ -110,8 +110,8 @@ def test_a_step_is_captured_once_and_replayed_from_static_buffers(tmp_path, name
     fake = Fake()
     with qwen3edge.load(path, context=64, sequences=2, device="interpreter") as model:
         core = model.engine.core
-        for slot, length in enumerate((3, 5)):
-            core.forward(range(length), range(length), [slot] * length, [False] * length)
+        for sequence, length in enumerate((3, 5)):
+            core.forward(range(length), range(length), [sequence] * length, [False] * length)
         steps = [([7, 8], [3, 5]), ([9, 10], [4, 6]), ([11, 12], [5, 7])]
         expected = [core.forward(tokens, positions, [0, 1], [True] * 2) for tokens, positions in steps]
         core.truncate(0, 3)

@@ -11,9 +11,9 @@ from qwen3edge.runtime.torch_backend.pages import Pages
 
 @dataclass(frozen=True)
 class Run:
-    """Consecutive tokens of one slot."""
+    """Consecutive tokens of one sequence."""
 
-    slot: int
+    sequence: int
     first: int  # entry of the batch
     count: int
     position: int  # of the first
@@ -21,11 +21,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Batch:
-    """Entries of equal number; the tokens of a slot lie together, at ascending positions."""
+    """Entries of equal number; the tokens of a sequence lie together, at ascending positions."""
 
     tokens: list[int]
     positions: list[int]
-    slots: list[int]
+    sequences: list[int]
     want_logits: list[bool]
 
     @classmethod
@@ -33,7 +33,7 @@ class Batch:
         cls,
         tokens: Sequence[int],
         positions: Sequence[int],
-        slots: Sequence[int],
+        sequences: Sequence[int],
         want: Sequence[int],
         vocabulary: int,
         pages: Pages,
@@ -42,16 +42,16 @@ class Batch:
         batch = cls(
             [int(x) for x in tokens],
             [int(x) for x in positions],
-            [int(x) for x in slots],
+            [int(x) for x in sequences],
             [bool(x) for x in want],
         )
         count = len(batch.tokens)
-        for name, values in (("positions", positions), ("slots", slots), ("want", want)):
+        for name, values in (("positions", positions), ("sequences", sequences), ("want", want)):
             if len(values) != count:
                 raise RequestError(f"{name}: expected {count} entries, as many as tokens, found {len(values)}")
         for name, values, end in (
             ("token", batch.tokens, vocabulary),
-            ("slot", batch.slots, pages.sequences),
+            ("sequence", batch.sequences, pages.sequences),
             ("position", batch.positions, pages.context),
         ):
             for i, value in enumerate(values):
@@ -62,13 +62,12 @@ class Batch:
                 raise RequestError(f"want of batch entry {i}: expected 0, or 1 (logits) on this device, found {bits}")
         seen: set[int] = set()
         for run in batch.runs():
-            if run.slot in seen:
-                raise RequestError(f"slot {run.slot}: expected consecutive entries, found two runs")
-            seen.add(run.slot)
-            if run.position > pages.length(run.slot):
-                raise RequestError(
-                    f"position of batch entry {run.first}: expected 0 to {pages.length(run.slot)}, found {run.position}"
-                )
+            if run.sequence in seen:
+                raise RequestError(f"sequence {run.sequence}: expected consecutive entries, found two runs")
+            seen.add(run.sequence)
+            most = pages.length(run.sequence)
+            if run.position > most:
+                raise RequestError(f"position of batch entry {run.first}: expected 0 to {most}, found {run.position}")
             for i in range(run.first, run.first + run.count):
                 wanted = run.position + i - run.first
                 if batch.positions[i] != wanted:
@@ -81,7 +80,7 @@ class Batch:
     def part(self, first: int, count: int) -> Batch:
         """Some consecutive entries."""
         kept = slice(first, first + count)
-        return Batch(self.tokens[kept], self.positions[kept], self.slots[kept], self.want_logits[kept])
+        return Batch(self.tokens[kept], self.positions[kept], self.sequences[kept], self.want_logits[kept])
 
     def wanted(self) -> list[int]:
         """Entries whose logits are asked for."""
@@ -89,9 +88,9 @@ class Batch:
 
     def runs(self) -> list[Run]:
         """In the order of the batch."""
-        starts = [i for i, slot in enumerate(self.slots) if i == 0 or slot != self.slots[i - 1]]
-        ends = [*starts[1:], len(self.slots)][: len(starts)]
+        starts = [i for i, sequence in enumerate(self.sequences) if i == 0 or sequence != self.sequences[i - 1]]
+        ends = [*starts[1:], len(self.sequences)][: len(starts)]
         return [
-            Run(self.slots[start], start, end - start, self.positions[start])
+            Run(self.sequences[start], start, end - start, self.positions[start])
             for start, end in zip(starts, ends, strict=True)
         ]

@@ -19,13 +19,13 @@ from qwen3edge.runtime.torch_backend.weights import WeightReader
 
 @dataclass(frozen=True)
 class Step:
-    """One ragged batch on the device, its tokens run by run; a run is consecutive positions of one slot."""
+    """One ragged batch on the device, its tokens run by run; a run is consecutive positions of one sequence."""
 
     tokens: torch.Tensor  # [tokens] int32
     positions: torch.Tensor  # [tokens] int32
-    slots: torch.Tensor  # [tokens] int32; -1: padding
+    sequences: torch.Tensor  # [tokens] int32; -1: padding
     rows: torch.Tensor  # [1] int32: tokens that are no padding; they come first
-    run_slots: torch.Tensor  # [runs] int32
+    run_sequences: torch.Tensor  # [runs] int32
     run_starts: torch.Tensor  # [runs + 1] int32, into tokens; a run without tokens is padding
     run_lengths: torch.Tensor  # [runs] int32: positions in the cache once the step is done
     wanted: torch.Tensor | None  # [logits] int32: whose logits are asked for, None for all

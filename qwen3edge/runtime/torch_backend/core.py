@@ -57,47 +57,47 @@ class TorchCore:
             "experts_left_out": 0,
         }
 
-    def length(self, slot: int) -> int:
-        """Tokens in the cache of a slot. Raises RequestError."""
+    def length(self, sequence: int) -> int:
+        """Tokens in the cache of a sequence. Raises RequestError."""
         with self._lock:
-            return self._pages.length(slot)
+            return self._pages.length(sequence)
 
-    def truncate(self, slot: int, length: int) -> int:
+    def truncate(self, sequence: int, length: int) -> int:
         """Forgets all after `length` tokens, and returns that. Raises RequestError."""
         with self._lock:
-            self._pages.truncate(slot, length)
+            self._pages.truncate(sequence, length)
             return length
 
     def forward(
         self,
         tokens: Sequence[int],
         positions: Sequence[int],
-        slots: Sequence[int],
+        sequences: Sequence[int],
         want: Sequence[bool],
         *,
         cancel: _core.CancelFlag | None = None,
     ) -> NDArray[np.float32]:
         """One ragged batch, as `_core.Engine.forward`: float32 [entries that want logits, vocabulary].
 
-        Raises RequestError, nothing changed, for a token, position or slot out of range; CancelledError, the tokens
+        Raises RequestError, nothing changed, for a token, position or sequence out of range; CancelledError, the tokens
         taken back, when the flag is set before the last chunk begins.
         """
         with self._lock, self._device.current(), torch.inference_mode():
-            batch = Batch.checked(tokens, positions, slots, want, self._vocabulary, self._pages)
+            batch = Batch.checked(tokens, positions, sequences, want, self._vocabulary, self._pages)
             for run in batch.runs():
-                self._pages.truncate(run.slot, run.position)
+                self._pages.truncate(run.sequence, run.position)
             logits = np.empty((sum(batch.want_logits), self._vocabulary), np.float32)
             done, chunk = 0, self.plan["chunk"]
             for first in range(0, len(batch), chunk):
                 if cancel is not None and cancel.is_set():
                     for run in batch.runs():
-                        self._pages.truncate(run.slot, run.position)
+                        self._pages.truncate(run.sequence, run.position)
                     raise CancelledError("forward: cancelled, and the tokens of this call were taken back")
                 part = batch.part(first, chunk)
                 found = self._run(part, logits[done:])
                 done += found
                 for run in part.runs():
-                    self._pages.extend(run.slot, run.position + run.count)
+                    self._pages.extend(run.sequence, run.position + run.count)
             return logits
 
     def _run(self, batch: Batch, logits: NDArray[np.float32]) -> int:
@@ -123,9 +123,9 @@ class TorchCore:
         return Step(
             tokens=ints(batch.tokens),
             positions=ints(batch.positions),
-            slots=ints(batch.slots),
+            sequences=ints(batch.sequences),
             rows=ints([len(batch)]),
-            run_slots=ints([run.slot for run in runs]),
+            run_sequences=ints([run.sequence for run in runs]),
             run_starts=ints([*(run.first for run in runs), len(batch)]),
             run_lengths=ints(lengths),
             wanted=ints(wanted),

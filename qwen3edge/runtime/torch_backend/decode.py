@@ -43,7 +43,7 @@ class DecodeSteps:
     def run(self, batch: Batch) -> torch.Tensor:
         """float32 [tokens, vocabulary], overwritten by the next call.
 
-        The batch has at most `most` tokens, each of another slot.
+        The batch has at most `most` tokens, each of another sequence.
         """
         size = next(size for size in self._sizes if size >= len(batch))
         context = next(context for context in self._contexts if context > max(batch.positions))
@@ -60,18 +60,18 @@ class DecodeStep:
         self._tables = pages.block_tables
         self._captures = device.captures
         # All inputs in one piece, so that one copy brings them to the device; every row begins at a multiple of 16
-        # bytes. [6, width] int32: tokens, positions, slots, lengths, starts, [rows]
+        # bytes. [6, width] int32: tokens, positions, sequences, lengths, starts, [rows]
         self._host = torch.zeros(6, -(-(size + 1) // 4) * 4, dtype=torch.int32, pin_memory=device.place.type == "cuda")
         self._inputs = self._host.to(device.place)
         # After it the host may write its buffer again: a copy from pinned memory only begins where it is asked for.
         self._copied = torch.cuda.Event() if device.place.type == "cuda" else None
-        tokens, positions, slots, lengths, starts, rows = self._inputs
+        tokens, positions, sequences, lengths, starts, rows = self._inputs
         self._step = Step(
             tokens=tokens[:size],
             positions=positions[:size],
-            slots=slots[:size],
+            sequences=sequences[:size],
             rows=rows[:1],
-            run_slots=slots[:size],
+            run_sequences=sequences[:size],
             run_starts=starts[: size + 1],
             run_lengths=lengths[:size],
             wanted=None,
@@ -99,7 +99,7 @@ class DecodeStep:
         rows = (
             batch.tokens + padding,
             batch.positions + padding,
-            batch.slots + [-1] * len(padding),
+            batch.sequences + [-1] * len(padding),
             [position + 1 for position in batch.positions] + padding,
             [min(i, count) for i in range(self._size + 1)],
             [count],

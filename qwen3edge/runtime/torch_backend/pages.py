@@ -32,21 +32,19 @@ class Pages:
         """How many there are."""
         return len(self._lengths)
 
-    def length(self, slot: int) -> int:
-        """Positions that are written. Raises RequestError for a slot out of range."""
-        self._check(slot)
-        return self._lengths[slot]
+    def length(self, sequence: int) -> int:
+        """Positions that are written. Raises RequestError for a sequence out of range."""
+        if not 0 <= sequence < len(self._lengths):
+            raise RequestError(f"sequence: expected 0 to {len(self._lengths) - 1}, found {sequence}")
+        return self._lengths[sequence]
 
-    def truncate(self, slot: int, length: int) -> None:
+    def truncate(self, sequence: int, length: int) -> None:
         """Forgets what lies after; raises RequestError where there is less."""
-        if not 0 <= length <= self.length(slot):
-            raise RequestError(f"length: expected 0 to the {self._lengths[slot]} tokens in the cache, found {length}")
-        self._lengths[slot] = length
+        most = self.length(sequence)
+        if not 0 <= length <= most:
+            raise RequestError(f"length: expected 0 to the {most} tokens in the cache, found {length}")
+        self._lengths[sequence] = length
 
-    def extend(self, slot: int, length: int) -> None:
+    def extend(self, sequence: int, length: int) -> None:
         """Notes what a step has written."""
-        self._lengths[slot] = length
-
-    def _check(self, slot: int) -> None:
-        if not 0 <= slot < len(self._lengths):
-            raise RequestError(f"slot: expected 0 to {len(self._lengths) - 1}, found {slot}")
+        self._lengths[sequence] = length

@@ -51,10 +51,10 @@ class Attention(Block):
         n = steps.norm(x, self.norm, delta)
         queries = rope_cache(
             steps.project(n, *self.qkv), self.bias, self.query_norm, self.key_norm, steps.epsilon,
-            steps.cos_sin, batch.positions, batch.slots, tables, state,
+            steps.cos_sin, batch.positions, batch.sequences, tables, state,
         )  # fmt: skip
         attended = attention(
-            queries, state, tables, batch.run_slots, batch.run_starts, batch.run_lengths,
+            queries, state, tables, batch.run_sequences, batch.run_starts, batch.run_lengths,
             batch.longest_run, batch.longest_context,
         )  # fmt: skip
         return steps.project(attended.flatten(1), self.output, wide=True)
