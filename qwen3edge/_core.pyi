@@ -168,12 +168,10 @@ def plan(
     program: int = 0,
     **settings: Unpack[CoreSettings],
 ) -> PlanResult:
-    """What the settings will cost. memory=0: default_budget(). What is above the budget is streamed from the file.
+    """What the settings, which qwen3edge.settings explains, will cost. What is above the budget is streamed.
 
-    chunk=0: the largest prefill chunk up to 256 that fits, 512 when streaming; program=0: the process's resident set
-    now, an allowance and `later`, what the program is going to load. min_expert_share, lossy when above 0: a token
-    leaves out experts whose share of its weights is smaller, and the others' weights grow to the same sum.
-    io_uring=False: what is streamed is read by threads alone.
+    memory=0: default_budget(). chunk=0: the largest prefill chunk up to 256 that fits, 512 when streaming. program=0:
+    the process's resident set now, an allowance and `later`.
     Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
     """
 

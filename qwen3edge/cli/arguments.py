@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from qwen3edge.settings import KV_TYPES, Settings
 
 _LOADING = ("memory", "context", "threads", "kv", "min_expert_share", "texts", "chat_template", "device")
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "presence_penalty", "repetition_penalty")
-_ANSWER = ("thinking", "max_tokens", "stop", "seed", *_SAMPLING)
+SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
+    "temperature": (float, "0: greedy; 0.6 thinking, 0.7 direct"),
+    "top_k": (int, "20"),
+    "top_p": (float, "0.95 thinking, 0.8 direct"),
+    "min_p": (float, "0"),
+    "presence_penalty": (float, "0"),
+    "repetition_penalty": (float, "1; Qwen2.5: 1.05 or 1.1"),
+}
+"""How each is read from text, and what the models' own mostly are."""
+_ANSWER = ("thinking", "max_tokens", "stop", "seed", *SAMPLING)
 
 
 class Arguments(Protocol):
@@ -81,15 +89,9 @@ def add_answering(parser: argparse.ArgumentParser) -> None:
         "--stop", action="append", metavar="TEXT", help="end the answer before this text; may be repeated"
     )
     group.add_argument("--seed", type=int, metavar="N", help="for the same answer again")
-    for name, kind, usual in (
-        ("temperature", float, "0: greedy; 0.6 thinking, 0.7 direct"),
-        ("top-k", int, "20"),
-        ("top-p", float, "0.95 thinking, 0.8 direct"),
-        ("min-p", float, "0"),
-        ("presence-penalty", float, "0"),
-        ("repetition-penalty", float, "1; Qwen2.5: 1.05 or 1.1"),
-    ):
-        group.add_argument(f"--{name}", type=kind, metavar="X", help=f"default: the model's own ({usual})")
+    for name, (kind, usual) in SAMPLING.items():
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, type=kind, metavar="X", help=f"default: the model's own ({usual})")
 
 
 def loading(arguments: argparse.Namespace) -> Settings:

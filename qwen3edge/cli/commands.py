@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from qwen3edge.cli.arguments import SAMPLING
 from qwen3edge.cli.conversation import Conversation
 from qwen3edge.cli.screen import speed
 from qwen3edge.errors import RequestError, TemplateError
@@ -30,12 +31,7 @@ _KINDS: dict[str, Callable[[str], Any]] = {
     "max_tokens": int,
     "stop": str,
     "seed": int,
-    "temperature": float,
-    "top_k": int,
-    "top_p": float,
-    "min_p": float,
-    "presence_penalty": float,
-    "repetition_penalty": float,
+    **{name: kind for name, (kind, _) in SAMPLING.items()},
 }
 _THINKING = {"on": True, "off": False, "auto": None}
 

@@ -39,7 +39,9 @@ class Keyboard:
         if text.lstrip().startswith(QUOTES):
             return self._quoted(text.lstrip())
         while text.endswith("\\"):
-            text = text[:-1] + "\n" + self._more()
+            text = text[:-1] + "\n"
+            with contextlib.suppress(EOFError):
+                text += self._line(_MORE)
         return text
 
     def _quoted(self, text: str) -> str:
@@ -54,12 +56,6 @@ class Keyboard:
         if text.count(QUOTES) == 2 and text.rstrip().endswith(QUOTES):
             return text.strip()[len(QUOTES) : -len(QUOTES)].strip("\n")
         return text
-
-    def _more(self) -> str:
-        try:
-            return self._line(_MORE)
-        except EOFError:
-            return ""
 
     def _line(self, prompt: str) -> str:
         if not self.terminal:

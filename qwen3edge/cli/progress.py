@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from qwen3edge.convert import Progress
+from qwen3edge import convert
 
 
 class _Bytes(ProgressColumn):
@@ -16,26 +19,15 @@ class _Bytes(ProgressColumn):
         return Text(f"{decimal(int(task.completed))} of {decimal(int(task.total or 0))}")
 
 
-class ProgressBar:
-    """Tensor, bytes and time left, in one line."""
-
-    def __init__(self, visible: bool) -> None:
-        columns = TextColumn("{task.description}"), BarColumn(), _Bytes(), TimeRemainingColumn()
-        self._bar = Bar(*columns, console=Console(stderr=True), disable=not visible)
-        self._task = self._bar.add_task("", total=None)
-
-    def __enter__(self) -> ProgressBar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, progress: Progress) -> None:
-        """Called by the converter after each piece."""
-        self._bar.update(
-            self._task,
-            total=progress.total_bytes,
-            completed=progress.done_bytes,
-            description=f"{progress.index + 1}/{progress.count} {progress.tensor}",
+@contextlib.contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Callable[[convert.Progress], None]]:
+    """Tensor, bytes and time left, in one line; gives what the converter calls after each piece."""
+    columns = TextColumn("{task.description}"), BarColumn(), _Bytes(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done: bar.update(
+            task,
+            total=done.total_bytes,
+            completed=done.done_bytes,
+            description=f"{done.index + 1}/{done.count} {done.tensor}",
         )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from qwen3edge.errors import CheckpointError
 from qwen3edge.templates.given import WAY_OUT, Given, read_template
-from qwen3edge.templates.problems import require_compiling, template_problem
+from qwen3edge.templates.problems import template_problem
+from qwen3edge.templates.sandbox import BoundedSandbox
 
 
 @dataclass(frozen=True)
@@ -42,5 +43,5 @@ def given_template(given: Given | None) -> str | None:
     if given is None:
         return None
     template = read_template(given)
-    require_compiling(template)
+    BoundedSandbox().compile_bounded(template.source, template.origin)
     return template.source

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from jinja2 import meta, nodes
 
 from qwen3edge.errors import TemplateError
-from qwen3edge.templates.given import WAY_OUT, GivenTemplate
+from qwen3edge.templates.given import WAY_OUT
 from qwen3edge.templates.sandbox import REFUSED_METHODS, BoundedSandbox
 
 _FILTER_BY_NAME = {"map": 0}
@@ -16,14 +16,6 @@ _TEST_BY_NAME = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
 
 _OF_JINJA = frozenset(("caller", "loop", "self", "super", "varargs", "kwargs"))
 _MOST_SHOWN = 4
-
-
-def require_compiling(template: GivenTemplate) -> None:
-    """Raises TemplateError, with the template's origin, for one that does not compile."""
-    try:
-        BoundedSandbox().compile_bounded(template.source)
-    except TemplateError as error:
-        raise TemplateError(f"{template.origin:.200}: {error}") from None
 
 
 def template_problem(source: str) -> str | None:

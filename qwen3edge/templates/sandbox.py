@@ -106,12 +106,14 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
             "strftime_now": _strftime_now,
         }
 
-    def compile_bounded(self, source: str) -> jinja2.Template:
-        """Raises TemplateError for a source that is no template; it says how another one is given."""
+    def compile_bounded(self, source: str, origin: str = "") -> jinja2.Template:
+        """Raises TemplateError for a source that is no template; it names the origin of one that a caller gave, and
+        says how another one is given.
+        """
         try:
             return self._compile_bounded(source)
         except TemplateError as error:
-            raise TemplateError(f"{error}; {WAY_OUT}") from None
+            raise TemplateError(f"{origin:.200}{': ' * bool(origin)}{error}; {WAY_OUT}") from None
 
     def _compile_bounded(self, source: str) -> jinja2.Template:
         if len(source) > MAX_SOURCE_CHARACTERS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from qwen3edge.errors import ContextError
+from qwen3edge.text.messages import Guard
 from qwen3edge.text.text_size import most_bytes
 from qwen3edge.text.tokenizer import Tokenizer
 
@@ -12,7 +13,7 @@ _ITEM_BYTES = 64
 _EMPTY = sys.getsizeof("")
 
 
-class TextGuard:
+class TextGuard(Guard):
     """For one request. Counts before it copies."""
 
     def __init__(self, tokenizer: Tokenizer, *, tags_as_text: bool = True, context: int | None = None) -> None:
@@ -24,21 +25,18 @@ class TextGuard:
         self._left = sys.maxsize if context is None else most_bytes(context)
 
     def text(self, text: str) -> str:
-        """What a user, a system or a tool says."""
-        self._count(sys.getsizeof(text) - _EMPTY)
+        self.raw(text)
         return self._tokenizer.protect(text, tags=self._tags_as_text)
 
     def answer(self, text: str) -> str:
-        """What an assistant said, whose tags a template looks for."""
-        self._count(sys.getsizeof(text) - _EMPTY)
+        self.raw(text)
         return self._tokenizer.protect(text, tags=False)
 
     def raw(self, text: str) -> None:
-        """A prompt that is taken as it is."""
+        """Counts a prompt that is taken as it is."""
         self._count(sys.getsizeof(text) - _EMPTY)
 
     def item(self) -> None:
-        """A message, or a value inside one."""
         self._count(_ITEM_BYTES)
 
     def _count(self, size: int) -> None:

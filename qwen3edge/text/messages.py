@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from qwen3edge.errors import RequestError, shown
 
@@ -16,30 +16,19 @@ _REASONING = ("reasoning_content", "thinking", "reasoning")
 """Names of an assistant's thoughts, the first that is there counts: Qwen's, gpt-oss', vLLM's and OpenRouter's."""
 
 
-class Guard(Protocol):
-    """What every text from outside goes through."""
+class Guard:
+    """What every text from outside goes through; this one takes it as it is."""
 
     def text(self, text: str) -> str:
         """What a user, a system or a tool says: names of tokens in it are text."""
+        return text
 
     def answer(self, text: str) -> str:
         """What an assistant said: templates split it at its tags."""
+        return text
 
     def item(self) -> None:
         """Counts a message, or a value inside one."""
-
-
-class Unguarded:
-    """Takes every text as it is."""
-
-    def text(self, text: str) -> str:
-        """The same."""
-        return text
-
-    answer = text
-
-    def item(self) -> None:
-        """Nothing."""
 
 
 class Arguments(dict[str, Any]):

@@ -39,7 +39,7 @@ class ThinkingSplitter:
     def push(self, token: int) -> list[Segment]:
         """The text that this token completes; mostly one part or none."""
         if token in (self._open, self._close):
-            parts = self._end()
+            parts = self.finish()
             self.reasoning, self._at_mark = token == self._open, True
             return parts
         self.reasoning_tokens += self.reasoning
@@ -48,10 +48,7 @@ class ThinkingSplitter:
         return self._part(self._decoder.push(token))
 
     def finish(self) -> list[Segment]:
-        """What is left at the end of the answer."""
-        return self._end()
-
-    def _end(self) -> list[Segment]:
+        """What is left at the end of the answer, or of a part of it."""
         parts = self._part(self._decoder.finish())
         self._held = ""
         return parts
@@ -64,17 +61,13 @@ class ThinkingSplitter:
             if not found:
                 self._held = text
                 return []
-            blanks = text[: len(text) - len(found)]
-            text = (
-                found if self.reasoning else blanks[_last_break(blanks) :] + found
-            )  # an indent belongs to the content
+            if not self.reasoning:  # an indent belongs to the content
+                blanks = text[: len(text) - len(found)]
+                found = blanks[max(blanks.rfind("\n"), blanks.rfind("\r")) + 1 :] + found
+            text = found
             self._at_mark = False
         if self.reasoning:
             shown = text.rstrip(_BLANKS)
             self._held = text[len(shown) :]
             text = shown
         return [Segment(text, self.reasoning)] if text else []
-
-
-def _last_break(blanks: str) -> int:
-    return max(blanks.rfind("\n"), blanks.rfind("\r")) + 1

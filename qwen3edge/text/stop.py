@@ -42,7 +42,8 @@ class StopFilter:
         if found:
             self.stopped, self._held = True, ""
             return held[: min(found)[1]]
-        keep = max((_overlap(held, stop) for stop in self._stops), default=0)
+        starts = (stop[:count] for stop in self._stops for count in range(1, min(len(stop), len(held) + 1)))
+        keep = max((len(start) for start in starts if held.endswith(start)), default=0)
         self._held = held[len(held) - keep :]
         return held[: len(held) - keep]
 
@@ -50,11 +51,3 @@ class StopFilter:
         """What was held back and is no stop string after all."""
         rest, self._held = self._held, ""
         return rest
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Characters at the end of text that are the start of stop."""
-    for count in range(min(len(text), len(stop) - 1), 0, -1):
-        if text.endswith(stop[:count]):
-            return count
-    return 0

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qwen3edge.errors import TemplateError
 from qwen3edge.templates.given import GivenTemplate
 from qwen3edge.text import messages as chat
 
@@ -22,19 +21,16 @@ _RESERVED = ("messages", "tools", "add_generation_prompt", "enable_thinking")
 class ChatTemplate:
     """A template, compiled when it is first rendered. It runs in a sandbox with bounds: see templates/sandbox.py."""
 
-    def __init__(self, source: str, named_tokens: Mapping[str, str] | None = None) -> None:
+    def __init__(self, source: str, named_tokens: Mapping[str, str] | None = None, origin: str = "") -> None:
         """Reads nothing of the source: `render` does. named_tokens: variables such as `bos_token`."""
-        self.source = source
+        self.source, self._origin = source, origin
         self._named_tokens = dict(named_tokens or {})
 
     @classmethod
     def given(cls, template: GivenTemplate, named_tokens: Mapping[str, str] | None = None) -> ChatTemplate:
         """One that a caller gives. Raises TemplateError, which names its origin, if it does not compile."""
-        made = cls(template.source, named_tokens)
-        try:
-            _ = made._compiled
-        except TemplateError as error:
-            raise TemplateError(f"{template.origin:.200}: {error}") from None
+        made = cls(template.source, named_tokens, template.origin)
+        _ = made._compiled
         return made
 
     @functools.cached_property
@@ -42,7 +38,7 @@ class ChatTemplate:
         from qwen3edge.templates.sandbox import BoundedSandbox  # noqa: PLC0415
 
         environment = BoundedSandbox()
-        return environment, environment.compile_bounded(self.source)
+        return environment, environment.compile_bounded(self.source, self._origin)
 
     @property
     def switches_thinking(self) -> bool:
@@ -72,7 +68,7 @@ class ChatTemplate:
         knows. limit: characters that come out. Raises RequestError for messages of a wrong form, TemplateError if the
         template does not compile, refuses the messages or leaves its bounds.
         """
-        guard = guard or chat.Unguarded()
+        guard = guard or chat.Guard()
         context: dict[str, Any] = {
             **self._named_tokens,
             "documents": None,

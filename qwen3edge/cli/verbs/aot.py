@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from qwen3edge.cli import arguments as options
-from qwen3edge.cli.output import print_json
+from qwen3edge.cli.output import print_result
 
 HELP = "compile the GPU kernels of a model's shapes, for apps that launch them without Python"
 
@@ -26,8 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     kernels = aot.build(arguments.target, arguments.model, arguments.out)
     files = {kernel.file for kernel in kernels}
-    if arguments.json:
-        print_json({"out": str(arguments.out), "kernels": len(kernels), "files": sorted(files)})
-    else:
-        print(f"{arguments.out}: {len(kernels)} kernels in {len(files)} files, {aot.MANIFEST}, {aot.HEADER}")
+    result = {"out": str(arguments.out), "kernels": len(kernels), "files": sorted(files)}
+    line = f"{arguments.out}: {len(kernels)} kernels in {len(files)} files, {aot.MANIFEST}, {aot.HEADER}"
+    print_result(result, line, as_json=arguments.json)
     return 0

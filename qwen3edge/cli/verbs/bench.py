@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge.cli import arguments as options
-from qwen3edge.cli.output import print_json
+from qwen3edge.cli.output import print_result
 from qwen3edge.cli.status import StatusLine
 from qwen3edge.errors import RequestError
+from qwen3edge.runtime.plan import format_bytes
 
 if TYPE_CHECKING:
     from qwen3edge.generation.cache import PrefixCache
@@ -41,15 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("prompt", "generate", "repeat"):
         if getattr(arguments, name) < 1:
             raise RequestError(f"expected --{name} of at least 1, found {getattr(arguments, name)}")
-    line = StatusLine(sys.stderr, visible=sys.stderr.isatty())
+    line = StatusLine()
     result = measure(
         arguments.model, arguments.prompt, arguments.generate, arguments.repeat, options.loading(arguments), line.show
     )
     line.erase()
-    if arguments.json:
-        print_json(result)
-    else:
-        print(_table(result))
+    print_result(result, _table(result), as_json=arguments.json)
     return 0
 
 
@@ -107,13 +104,7 @@ def measure(
             "planned_peak_bytes": model.plan.peak,
             "budget_bytes": model.plan.budget,
             "streamed_bytes_per_token": model.plan.streamed,
-            "bytes_read": metrics["bytes_read"],
-            "wait_seconds": metrics["wait_seconds"],
-            "expert_hits": metrics["expert_hits"],
-            "expert_misses": metrics["expert_misses"],
-            "expert_guesses": metrics["expert_guesses"],
-            "expert_guesses_right": metrics["expert_guesses_right"],
-            "experts_left_out": metrics["experts_left_out"],
+            **metrics,
             "min_expert_share": model.plan.min_expert_share,
             "bytes_per_token": round(read),
             "read_bandwidth_bytes_per_second": statistics.median(bandwidth for _, bandwidth in turns),
@@ -168,46 +159,25 @@ def _bytes_per_token(path: str, model: Model, length: float) -> float:
 
 
 def _table(result: dict[str, Any]) -> str:
-    from qwen3edge.runtime.plan import format_bytes
-
-    return "\n".join(
-        [
-            f"prefill {result['prefill_tokens_per_second']:10.1f} tok/s  ({result['prompt']} tokens)",
-            f"decode  {result['decode_tokens_per_second']:10.1f} tok/s  ({result['generate']} tokens, "
-            f"{100 * result['read_bandwidth_share']:.0f} % of the "
-            f"{result['read_bandwidth_bytes_per_second'] / 1e9:.1f} GB/s that this machine reads{_in_cache(result)})",
-            f"load    {result['load_seconds']:10.3f} s",
-            f"peak    {format_bytes(result['peak_memory_bytes']):>10}    "
-            f"(planned {format_bytes(result['planned_peak_bytes'])}, "
-            f"budget {format_bytes(result['budget_bytes'])})",
-            *_streaming(result),
-            *_lossy(result),
-            f"{result['threads']} threads, {result['isa']}, KV cache in {result['kv']}",
-        ]
-    )
-
-
-def _in_cache(result: dict[str, Any]) -> str:
-    return "; above 100 %: the caches hold the model" if result["read_bandwidth_share"] > _ABOVE_NOISE else ""
-
-
-def _lossy(result: dict[str, Any]) -> list[str]:
-    if not result["min_expert_share"]:
-        return []
-    return [
-        f"lossy   {result['experts_left_out']} experts were left out for a share below "
-        f"{100 * result['min_expert_share']:g} %"
+    share = result["read_bandwidth_share"]
+    in_cache = "; above 100 %: the caches hold the model" if share > _ABOVE_NOISE else ""
+    lines = [
+        f"prefill {result['prefill_tokens_per_second']:10.1f} tok/s  ({result['prompt']} tokens)",
+        f"decode  {result['decode_tokens_per_second']:10.1f} tok/s  ({result['generate']} tokens, {100 * share:.0f} % "
+        f"of the {result['read_bandwidth_bytes_per_second'] / 1e9:.1f} GB/s that this machine reads{in_cache})",
+        f"load    {result['load_seconds']:10.3f} s",
+        f"peak    {format_bytes(result['peak_memory_bytes']):>10}    "
+        f"(planned {format_bytes(result['planned_peak_bytes'])}, budget {format_bytes(result['budget_bytes'])})",
     ]
-
-
-def _streaming(result: dict[str, Any]) -> list[str]:
-    from qwen3edge.runtime.plan import format_bytes
-
-    if result["bytes_read"] == 0:
-        return []
-    asked = result["expert_hits"] + result["expert_misses"]
-    hits = f"; {100 * result['expert_hits'] / asked:.0f} % of {asked} experts were in a slot" if asked else ""
-    return [
-        f"read    {format_bytes(result['bytes_read']):>10}    (streamed weights; waited {result['wait_seconds']:.2f} s "
-        f"for them{hits})"
-    ]
+    if result["bytes_read"]:
+        asked = result["expert_hits"] + result["expert_misses"]
+        hits = f"; {100 * result['expert_hits'] / asked:.0f} % of {asked} experts were in a slot" if asked else ""
+        lines.append(
+            f"read    {format_bytes(result['bytes_read']):>10}    (streamed weights; waited "
+            f"{result['wait_seconds']:.2f} s for them{hits})"
+        )
+    if result["min_expert_share"]:
+        least = f"{100 * result['min_expert_share']:g} %"
+        lines.append(f"lossy   {result['experts_left_out']} experts were left out for a share below {least}")
+    lines.append(f"{result['threads']} threads, {result['isa']}, KV cache in {result['kv']}")
+    return "\n".join(lines)

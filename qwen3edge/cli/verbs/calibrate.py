@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from qwen3edge import checks
 from qwen3edge.cli import arguments as options
-from qwen3edge.cli.output import print_json
+from qwen3edge.cli.output import print_result
 from qwen3edge.cli.status import StatusLine
 
 HELP = "measure what a model's matrices meet in text, for better quantization"
@@ -62,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         sensitivity_tokens=arguments.sensitivity_tokens,
         imatrix=arguments.imatrix,
     )
-    status = StatusLine(sys.stderr, visible=sys.stderr.isatty() and not arguments.quiet)
+    status = StatusLine(quiet=arguments.quiet)
     report = calibrate(
         arguments.model,
         arguments.out,
@@ -72,26 +71,21 @@ def run(arguments: argparse.Namespace) -> int:
         progress=lambda what, done, of: status.show(f"{what}: {done} of {of}"),
     )
     status.end()
-    if arguments.json:
-        result: dict[str, Any] = {"path": str(report.path), "tokens": report.tokens, "inputs": report.inputs}
-        if report.experts:
-            result["unreached_experts"] = report.unreached
-        if report.without_gram:
-            result["without_gram"] = report.without_gram
-        if report.sensitivities:
-            result["sensitivities"] = report.sensitivities
-        print_json(result)
-        return 0
-    print(f"{report.path}: {report.inputs} inputs of matrices over {report.tokens} tokens")
+    result: dict[str, Any] = {"path": str(report.path), "tokens": report.tokens, "inputs": report.inputs}
+    lines = [f"{report.path}: {report.inputs} inputs of matrices over {report.tokens} tokens"]
     if report.experts:
-        print("  every expert saw a token" if not report.unreached else "  experts that saw no token:")
+        result["unreached_experts"] = report.unreached
+        lines.append("  experts that saw no token:" if report.unreached else "  every expert saw a token")
         for name, experts in report.unreached.items():
             listed = ", ".join(map(str, experts[:_SHOWN])) + (", .." if len(experts) > _SHOWN else "")
-            print(f"    {name}: {len(experts)} of {report.experts}: {listed}")
-    for name in report.without_gram:
-        print(f"  no X^T X of {name}: it takes more than --gram-memory")
+            lines.append(f"    {name}: {len(experts)} of {report.experts}: {listed}")
+    if report.without_gram:
+        result["without_gram"] = report.without_gram
+        lines += [f"  no X^T X of {name}: it takes more than --gram-memory" for name in report.without_gram]
     if report.sensitivities:
-        print(f"  most sensitive, KL divergence in nats of the tensor in {SENSITIVITY_FORMAT} alone:")
-        for name, value in sorted(report.sensitivities.items(), key=lambda item: -item[1])[:_SHOWN]:
-            print(f"    {name:<28} {value:.5f}")
+        result["sensitivities"] = report.sensitivities
+        lines.append(f"  most sensitive, KL divergence in nats of the tensor in {SENSITIVITY_FORMAT} alone:")
+        most = sorted(report.sensitivities.items(), key=lambda item: -item[1])[:_SHOWN]
+        lines += [f"    {name:<28} {value:.5f}" for name, value in most]
+    print_result(result, "\n".join(lines), as_json=arguments.json)
     return 0

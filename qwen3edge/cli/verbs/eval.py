@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import import_module
+from itertools import accumulate
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge.cli import arguments as options
-from qwen3edge.cli.output import print_json
+from qwen3edge.cli.output import print_result
 from qwen3edge.cli.status import StatusLine
-from qwen3edge.errors import RequestError, UnsupportedModelError
+from qwen3edge.errors import RequestError
 from qwen3edge.settings import KV_TYPES
 
 if TYPE_CHECKING:
@@ -66,23 +65,22 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures each model in turn; progress goes to standard error, the results to standard output."""
     if arguments.text is None and arguments.tasks is None:
         raise RequestError("expected --text FILE or --tasks FILE, found neither")
-    if arguments.plot and (arguments.reference is None or arguments.text is None):
-        raise RequestError("--plot: expected --text and --reference, as it draws the divergence between the two")
-    if arguments.by_layer and (arguments.reference is None or arguments.text is None):
-        raise RequestError("--by-layer: expected --text and --reference in f32 or bf16, found one of them missing")
+    if arguments.reference is None or arguments.text is None:
+        if arguments.plot:
+            raise RequestError("--plot: expected --text and --reference, as it draws the divergence between the two")
+        if arguments.by_layer:
+            raise RequestError("--by-layer: expected --text and --reference in f32 or bf16, found one of them missing")
     if arguments.limit is not None and arguments.limit < 1:
         raise RequestError(f"expected --limit of at least 1, found {arguments.limit}")
     if arguments.resume and len(arguments.model) > 1:
         raise RequestError("--resume: expected one model, found several")
-    plot = _plotting() if arguments.plot else None  # before the work, which may be long
+    plot = import_module("qwen3edge.evaluate.plot") if arguments.plot else None  # before the work, which may be long
     results = [_measure_file(path, arguments) for path in arguments.model]
     if plot:
         points = [plot.Point(Path(r["model"]).stem, r["bits_per_weight"], r["text"]["kl"]) for r in results]
         plot.draw(points, arguments.plot, _layers_to_draw(results) if arguments.by_layer else None)
-    if arguments.json:
-        print_json(results if len(results) > 1 else results[0])
-    else:
-        print("\n".join(_tables(results, by_position=len(results) == 1)))
+    one = len(results) == 1
+    print_result(results[0] if one else results, _tables(results, by_position=one), as_json=arguments.json)
     return 0
 
 
@@ -92,7 +90,7 @@ def _measure_file(path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     from qwen3edge.evaluate.texts import read_records
 
     result: dict[str, Any] = {"model": path, "bits_per_weight": bits_per_weight(_core.ModelFile(path))}
-    note = StatusLine(sys.stderr, visible=sys.stderr.isatty() and not arguments.quiet)
+    note = StatusLine(quiet=arguments.quiet)
     with ExitStack() as stack:
         model = stack.enter_context(_load(path, arguments))
         if arguments.text is not None:
@@ -167,17 +165,9 @@ def _windows(model: Model, arguments: argparse.Namespace) -> list[Window]:
 
     documents = read_documents(arguments.text, model.prompt_builder)
     parts = list(windows(documents, arguments.window, arguments.stride))
-    return parts if arguments.limit is None else _limited(parts, arguments.limit)
-
-
-def _limited(parts: Sequence[Window], tokens: int) -> list[Window]:
-    chosen: list[Window] = []
-    for window in parts:
-        if tokens <= 0:
-            break
-        chosen.append(window)
-        tokens -= len(window.tokens) - window.first
-    return chosen
+    before = accumulate((len(window.tokens) - window.first for window in parts), initial=0)
+    limit = arguments.limit
+    return [window for window, tokens in zip(parts, before, strict=False) if limit is None or tokens < limit]
 
 
 def _key(path: str, parts: Sequence[Window], arguments: argparse.Namespace) -> str:
@@ -196,13 +186,6 @@ def bits_per_weight(file: _core.ModelFile) -> float:
     return 8 * sum(t["nbytes"] for t in matrices) / sum(t["rows"] * t["columns"] for t in matrices)
 
 
-def _plotting() -> ModuleType:
-    try:
-        return import_module("qwen3edge.evaluate.plot")
-    except ModuleNotFoundError as error:
-        raise UnsupportedModelError(f"--plot: expected matplotlib (pip install 'qwen3edge[plot]'): {error}") from None
-
-
 # ---- tables ----
 
 _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -215,39 +198,31 @@ _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def _tables(results: Sequence[Mapping[str, Any]], *, by_position: bool) -> list[str]:
-    lines: list[str] = []
+def _tables(results: Sequence[Mapping[str, Any]], *, by_position: bool) -> str:
+    parts: list[list[str]] = []
     texts = [r for r in results if "text" in r]
     if texts:
-        rows = [
-            {"model": Path(r["model"]).name, "bits": f"{r['bits_per_weight']:.2f}", **_row(r["text"])} for r in texts
-        ]
-        lines += _aligned(rows)
+        parts.append(_aligned([{**_named(r), "bits": f"{r['bits_per_weight']:.2f}", **_row(r["text"])} for r in texts]))
         if by_position:
             bins = [b for b in texts[0]["text"]["by_position"] if b["tokens"]]
-            lines += ["", *_aligned([{"position": f"{b['from']} to {b['to']}", **_row(b)} for b in bins])]
+            parts.append(_aligned([{"position": f"{b['from']} to {b['to']}", **_row(b)} for b in bins]))
     for r in results:
         if "layers" in r:
-            lines += [
-                "",
-                f"{Path(r['model']).name}, KL of the weights by layer",
-                *_aligned([_layer_row(found) for found in r["layers"]]),
-            ]
+            title = f"{Path(r['model']).name}, KL of the weights by layer"
+            parts.append([title, *_aligned([_layer_row(found) for found in r["layers"]])])
     tasks = [
-        {
-            "model": Path(r["model"]).name,
-            "task": name,
-            "items": str(t["items"]),
-            "right": f"{100 * t['accuracy']:.1f} %",
-        }
+        {**_named(r), "task": name, "items": str(t["items"]), "right": f"{100 * t['accuracy']:.1f} %"}
         for r in results
-        if "tasks" in r
-        for name, t in r["tasks"].items()
+        for name, t in r.get("tasks", {}).items()
         if isinstance(t, dict)
     ]
     if tasks:
-        lines += ["", *_aligned(tasks)] if lines else _aligned(tasks)
-    return lines
+        parts.append(_aligned(tasks))
+    return "\n\n".join("\n".join(lines) for lines in parts)
+
+
+def _named(result: Mapping[str, Any]) -> dict[str, str]:
+    return {"model": Path(result["model"]).name}
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, str]:
@@ -270,11 +245,10 @@ def _layers_to_draw(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Laye
 
 
 def _aligned(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    table = [list(rows[0]), *([*row.values()] for row in rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    return [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in table
-    ]
+    """A column for each key, its name above; the first to the left, numbers to the right."""
+    columns: list[list[str]] = []
+    for name in rows[0]:
+        cells = [name, *(row[name] for row in rows)]
+        width = max(map(len, cells))
+        columns.append([cell.rjust(width) if columns else cell.ljust(width) for cell in cells])
+    return ["  ".join(line) for line in zip(*columns, strict=True)]

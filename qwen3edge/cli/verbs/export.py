@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from qwen3edge.cli import arguments as options
-from qwen3edge.cli.output import print_json
+from qwen3edge.cli.output import print_report
 from qwen3edge.errors import RequestError
 
 HELP = "turn a .q3e file into a GGUF file, or a folder for vLLM, SGLang and transformers"
@@ -30,27 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; the progress goes to standard error, what was made to standard output."""
-    from qwen3edge.cli.progress import ProgressBar
+    from qwen3edge.cli.progress import progress_bar
     from qwen3edge.convert import export_compressed, export_gguf
-    from qwen3edge.runtime.plan import format_bytes
 
     types = dict(_pair(text) for text in arguments.type or ())
-    with ProgressBar(sys.stderr.isatty() and not arguments.quiet) as bar:
+    with progress_bar(quiet=arguments.quiet) as show:
         export = export_gguf if arguments.to == "gguf" else export_compressed
-        report = export(arguments.model, arguments.target, types=types, progress=bar.show, threads=arguments.threads)
-    if arguments.json:
-        result = {
-            "path": str(report.path),
-            "nbytes": report.nbytes,
-            "seconds": report.seconds,
-            "tensors": len(report.tensors),
-            "notes": list(report.notes),
-        }
-        print_json(result)
-        return 0
-    print(f"{report.path}: {format_bytes(report.nbytes)}, {len(report.tensors)} tensors in {report.seconds:.1f} s")
-    for note in report.notes:
-        print(f"  {note}")
+        report = export(arguments.model, arguments.target, types=types, progress=show, threads=arguments.threads)
+    print_report(report, as_json=arguments.json)
     return 0
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge.cli import arguments as options
-from qwen3edge.cli.output import print_json
+from qwen3edge.cli.output import print_result
+from qwen3edge.runtime.plan import format_bytes
 
 if TYPE_CHECKING:
     from qwen3edge import _core
 
+_OF_SOME_BLOCKS = ("experts", "experts_per_token", "expert_ffn_size", "ffn_size", "norm_topk_prob")
 HELP = "show what a .q3e file holds, and check it"
 
 
@@ -34,11 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verify:
         file.verify()
     tensors = file.tensors()
-    nbytes: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
+    formats: dict[str, dict[str, int]] = {}
     for tensor in tensors:
-        nbytes[tensor["format"]] += tensor["nbytes"]
-        counts[tensor["format"]] += 1
+        found = formats.setdefault(tensor["format"], {"tensors": 0, "nbytes": 0})
+        found["tensors"] += 1
+        found["nbytes"] += tensor["nbytes"]
     matrices = [tensor for tensor in tensors if tensor["rows"] > 1]
     weights = sum(tensor["rows"] * tensor["columns"] for tensor in matrices)
     result: dict[str, Any] = {
@@ -49,16 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
         "texts": _texts(file),
         "sampling": _sampling(file),
         "config": asdict(config),
-        "formats": {name: {"tensors": counts[name], "nbytes": nbytes[name]} for name in nbytes},
+        "formats": formats,
     }
     if arguments.verify:
         result["verified"] = True
     if arguments.tensors:
         result["tensors"] = tensors
-    if arguments.json:
-        print_json(result)
-    else:
-        print("\n".join(_lines(file, result)))
+    print_result(result, "\n".join(_lines(file, result)), as_json=arguments.json)
     return 0
 
 
@@ -93,17 +91,13 @@ def _sampling(file: _core.ModelFile) -> dict[str, dict[str, float]]:
 
 
 def _lines(file: _core.ModelFile, result: dict[str, Any]) -> list[str]:
-    from qwen3edge.runtime.plan import format_bytes
-
     name = file.get("general.name") if "general.name" in file else "a model"
     lines = [
         f"{file.path}: {name}, {format_bytes(file.nbytes)}, {result['weights'] / 1e6:.1f} million weights "
         f"of {result['bits_per_weight']:.2f} bits"
     ]
     for key, value in result["config"].items():
-        if not (
-            value == 0 and key in ("experts", "experts_per_token", "expert_ffn_size", "ffn_size", "norm_topk_prob")
-        ):
+        if value != 0 or key not in _OF_SOME_BLOCKS:
             lines.append(f"  {key:<24} {f'{value:.6g}' if isinstance(value, float) else value}")
     lines.append(f"  {'texts':<24} {result['texts']}")
     for mode, values in result["sampling"].items():

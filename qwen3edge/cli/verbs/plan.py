@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from qwen3edge.cli import arguments as options
-from qwen3edge.cli.output import print_json
+from qwen3edge.cli.output import print_result
 
 HELP = "show what a model will take of the memory"
 
@@ -28,8 +28,5 @@ def run(arguments: argparse.Namespace) -> int:
     from qwen3edge.generation.model import plan
 
     result = plan(arguments.model, **options.loading(arguments))
-    if arguments.json:
-        print_json(result.as_dict())
-    else:
-        print(result.table())
+    print_result(result.as_dict(), result.table(), as_json=arguments.json)
     return 0

@@ -1,6 +1,8 @@
 """`qwen3edge eval` as a user runs it."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -22,6 +24,25 @@ def test_text_with_a_reference(tiny_q3e, tmp_path):
     table = run(*arguments, "--plot", tmp_path / "plot.png").stdout
     assert "KL mean" in table and "int4.q3e" in table
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plot_without_matplotlib_names_the_extra(tiny_int4, tmp_path):
+    """Before the work begins."""
+    program = "import sys; sys.modules['matplotlib'] = None; from qwen3edge.cli.main import main; sys.exit(main())"
+    arguments = [
+        "eval",
+        tiny_int4,
+        "--text",
+        tmp_path / "x.txt",
+        "--reference",
+        tiny_int4,
+        "--plot",
+        tmp_path / "p.png",
+    ]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert one_line(result, 1) == "qwen3edge: eval needs: pip install 'qwen3edge[plot]' (found no matplotlib)\n"
 
 
 def test_loss_by_layer(tiny_q3e, tmp_path):

@@ -45,7 +45,6 @@ class Attention(Block):
         return KvCache.empty(pages, config.kv_heads, config.head_size, device, KV_TYPES[kv])
 
     def step(self, steps: Steps, x: torch.Tensor, delta: torch.Tensor | None, state: KvCache | None) -> torch.Tensor:
-        """What it adds to x."""
         assert state is not None
         batch, tables = steps.batch, steps.block_tables
         n = steps.norm(x, self.norm, delta)

@@ -26,7 +26,6 @@ class Dense(Block):
         return 3 * config.ffn_size * itemsize
 
     def step(self, steps: Steps, x: torch.Tensor, delta: torch.Tensor | None, state: KvCache | None) -> torch.Tensor:
-        """What it adds to x."""
         n = steps.norm(x, self.norm, delta)
         hidden = silu_mul(steps.project(n, *self.gate_up))
         return steps.project(hidden, self.down, wide=True)

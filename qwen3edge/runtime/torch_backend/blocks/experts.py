@@ -34,7 +34,6 @@ class Experts(Block):
         return config.experts_per_token * row + 4 * config.experts
 
     def step(self, steps: Steps, x: torch.Tensor, delta: torch.Tensor | None, state: KvCache | None) -> torch.Tensor:
-        """What it adds to x."""
         # The router's own: rounded to the working type, near ties would be decided by chance.
         n = steps.norm(x, self.norm, delta, torch.float32)
         scores = torch.nn.functional.linear(n, self.router)  # [tokens, experts]
