@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.names import HEAD_SOURCE, embedding_source, is_bare
-from qwen3edge.convert.quantize import as_float32
 from qwen3edge.convert.source import TensorSource
 from qwen3edge.errors import CheckpointError
+from qwen3edge.formats.blocks import as_float32
 from qwen3edge.formats.safetensors import SafetensorsFolder
 
 _CACHED = 8  # matrices that are read whole, some megabytes each

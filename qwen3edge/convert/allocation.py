@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from qwen3edge import _core
 from qwen3edge.architectures.architecture import ModelTensor
-from qwen3edge.convert.quantize import PANEL_ROWS, as_float32
 from qwen3edge.convert.quantizer import Quantizer, Weighted
 from qwen3edge.convert.recipe import Recipe, Rule, holds
 from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.statistics import SENSITIVITY_FORMAT, Statistics
 from qwen3edge.errors import RequestError
+from qwen3edge.formats.blocks import BLOCK_FORMATS, COLUMN_UNIT, PANEL_ROWS, SUPER_BLOCK, as_float32
 
-FORMATS = ("q4z64", "q4z32", "q4g32", "q4a32", "q6z32", "q8", "q8g32")
-"""q4g and q4a for rows of less than a block, which q4z pads."""
+FORMATS = tuple(f.name for f in BLOCK_FORMATS.values() if f.block == SUPER_BLOCK or f.group == COLUMN_UNIT)
+"""Those with one float scale in 256, and of the others, for rows of less than that, the finest of each kind."""
 
 SAMPLED_PANELS = 16
 """Of each tensor, spread over its rows, whose error stands for the tensor's."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.names import is_bare, model_tensors
-from qwen3edge.convert.quantize import PANEL_ROWS, as_float32
 from qwen3edge.convert.source import PackedSource, TensorSource
 from qwen3edge.errors import CheckpointError
+from qwen3edge.formats.blocks import PANEL_ROWS, as_float32
 
 _PROJECTIONS = ("gate", "up", "down")
 _PREFIX = "model."

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.ordered import in_order
-from qwen3edge.convert.quantize import Job, as_float32, packed_slices, slice_rows
-from qwen3edge.formats.blocks import PANEL_ROWS
+from qwen3edge.convert.quantize import Job, packed_slices, slice_rows
+from qwen3edge.formats.blocks import PANEL_ROWS, as_float32
 from qwen3edge.formats.key_fold import MOST, KeyFold
 from qwen3edge.formats.row_scale import Exponents, exponent_range
 

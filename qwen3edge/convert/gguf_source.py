@@ -15,9 +15,9 @@ from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.architectures.keys import integer, number
 from qwen3edge.config import ModelConfig, keys_of
 from qwen3edge.convert.names import EMBEDDING, HEAD, model_tensors
-from qwen3edge.convert.quantize import as_float32
 from qwen3edge.convert.recipe import HOLDS_ANY, Recipe, recipe_of
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
+from qwen3edge.formats.blocks import as_float32
 from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_blocks import INCOMING, UNQUANTIZED, GgmlType, read_weights, repack
 

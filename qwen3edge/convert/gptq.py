@@ -18,20 +18,25 @@ from numpy.typing import NDArray
 
 from qwen3edge import _core
 from qwen3edge.architectures.architecture import ModelTensor
-from qwen3edge.convert.quantize import PANEL_ROWS, as_float32
 from qwen3edge.convert.quantizer import Weighted, by_expert
-from qwen3edge.convert.statistics import Statistics, gram_key, input_name
+from qwen3edge.convert.statistics import LEAST_IMPORTANCE, MOST_IMPORTANCE, Statistics, gram_key, input_name
 from qwen3edge.errors import RequestError
-from qwen3edge.formats.blocks import BLOCK_FORMATS, BlockFormat, assemble, panel_planes, read_plane
+from qwen3edge.formats.blocks import (
+    BLOCK_FORMATS,
+    PANEL_ROWS,
+    BlockFormat,
+    Floats,
+    as_float32,
+    assemble,
+    levels_of,
+    read_planes,
+)
 
 DAMPING = 0.01  # of the mean of the diagonal, added to it
 LEAST_TOKENS = 0.25  # a column: with fewer, X^T X knows only some directions, and the others are left to chance
 _FACTORS = 4  # that are kept: slices of neighbouring experts are in work on several threads
 _SHOWN = 8  # names in a note
 _LAZY = 32  # columns that are rounded before the rest of their block hears of it
-_LEAST, _MOST = 1e-4, 1e6  # importance as a share of the mean
-
-Floats = NDArray[np.float32]
 
 
 class _Lack(Enum):
@@ -126,86 +131,40 @@ def pack_with_factor(fmt: BlockFormat, weights: Floats, factor: Floats) -> NDArr
     for start in range(0, columns, fmt.block):
         stop = min(start + fmt.block, columns)
         cost = 1 / np.square(diagonal[start:stop], dtype=np.float64)
-        importance = np.clip(cost / cost.mean(), _LEAST, _MOST).astype(np.float32)
+        importance = np.clip(cost / cost.mean(), LEAST_IMPORTANCE, MOST_IMPORTANCE).astype(np.float32)
         block = np.ascontiguousarray(w[:, start:stop])
         packed = _core.quantize(fmt.name, block, importance=importance)
-        stored = _lanes(fmt, packed, stop - start)
-        codes, errors = _round_block(block, _Levels.of(fmt, stored, stop - start), factor[start:stop, start:stop])
-        stored[_code_plane(fmt)] = codes - 127 if fmt.kind == "q8" else codes
+        stored = read_planes(fmt, packed.reshape(len(w) // PANEL_ROWS, -1), stop - start)
+        codes, errors = _round_block(block, fmt, stored, factor[start:stop, start:stop])
+        stored[list(stored)[-1]] = codes
         for name, plane in stored.items():
             planes.setdefault(name, []).append(plane)
         w[:, stop:] -= errors @ factor[start:stop, stop:]
     return assemble(fmt, columns, {name: np.concatenate(parts) for name, parts in planes.items()})
 
 
-class _Levels:
-    """What codes 0..top of each row and group mean: step * code + low. All [lanes, groups]."""
-
-    def __init__(self, step: Floats, low: Floats, top: Floats, group: int) -> None:
-        self.step, self.low, self.top, self.group = step, low, top, group
-
-    @classmethod
-    def of(cls, fmt: BlockFormat, stored: dict[str, NDArray[Any]], columns: int) -> _Levels:
-        """stored: the planes of one block, lanes last."""
-        d = stored["d"][0].astype(np.float32)[:, None]
-        if fmt.kind == "q8":
-            return cls(d, -127 * d, np.full_like(d, 254), columns)
-        if fmt.kind == "q4g":
-            return cls(d, -8 * d, np.full_like(d, 15), columns)
-        if fmt.kind == "q4a":
-            return cls(d, stored["m"][0].astype(np.float32)[:, None], np.full_like(d, 15), columns)
-        groups = columns // fmt.group
-        if fmt.kind == "q6z":
-            sc = stored["sc"][0].astype(np.int32).T[:, :groups]
-            s, c = (sc & 3) + 1, sc >> 2
-            low = (4 - s) * c - 128
-            return cls(
-                d * s.astype(np.float32), d * low.astype(np.float32), np.full(s.shape, 63, np.float32), fmt.group
-            )
-        shifts = 4 * np.arange(groups, dtype=np.uint32)
-        s = ((stored["s"][0].astype(np.uint32)[:, None] >> shifts) & 15).astype(np.int32) + 1
-        z = stored["z"][0].astype(np.int32).T[:, :groups]
-        top = np.minimum((127 - z) // s, 15)
-        return cls(d * s.astype(np.float32), d * z.astype(np.float32), top.astype(np.float32), fmt.group)
-
-
-def _round_block(w: Floats, levels: _Levels, factor: Floats) -> tuple[NDArray[np.int32], Floats]:
-    """w [lanes, columns] is changed. Codes int32 [columns, lanes], and errors [lanes, columns] in units of the factor's
-    diagonal, for the columns after the block.
+def _round_block(
+    w: Floats, fmt: BlockFormat, stored: dict[str, NDArray[Any]], factor: Floats
+) -> tuple[NDArray[np.int32], Floats]:
+    """w [lanes, columns] is changed; stored: the planes of this block. Codes to store, int32 [columns, lanes], and
+    errors [lanes, columns] in units of the factor's diagonal, for the columns after the block.
     """
     lanes, columns = w.shape
+    levels, d = levels_of(fmt, stored), stored["d"].astype(np.float32)
+    step = d * levels.step.astype(np.float32)  # of each group: [groups, lanes]
+    low = d * levels.low.astype(np.float32) + stored.get("m", np.float32(0))
+    top = levels.top.astype(np.float32)
     codes = np.zeros((columns, lanes), np.int32)
     errors = np.zeros((lanes, columns), np.float32)
-    inverse = np.where(levels.step == 0, 0, 1 / np.where(levels.step == 0, 1, levels.step)).astype(np.float32)
+    inverse = np.where(step == 0, 0, 1 / np.where(step == 0, 1, step)).astype(np.float32)
     for begin in range(0, columns, _LAZY):
         end = min(begin + _LAZY, columns)
         for k in range(begin, end):
-            g = k // levels.group
+            g = k // fmt.group
             column = w[:, k]
-            code = np.clip(np.rint((column - levels.low[:, g]) * inverse[:, g]), 0, levels.top[:, g])
+            code = np.clip(np.rint((column - low[g]) * inverse[g]), 0, top[g])
             codes[k] = code.astype(np.int32)
-            errors[:, k] = (column - (levels.step[:, g] * code + levels.low[:, g])) / factor[k, k]
+            errors[:, k] = (column - (step[g] * code + low[g])) / factor[k, k]
             w[:, k + 1 : end] -= errors[:, k, None] * factor[k, k + 1 : end]
         w[:, end:] -= errors[:, begin:end] @ factor[begin:end, end:]
-    return codes, errors
-
-
-def _code_plane(fmt: BlockFormat) -> str:
-    return {"q8": "w8", "q6z": "q6"}.get(fmt.kind, "q4")
-
-
-def _lanes(fmt: BlockFormat, packed: NDArray[np.uint8], columns: int) -> dict[str, NDArray[Any]]:
-    """The planes of scales as `assemble` takes them: [blocks, .., lanes]."""
-    planes, size = panel_planes(fmt, columns)
-    panels = packed.reshape(-1, size)
-    found = {}
-    for plane in planes:
-        if plane.name == _code_plane(fmt):
-            continue
-        data = read_plane(panels, plane)
-        if data.ndim == 5:  # [panels, blocks, quads, 16, 4]
-            blocks = data.shape[1]
-            found[plane.name] = data.transpose(1, 2, 4, 0, 3).reshape(blocks, -1, data.shape[0] * PANEL_ROWS)
-        else:  # [panels, blocks, 16]
-            found[plane.name] = data.transpose(1, 0, 2).reshape(data.shape[1], -1)
-    return found
+    return codes + levels.first, errors

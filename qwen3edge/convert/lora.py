@@ -17,9 +17,9 @@ from qwen3edge.convert.adapter import AdapterFiles
 from qwen3edge.convert.mlx_adapter import MLX_WEIGHTS, is_mlx, mlx_changes
 from qwen3edge.convert.names import HEAD_SOURCE
 from qwen3edge.convert.peft_adapter import PEFT_WEIGHTS, peft_changes
-from qwen3edge.convert.quantize import as_float32
 from qwen3edge.convert.source import PackedSource, TensorSource
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
+from qwen3edge.formats.blocks import as_float32
 from qwen3edge.formats.safetensors import SafetensorsFolder, read_json
 
 CONFIG = "adapter_config.json"

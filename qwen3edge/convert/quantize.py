@@ -17,9 +17,9 @@ from qwen3edge.convert.quantizer import Quantizer
 from qwen3edge.convert.recipe import VECTOR
 from qwen3edge.convert.source import PackedSource, TensorSource
 from qwen3edge.errors import CheckpointError, RequestError
+from qwen3edge.formats.blocks import PANEL_ROWS, as_float32
 from qwen3edge.formats.key_fold import KeyFold
 
-PANEL_ROWS = 16
 SLICE_BYTES = 2 << 20
 """Of weights in the checkpoint that one thread takes at a time: they stay in its second-level cache."""
 
@@ -93,10 +93,3 @@ def _worst(weights: NDArray[Any]) -> tuple[int, int, float]:
     magnitude = np.where(np.isfinite(wide), np.abs(wide), np.inf)
     row, column = np.unravel_index(int(np.argmax(magnitude)), wide.shape)
     return int(row), int(column), float(wide[row, column])
-
-
-def as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Widens float16 and bfloat16 (as uint16), exactly."""
-    if values.dtype == np.uint16:
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float32, copy=False)

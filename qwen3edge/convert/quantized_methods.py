@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.experts import checkpoint_shapes
-from qwen3edge.convert.quantize import as_float32
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
+from qwen3edge.formats.blocks import as_float32
 from qwen3edge.formats.grouped_integers import AWQ_NIBBLES, GroupedMatrix, Scales, unpack
 from qwen3edge.formats.safetensors import PLAIN, SafetensorsFolder
 

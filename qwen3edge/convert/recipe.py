@@ -14,16 +14,16 @@ from qwen3edge import _core
 from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.convert.names import EMBEDDING, HEAD
 from qwen3edge.errors import RequestError
+from qwen3edge.formats import blocks
+from qwen3edge.formats.blocks import PANEL_ROWS, block_format
 
 VECTOR = "vector"
-BLOCK_FORMATS = tuple(f["name"] for f in _core.block_formats() if f["name"] != VECTOR)
+BLOCK_FORMATS = tuple(name for name in blocks.BLOCK_FORMATS if name != VECTOR)
 LAYERS = ("", "first", "last")
 HOLDS_ANY = "q8"
 """For an unquantized matrix of a checkpoint whose others are quantized, as someone wanted it better than those; and for
 what no format of ours holds as it is."""
 PADDING_BITS = 0.5  # a weight
-_PANEL_ROWS = 16
-_GROUPS = {f["name"]: f["group"] for f in _core.block_formats()}
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Recipe:
         if tensor.is_vector:
             return VECTOR
         fitting = self.wanted(tensor, layers)
-        while _GROUPS[fitting] and not holds(fitting, tensor.columns):
-            fitting = f"{fitting.rstrip('0123456789')}{_GROUPS[fitting] // 2}"
+        while not holds(fitting, tensor.columns):
+            fitting = f"{fitting.rstrip('0123456789')}{block_format(fitting).group // 2}"
         return fitting
 
     def wanted(self, tensor: ModelTensor, layers: int) -> str:
@@ -103,10 +103,6 @@ class Recipe:
             raise RequestError(f"recipe: expected JSON with a name and rules: {error!r}") from None
 
 
-def _uniform(name: str, block_format: str) -> Recipe:
-    return Recipe(name, (Rule("*", block_format),))
-
-
 # Where bits matter most (docs/decisions/recipes.md): embedding and head; values, which are small and add to the stream
 # what attention picks; what the first layers add to it; `down` more than the rest. Rows of less than a block, as of
 # small experts, would be padded in q4z.
@@ -135,7 +131,7 @@ RECIPES = {
     "int4": Recipe("int4", _INT4),
     "int6": Recipe("int6", _INT6),
     "int8": Recipe("int8", _INT8),
-    **{name: _uniform(name, name) for name in BLOCK_FORMATS},
+    **{name: Recipe(name, (Rule("*", name),)) for name in BLOCK_FORMATS},
 }
 
 
@@ -169,10 +165,10 @@ def find_recipe(quant: str | Recipe) -> Recipe:
         raise RequestError(f"quant: expected one of {', '.join(RECIPES)}, found {quant!r}") from None
 
 
-def holds(block_format: str, columns: int) -> bool:
+def holds(name: str, columns: int) -> bool:
     """Whether rows of that many weights fit: whole groups, and of q8 any, as its last block may be short."""
-    group = _GROUPS[block_format]
-    return block_format.startswith("q8") or not group or columns % group == 0
+    fmt = block_format(name)
+    return fmt.kind == "q8" or not fmt.group or columns % fmt.group == 0
 
 
 def _is_padded(rule: Rule, columns: int) -> bool:
@@ -180,7 +176,7 @@ def _is_padded(rule: Rule, columns: int) -> bool:
     if not holds(rule.format, columns) or not holds(rule.narrow, columns):
         return False
     bits = [
-        8 * _core.packed_nbytes(name, _PANEL_ROWS, columns) / (_PANEL_ROWS * columns)
+        8 * _core.packed_nbytes(name, PANEL_ROWS, columns) / (PANEL_ROWS * columns)
         for name in (rule.format, rule.narrow)
     ]
     return bits[0] >= bits[1] + PADDING_BITS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from qwen3edge.convert.quantize import as_float32
 from qwen3edge.convert.source import TensorSource
+from qwen3edge.formats.blocks import as_float32
 
 _SLICE_ROWS = 4096
 

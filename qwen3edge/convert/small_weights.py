@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from qwen3edge import _core
 from qwen3edge.architectures.architecture import ModelTensor
-from qwen3edge.convert.quantize import as_float32
 from qwen3edge.convert.quantizer import Quantizer, by_expert
+from qwen3edge.formats.blocks import as_float32
 
 KEPT = "bf16"
 LOSS = 1.25

@@ -25,7 +25,7 @@ from qwen3edge.formats.imatrix import read_imatrix, write_imatrix
 SENSITIVITY_FORMAT = "q4z32"
 _SHARED = {"attn_k": "attn_q", "attn_v": "attn_q", "ffn_up": "ffn_gate", "ffn_up_exps": "ffn_gate_exps"}
 _THEIRS = {"ffn_gate_up_exps": "ffn_gate_exps"}  # llama.cpp's name of a tensor with our input
-_LEAST, _MOST = 1e-4, 1e6  # importance as a share of the mean
+LEAST_IMPORTANCE, MOST_IMPORTANCE = 1e-4, 1e6  # as shares of the mean
 
 
 def input_name(name: str) -> str:
@@ -91,7 +91,7 @@ class Statistics:
         squares = squares.reshape(-1, columns).astype(np.float64)
         means = squares.mean(axis=1, keepdims=True)
         relative = np.where(means > 0, squares / np.where(means > 0, means, 1), 1)
-        clipped: NDArray[np.float32] = np.clip(relative, _LEAST, _MOST).astype(np.float32)
+        clipped: NDArray[np.float32] = np.clip(relative, LEAST_IMPORTANCE, MOST_IMPORTANCE).astype(np.float32)
         return clipped
 
     def counts(self, name: str) -> NDArray[np.int64] | None:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from qwen3edge import _core
 from qwen3edge.errors import RequestError
+from qwen3edge.formats.blocks import PANEL_ROWS
 
 EXACT = ("f32", "bf16")
 _ROUTER = "ffn_gate_inp"  # float32 in every file
-_PANEL_ROWS = 16
 _SLICE_BYTES = 8 << 20  # of float32 at a time
 
 
@@ -43,15 +43,15 @@ class PrivateCopy:
     ) -> None:
         """The matrix gets the values of packed bytes in any format, some panels at a time; rows times 2^exponents."""
         t = self.matrices[name]
-        panels = packed.reshape(-1, _core.packed_nbytes(block_format, _PANEL_ROWS, t["columns"]))
-        step = max(1, _SLICE_BYTES // (4 * _PANEL_ROWS * t["columns"]))
+        panels = packed.reshape(-1, _core.packed_nbytes(block_format, PANEL_ROWS, t["columns"]))
+        step = max(1, _SLICE_BYTES // (4 * PANEL_ROWS * t["columns"]))
         with Path(self.path).open("r+b", buffering=0) as out:
             out.seek(t["offset"])
             for first in range(0, len(panels), step):
-                rows = min(t["rows"] - first * _PANEL_ROWS, step * _PANEL_ROWS)
+                rows = min(t["rows"] - first * PANEL_ROWS, step * PANEL_ROWS)
                 values = _core.dequantize(block_format, panels[first : first + step], rows, t["columns"])
                 if exponents is not None:
-                    values = np.ldexp(values, exponents[first * _PANEL_ROWS :][:rows, None])
+                    values = np.ldexp(values, exponents[first * PANEL_ROWS :][:rows, None])
                 out.write(_core.quantize(t["format"], values).data)
 
     def put_quantized(self, name: str, block_format: str) -> None:

@@ -18,6 +18,7 @@ PLANE_ALIGNMENT = 64
 
 Floats: TypeAlias = NDArray[np.float32]
 Bytes: TypeAlias = NDArray[np.uint8]
+Integers: TypeAlias = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class BlockFormat:
     kind: str  # vector, f32, bf16, q8, q4g, q4a, q4z, q6z
     block: int  # values of K under one float scale; 0 when unquantized
     group: int  # values of K under the finest scale
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether a weight is an int8 times its float scale, without a minimum."""
+        return self.block > 0 and self.kind != "q4a"
 
 
 def _kind(name: str, block: int) -> str:
@@ -54,6 +60,11 @@ class Plane:
     def nbytes(self) -> int:
         """Without padding."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    @property
+    def is_interleaved(self) -> bool:
+        """Whether four bytes of each row lie side by side: [.., 16, 4]."""
+        return len(self.shape) > 2
 
 
 def block_format(name: str) -> BlockFormat:
@@ -94,77 +105,102 @@ def panel_planes(fmt: BlockFormat, columns: int) -> tuple[list[Plane], int]:
     return planes, at
 
 
-# ---- Packed bytes to weights ----
+# ---- Packed bytes to planes of lanes, and back: a lane is a row ----
 
 
-def codes_of(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> NDArray[np.int32]:
-    """What the float scale multiplies: int32 [panels, columns, 16]."""
-    if fmt.kind == "q8":
-        w8: NDArray[np.int32] = stored["w8"].astype(np.int32).transpose(0, 1, 3, 2)
-        return w8.reshape(len(w8), -1, PANEL_ROWS)
-    if fmt.kind == "q6z":
-        return _codes_of_q6z(fmt, stored)
-    q4 = stored["q4"]  # [panels, columns / 8, 16, 4]
-    q: NDArray[np.int32] = np.stack([q4 & 15, q4 >> 4], axis=2).astype(np.int32)  # [panels, octets, 2, 16, 4]
-    q = q.transpose(0, 1, 2, 4, 3).reshape(len(q4), -1, PANEL_ROWS)
-    if fmt.kind == "q4g":
-        return q - 8
-    if fmt.kind == "q4a":
-        return q
-    columns, per_block = q.shape[1], SUPER_BLOCK // fmt.group
-    shifts = 4 * np.arange(per_block, dtype=np.uint32)[:, None]
-    s = (stored["s"].astype(np.uint32)[:, :, None, :] >> shifts & 15).astype(
-        np.int32
-    ) + 1  # [panels, blocks, groups, 16]
-    z = stored["z"].astype(np.int32).transpose(0, 1, 2, 4, 3)  # [panels, blocks, groups / 4, 4, 16]
-    s, z = (x.reshape(len(q4), -1, PANEL_ROWS).repeat(fmt.group, axis=1)[:, :columns] for x in (s, z))
-    codes: NDArray[np.int32] = s * q + z
-    return codes
-
-
-def _codes_of_q6z(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> NDArray[np.int32]:
-    q6 = stored["q6"].astype(np.int32)  # [panels, columns / 16, 3, 16, 4]
-    fourth = q6[:, :, 0] >> 6 | q6[:, :, 1] >> 6 << 2 | q6[:, :, 2] >> 6 << 4
-    q = np.concatenate([q6 & 63, fourth[:, :, None]], axis=2)  # [panels, columns / 16, 4, 16, 4]
-    q = q.transpose(0, 1, 2, 4, 3).reshape(len(q6), -1, PANEL_ROWS)
-    sc = stored["sc"].astype(np.int32).transpose(0, 1, 2, 4, 3)  # [panels, blocks, groups / 4, 4, 16]
-    sc = sc.reshape(len(q6), -1, PANEL_ROWS).repeat(fmt.group, axis=1)[:, : q.shape[1]]
-    s, c = (sc & 3) + 1, sc >> 2
-    codes: NDArray[np.int32] = s * q + (4 - s) * c - 128
-    return codes
-
-
-def read_plane(panels: Bytes, plane: Plane) -> NDArray[Any]:
-    """One plane of whole panels [panels, bytes]: [panels, *plane.shape]."""
+def read_lanes(panels: Bytes, plane: Plane) -> NDArray[Any]:
+    """One plane of whole panels [panels, bytes]: [n, lanes]."""
     data = np.ascontiguousarray(panels[:, plane.offset : plane.offset + plane.nbytes])
-    return data.view(plane.dtype).reshape(len(panels), *plane.shape)
+    data = data.view(plane.dtype).reshape(len(panels), *plane.shape)
+    if plane.is_interleaved:
+        data = data.swapaxes(-1, -2)
+    lanes: NDArray[Any] = np.moveaxis(data, 0, -2)  # [.., panels, 16], of interleaved ones [.., 4, panels, 16]
+    lanes = lanes.reshape(*lanes.shape[:-2], -1)
+    if plane.name == "q4":
+        lanes = np.stack([lanes & 15, lanes >> 4], axis=1)  # [columns / 8, 2, 4, lanes]
+    elif plane.name == "q6":
+        fourth = lanes[:, 0] >> 6 | lanes[:, 1] >> 6 << 2 | lanes[:, 2] >> 6 << 4
+        lanes = np.concatenate([lanes & 63, fourth[:, None]], axis=1)  # [columns / 16, 4, 4, lanes]
+    return lanes.reshape(-1, lanes.shape[-1])
+
+
+def read_planes(fmt: BlockFormat, panels: Bytes, columns: int) -> dict[str, NDArray[Any]]:
+    """All planes of whole panels [panels, bytes] by name, as `read_lanes`."""
+    return {plane.name: read_lanes(panels, plane) for plane in panel_planes(fmt, columns)[0]}
+
+
+def write_lanes(panels: Bytes, plane: Plane, data: NDArray[Any]) -> None:
+    """The inverse of `read_lanes`. data: [.., lanes]."""
+    lanes, shape = data.shape[-1], plane.shape[:-1]
+    if plane.is_interleaved:
+        shape = (*plane.shape[:-2], 4)
+    if plane.name == "q4":
+        octets = data.astype(np.uint8).reshape(-1, 2, 4, lanes)
+        data = octets[:, 0] | octets[:, 1] << 4
+    elif plane.name == "q6":
+        quads = data.astype(np.uint8).reshape(-1, 4, 4, lanes)
+        pairs = np.stack([quads[:, 3] >> 2 * i & 3 for i in range(3)], axis=1)
+        data = quads[:, :3] | pairs << 6
+    data = np.moveaxis(data.reshape(*shape, len(panels), PANEL_ROWS), -2, 0)
+    if plane.is_interleaved:
+        data = data.swapaxes(-1, -2)
+    stored = np.ascontiguousarray(data, plane.dtype).view(np.uint8)
+    panels[:, plane.offset : plane.offset + plane.nbytes] = stored.reshape(len(panels), -1)
 
 
 def assemble(fmt: BlockFormat, columns: int, stored: dict[str, NDArray[Any]]) -> Bytes:
-    """The packed bytes of planes given as [.., lanes]: a lane is a row, and there are whole panels of them."""
+    """The packed bytes of planes given as [.., lanes]; missing rows of the last panel are zero."""
     planes, size = panel_planes(fmt, columns)
-    count = stored[planes[0].name].shape[-1] // PANEL_ROWS
-    panels = np.zeros((count, size), np.uint8)
+    lanes = stored[planes[0].name].shape[-1]
+    panels = np.zeros((-(-lanes // PANEL_ROWS), size), np.uint8)
     for plane in planes:
-        panels[:, plane.offset : plane.offset + plane.nbytes] = _into_panels(plane, stored[plane.name], count)
+        data = stored[plane.name]
+        if missing := -lanes % PANEL_ROWS:
+            zero = 8 if plane.name == "q4" and fmt.kind == "q4g" else 0
+            data = np.pad(data, [*[(0, 0)] * (data.ndim - 1), (0, missing)], constant_values=zero)
+        write_lanes(panels, plane, data)
     return panels.reshape(-1)
 
 
-def _into_panels(plane: Plane, data: NDArray[Any], count: int) -> Bytes:
-    """[.., lanes] to the bytes of each panel."""
-    if plane.name == "w8":
-        data = data.astype(np.int8).reshape(-1, 4, count, PANEL_ROWS).transpose(2, 0, 3, 1)
-    elif plane.name == "q4":
-        octets = data.astype(np.uint8).reshape(-1, 2, 4, count, PANEL_ROWS)
-        data = (octets[:, 0] | octets[:, 1] << 4).transpose(2, 0, 3, 1)
-    elif plane.name == "q6":
-        quads = data.astype(np.uint8).reshape(-1, 4, 4, count, PANEL_ROWS)
-        pairs = np.stack([quads[:, 3] >> 2 * i & 3 for i in range(3)], axis=1)
-        data = (quads[:, :3] | pairs << 6).transpose(3, 0, 1, 4, 2)
-    elif plane.name in ("z", "sc"):
-        blocks = data.shape[0]
-        data = data.astype(plane.dtype).reshape(blocks, -1, 4, count, PANEL_ROWS).transpose(3, 0, 1, 4, 2)
-    else:
-        data = data.reshape(-1, count, PANEL_ROWS).transpose(1, 0, 2)
-    data = np.ascontiguousarray(data, plane.dtype)
-    return data.view(np.uint8).reshape(count, -1)
+# ---- Planes to weights ----
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What a code q from 0 to `top` means: step * q + low times the float scale. int32 [groups, lanes] each."""
+
+    step: Integers
+    low: Integers
+    top: Integers
+    first: int  # what is stored for code 0
+
+
+def levels_of(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> Levels:
+    """stored: the planes of scales, as `read_lanes` gives them."""
+    if fmt.kind == "q6z":
+        sc = stored["sc"].astype(np.int32)
+        step = (sc & 3) + 1
+        return Levels(step, (4 - step) * (sc >> 2) - 128, np.full_like(step, 63), 0)
+    if fmt.kind == "q4z":
+        shifts = 4 * np.arange(SUPER_BLOCK // fmt.group, dtype=np.uint32)[:, None]
+        step = (stored["s"].astype(np.uint32)[:, None] >> shifts & 15).astype(np.int32) + 1  # [blocks, groups, lanes]
+        step, z = step.reshape(-1, step.shape[-1]), stored["z"].astype(np.int32)
+        return Levels(step, z, np.minimum((127 - z) // step, 15), 0)
+    low, top = {"q8": (-127, 254), "q4g": (-8, 15), "q4a": (0, 15)}[fmt.kind]
+    step = np.ones(stored["d"].shape, np.int32)
+    return Levels(step, low * step, top * step, -127 if fmt.kind == "q8" else 0)
+
+
+def codes_of(fmt: BlockFormat, stored: dict[str, NDArray[Any]]) -> Integers:
+    """What the float scale multiplies: int32 [columns, lanes]."""
+    levels, quants = levels_of(fmt, stored), list(stored.values())[-1]
+    step, low = (x.repeat(fmt.group, axis=0)[: len(quants)] for x in (levels.step, levels.low))
+    codes: Integers = step * (quants.astype(np.int32) - levels.first) + low
+    return codes
+
+
+def as_float32(values: NDArray[Any]) -> Floats:
+    """Widens float16 and bfloat16 (as uint16), exactly."""
+    if values.dtype == np.uint16:
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values.astype(np.float32, copy=False)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from gguf.constants import GGML_QUANT_SIZES
-from gguf.constants import GGMLQuantizationType as GgmlType
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize as gguf_dequantize
 from gguf.quants import quantize as gguf_quantize
 from numpy.typing import NDArray
@@ -20,31 +19,17 @@ from numpy.typing import NDArray
 from qwen3edge import _core
 from qwen3edge.errors import CheckpointError, RequestError
 from qwen3edge.formats.blocks import (
+    BLOCK_FORMATS,
     PANEL_ROWS,
     Bytes,
-    Floats,
     assemble,
     block_format,
     codes_of,
-    panel_planes,
-    read_plane,
+    levels_of,
+    read_planes,
 )
 
-__all__ = [
-    "INCOMING",
-    "OUTGOING",
-    "UNQUANTIZED",
-    "WRITABLE",
-    "GgmlType",
-    "Incoming",
-    "Outgoing",
-    "export_blocks",
-    "holds_exactly",
-    "read_weights",
-    "repack",
-    "type_nbytes",
-]
-
+GgmlType: TypeAlias = GGMLQuantizationType
 Planes: TypeAlias = dict[str, NDArray[Any]]
 _GROUP = 32  # of Q4_0, Q4_1, Q8_0 and the sub-blocks of the K-quants
 
@@ -58,8 +43,8 @@ class Incoming:
 
     format: str | None  # block format; None: as the recipe for unquantized weights says
     exact: bool  # every weight is the same float32
-    planes: Callable[[NDArray[np.uint8], int], Planes] | None = None
-    """(blocks [rows, blocks, bytes], columns) -> planes of `format`. None: dequantized, then quantized."""
+    planes: Callable[[NDArray[np.uint8]], Planes] | None = None
+    """Blocks [rows, blocks, bytes] -> planes of `format`. None: dequantized, then quantized."""
 
 
 def _f16(raw: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -79,25 +64,21 @@ def _nibbles(raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([raw & 15, raw >> 4], axis=-1)
 
 
-def _from_q4_0(blocks: NDArray[np.uint8], columns: int) -> Planes:
-    del columns
+def _from_q4_0(blocks: NDArray[np.uint8]) -> Planes:
     return {"d": _by_lane(_f16(blocks[..., :2])), "q4": _by_lane(_nibbles(blocks[..., 2:]))}
 
 
-def _from_q4_1(blocks: NDArray[np.uint8], columns: int) -> Planes:
-    del columns
+def _from_q4_1(blocks: NDArray[np.uint8]) -> Planes:
     d, m = _f16(blocks[..., :2]), _f16(blocks[..., 2:4])
     return {"d": _by_lane(d), "m": _by_lane(m), "q4": _by_lane(_nibbles(blocks[..., 4:]))}
 
 
-def _from_q8_0(blocks: NDArray[np.uint8], columns: int) -> Planes:
-    del columns
+def _from_q8_0(blocks: NDArray[np.uint8]) -> Planes:
     return {"d": _by_lane(_f16(blocks[..., :2])), "w8": _by_lane(np.ascontiguousarray(blocks[..., 2:]).view(np.int8))}
 
 
-def _from_q4_k(blocks: NDArray[np.uint8], columns: int) -> Planes:
+def _from_q4_k(blocks: NDArray[np.uint8]) -> Planes:
     """Scales and minimums multiplied out and rounded to float16; the levels stay."""
-    del columns
     d, dmin = (_f16(blocks[..., i : i + 2]).astype(np.float32) for i in (0, 2))
     low, high, both = np.split(blocks[..., 4:16], 3, axis=-1)  # 6 bits each: four of a kind, then the rest of eight
     scale = np.concatenate([low & 63, both & 15 | low >> 2 & 48], axis=-1)
@@ -108,9 +89,8 @@ def _from_q4_k(blocks: NDArray[np.uint8], columns: int) -> Planes:
     return {"d": _by_lane(scales), "m": _by_lane(minimums), "q4": _by_lane(_nibbles(quants))}
 
 
-def _from_q1_0(blocks: NDArray[np.uint8], columns: int) -> Planes:
+def _from_q1_0(blocks: NDArray[np.uint8]) -> Planes:
     """d or -d by a bit: levels 9 and 7 of sixteen."""
-    del columns
     bits = np.unpackbits(blocks[..., 2:], axis=-1, bitorder="little")
     return {"d": _by_lane(_f16(blocks[..., :2])), "q4": _by_lane(2 * bits + np.uint8(7))}
 
@@ -123,13 +103,14 @@ _HELD_IN_8_BITS = (
 )
 """q8 adds a mean KL divergence of some 5e-4 to any of them, q6z32 ten times that (docs/decisions/gguf-types.md)."""
 
+_KNOWN: Mapping[str, GgmlType] = GGMLQuantizationType.__members__  # to this version of the package
 INCOMING: dict[GgmlType, Incoming] = {
     GgmlType.Q4_0: Incoming("q4g32", True, _from_q4_0),
     GgmlType.Q4_1: Incoming("q4a32", True, _from_q4_1),
     GgmlType.Q8_0: Incoming("q8g32", True, _from_q8_0),
     GgmlType.Q4_K: Incoming("q4a32", False, _from_q4_k),
-    **{GgmlType[name]: Incoming("q4g128", True, _from_q1_0) for name in ("Q1_0",) if name in GgmlType.__members__},
-    **{GgmlType[name]: Incoming("q8", False) for name in _HELD_IN_8_BITS if name in GgmlType.__members__},
+    **{_KNOWN[name]: Incoming("q4g128", True, _from_q1_0) for name in ("Q1_0",) if name in _KNOWN},
+    **{_KNOWN[name]: Incoming("q8", False) for name in _HELD_IN_8_BITS if name in _KNOWN},
     **dict.fromkeys(UNQUANTIZED, Incoming(None, False)),
 }
 
@@ -142,20 +123,14 @@ def repack(kind: GgmlType, raw: NDArray[np.uint8], columns: int) -> Bytes:
     incoming = INCOMING[kind]
     assert incoming.format is not None and incoming.planes is not None
     _, size = GGML_QUANT_SIZES[kind]
-    planes = incoming.planes(raw.reshape(len(raw), -1, size), columns)
+    planes = incoming.planes(raw.reshape(len(raw), -1, size))
     for name in ("d", "m"):
         if name in planes and not np.isfinite(planes[name]).all():
             block, row = np.argwhere(~np.isfinite(planes[name]))[0]
             raise CheckpointError(
                 f"expected finite scales, found {planes[name][block, row]} in row {row}, group {block} of {kind.name}"
             )
-    fmt = block_format(incoming.format)
-    missing = -len(raw) % PANEL_ROWS
-    if missing:
-        zero = {"q4": 8 if fmt.kind == "q4g" else 0}
-        for name, plane in planes.items():
-            planes[name] = np.pad(plane, ((0, 0), (0, missing)), constant_values=zero.get(name, 0))
-    return assemble(fmt, columns, planes)
+    return assemble(block_format(incoming.format), columns, planes)
 
 
 def read_weights(kind: GgmlType, raw: NDArray[np.uint8]) -> NDArray[Any]:
@@ -186,28 +161,21 @@ class Outgoing:
     exact: bool
 
 
-OUTGOING: dict[str, Outgoing] = {
+_OUTGOING = {
     "f32": Outgoing(GgmlType.F32, True),
     "bf16": Outgoing(GgmlType.BF16, True),
-    "q8": Outgoing(GgmlType.Q8_0, True),
-    "q8g32": Outgoing(GgmlType.Q8_0, True),
-    **{f"q4g{group}": Outgoing(GgmlType.Q4_0, True) for group in (32, 64, 128)},
-    **{f"q4a{group}": Outgoing(GgmlType.Q4_1, True) for group in (32, 64, 128)},
-    **{f"q4z{group}": Outgoing(GgmlType.Q4_1, False) for group in (32, 64)},
-    "q6z32": Outgoing(GgmlType.Q8_0, True),
+    "q4g": Outgoing(GgmlType.Q4_0, True),
+    "q4a": Outgoing(GgmlType.Q4_1, True),
+    "q4z": Outgoing(GgmlType.Q4_1, False),
 }
-"""A longer block becomes some of 32 with its scale; q4z's s and z are multiplied by theirs; q6z's codes are int8."""
+OUTGOING = {
+    name: _OUTGOING.get(fmt.kind, Outgoing(GgmlType.Q8_0, fmt.is_scaled))
+    for name, fmt in BLOCK_FORMATS.items()
+    if name != "vector"
+}
+"""A longer block becomes some of 32 with its scale; q4z's s and z are multiplied by theirs; other codes are int8."""
 
-WRITABLE = (
-    GgmlType.F32,
-    GgmlType.F16,
-    GgmlType.BF16,
-    GgmlType.Q4_0,
-    GgmlType.Q4_1,
-    GgmlType.Q5_0,
-    GgmlType.Q5_1,
-    GgmlType.Q8_0,
-)
+WRITABLE = (*UNQUANTIZED, GgmlType.Q4_0, GgmlType.Q4_1, GgmlType.Q5_0, GgmlType.Q5_1, GgmlType.Q8_0)
 
 
 def type_nbytes(kind: GgmlType, shape: tuple[int, ...]) -> int:
@@ -218,8 +186,8 @@ def type_nbytes(kind: GgmlType, shape: tuple[int, ...]) -> int:
 
 def holds_exactly(kind: GgmlType, name: str) -> bool:
     """Whether a type holds a block format's weights bit by bit."""
-    integer = block_format(name).kind in ("q8", "q4g", "q4z", "q6z")
-    return kind == GgmlType.F32 or (kind == GgmlType.Q8_0 and integer) or OUTGOING[name] == Outgoing(kind, True)
+    scaled = block_format(name).is_scaled
+    return kind == GgmlType.F32 or (kind == GgmlType.Q8_0 and scaled) or OUTGOING[name] == Outgoing(kind, True)
 
 
 def export_blocks(name: str, kind: GgmlType, panels: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
@@ -229,57 +197,20 @@ def export_blocks(name: str, kind: GgmlType, panels: NDArray[np.uint8], columns:
     fmt = block_format(name)
     if fmt.block == 0 or not (holds_exactly(kind, name) or OUTGOING[name].type == kind) or kind == GgmlType.F32:
         weights = _core.dequantize(name, np.ascontiguousarray(panels).reshape(-1), len(panels) * PANEL_ROWS, columns)
-        return _quantized(kind, weights)
-    planes = {plane.name: read_plane(panels, plane) for plane in panel_planes(fmt, columns)[0]}
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(gguf_quantize(weights, kind)).view(np.uint8)
+    planes, blocks = read_planes(fmt, panels, columns), columns // _GROUP
     if kind == GgmlType.Q8_0:
-        codes = codes_of(fmt, planes).astype(np.int8)  # [panels, columns, 16]
-        return _join([_scales(planes["d"], fmt.block, columns)], _rows(codes).view(np.uint8))
-    quants = planes["q4"]  # [panels, octets, 16, 4]
-    q = np.stack([quants & 15, quants >> 4], axis=2).transpose(0, 1, 2, 4, 3).reshape(len(panels), columns, PANEL_ROWS)
-    q = _rows(q).reshape(-1, columns // _GROUP, 2, _GROUP // 2)
-    nibbles = (q[:, :, 0] | q[:, :, 1] << 4).reshape(len(q), -1)
-    if fmt.kind == "q4z":
-        return _join(_products(planes, fmt.group, columns), nibbles)
-    return _join([_scales(planes[p], fmt.block, columns) for p in ("d", "m") if p in planes], nibbles)
-
-
-def _products(planes: Mapping[str, NDArray[Any]], group: int, columns: int) -> list[NDArray[np.float16]]:
-    """d * s and d * z of q4z for each 32 values of a row: two of float16 [rows, columns / 32]."""
-    per_block = 256 // group
-    shifts = 4 * np.arange(per_block, dtype=np.uint32)[:, None]
-    s = (planes["s"].astype(np.uint32)[:, :, None, :] >> shifts & 15).astype(np.float32) + 1  # [.., groups, 16]
-    z = planes["z"].astype(np.float32).transpose(0, 1, 2, 4, 3).reshape(s.shape)
-    d = planes["d"].astype(np.float32)[:, :, None, :]
-    found = []
-    for factor in (s, z):
-        products = (d * factor).reshape(len(d), -1, PANEL_ROWS)
-        found.append(_rows(products.repeat(group // _GROUP, axis=1)[:, : columns // _GROUP]).astype(np.float16))
-    return found
-
-
-def _scales(plane: NDArray[Any], block: int, columns: int) -> NDArray[np.float16]:
-    """[panels, blocks, 16] -> [rows, columns / 32]."""
-    scales: NDArray[np.float16] = _rows(plane.repeat(block // _GROUP, axis=1)[:, : columns // _GROUP])
-    return scales
-
-
-def _rows(values: NDArray[Any]) -> NDArray[Any]:
-    """[panels, n, 16] -> [rows, n]."""
-    return np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(-1, values.shape[1])
-
-
-def _join(scales: list[NDArray[np.float16]], quants: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Scales [rows, blocks] and quants [rows, bytes] -> blocks side by side."""
-    rows, count = scales[0].shape
-    parts = [np.ascontiguousarray(scale, "<f2").view(np.uint8).reshape(rows, count, 2) for scale in scales]
-    return np.concatenate([*parts, quants.reshape(rows, count, -1)], axis=2).reshape(rows, -1)
-
-
-def _quantized(kind: GgmlType, weights: Floats) -> NDArray[np.uint8]:
-    if kind == GgmlType.BF16:  # exact where the weights are
-        bits = weights.view(np.uint32)
-        rounded: NDArray[np.uint16] = ((bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16).astype("<u2")
-        return rounded.view(np.uint8)
-    with np.errstate(over="ignore"):
-        raw: NDArray[Any] = gguf_quantize(weights, kind)
-    return np.ascontiguousarray(raw).view(np.uint8)
+        group, scales = fmt.block, [planes["d"]]
+        quants = np.ascontiguousarray(codes_of(fmt, planes).T, np.int8).view(np.uint8).reshape(-1, blocks, _GROUP)
+    else:
+        group, levels = fmt.group, levels_of(fmt, planes)
+        d = planes["d"].astype(np.float32).repeat(fmt.block // group, axis=0)  # [groups, rows]
+        scales = [d * levels.step.astype(np.float32)]
+        if kind == GgmlType.Q4_1:
+            scales.append(planes["m"] if "m" in planes else d * levels.low.astype(np.float32))
+        q = planes["q4"].T.reshape(-1, blocks, 2, _GROUP // 2)
+        quants = q[:, :, 0] | q[:, :, 1] << 4
+    by_block = (scale.repeat(group // _GROUP, axis=0)[:blocks].T for scale in scales)  # [rows, blocks]
+    parts = [np.ascontiguousarray(scale, "<f2")[..., None].view(np.uint8) for scale in by_block]
+    return np.concatenate([*parts, quants], axis=2).reshape(len(quants), -1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3edge.errors import CheckpointError
-from qwen3edge.formats.blocks import COLUMN_UNIT, PANEL_ROWS, SUPER_BLOCK, Bytes, Floats, assemble, block_format
+from qwen3edge.formats.blocks import COLUMN_UNIT, SUPER_BLOCK, Bytes, Floats, assemble, block_format
 
 AWQ_NIBBLES = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where in an int32 of AWQ a column's four bits lie; in all others the first are the lowest."""
@@ -94,7 +94,7 @@ def find_kept(matrix: GroupedMatrix, scales: Scales) -> Kept | None:
 def pack_grouped(name: str, codes: NDArray[np.uint8], scales: Scales) -> Bytes:
     """Rows [.., columns] with their scales as packed panels; missing rows of the last panel are zero."""
     fmt = block_format(name)
-    rows, columns = codes.shape
+    columns = codes.shape[1]
     group = columns // scales.scale.shape[1]
     per_block = np.minimum(np.arange(0, columns, fmt.block) // group, scales.scale.shape[1] - 1)
     planes: dict[str, NDArray[Any]] = {"d": scales.scale[:, per_block].astype(np.float16).T}
@@ -104,11 +104,6 @@ def pack_grouped(name: str, codes: NDArray[np.uint8], scales: Scales) -> Bytes:
         planes["q4"] = codes.T
     if fmt.kind == "q4a":
         planes["m"] = _offsets(scales)[:, per_block].astype(np.float16).T
-    missing = -rows % PANEL_ROWS
-    if missing:
-        fill = {"q4": 8 if fmt.kind == "q4g" else 0}
-        for plane, data in planes.items():
-            planes[plane] = np.pad(data, ((0, 0), (0, missing)), constant_values=fill.get(plane, 0))
     return assemble(fmt, columns, planes)
 
 

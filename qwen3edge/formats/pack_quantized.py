@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qwen3edge import _core
 from qwen3edge.errors import RequestError
-from qwen3edge.formats.blocks import PANEL_ROWS, Floats, block_format, codes_of, panel_planes, read_plane
+from qwen3edge.formats.blocks import PANEL_ROWS, Floats, block_format, codes_of, read_planes
 
 KINDS = ("int4", "int8", "dense")
 _GROUPS = (128, 64, 32)  # that servers have kernels for
@@ -59,10 +59,9 @@ def scheme_of(name: str, kind: str, columns: int) -> Scheme | None:
     if kind == "int4":
         group = fmt.group if fmt.group in _GROUPS else 32
         return Scheme(4, fmt.kind == "q4g", group, fmt.kind == "q4g")
-    exact = fmt.kind in ("q8", "q4g", "q4z", "q6z")
-    widest = fmt.block if exact else 32
+    widest = fmt.block if fmt.is_scaled else 32
     group = next(group for group in _GROUPS if group <= widest and columns % group == 0)
-    return Scheme(8, True, group, exact)
+    return Scheme(8, True, group, fmt.is_scaled)
 
 
 def pack_rows(name: str, panels: NDArray[np.uint8], columns: int, scheme: Scheme) -> PackedRows:
@@ -74,10 +73,10 @@ def pack_rows(name: str, panels: NDArray[np.uint8], columns: int, scheme: Scheme
         name = "q8g32"
         panels = _core.quantize(name, weights).reshape(len(panels), -1)
     fmt = block_format(name)
-    planes = {plane.name: read_plane(panels, plane) for plane in panel_planes(fmt, columns)[0]}
-    codes = _rows(codes_of(fmt, planes)) + (1 << scheme.bits - 1)
-    scale = _rows(planes["d"].repeat(fmt.block // scheme.group, axis=1)[:, : columns // scheme.group])
-    return PackedRows(_words(codes, scheme), scale.astype(np.float16), None)
+    planes = read_planes(fmt, panels, columns)
+    codes = np.ascontiguousarray(codes_of(fmt, planes).T) + (1 << scheme.bits - 1)
+    scale = planes["d"].repeat(fmt.block // scheme.group, axis=0)[: columns // scheme.group].T
+    return PackedRows(_words(codes, scheme), np.ascontiguousarray(scale, np.float16), None)
 
 
 def pack_zeros(zero: NDArray[np.uint8], scheme: Scheme) -> NDArray[np.int32]:
@@ -92,11 +91,6 @@ def _words(codes: NDArray[Any], scheme: Scheme) -> NDArray[np.int32]:
     shifts = np.arange(0, 32, scheme.bits, dtype=np.uint32)
     words: NDArray[np.uint32] = np.bitwise_or.reduce(lanes << shifts, axis=-1)
     return words.view(np.int32)
-
-
-def _rows(values: NDArray[Any]) -> NDArray[Any]:
-    """[panels, n, 16] -> [rows, n]."""
-    return np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(-1, values.shape[1])
 
 
 _RANGE_SHARES = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,9 +11,11 @@ from qwen3edge.formats.blocks import (
     Bytes,
     Floats,
     Plane,
+    as_float32,
     block_format,
     panel_planes,
-    read_plane,
+    read_lanes,
+    write_lanes,
 )
 
 Exponents = NDArray[np.int32]
@@ -38,9 +38,9 @@ def scale_rows(name: str, packed: Bytes, columns: int, exponents: Exponents) -> 
     lanes[: exponents.size] = exponents
     for plane in planes:
         if _is_float(fmt, plane):
-            values = _as_float32(read_plane(panels, plane))  # [panels, .., 16]
-            scaled = np.ldexp(values, lanes.reshape(-1, *(1,) * (values.ndim - 2), PANEL_ROWS))
-            panels[:, plane.offset : plane.offset + plane.nbytes] = _as_stored(scaled, plane)
+            scaled = np.ldexp(as_float32(read_lanes(panels, plane)), lanes)
+            # What is stored fits exactly: of bfloat16 the upper half.
+            write_lanes(panels, plane, scaled.view(np.uint32) >> 16 if plane.dtype == np.uint16 else scaled)
     return panels.reshape(-1)
 
 
@@ -57,32 +57,13 @@ def exponent_range(name: str, packed: Bytes, rows: int, columns: int) -> tuple[E
     low, high = np.full(rows, -1024, np.int32), np.full(rows, 1024, np.int32)
     for plane in planes:
         if _is_float(fmt, plane):
-            values = _as_float32(read_plane(panels, plane))
-            by_row = np.moveaxis(values, -1, 1).reshape(len(panels) * PANEL_ROWS, -1)[:rows]
-            least, most = _range(by_row, plane.dtype.str)
+            least, most = _range(as_float32(read_lanes(panels, plane)).T[:rows], plane.dtype.str)
             low, high = np.maximum(low, least), np.minimum(high, most)
     return low, high
 
 
 def _is_float(fmt: BlockFormat, plane: Plane) -> bool:
     return plane.name in ("d", "m", "w") and fmt.kind != "vector"
-
-
-def _as_float32(stored: NDArray[Any]) -> Floats:
-    """uint16 holds bfloat16."""
-    if stored.dtype == np.uint16:
-        return (stored.astype(np.uint32) << 16).view(np.float32)
-    return stored.astype(np.float32)
-
-
-def _as_stored(values: Floats, plane: Plane) -> Bytes:
-    """The bytes of the plane in each panel. The values fit exactly."""
-    if plane.dtype == np.uint16:
-        stored: NDArray[Any] = (np.ascontiguousarray(values).view(np.uint32) >> 16).astype(plane.dtype)
-    else:
-        stored = values.astype(plane.dtype)
-    planes: Bytes = np.ascontiguousarray(stored).reshape(len(values), -1).view(np.uint8)
-    return planes
 
 
 def _range(values: Floats, dtype: str) -> tuple[Exponents, Exponents]:

@@ -11,8 +11,8 @@ from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert import Recipe, Rule, convert, export_gguf
 from qwen3edge.convert.names import model_tensors
-from qwen3edge.convert.quantize import as_float32
 from qwen3edge.errors import CheckpointError, MissingShardError, RequestError, UnsupportedModelError
+from qwen3edge.formats.blocks import as_float32
 from tests.convert.small_checkpoint import CONFIG, QWEN2, random_tensors, write
 from tests.formats.safetensors_bytes import write_shards
 from tests.own_weights import OwnWeights

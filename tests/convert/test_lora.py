@@ -7,8 +7,8 @@ from transformers import AutoModelForCausalLM
 
 from qwen3edge import _core
 from qwen3edge.convert import convert
-from qwen3edge.convert.quantize import as_float32
 from qwen3edge.errors import CheckpointError, MissingShardError, UnsupportedModelError
+from qwen3edge.formats.blocks import as_float32
 from tests.checkpoints import SHAPES, make_model, save
 from tests.convert.lora_files import MODULES, halves, write_adapter
 from tests.convert.random_gguf import Case, write_gguf

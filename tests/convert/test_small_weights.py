@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from qwen3edge import _core
 from qwen3edge.convert import convert
-from qwen3edge.convert.quantize import as_float32
 from qwen3edge.convert.small_weights import largest_magnitude, loses
+from qwen3edge.formats.blocks import as_float32
 from tests.convert.small_checkpoint import CONFIG, MOE, random_tensors, write
 
 QUANTIZED = [f["name"] for f in _core.block_formats() if f["block"]]

@@ -77,12 +77,8 @@ def test_f32_and_bf16_are_exact(seed):
 
 def codes_of(name: str, packed: np.ndarray, columns: int) -> np.ndarray:
     fmt = blocks.block_format(name)
-    planes, size = blocks.panel_planes(fmt, columns)
-    panels = packed.reshape(-1, size)
-    stored = {
-        p.name: panels[:, p.offset : p.offset + p.nbytes].copy().view(p.dtype).reshape(-1, *p.shape) for p in planes
-    }
-    return blocks.codes_of(fmt, stored)
+    size = blocks.panel_planes(fmt, columns)[1]
+    return blocks.codes_of(fmt, blocks.read_planes(fmt, packed.reshape(-1, size), columns))
 
 
 @pytest.mark.parametrize("name", ["q4z32", "q4z64", "q6z32"])
@@ -102,7 +98,7 @@ def test_any_bytes_are_codes_of_q6z(seed):
     packed[1, scales:] = 255
     packed = packed.reshape(-1)
     codes = codes_of("q6z32", packed, 576)
-    assert (codes[0] == -128).all()
+    assert (codes[:, :16] == -128).all()
     assert codes.max() <= 124
     values = reference.dequantize("q6z32", packed, 37, 576)
     np.testing.assert_array_equal(_core.dequantize("q6z32", packed, 37, 576), values)

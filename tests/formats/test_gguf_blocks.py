@@ -6,9 +6,9 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 
 from qwen3edge import _core
-from qwen3edge.convert.quantize import as_float32
 from qwen3edge.errors import CheckpointError, RequestError
 from qwen3edge.formats import blocks
+from qwen3edge.formats.blocks import as_float32
 from qwen3edge.formats.gguf_blocks import (
     INCOMING,
     OUTGOING,

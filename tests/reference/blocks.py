@@ -17,7 +17,7 @@ from qwen3edge.formats.blocks import (
     block_format,
     codes_of,
     panel_planes,
-    read_plane,
+    read_planes,
 )
 
 
@@ -48,21 +48,19 @@ def dequantize(name: str, packed: Bytes, rows: int, columns: int) -> Floats:
     fmt = block_format(name)
     if fmt.kind == "vector":
         return packed.view("<f4").astype(np.float32)[None]
-    planes, size = panel_planes(fmt, columns)
-    panels = packed.reshape(-1, size)
-    stored = {p.name: read_plane(panels, p) for p in planes}
+    stored = read_planes(fmt, packed.reshape(-1, panel_planes(fmt, columns)[1]), columns)
     if "w" in stored:
         values = stored["w"] if fmt.kind == "f32" else (stored["w"].astype(np.uint32) << 16).view(np.float32)
-        return np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(-1, columns)[:rows]
-    codes = codes_of(fmt, stored)  # [panels, columns, 16]
+        return np.ascontiguousarray(values.T[:rows])
+    codes = codes_of(fmt, stored)  # [columns, lanes]
     d = _per_column(stored["d"], fmt.block, columns)
     values = d * codes.astype(np.float32)
     if "m" in stored:
         values = values + _per_column(stored["m"], fmt.block, columns)
-    return np.ascontiguousarray(values.transpose(0, 2, 1)).reshape(-1, columns)[:rows]
+    return np.ascontiguousarray(values.T[:rows])
 
 
 def _per_column(scales: NDArray[Any], block: int, columns: int) -> Floats:
-    """float16 [panels, blocks, 16] to float32 [panels, columns, 16]."""
-    wide: Floats = scales.astype(np.float32).repeat(block, axis=1)[:, :columns]
+    """float16 [blocks, lanes] to float32 [columns, lanes]."""
+    wide: Floats = scales.astype(np.float32).repeat(block, axis=0)[:columns]
     return wide
