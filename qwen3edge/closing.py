@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +19,15 @@ class Closing(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def closed_on_failure(self) -> Iterator[None]:
+        """For a constructor, whose caller has nothing to close yet."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     @abstractmethod
     def close(self) -> None:

@@ -25,8 +25,8 @@ PYTHON = {
     "qwen3edge.formats": ({"errors", "closing", "config", "_core", "formats"}, {"numpy", "gguf", "safetensors"}),
     "qwen3edge.convert": (
         {
-            *("errors", "extras", "architectures", "config", "sampling", "tokenization", "templates", "_core"),
-            *("formats", "convert"),
+            *("errors", "closing", "extras", "architectures", "config", "sampling", "tokenization", "templates"),
+            *("_core", "formats", "convert"),
         },
         {"numpy"},
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -216,11 +217,11 @@ def write_model(
 
 def _notes(recipe: Recipe, specs: list[TensorSpec], wanted: Mapping[str, str]) -> tuple[str, ...]:
     """One line for each format that had to give way."""
-    changed: dict[tuple[str, str, int], int] = {}
-    for spec in specs:
-        if spec.name in wanted and wanted[spec.name] != spec.format:
-            key = (wanted[spec.name], spec.format, spec.columns)
-            changed[key] = changed.get(key, 0) + 1
+    changed = Counter(
+        (wanted[spec.name], spec.format, spec.columns)
+        for spec in specs
+        if wanted.get(spec.name, spec.format) != spec.format
+    )
     return tuple(
         f"{count} matrices are stored as {got}: their rows of {columns} weights cannot be divided into groups of {want}"
         for (want, got, columns), count in changed.items()

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.checkpoint import Progress, ProgressCallback
-from qwen3edge.convert.gguf_export import ExportedTensor, ExportReport, chosen_types, export_notes
+from qwen3edge.convert.gguf_export import ExportedTensor, ExportReport, chosen_types, export_rows
 from qwen3edge.convert.hf_files import hf_config, hf_texts
 from qwen3edge.convert.names import EMBEDDING, HEAD, model_tensors
 from qwen3edge.convert.ordered import in_order, worker_count
 from qwen3edge.convert.panel_view import PanelView
 from qwen3edge.formats.atomic import AtomicFolder
 from qwen3edge.formats.blocks import BLOCK_FORMATS, PANEL_ROWS
+from qwen3edge.formats.gguf_blocks import GgmlType
 from qwen3edge.formats.key_fold import KeyFold
 from qwen3edge.formats.pack_quantized import KINDS, PackedRows, Scheme, default_kind, pack_rows, pack_zeros, scheme_of
 from qwen3edge.formats.safetensors_writer import NewTensor, SafetensorsWriter
@@ -116,7 +117,7 @@ def export_compressed(
         folder.write_text("config.json", json.dumps(keys, indent=1) + "\n")
         folder.commit()
     exported = tuple(ExportedTensor(m.name, formats[m.tensor], *_stored(m, formats[m.tensor], dtype)) for m in modules)
-    return ExportReport(Path(target), total, time.monotonic() - began, exported, export_notes(exported))
+    return ExportReport(Path(target), total, time.monotonic() - began, exported)
 
 
 def _modules(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, str]) -> list[_Module]:
@@ -172,7 +173,8 @@ def _pieces(
         return
     slices = module.view.slices(file, fold)
     if module.scheme is None:
-        yield from in_order(pool, ahead, (partial(_dense_rows, module.view, dtype, *part) for part in slices))
+        kind = GgmlType.__members__[dtype]
+        yield from in_order(pool, ahead, (partial(export_rows, module.view, kind, *part) for part in slices))
         return
     calls: Iterator[Callable[[], PackedRows]] = (
         partial(_packed, module.view, module.scheme, panels, rows) for panels, rows in slices
@@ -191,20 +193,6 @@ def _packed(view: PanelView, scheme: Scheme, panels: NDArray[np.uint8], rows: in
     packed = pack_rows(view.format, panels, view.columns, scheme)
     zero = None if packed.zero is None else packed.zero[:rows]
     return PackedRows(packed.words[:rows], packed.scale[:rows], zero)
-
-
-def _dense_rows(view: PanelView, dtype: str, panels: NDArray[np.uint8], rows: int) -> NDArray[Any]:
-    raw = np.ascontiguousarray(panels).reshape(-1)
-    return _dense(_core.dequantize(view.format, raw, len(panels) * PANEL_ROWS, view.columns)[:rows], dtype)
-
-
-def _dense(weights: NDArray[np.float32], dtype: str) -> NDArray[Any]:
-    """float32, or rounded to bfloat16."""
-    if dtype == "F32":
-        return np.ascontiguousarray(weights)
-    bits = np.ascontiguousarray(weights).view(np.uint32)
-    rounded: NDArray[Any] = ((bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16).astype("<u2")
-    return rounded
 
 
 def _stored(module: _Module, packed: str, dtype: str) -> tuple[str, bool]:

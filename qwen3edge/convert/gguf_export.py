@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -56,7 +57,15 @@ class ExportReport:
     nbytes: int
     seconds: float
     tensors: tuple[ExportedTensor, ...]
-    notes: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line for each pair of formats that are not the same weights."""
+        counts = Counter((tensor.format, tensor.stored) for tensor in self.tensors if not tensor.exact)
+        return tuple(
+            f"{count} matrices in {have} are stored as {stored}, which does not hold them exactly"
+            for (have, stored), count in counts.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -126,19 +135,7 @@ def export_gguf(
         ExportedTensor(p.name, p.format, p.kind.name, p.format == "vector" or holds_exactly(p.kind, p.format))
         for p in parts
     )
-    return ExportReport(Path(target), total, time.monotonic() - began, exported, export_notes(exported))
-
-
-def export_notes(tensors: tuple[ExportedTensor, ...]) -> tuple[str, ...]:
-    """One line for each pair of formats that are not the same weights."""
-    counts: dict[tuple[str, str], int] = {}
-    for tensor in tensors:
-        if not tensor.exact:
-            counts[tensor.format, tensor.stored] = counts.get((tensor.format, tensor.stored), 0) + 1
-    return tuple(
-        f"{count} matrices in {have} are stored as {stored}, which does not hold them exactly"
-        for (have, stored), count in counts.items()
-    )
+    return ExportReport(Path(target), total, time.monotonic() - began, exported)
 
 
 T = TypeVar("T")
@@ -188,11 +185,12 @@ def _pieces(file: _core.ModelFile, fold: KeyFold, part: _Part) -> Iterator[Calla
         yield lambda: fold.undo(part.name, part.format, file.packed(part.name), part.shape[0])
         return
     for panels, rows in part.view.slices(file, fold):
-        yield partial(_export, part, panels, rows)
+        yield partial(export_rows, part.view, part.kind, panels, rows)
 
 
-def _export(part: _Part, panels: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(export_blocks(part.format, part.kind, panels, part.shape[-1])[:rows])
+def export_rows(view: PanelView, kind: GgmlType, panels: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
+    """Some rows of a view as a GGUF type, from the panels that hold them."""
+    return export_blocks(view.format, kind, panels, view.columns)[:rows]
 
 
 def _metadata(

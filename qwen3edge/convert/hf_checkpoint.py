@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qwen3edge.architectures.keys import rope_notes
+from qwen3edge.closing import Closing
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.names import HEAD_SOURCE, embedding_source
 from qwen3edge.convert.quantized_methods import is_quantized
@@ -18,7 +19,7 @@ from qwen3edge.formats.safetensors import SafetensorsFolder, read_json
 _MAX_CONFIG_BYTES = 1 << 20
 
 
-class HfCheckpoint:
+class HfCheckpoint(Closing):
     """config: as the weights are, whatever config.json says. source: the weights, quantized ones as they would be read.
     notes: what was decided, for people. A context manager.
     """
@@ -36,13 +37,10 @@ class HfCheckpoint:
         except (CheckpointError, UnsupportedModelError) as error:
             raise type(error)(f"{folder / 'config.json'}: {error}") from None
         files = self._files = SafetensorsFolder(folder, any_type=True)
-        try:
+        with self.closed_on_failure():
             self.quantized = QuantizedSource(files, config, keys) if is_quantized(files) else None
             self.source = self.quantized or files
             self.config, tied = _tied_as_stored(self.source, config)
-        except BaseException:
-            files.close()
-            raise
         left: tuple[str, ...] = ()
         if self.quantized is not None:
             self.quantized.config = self.config
@@ -50,10 +48,8 @@ class HfCheckpoint:
             left = ("quantization_config is left over from another checkpoint: no weight is quantized",)
         self.notes = (*files.notes, *rope_notes(keys), *left, *tied)
 
-    def __enter__(self) -> HfCheckpoint:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Closes the weights' files."""
         self._files.close()
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3edge.closing import Closing
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.adapter import AdapterFiles
 from qwen3edge.convert.mlx_adapter import MLX_WEIGHTS, is_mlx, mlx_changes
@@ -28,7 +29,7 @@ Adapters: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _MAX_CONFIG_BYTES = 1 << 20
 
 
-class LoraSource:
+class LoraSource(Closing):
     """A PackedSource: another one with the adapter's updates added, in float32, where it has some.
 
     config: the model's, whose head may no longer be its embedding.
@@ -50,19 +51,14 @@ class LoraSource:
         if pickled and not (folder / weights).is_file():
             raise UnsupportedModelError(f"{folder}: expected {weights}, found {pickled[0]}; save it as safetensors")
         self._files = SafetensorsFolder(folder, weights)
-        try:
+        with self.closed_on_failure():
             self._adapter = AdapterFiles(self._files, source, config)
             self._changes = (mlx_changes if is_mlx(keys) else peft_changes)(self._adapter, keys, where)
-        except BaseException:
-            self._files.close()
-            raise
         self._changed = frozenset(self._changes.names())
         self.config = replace(config, tied_embeddings=False) if self._changes.unties else config
 
-    def __enter__(self) -> LoraSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Closes the adapter's files."""
         self._files.close()
 
     @property

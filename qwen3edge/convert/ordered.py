@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 from qwen3edge import _core
@@ -23,20 +24,13 @@ def worker_count(threads: int | None) -> int:
 
 def in_order(pool: ThreadPoolExecutor, ahead: int, calls: Iterable[Callable[[], T]]) -> Iterator[T]:
     """`ahead` calls are in work at a time; those not begun are cancelled when the iterator is closed or one raises."""
-    waiting = iter(calls)
+    futures = (pool.submit(call) for call in calls)
     pending: deque[Future[T]] = deque()
-
-    def submit() -> None:
-        call = next(waiting, None)
-        if call is not None:
-            pending.append(pool.submit(call))
-
     try:
-        for _ in range(ahead):
-            submit()
+        pending.extend(islice(futures, ahead))
         while pending:
             done = pending.popleft().result()
-            submit()
+            pending.extend(islice(futures, 1))
             yield done
     finally:
         for future in pending:

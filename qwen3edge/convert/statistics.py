@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3edge.closing import Closing
 from qwen3edge.errors import CheckpointError, FileFormatError
 from qwen3edge.formats.atomic import sync
 from qwen3edge.formats.imatrix import read_imatrix, write_imatrix
@@ -146,7 +147,7 @@ class Statistics:
         return values
 
 
-class StatisticsWriter:
+class StatisticsWriter(Closing):
     """Writes arrays one by one; the file appears under its name at `commit`. Use it in a `with` statement."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -155,10 +156,8 @@ class StatisticsWriter:
         self._temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
         self._archive = zipfile.ZipFile(self._temporary, "w", zipfile.ZIP_STORED)
 
-    def __enter__(self) -> StatisticsWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Removes what was written, unless it was committed."""
         self._archive.close()
         self._temporary.unlink(missing_ok=True)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from qwen3edge.closing import Closing
 from qwen3edge.errors import CheckpointError, RequestError
 
 SUFFIX = ".part"
@@ -41,7 +42,7 @@ def require_no_input(target: str | os.PathLike[str], inputs: Iterable[str | os.P
             raise RequestError(f"{target}: expected a name of its own for what is written, found a file that is read")
 
 
-class AtomicFile:
+class AtomicFile(Closing):
     """Use it in a `with` statement: leaving it without `commit` removes what was written."""
 
     _temporary: Path | None
@@ -60,12 +61,6 @@ class AtomicFile:
         _remove_stale(self.target)
         _require_space(self.target.parent, nbytes)
         self._temporary, self._file = _create_temporary(self.target)
-
-    def __enter__(self) -> AtomicFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.abandon()
 
     def write(self, data: bytes | NDArray[Any]) -> None:
         """The next bytes."""
@@ -102,7 +97,7 @@ class AtomicFile:
         self._file.close()
         sync_directory(self.target.parent)
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         """Removes what was written, unless it was committed."""
         if self._temporary is None:
             return
@@ -112,7 +107,7 @@ class AtomicFile:
         self._file.close()
 
 
-class AtomicFolder:
+class AtomicFolder(Closing):
     """A folder that appears under its name when it is complete; used like AtomicFile.
 
     What a killed writer left stays, hidden and with SUFFIX: folders have no lock that tells whether a writer lives.
@@ -130,12 +125,6 @@ class AtomicFolder:
         self.path = self.target.with_name(f"{_prefix(self.target)}{token}{SUFFIX}")
         self.path.mkdir()
 
-    def __enter__(self) -> AtomicFolder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-
     def write_text(self, name: str, text: str) -> None:
         """A small file of its own."""
         with open(self.path / name, "x", encoding="utf-8") as file:
@@ -148,6 +137,10 @@ class AtomicFolder:
         sync_directory(self.path)
         os.rename(self.path, self.target)
         sync_directory(self.target.parent)
+
+    def close(self) -> None:
+        """Removes what was written, unless it was committed."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _prefix(target: Path) -> str:

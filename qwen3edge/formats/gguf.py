@@ -100,11 +100,8 @@ class GgufFile(Shards):
         self.metadata: dict[str, Value] = {}
         self.tensors: dict[str, GgufTensor] = {}
         super().__init__()
-        try:
+        with self.closed_on_failure():
             self._open_all()
-        except BaseException:
-            self.close()
-            raise
 
     def read_blocks(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
         """The bytes of rows [start, stop): uint8 [rows, row_nbytes]. May be called from several threads.

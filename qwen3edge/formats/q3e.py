@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3edge import _core
+from qwen3edge.closing import Closing
 from qwen3edge.formats.atomic import AtomicFile
 from qwen3edge.formats.gguf_header import HeaderTensor, MetadataItem, gguf_header, tensor_places
 
@@ -42,7 +43,7 @@ class TensorSpec:
         return _core.packed_nbytes(self.format, self.rows, self.columns)
 
 
-class Q3eWriter:
+class Q3eWriter(Closing):
     """Writes one file: `write` takes the tensors' packed bytes in order, `commit` makes the file appear.
 
     Use it in a `with` statement: leaving it without `commit` removes what was written.
@@ -64,17 +65,12 @@ class Q3eWriter:
         self._crc = 0
         self._left = self._sizes[0] if self._sizes else 0  # of the tensor that is being written
         self._file = AtomicFile(target, self.nbytes)
-        try:
+        with self.closed_on_failure():
             self._file.write(header + first_gap)
-        except BaseException:
-            self._file.abandon()
-            raise
 
-    def __enter__(self) -> Q3eWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.abandon()
+    def close(self) -> None:
+        """Removes what was written, unless it was committed."""
+        self._file.close()
 
     def write(self, data: NDArray[np.uint8]) -> None:
         """The next bytes of the current tensor; when it is complete, the following one is current."""

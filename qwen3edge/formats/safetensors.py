@@ -64,13 +64,10 @@ class SafetensorsFolder(Shards):
         self._tensors: dict[str, StoredTensor] = {}
         self._allowed = tuple(_DTYPES) if any_type else PLAIN
         super().__init__()
-        try:
+        with self.closed_on_failure():
             expected = self._shard_names() if single is None else {single: None}
             for shard, contents in expected.items():
                 self._open_shard(shard, contents)
-        except BaseException:
-            self.close()
-            raise
 
     def names(self) -> list[str]:
         """All tensors."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from qwen3edge.closing import Closing
 from qwen3edge.formats.atomic import sync
 
 _ITEM_SIZES = {"F32": 4, "F16": 2, "BF16": 2, "I32": 4, "I64": 8}
@@ -31,7 +32,7 @@ class NewTensor:
         return math.prod(self.shape) * _ITEM_SIZES[self.dtype]
 
 
-class SafetensorsWriter:
+class SafetensorsWriter(Closing):
     """`write` takes the tensors' bytes in order; leaving the `with` statement closes the file, complete or not."""
 
     def __init__(self, path: Path, tensors: Sequence[NewTensor]):
@@ -51,12 +52,6 @@ class SafetensorsWriter:
         self._file = open(path, "xb")  # noqa: SIM115
         self._file.write(len(text).to_bytes(8, "little") + text)
 
-    def __enter__(self) -> SafetensorsWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
     def write(self, data: NDArray[Any]) -> None:
         """The next bytes."""
         self._left -= data.nbytes
@@ -68,3 +63,7 @@ class SafetensorsWriter:
         assert self._left == 0, f"{self._left} bytes are missing"
         self._file.flush()
         sync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
