@@ -35,6 +35,7 @@ from qwen3edge.errors import CheckpointError
 from qwen3edge.formats.atomic import require_no_input
 from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_header import MetadataItem
+from qwen3edge.formats.key_fold import KeyFold
 from qwen3edge.formats.q3e import Q3eWriter, TensorSpec
 from qwen3edge.templates.given import Given
 
@@ -188,7 +189,7 @@ def write_model(
         quantizer = SmallWeights(method.quantizer(), config.experts)
         done, total = 0, sum(spec.nbytes for spec in specs)
         jobs = {
-            t.name: Job(source, names[t.name], t, spec.format, quantizer)
+            t.name: Job(source, names[t.name], t, spec.format, quantizer, KeyFold.none(config))
             for t, spec in zip(tensors, specs, strict=False)
         }
         with ThreadPoolExecutor(workers, "quantize") as pool, ExitStack() as opened:

@@ -20,7 +20,7 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.convert.ordered import in_order
 from qwen3edge.convert.quantize import Job, packed_slices, slice_rows
 from qwen3edge.formats.blocks import PANEL_ROWS, as_float32
-from qwen3edge.formats.key_fold import MOST, KeyFold
+from qwen3edge.formats.key_fold import MOST, KeyFold, shape_of
 from qwen3edge.formats.row_scale import Exponents, exponent_range
 
 Squares = NDArray[np.float64]
@@ -45,21 +45,20 @@ class _Layer:
             channels = self._squares(f"{side}.weight", gain)
             if self.config.qkv_bias:
                 channels += self._vector(f"{side}.bias").astype(np.float64) ** 2
-        groups = 1 if self.config.qk_norm else self.config.kv_heads
-        mean: Squares = channels.reshape(groups, -1, 2, self.config.head_size // 2).mean(axis=(1, 2))
+        _, groups, pairs = shape_of(self.config)
+        mean: Squares = channels.reshape(groups, -1, 2, pairs).mean(axis=(1, 2))
         return mean
 
     def limits(self) -> tuple[Exponents, Exponents]:
         """The exponents of each pair that every tensor of the layer can hold: [groups, head_size / 2], twice."""
         parts = ["_norm.weight"] if self.config.qk_norm else [".weight", ".bias"][: 1 + self.config.qkv_bias]
-        groups = 1 if self.config.qk_norm else self.config.kv_heads
-        shape = groups, -1, self.config.head_size // 2
+        _, groups, pairs = shape_of(self.config)
         low, high = np.int32(-MOST), np.int32(MOST)
         for part in parts:
-            least, most = (x.reshape(shape) for x in self._range(f"q{part}"))
-            low, high = np.maximum(low, least.max(axis=1)), np.minimum(high, most.min(axis=1))
-            most, least = (-x.reshape(shape) for x in self._range(f"k{part}"))  # keys get the opposite exponent
-            low, high = np.maximum(low, least.max(axis=1)), np.minimum(high, most.min(axis=1))
+            most, least = (-x for x in self._range(f"k{part}"))  # keys get the opposite exponent
+            for lows, highs in (self._range(f"q{part}"), (least, most)):
+                low = np.maximum(low, lows.reshape(groups, -1, pairs).max(axis=1))
+                high = np.minimum(high, highs.reshape(groups, -1, pairs).min(axis=1))
         return low, high
 
     def _vector(self, name: str) -> NDArray[np.float32]:

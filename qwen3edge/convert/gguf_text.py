@@ -9,7 +9,7 @@ import numpy as np
 from qwen3edge.convert.sampling import sampling_metadata
 from qwen3edge.convert.template import PackedTemplate
 from qwen3edge.convert.tokenizer import STOP_TOKENS
-from qwen3edge.convert.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED, require_loadable
+from qwen3edge.convert.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED, Vocabulary, require_loadable
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
 from qwen3edge.formats.gguf import Value
 from qwen3edge.formats.gguf_header import MetadataItem
@@ -39,56 +39,39 @@ class GgufText:
         """
         self._metadata = metadata
         self._vocab_size = vocab_size
-        model, self._pre = self._text("tokenizer.ggml.model"), self._text("tokenizer.ggml.pre")
-        self.present = model not in _NO_TOKENIZER
-        self.tokens: list[str] = []
-        self._types: list[int] = []
-        self._merges: list[str] = []
+        model, pre = self._text("tokenizer.ggml.model"), self._text("tokenizer.ggml.pre")
         self.template = PackedTemplate.choose(template, self._template)
-        if not self.present:
+        self._vocabulary: Vocabulary | None = None
+        if model in _NO_TOKENIZER:
             return
-        if model != _MODEL or self._pre not in _SPLITTERS:
+        if model != _MODEL or pre not in _SPLITTERS:
             raise UnsupportedModelError(
                 f"tokenizer.ggml: expected Qwen's tokenizer, model {_MODEL!r} and pre {SPLIT_NFC!r} or "
-                f"{SPLIT_AS_IT_IS!r}, found {model!r:.60} and {self._pre!r:.60}"
+                f"{SPLIT_AS_IT_IS!r}, found {model!r:.60} and {pre!r:.60}"
             )
-        self._read_vocabulary()
+        self._vocabulary = self._read_vocabulary(pre)
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a tokenizer."""
+        return self._vocabulary is not None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the file asks for and does not get."""
-        notes: list[str] = []
-        if self.present and not self._merges:
-            notes.append("the file has no tokenizer.ggml.merges: every byte of a text is a token of its own")
-        if self.present and self._pre not in (SPLIT_NFC, SPLIT_AS_IT_IS):
-            said = "no tokenizer.ggml.pre" if self._pre is None else f"tokenizer.ggml.pre {self._pre!r}"
-            old = f"the file has {said}, as old conversions do: texts are split as Qwen2 and Qwen3 do"
-            notes.append(old)
-        return (*notes, *self.template.notes)
+        return (*(() if self._vocabulary is None else self._vocabulary.notes), *self.template.notes)
 
     def stop_token_ids(self) -> tuple[int, ...]:
         """All ids that end an answer."""
         ids = [self._token(key) for key in _END_KEYS]
-        control = {text: token for token, text in enumerate(self.tokens) if self._types[token] == CONTROL}
-        ids += [control.get(text) for text in STOP_TOKENS]
+        ids += [] if self._vocabulary is None else self._vocabulary.control_ids(STOP_TOKENS)
         return tuple(dict.fromkeys(token for token in ids if token is not None))
 
     def metadata(self, model_type: str, hidden_size: int) -> dict[str, MetadataItem]:
         """The keys `tokenizer.*` and `qwen3edge.sampling.*`."""
         keys: dict[str, MetadataItem] = {}
-        if self.present:
-            keys["tokenizer.ggml.model"] = _MODEL
-            keys["tokenizer.ggml.pre"] = _SPLITTERS[self._pre]
-            keys["tokenizer.ggml.tokens"] = self.tokens
-            keys["tokenizer.ggml.token_type"] = np.array(self._types, np.int32)
-            if self._merges:
-                keys["tokenizer.ggml.merges"] = self._merges
-            for name in NAMED_TOKENS.values():
-                token = self._token(name)
-                if token is not None:
-                    keys[f"tokenizer.ggml.{name}"] = token
-            if self._metadata.get("tokenizer.ggml.add_bos_token") is True and "tokenizer.ggml.bos_token_id" in keys:
-                keys["tokenizer.ggml.add_bos_token"] = True
+        if self._vocabulary is not None:
+            keys = self._vocabulary.metadata({key: self._token(key) for key in NAMED_TOKENS.values()})
         if self.template.text is not None:
             keys["tokenizer.chat_template"] = self.template.text
         chosen = {name: self._metadata.get(f"general.sampling.{key}") for key, name in _SAMPLING_KEYS.items()}
@@ -110,7 +93,7 @@ class GgufText:
             raise CheckpointError(f"{key}: expected text, found {value!r:.60}")
         return value
 
-    def _read_vocabulary(self) -> None:
+    def _read_vocabulary(self, pre: str | None) -> Vocabulary:
         tokens, types = self._strings("tokens"), self._metadata.get("tokenizer.ggml.token_type")
         if not isinstance(types, np.ndarray) or types.dtype.kind not in "iu" or types.shape != (len(tokens),):
             raise CheckpointError(f"tokenizer.ggml.token_type: expected an integer for each of {len(tokens)} tokens")
@@ -125,9 +108,16 @@ class GgufText:
             raise CheckpointError(
                 f"tokenizer.ggml.tokens: expected 1 to {self._vocab_size} tokens, the embedding's rows, found {size}"
             )
-        self.tokens, self._types = tokens[:size], types[:size].tolist()
-        self._merges = self._strings("merges") if "tokenizer.ggml.merges" in self._metadata else []
-        require_loadable(self.tokens, self._types, self._merges, "tokenizer.ggml")
+        merges = self._strings("merges") if "tokenizer.ggml.merges" in self._metadata else []
+        require_loadable(tokens[:size], types[:size].tolist(), merges, "tokenizer.ggml")
+        notes: list[str] = []
+        if not merges:
+            notes.append("the file has no tokenizer.ggml.merges: every byte of a text is a token of its own")
+        if pre not in (SPLIT_NFC, SPLIT_AS_IT_IS):
+            said = "no tokenizer.ggml.pre" if pre is None else f"tokenizer.ggml.pre {pre!r}"
+            notes.append(f"the file has {said}, as old conversions do: texts are split as Qwen2 and Qwen3 do")
+        begins_texts = self._metadata.get("tokenizer.ggml.add_bos_token") is True
+        return Vocabulary(tokens[:size], types[:size].tolist(), merges, _SPLITTERS[pre], begins_texts, notes)
 
     def _strings(self, name: str) -> list[str]:
         value = self._metadata.get(f"tokenizer.ggml.{name}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from qwen3edge import _core
 from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.convert.quantizer import Weighted, by_expert
-from qwen3edge.convert.statistics import LEAST_IMPORTANCE, MOST_IMPORTANCE, Statistics, gram_key, input_name
+from qwen3edge.convert.statistics import LEAST_IMPORTANCE, MOST_IMPORTANCE, Statistics, input_name
 from qwen3edge.errors import RequestError
 from qwen3edge.formats.blocks import (
     BLOCK_FORMATS,
@@ -56,7 +57,7 @@ class Gptq:
         self._statistics = statistics
         self._otherwise = Weighted(statistics)
         self._lock = threading.Lock()
-        self._factors: dict[str, Floats | _Lack] = {}  # of the last few inputs or experts
+        self._factors = lru_cache(_FACTORS)(self._find_factor)
         self._without: dict[_Lack, set[str]] = {lack: set() for lack in _Lack}  # what was packed otherwise
 
     def pack(self, tensor: ModelTensor, block_format: str, weights: NDArray[Any], first_row: int) -> NDArray[np.uint8]:
@@ -86,22 +87,17 @@ class Gptq:
 
     def _factor_of(self, tensor: ModelTensor, expert: int | None) -> Floats | _Lack:
         """Of the tensor's input; tensors that share it come one after the other, and so do experts."""
-        key = gram_key(input_name(tensor.name), expert)
         with self._lock:
-            if key not in self._factors:
-                while len(self._factors) >= _FACTORS:
-                    self._factors.pop(next(iter(self._factors)))
-                self._factors[key] = self._find_factor(tensor, expert)
-            factor = self._factors[key]
+            factor = self._factors(input_name(tensor.name), tensor.columns, expert)
             if isinstance(factor, _Lack):
                 self._without[factor].add(tensor.name if expert is None else f"{tensor.name} expert {expert}")
             return factor
 
-    def _find_factor(self, tensor: ModelTensor, expert: int | None) -> Floats | _Lack:
-        counts = self._statistics.counts(tensor.name)
-        if counts is not None and counts[expert or 0] < LEAST_TOKENS * tensor.columns:
+    def _find_factor(self, name: str, columns: int, expert: int | None) -> Floats | _Lack:
+        counts = self._statistics.counts(name)
+        if counts is not None and counts[expert or 0] < LEAST_TOKENS * columns:
             return _Lack.TOKENS
-        gram = self._statistics.gram(tensor.name, tensor.columns, expert)
+        gram = self._statistics.gram(name, columns, expert)
         return _Lack.GRAM if gram is None else inverse_factor(gram)
 
 

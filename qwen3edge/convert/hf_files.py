@@ -7,10 +7,9 @@ from typing import Any
 
 from qwen3edge.config import Metadata, ModelConfig, keys_of
 from qwen3edge.convert.sampling import starting_mode
-from qwen3edge.convert.vocabulary import CONTROL, NORMAL, SPLIT, USER_DEFINED
+from qwen3edge.convert.vocabulary import BYTE_LEVEL, CONTROL, NORMAL, SPLIT, USER_DEFINED
 from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_NFC
 
-_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 _FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 
 
@@ -64,9 +63,9 @@ def hf_texts(file: Metadata, config: ModelConfig) -> dict[str, str]:
         "padding": None,
         "added_tokens": added,
         "normalizer": normalizer,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT, _BYTE_LEVEL]},
-        "post_processor": _beginning(file, tokens) if begins else _BYTE_LEVEL,
-        "decoder": _BYTE_LEVEL,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT, BYTE_LEVEL]},
+        "post_processor": _beginning(file, tokens) if begins else BYTE_LEVEL,
+        "decoder": BYTE_LEVEL,
         "model": model,
     }
     settings: dict[str, Any] = {

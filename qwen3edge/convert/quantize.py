@@ -33,7 +33,7 @@ class Job:
     tensor: ModelTensor
     block_format: str
     quantizer: Quantizer
-    fold: KeyFold | None = None  # what is stored between queries and keys; none yet while it is chosen
+    fold: KeyFold  # what is stored between queries and keys; nothing yet while it is chosen
 
 
 def packed_slices(job: Job, pool: ThreadPoolExecutor, ahead: int) -> Iterator[NDArray[np.uint8]]:
@@ -56,13 +56,8 @@ def slice_rows(tensor: ModelTensor) -> int:
 
 
 def _pack(job: Job, start: int, stop: int) -> NDArray[np.uint8]:
-    return _folded(job, _unfolded(job, start, stop), start)
-
-
-def _folded(job: Job, packed: NDArray[np.uint8], first_row: int = 0) -> NDArray[np.uint8]:
-    if job.fold is None:
-        return packed
-    return job.fold.apply(job.tensor.name, job.block_format, packed, job.tensor.columns, first_row)
+    packed = _unfolded(job, start, stop)
+    return job.fold.apply(job.tensor.name, job.block_format, packed, job.tensor.columns, start)
 
 
 def _unfolded(job: Job, start: int, stop: int) -> NDArray[np.uint8]:
@@ -84,7 +79,8 @@ def _vector(job: Job) -> NDArray[np.uint8]:
     bad = np.flatnonzero(~np.isfinite(wide))
     if bad.size:
         raise CheckpointError(f"tensor {job.name!r}: expected finite values, found {wide[bad[0]]} at {bad[0]}")
-    return _folded(job, np.ascontiguousarray(wide, "<f4").view(np.uint8))
+    packed = np.ascontiguousarray(wide, "<f4").view(np.uint8)
+    return job.fold.apply(job.tensor.name, VECTOR, packed, job.tensor.columns)
 
 
 def _worst(weights: NDArray[Any]) -> tuple[int, int, float]:

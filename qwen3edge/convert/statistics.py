@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,12 @@ LEAST_IMPORTANCE, MOST_IMPORTANCE = 1e-4, 1e6  # as shares of the mean
 
 def input_name(name: str) -> str:
     """The tensor under whose name the input of `name` is stored."""
+    return _renamed(name, _SHARED)
+
+
+def _renamed(name: str, parts: Mapping[str, str]) -> str:
     head, _, part = name.removesuffix(".weight").rpartition(".")
-    return f"{head}.{_SHARED.get(part, part)}.weight" if head else name
+    return f"{head}.{parts.get(part, part)}.weight" if head else name
 
 
 def gram_key(name: str, expert: int | None) -> str:
@@ -61,11 +65,8 @@ class Statistics:
     def mean_squares(self, name: str) -> NDArray[np.float32] | None:
         """[experts, columns] of a tensor's input, zeros for an expert that saw no token; None where none are known."""
         if self._theirs is not None:
-            head, _, part = name.removesuffix(".weight").rpartition(".")
-            for candidate in (name, f"{head}.{_THEIRS.get(part, part)}.weight", input_name(name)):
-                if candidate in self._theirs:
-                    return self._theirs[candidate]
-            return None
+            candidates = (name, _renamed(name, _THEIRS), input_name(name))
+            return next((self._theirs[n] for n in candidates if n in self._theirs), None)
         sums, counts = self._read(f"sums/{input_name(name)}"), self._read(f"counts/{input_name(name)}")
         if sums is None or counts is None:
             return None
@@ -127,12 +128,8 @@ class Statistics:
 
     def export(self, path: str | os.PathLike[str], names: Iterable[str]) -> None:
         """Writes llama.cpp's importance matrix for the tensors of these names."""
-        entries = {}
-        for name in names:
-            squares = self.mean_squares(name)
-            if squares is not None:
-                entries[name] = squares
-        write_imatrix(path, entries)
+        squares = {name: self.mean_squares(name) for name in names}
+        write_imatrix(path, {name: found for name, found in squares.items() if found is not None})
 
     def _read(self, key: str) -> NDArray[Any] | None:
         if key not in self._arrays:

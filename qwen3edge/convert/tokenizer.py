@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from qwen3edge.architectures.keys import token_ids
 from qwen3edge.convert.sampling import sampling_metadata
 from qwen3edge.convert.template import PackedTemplate
-from qwen3edge.convert.vocabulary import CONTROL, Vocabulary, token_name
+from qwen3edge.convert.vocabulary import Vocabulary, token_name
 from qwen3edge.errors import CheckpointError
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.formats.safetensors import read_json
@@ -63,9 +61,7 @@ class TextFiles:
         eos = self._special("eos_token")
         ids += [] if eos is None else [eos]
         if self._vocabulary is not None:
-            vocabulary = self._vocabulary
-            named = [vocabulary.id_of(name) for name in STOP_TOKENS]
-            ids += [token for token in named if token is not None and vocabulary.types[token] == CONTROL]
+            ids += self._vocabulary.control_ids(STOP_TOKENS)
         for token in ids:
             if token >= vocab_size:
                 raise CheckpointError(f"eos_token_id: expected ids below {vocab_size}, found {token}")
@@ -78,18 +74,7 @@ class TextFiles:
             tokens = self._vocabulary.tokens
             if len(tokens) > vocab_size:
                 raise CheckpointError(f"tokenizer.json: expected at most {vocab_size} tokens, found {len(tokens)}")
-            keys["tokenizer.ggml.model"] = "gpt2"
-            keys["tokenizer.ggml.pre"] = self._vocabulary.splitter
-            keys["tokenizer.ggml.tokens"] = tokens
-            keys["tokenizer.ggml.token_type"] = np.array(self._vocabulary.types, np.int32)
-            if self._vocabulary.merges:
-                keys["tokenizer.ggml.merges"] = self._vocabulary.merges
-            for name, key in NAMED_TOKENS.items():
-                token = self._special(name)
-                if token is not None:
-                    keys[f"tokenizer.ggml.{key}"] = token
-            if self._vocabulary.begins_texts and "tokenizer.ggml.bos_token_id" in keys:
-                keys["tokenizer.ggml.add_bos_token"] = True
+            keys = self._vocabulary.metadata({key: self._special(name) for name, key in NAMED_TOKENS.items()})
         if self.template.text is not None:
             keys["tokenizer.chat_template"] = self.template.text
         template, where = self.template.original, "generation_config.json"

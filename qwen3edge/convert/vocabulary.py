@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qwen3edge import _core
 from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
+from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.formats.safetensors import read_json
 from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_AS_IT_IS, SPLIT_NFC, WORDS
 
@@ -25,7 +28,7 @@ _BPE_OPTIONS = (
 )
 _MAX_JSON_BYTES = 256 << 20
 _QWEN_CLASSES = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
-_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 SPLIT = {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Isolated", "invert": False}
 
 
@@ -51,6 +54,26 @@ class Vocabulary:
     def id_of(self, token: str) -> int | None:
         """None for a token that is not there."""
         return self._ids.get(token)
+
+    def control_ids(self, names: Iterable[str]) -> list[int]:
+        """Of those that are there, and control tokens."""
+        ids = [self._ids[name] for name in names if name in self._ids]
+        return [token for token in ids if self.types[token] == CONTROL]
+
+    def metadata(self, named: Mapping[str, int | None]) -> dict[str, MetadataItem]:
+        """The keys `tokenizer.ggml.*`. named: the ids of NAMED_TOKENS, as far as a file names such tokens."""
+        keys: dict[str, MetadataItem] = {
+            "model": "gpt2",
+            "pre": self.splitter,
+            "tokens": self.tokens,
+            "token_type": np.array(self.types, np.int32),
+        }
+        if self.merges:
+            keys["merges"] = self.merges
+        keys |= {key: token for key, token in named.items() if token is not None}
+        if self.begins_texts and "bos_token_id" in keys:
+            keys["add_bos_token"] = True
+        return {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> Vocabulary | None:
@@ -231,7 +254,7 @@ def _from_two_files(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     merges = [line.rstrip("\r") for line in lines[lines[0].startswith("#version") :]]
     return {
         "normalizer": {"type": "NFC"},
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT, _BYTE_LEVEL]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT, BYTE_LEVEL]},
         "model": {
             "type": "BPE",
             "vocab": read_json(folder / "vocab.json", _MAX_JSON_BYTES),

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 import os
 import re
-import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
+from gguf.gguf_reader import GGUFReader
 from numpy.typing import NDArray
 
 from qwen3edge.errors import CheckpointError, MissingShardError, UnsupportedModelError
@@ -40,20 +39,11 @@ _MAX_SHARDS = 1024
 
 Value: TypeAlias = bool | int | float | str | NDArray[Any] | list[str]
 
+_BOOL, _STRING, _ARRAY = GGUFValueType.BOOL, GGUFValueType.STRING, GGUFValueType.ARRAY
 _SCALARS: dict[int, np.dtype[Any]] = {
-    0: np.dtype("u1"),
-    1: np.dtype("i1"),
-    2: np.dtype("<u2"),
-    3: np.dtype("<i2"),
-    4: np.dtype("<u4"),
-    5: np.dtype("<i4"),
-    6: np.dtype("<f4"),
-    7: np.dtype("u1"),  # a bool
-    10: np.dtype("<u8"),
-    11: np.dtype("<i8"),
-    12: np.dtype("<f8"),
+    **{kind: np.dtype(scalar).newbyteorder("<") for kind, scalar in GGUFReader.gguf_scalar_to_np.items()},
+    _BOOL: np.dtype("u1"),
 }
-_BOOL, _STRING, _ARRAY = 7, 8, 9
 
 
 @dataclass(frozen=True)
@@ -291,8 +281,7 @@ class _Header:
             raise CheckpointError(f"{self._path}: {what}: expected UTF-8, found {data[:40]!r}") from None
 
     def _unsigned(self, size: int, what: str) -> int:
-        value: int = _UNPACK[size](self._take(size, what))[0]
-        return value
+        return int.from_bytes(self._take(size, what), "little")
 
     def _take(self, count: int, what: str) -> bytes:
         if count > self._size - self._at:
@@ -304,6 +293,3 @@ class _Header:
             raise MissingShardError(f"{self._path}: the file shrank while its header was read")
         self._at += count
         return data
-
-
-_UNPACK: dict[int, Callable[[bytes], tuple[Any, ...]]] = {4: struct.Struct("<I").unpack, 8: struct.Struct("<Q").unpack}

@@ -60,20 +60,6 @@ class KeyFold:
 
     def apply(self, name: str, block_format: str, packed: Bytes, columns: int, first_row: int = 0) -> Bytes:
         """The bytes to store of a tensor's own: whole panels from first_row on, or a vector."""
-        return self._scaled(name, block_format, packed, columns, first_row, 1)
-
-    def undo(self, name: str, block_format: str, packed: Bytes, columns: int, first_row: int = 0) -> Bytes:
-        """A tensor's own bytes of the stored ones, to the last bit."""
-        return self._scaled(name, block_format, packed, columns, first_row, -1)
-
-    def to(self, other: KeyFold, name: str) -> Exponents | None:
-        """By which powers of two the rows of a tensor are larger in a file of the same model with another fold."""
-        own, theirs = self.of(name), other.of(name)
-        if own is None or theirs is None:
-            return theirs if own is None else -own
-        return theirs - own if (theirs != own).any() else None
-
-    def _scaled(self, name: str, block_format: str, packed: Bytes, columns: int, first_row: int, sign: int) -> Bytes:
         exponents = self.of(name)
         if exponents is None:
             return packed
@@ -82,8 +68,19 @@ class KeyFold:
             if block_format == "vector"
             else PANEL_ROWS * (packed.nbytes // _core.packed_nbytes(block_format, PANEL_ROWS, columns))
         )
-        scaled = scale_rows(block_format, packed.reshape(-1), columns, sign * exponents[first_row : first_row + rows])
+        scaled = scale_rows(block_format, packed.reshape(-1), columns, exponents[first_row : first_row + rows])
         return scaled.reshape(packed.shape)
+
+    def undo(self, name: str, block_format: str, packed: Bytes, columns: int, first_row: int = 0) -> Bytes:
+        """A tensor's own bytes of the stored ones, to the last bit."""
+        return KeyFold(self.config, -self.exponents).apply(name, block_format, packed, columns, first_row)
+
+    def to(self, other: KeyFold, name: str) -> Exponents | None:
+        """By which powers of two the rows of a tensor are larger in a file of the same model with another fold."""
+        own, theirs = self.of(name), other.of(name)
+        if own is None or theirs is None:
+            return theirs if own is None else -own
+        return theirs - own if (theirs != own).any() else None
 
     def of(self, name: str) -> Exponents | None:
         """By which powers of two the rows of a tensor, or the elements of a vector, are stored larger; None: none."""
