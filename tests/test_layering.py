@@ -58,8 +58,8 @@ PYTHON = {
     ),
     "qwen3edge.calibrate": (
         {
-            *("errors", "architectures", "config", "_core", "convert", "runtime", "text", "generation", "evaluate"),
-            "calibrate",
+            *("errors", "architectures", "config", "_core", "formats", "convert", "runtime", "text", "generation"),
+            *("evaluate", "calibrate"),
         },
         {"numpy"},
     ),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from qwen3edge.calibrate.collect import Input
 from qwen3edge.errors import RequestError
 from qwen3edge.evaluate.texts import Tokens
+from qwen3edge.formats.atomic import replacing
 
 SAVE_SECONDS = 10.0
 _SAVE_SHARE = 0.05  # of the time at most: large X^T X are saved more seldom
@@ -44,7 +45,8 @@ class Checkpoint:
         if not path.exists():
             if any(self._folder.iterdir()):
                 raise RequestError(f"{self._folder}: expected what an interrupted calibration left, found other files")
-            self._replace("key", lambda temporary: temporary.write_text(key, "utf-8"))
+            with replacing(path) as temporary:
+                temporary.write_text(key, "utf-8")
         found = path.read_text("utf-8", errors="replace")
         if found != key:
             raise RequestError(f"{self._folder}: expected the beginning of this calibration, found another: {found}")
@@ -101,7 +103,8 @@ class Checkpoint:
     def save_sensitivities(self, values: dict[str, float]) -> None:
         """All so far."""
         if self._folder is not None:
-            self._replace("sensitivities.json", lambda temporary: temporary.write_text(json.dumps(values), "utf-8"))
+            with replacing(self._folder / "sensitivities.json") as temporary:
+                temporary.write_text(json.dumps(values), "utf-8")
 
     def _load(self, name: str) -> dict[str, NDArray[Any]] | None:
         if self._folder is None or not (self._folder / name).exists():
@@ -113,18 +116,9 @@ class Checkpoint:
             raise self._damaged(name, error) from None
 
     def _save(self, name: str, arrays: dict[str, NDArray[Any]]) -> None:
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-
         if self._folder is not None:
-            self._replace(name, write)
-
-    def _replace(self, name: str, write: Callable[[Path], object]) -> None:
-        assert self._folder is not None
-        temporary = self._folder / f"{name}.part"
-        write(temporary)
-        os.replace(temporary, self._folder / name)
+            with replacing(self._folder / name) as temporary, temporary.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def _damaged(self, name: str, error: Exception) -> RequestError:
         return RequestError(f"{self._folder}: expected what an interrupted calibration left, found {name}: {error}")

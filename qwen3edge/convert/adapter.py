@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
@@ -48,6 +48,7 @@ class AdapterFiles:
     """The adapter's tensors, and the names and shapes of the checkpoint that they are for."""
 
     def __init__(self, files: SafetensorsFolder, source: TensorSource, config: ModelConfig):
+        """Raises CheckpointError for an adapter that changes nothing."""
         self.files = files
         self.where = str(files.folder)
         self.config = config
@@ -56,6 +57,8 @@ class AdapterFiles:
         self._source = source
         self._bare = is_bare(self.found)
         self.read_whole = lru_cache(_CACHED)(self._read_whole)
+        if not files.names():
+            raise CheckpointError(f"{self.where}: expected updates, found none")
 
     def module(self, name: str) -> str:
         """A module's name with or without `model.`, as the checkpoint has it."""
@@ -83,21 +86,39 @@ class AdapterFiles:
             )
 
     def product(
-        self, module: str, a: str, b: str, shape: tuple[int, ...], scale: Callable[[int], float], first_row: int
+        self,
+        module: str,
+        a: str,
+        b: str,
+        shape: tuple[int, ...],
+        scale: Callable[[int], float],
+        *,
+        first_row: int = 0,
+        transposed: bool = False,
     ) -> Update:
-        """A [rank, columns] and B [rows, rank]. Raises CheckpointError for others. scale: by the rank."""
-        found_a, found_b = self.files.shape(a), self.files.shape(b)
-        self.check_factors(module, found_a, found_b, shape)
-        rank = found_a[0]
-        return Update(partial(self.read_whole, a), partial(self.read_rows, b), scale(rank), first_row, shape[0])
+        """A [rank, columns] and B [rows, rank], or both transposed. Raises CheckpointError for others.
 
-    def check_factors(self, module: str, a: tuple[int, ...], b: tuple[int, ...], shape: tuple[int, ...]) -> None:
-        """Raises CheckpointError unless they are [rank, columns] and [rows, rank]."""
-        if len(a) != 2 or len(b) != 2 or not a[0] or a[0] != b[1] or (b[0], a[1]) != shape:
+        shape: [rows, columns] of what they are for. scale: by the rank.
+        """
+        found_a, found_b = (self.files.shape(name)[:: -1 if transposed else 1] for name in (a, b))
+        both = len(found_a) == len(found_b) == 2 and found_a[0] == found_b[1] > 0
+        if not both or (found_b[0], found_a[1]) != shape:
             raise CheckpointError(
                 f"{self.where}: {module!r}: expected B [{shape[0]}, rank] and A [rank, {shape[-1]}], "
-                f"found {list(b)} and {list(a)}"
+                f"found {list(found_b)} and {list(found_a)}"
             )
+        rank = found_a[0]
+
+        def whole_a() -> NDArray[np.float32]:
+            return np.ascontiguousarray(self.read_whole(a).T)
+
+        def rows_of_b(start: int, stop: int) -> NDArray[np.float32]:
+            rows: NDArray[np.float32] = self.read_whole(b)[:, start:stop].T
+            return rows
+
+        if transposed:
+            return Update(whole_a, rows_of_b, scale(rank), first_row, shape[0])
+        return Update(partial(self.read_whole, a), partial(self.read_rows, b), scale(rank), first_row, shape[0])
 
     def read_rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
         """Rows of a tensor of the adapter."""
@@ -106,14 +127,3 @@ class AdapterFiles:
     def _read_whole(self, name: str) -> NDArray[np.float32]:
         shape = self.files.shape(name)
         return as_float32(self.files.read_rows(name, 0, int(np.prod(shape[:-1])) if len(shape) > 1 else shape[0]))
-
-
-def transposed(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A copy, so that rows can be taken from it."""
-    return np.ascontiguousarray(matrix.T)
-
-
-def require_modules(files: AdapterFiles, changed: Collection[str]) -> None:
-    """Raises CheckpointError for an adapter that changes nothing."""
-    if not changed:
-        raise CheckpointError(f"{files.where}: expected updates, found none")

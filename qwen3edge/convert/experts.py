@@ -170,8 +170,7 @@ def find_expert(module: str, found: frozenset[str], config: ModelConfig) -> tupl
     name, first_row = expert_rows(match["experts"], projection, int(match["expert"]), found, config)
     if name not in found:
         return None
-    hidden, ffn = config.hidden_size, config.expert_ffn_size
-    return (name, first_row, (hidden, ffn) if projection == "down" else (ffn, hidden))
+    return name, first_row, expert_shape(projection, config)
 
 
 def expert_rows(
@@ -185,35 +184,38 @@ def expert_rows(
     return part.name, part.first_row
 
 
-def _apart(experts: str, config: ModelConfig) -> _Layout:
+def expert_shape(projection: str, config: ModelConfig) -> tuple[int, int]:
+    """[rows, columns] of gate, up or down of one expert."""
     hidden, ffn = config.hidden_size, config.expert_ffn_size
+    return (hidden, ffn) if projection == "down" else (ffn, hidden)
 
+
+def _apart(experts: str, config: ModelConfig) -> _Layout:
     def layout(projection: str, expert: int) -> _Part:
-        shape = (hidden, ffn) if projection == "down" else (ffn, hidden)
-        return _Part(f"{experts}.{expert}.{projection}_proj.weight", shape, 0)
+        return _Part(f"{experts}.{expert}.{projection}_proj.weight", expert_shape(projection, config), 0)
 
     return layout
 
 
 def _find_layout(experts: str, found: Collection[str], config: ModelConfig) -> _Layout:
     """The layout of one layer. experts: as `model.layers.0.mlp.experts`."""
-    hidden, ffn, count = config.hidden_size, config.expert_ffn_size, config.experts
-    block = f"blk.{experts.split('.')[-3]}.ffn_"
-    gguf = f"{block}{{}}_exps.weight"
+    gguf = f"blk.{experts.split('.')[-3]}.ffn_{{}}_exps.weight"
     mlx = f"{experts.removesuffix('experts')}switch_mlp.{{}}_proj.weight"
 
-    def fused(gate_up: str, down: str, projection: str, expert: int) -> _Part:
-        if projection == "down":
-            return _Part(down, (count, hidden, ffn), expert * hidden)
-        return _Part(gate_up, (count, 2 * ffn, hidden), (2 * expert + (projection == "up")) * ffn)
-
     def stacked(pattern: str, projection: str, expert: int) -> _Part:
-        rows, columns = (hidden, ffn) if projection == "down" else (ffn, hidden)
-        return _Part(pattern.format(projection), (count, rows, columns), expert * rows)
+        rows, columns = expert_shape(projection, config)
+        return _Part(pattern.format(projection), (config.experts, rows, columns), expert * rows)
 
-    for gate_up, down in ((f"{experts}.gate_up_proj", f"{experts}.down_proj"), map(gguf.format, ("gate_up", "down"))):
-        if gate_up in found:
-            return partial(fused, gate_up, down)
+    def fused(pattern: str, projection: str, expert: int) -> _Part:
+        if projection == "down":
+            return stacked(pattern, projection, expert)
+        rows, columns = expert_shape(projection, config)
+        first_row = (2 * expert + (projection == "up")) * rows
+        return _Part(pattern.format("gate_up"), (config.experts, 2 * rows, columns), first_row)
+
+    for pattern in (f"{experts}.{{}}_proj", gguf):
+        if pattern.format("gate_up") in found:
+            return partial(fused, pattern)
     for pattern in (gguf, mlx):
         if pattern.format("gate") in found:
             return partial(stacked, pattern)

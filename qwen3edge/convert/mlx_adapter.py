@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from qwen3edge.convert.adapter import AdapterFiles, Changes, Update, require_modules, transposed
-from qwen3edge.convert.experts import expert_rows
+from qwen3edge.convert.adapter import AdapterFiles, Changes, Update
+from qwen3edge.convert.experts import expert_rows, expert_shape
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
 
 MLX_WEIGHTS = "adapters.safetensors"
@@ -48,7 +48,6 @@ def mlx_changes(files: AdapterFiles, keys: Mapping[str, Any], where: str) -> Cha
                 changes.updates.setdefault(weight, []).append(update)
     else:
         raise UnsupportedModelError(f"{where}: fine_tune_type: expected 'lora' or 'full', found {kind!r:.60}; {_FUSE}")
-    require_modules(files, changes.names())
     return changes
 
 
@@ -72,26 +71,18 @@ def _updates(files: AdapterFiles, module: str, a: str, b: str, scale: float) -> 
     weight = f"{ours}.weight"
     if weight not in files.found or len(files.shape(weight)) != 2:
         raise CheckpointError(f"{files.where}: expected modules of the checkpoint, found {module!r}")
-    rows, columns = files.shape(weight)
-    shapes = [files.files.shape(name) for name in (a, b)]
+    shape = files.shape(weight)
     if weight == files.embedding:  # lora_a [rows, rank], lora_b [rank, columns]; a tied head has it, too
-        files.check_factors(module, shapes[1], shapes[0], (rows, columns))
-        return [(weight, Update(lambda: files.read_whole(b), lambda i, j: files.read_rows(a, i, j), scale, 0, rows))]
-    files.check_factors(module, shapes[0][::-1], shapes[1][::-1], (rows, columns))
-    return [
-        (
-            weight,
-            Update(lambda: transposed(files.read_whole(a)), lambda i, j: files.read_whole(b)[:, i:j].T, scale, 0, rows),
-        )
-    ]
+        return [(weight, files.product(module, b, a, shape, lambda _: scale))]
+    return [(weight, files.product(module, a, b, shape, lambda _: scale, transposed=True))]
 
 
 def _expert_updates(files: AdapterFiles, module: str, a: str, b: str, scale: float) -> list[tuple[str, Update]]:
     config = files.config
-    count, hidden, ffn = config.experts, config.hidden_size, config.expert_ffn_size
+    count = config.experts
     mlp, _, last = module.partition(_SWITCH)
     projection = last.removesuffix("_proj")
-    rows, columns = (hidden, ffn) if projection == "down" else (ffn, hidden)
+    rows, columns = expert_shape(projection, config)
     found_a, found_b = files.files.shape(a), files.files.shape(b)
     rank = found_a[1] if len(found_a) == 3 else 0
     if projection not in ("gate", "up", "down") or (found_a, found_b) != ((count, rank, columns), (count, rows, rank)):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qwen3edge.convert.adapter import AdapterFiles, Changes, Update, require_modules, transposed
+from qwen3edge.convert.adapter import AdapterFiles, Changes, Update
 from qwen3edge.convert.experts import expert_rows, find_expert
 from qwen3edge.convert.names import HEAD_SOURCE
 from qwen3edge.convert.same_weights import same_weights
@@ -70,7 +70,6 @@ def peft_changes(files: AdapterFiles, keys: Mapping[str, Any], where: str) -> Ch
     for name, stored in whole.items():
         files.require_whole(name, stored)
     changes.whole.update(whole)
-    require_modules(files, changes.names())
     if files.config.tied_embeddings:
         _untie(files, changes, keys)
     return changes
@@ -100,8 +99,12 @@ def _add_tokens(files: AdapterFiles, changes: Changes, indices: object, module: 
 def _updates(files: AdapterFiles, module: str, a: str, b: str, scaling: _Scaling) -> list[tuple[str, Update]]:
     """Each with the checkpoint's tensor that it is for."""
     ours = files.module(module)
-    if a.endswith(".lora_embedding_A"):
-        return [_embedding_update(files, module, a, b, scaling)]
+    scale = partial(scaling.of, module)
+    if a.endswith(".lora_embedding_A"):  # A [rank, vocabulary], B [hidden, rank]: the update is (B A) transposed
+        name = f"{ours}.weight"
+        if not files.has(name):
+            raise CheckpointError(f"{files.where}: expected modules of the checkpoint, found {module!r}")
+        return [(name, files.product(module, b, a, files.shape(name), scale, transposed=True))]
     match = _EXPERTS.match(ours)
     if match is not None and files.config.is_moe:
         return _parameter_updates(files, match["experts"], module, a, b, scaling)
@@ -113,24 +116,7 @@ def _updates(files: AdapterFiles, module: str, a: str, b: str, scaling: _Scaling
         if place is None:
             raise CheckpointError(f"{files.where}: expected modules of the checkpoint, found {module!r}")
         weight, first_row, shape = place
-    return [(weight, files.product(module, a, b, shape, partial(scaling.of, module), first_row))]
-
-
-def _embedding_update(files: AdapterFiles, module: str, a: str, b: str, scaling: _Scaling) -> tuple[str, Update]:
-    """A [rank, vocabulary], B [hidden, rank]: the update is (B A) transposed."""
-    name = f"{files.module(module)}.weight"
-    if not files.has(name):
-        raise CheckpointError(f"{files.where}: expected modules of the checkpoint, found {module!r}")
-    shape = files.shape(name)
-    files.check_factors(module, files.files.shape(a), files.files.shape(b), shape[::-1])
-    rank, vocabulary = files.files.shape(a)
-    return name, Update(
-        lambda: transposed(files.read_whole(b)),
-        lambda start, stop: files.read_whole(a)[:, start:stop].T,
-        scaling.of(module, rank),
-        0,
-        vocabulary,
-    )
+    return [(weight, files.product(module, a, b, shape, scale, first_row=first_row))]
 
 
 def _parameter_updates(

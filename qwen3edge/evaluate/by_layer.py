@@ -16,7 +16,7 @@ from qwen3edge.evaluate.measure import measure
 from qwen3edge.evaluate.private_copy import matrices, private_copy
 from qwen3edge.evaluate.texts import Window
 from qwen3edge.formats.key_fold import KeyFold
-from qwen3edge.generation.model import Model, load
+from qwen3edge.generation.model import load
 
 KV = "bf16"
 
@@ -72,7 +72,7 @@ def loss_by_layer(
 
             def divergence(part: str) -> float:
                 nonlocal done
-                kl = _kl(changed, exact, windows)
+                kl = float(measure(changed, windows, exact).kl.mean(dtype="float64"))
                 done += 1
                 if progress is not None:
                     progress(part, done, 2 * len(parts) - 1)
@@ -93,10 +93,6 @@ def loss_by_layer(
 
 def _fold(file: _core.ModelFile) -> KeyFold:
     return KeyFold.read(file, ModelConfig.from_metadata(file))
-
-
-def _kl(changed: Model, exact: Model, windows: Sequence[Window]) -> float:
-    return float(measure(changed, windows, exact).kl.mean(dtype="float64"))
 
 
 def _parts(file: _core.ModelFile) -> dict[str, list[str]]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3edge.errors import RequestError
+from qwen3edge.formats.atomic import replacing
 
 _FIRST_BIN = 16
 
@@ -74,13 +74,8 @@ class Scores:
 
     def save(self, path: Path, key: str) -> None:
         """Replaces the file at once; key: says what was measured."""
-        temporary = path.with_name(path.name + ".part")
-        with temporary.open("wb") as file:
-            self._write(file, key)
-        os.replace(temporary, path)
-
-    def _write(self, file: BinaryIO, key: str) -> None:
-        np.savez(file, key=np.array(key), **{f.name: getattr(self, f.name) for f in fields(self)})
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, key=np.array(key), **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def load(cls, path: Path, key: str) -> Scores:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,14 @@ def _require_space(directory: Path, nbytes: int) -> None:
     free = shutil.disk_usage(directory).free
     if free < nbytes:
         raise CheckpointError(f"{directory}: expected {nbytes:,} bytes of free space for the model, found {free:,}")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write a small file under, which then replaces the one at `path` at once."""
+    temporary = path.with_name(f"{path.name}{SUFFIX}")
+    yield temporary
+    os.replace(temporary, path)
 
 
 def sync(descriptor: int) -> None:
