@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.checkpoint import Progress, ProgressCallback
+from qwen3edge.convert.experts import stacked_projections
 from qwen3edge.convert.gguf_export import ExportedTensor, ExportReport, chosen_types, export_rows
 from qwen3edge.convert.hf_files import hf_config, hf_texts
 from qwen3edge.convert.names import EMBEDDING, HEAD, model_tensors
@@ -138,7 +139,7 @@ def _modules(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, str
             dense = tensor.name in (EMBEDDING, HEAD) or tensor.required_format is not None
             add(name, PanelView(tensor.name, packed, tensor.rows, tensor.columns), dense)
         else:
-            projections = ("gate", "up") if name.endswith("gate_up") else ("down",)
+            projections = stacked_projections(name)
             rows = tensor.rows // config.experts
             for expert in range(config.experts):
                 for i, projection in enumerate(projections):

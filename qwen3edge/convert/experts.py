@@ -92,9 +92,8 @@ class StackedExperts:
 
     def parts(self, name: str) -> tuple[str, ...]:
         """The source's tensors that a stacked one is made of."""
-        projections = ("gate", "up") if name.endswith("gate_up") else ("down",)
         experts, layout = range(self._config.experts), self._layouts[name]
-        return tuple(dict.fromkeys(layout(part, expert).name for part in projections for expert in experts))
+        return tuple(dict.fromkeys(layout(part, n).name for part in stacked_projections(name) for n in experts))
 
     def packed_format(self, name: str) -> str | None:
         """The block format of all parts, if they share one."""
@@ -120,30 +119,19 @@ class StackedExperts:
     def _read(self, name: str, start: int, stop: int, unit: int, read: _Reader) -> NDArray[Any]:
         """Units [start, stop) of so many rows each, out of the parts' units that `read` gives."""
         units = self._shapes[name][0] // self._config.experts // unit
-        gate_up = name.endswith("gate_up")
+        projections, panel = stacked_projections(name), PANEL_ROWS // unit
+        turn = len(projections) * panel  # units after which it is the first projection's turn again
         pieces = []
         for expert in range(start // units, -(-stop // units)):
             low, high = max(start - expert * units, 0), min(stop - expert * units, units)
-            if gate_up:
-                pieces.append(self._read_gate_up(self._layouts[name], expert, low, high, unit, read))
-            else:
-                part = self._layouts[name]("down", expert)
-                pieces.append(read(part.name, part.first_row // unit + low, part.first_row // unit + high))
+            first, last = low // turn, -(-high // turn)
+            parts = []
+            for part in (self._layouts[name](projection, expert) for projection in projections):
+                at = part.first_row // unit + first * panel
+                parts.append(read(part.name, at, at + (last - first) * panel))
+            panels = np.stack([part.reshape(last - first, panel, -1) for part in _alike(parts)], axis=1)
+            pieces.append(panels.reshape(-1, panels.shape[-1])[low - first * turn : high - first * turn])
         return pieces[0] if len(pieces) == 1 else np.concatenate(_alike(pieces))
-
-    def _read_gate_up(
-        self, layout: _Layout, expert: int, start: int, stop: int, unit: int, read: _Reader
-    ) -> NDArray[Any]:
-        panel = PANEL_ROWS // unit  # units
-        first, last = start // (2 * panel), -(-stop // (2 * panel))  # pairs of panels
-        halves = []
-        for projection in ("gate", "up"):
-            part = layout(projection, expert)
-            at = part.first_row // unit + first * panel
-            halves.append(read(part.name, at, at + (last - first) * panel))
-        gate, up = (half.reshape(last - first, panel, -1) for half in _alike(halves))
-        rows = np.stack([gate, up], axis=1).reshape(-1, gate.shape[-1])
-        return rows[start - first * 2 * panel : stop - first * 2 * panel]
 
 
 def checkpoint_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -154,7 +142,7 @@ def checkpoint_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             shapes[tensor.source] = tensor.shape
             continue
         layout = _apart(tensor.source.rpartition(".")[0], config)
-        projections = ("down",) if tensor.source.endswith("down") else ("gate", "up")
+        projections = stacked_projections(tensor.source)
         parts = [layout(projection, expert) for expert in range(config.experts) for projection in projections]
         shapes.update({part.name: part.shape for part in parts})
     return shapes
@@ -182,6 +170,11 @@ def expert_rows(
     """
     part = _find_layout(experts, found, config)(projection, expert)
     return part.name, part.first_row
+
+
+def stacked_projections(name: str) -> tuple[str, ...]:
+    """Which ones a stacked tensor has, whose panels alternate."""
+    return ("gate", "up") if name.endswith("gate_up") else ("down",)
 
 
 def expert_shape(projection: str, config: ModelConfig) -> tuple[int, int]:

@@ -26,19 +26,14 @@ class PanelView:
     first: int = 0  # panel
     step: int = 1  # every step-th panel
 
-    def panels(self, file: _core.ModelFile) -> NDArray[np.uint8]:
-        """[panels, bytes], a view of the mapping."""
-        size = _core.packed_nbytes(self.format, PANEL_ROWS, self.columns)
-        count = -(-self.rows // PANEL_ROWS)
-        return file.packed(self.tensor).reshape(-1, size)[self.first :: self.step][:count]
-
     def slices(self, file: _core.ModelFile, fold: KeyFold) -> Iterator[tuple[NDArray[np.uint8], int]]:
         """Some megabytes of panels at a time, each with how many of its rows are the matrix's.
 
         fold: the file's, which is undone.
         """
-        panels = self.panels(file)
-        step = max(1, _SLICE_BYTES // panels.shape[1])
+        size = _core.packed_nbytes(self.format, PANEL_ROWS, self.columns)
+        count, step = -(-self.rows // PANEL_ROWS), max(1, _SLICE_BYTES // size)
+        panels = file.packed(self.tensor).reshape(-1, size)[self.first :: self.step][:count]  # of the mapping
         for start in range(0, len(panels), step):
             first_row = start * PANEL_ROWS
             own = fold.undo(self.tensor, self.format, panels[start : start + step], self.columns, first_row)

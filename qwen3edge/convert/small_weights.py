@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,9 +60,9 @@ class SmallWeights:
         A few rows that are nearly zero among others add nothing that could be lost.
         """
         with self._lock:
-            sums: dict[tuple[str, int], int] = {}
+            sums: Counter[tuple[str, int]] = Counter()
             for (name, expert, _), rows in self._lost.items():
-                sums[name, expert] = sums.get((name, expert), 0) + rows
+                sums[name, expert] += rows
             names = dict.fromkeys(name for (name, _), rows in sums.items() if 2 * rows > self._rows[name])
             return {name: self._largest[name] for name in names}
 

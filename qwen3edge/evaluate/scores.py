@@ -29,10 +29,8 @@ class Scores:
     @classmethod
     def empty(cls) -> Scores:
         """Of no tokens."""
-        none = np.zeros(0)
-        return cls(
-            none.astype(np.int32), none.astype(np.int32), none.astype(np.float32), none.astype(np.float32), none > 0
-        )
+        places, nats = np.zeros(0, np.int32), np.zeros(0, np.float32)
+        return cls(places, places, nats, nats, np.zeros(0, np.bool_))
 
     def plus(self, other: Scores) -> Scores:
         """Both, one after the other."""

@@ -76,29 +76,21 @@ def block_format(name: str) -> BlockFormat:
 
 
 def panel_planes(fmt: BlockFormat, columns: int) -> tuple[list[Plane], int]:
-    """The planes of one panel in order, and the bytes of the whole."""
+    """The planes of one panel of a matrix in order, scales first, and the bytes of the whole."""
     blocks = -(-columns // fmt.block) if fmt.block else 0
-    per_block = SUPER_BLOCK // fmt.group if fmt.group else 0
-    kinds: list[tuple[str, str, tuple[int, ...]]] = []
-    if fmt.block:
-        kinds.append(("d", "<f2", (blocks, PANEL_ROWS)))
-    if fmt.kind == "q4a":
-        kinds.append(("m", "<f2", (blocks, PANEL_ROWS)))
-    if fmt.kind == "q4z":
-        kinds.append(("s", "<u4" if fmt.group == 32 else "<u2", (blocks, PANEL_ROWS)))
-        kinds.append(("z", "<i1", (blocks, per_block // 4, PANEL_ROWS, 4)))
-    if fmt.kind == "q6z":
-        kinds.append(("sc", "<u1", (blocks, per_block // 4, PANEL_ROWS, 4)))
-    if fmt.kind in ("f32", "bf16"):
-        kinds.append(("w", "<f4" if fmt.kind == "f32" else "<u2", (columns, PANEL_ROWS)))
-    elif fmt.kind == "q8":
-        kinds.append(("w8", "<i1", (columns // 4, PANEL_ROWS, 4)))
-    elif fmt.kind == "q6z":
-        kinds.append(("q6", "<u1", (columns // 16, 3, PANEL_ROWS, 4)))
-    else:
-        kinds.append(("q4", "<u1", (columns // 8, PANEL_ROWS, 4)))
+    groups = (blocks, SUPER_BLOCK // fmt.group // 4 if fmt.group else 0, PANEL_ROWS, 4)
+    d, q4 = ("d", "<f2", (blocks, PANEL_ROWS)), ("q4", "<u1", (columns // 8, PANEL_ROWS, 4))
+    found: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
+        "f32": [("w", "<f4", (columns, PANEL_ROWS))],
+        "bf16": [("w", "<u2", (columns, PANEL_ROWS))],
+        "q8": [d, ("w8", "<i1", (columns // 4, PANEL_ROWS, 4))],
+        "q4g": [d, q4],
+        "q4a": [d, ("m", "<f2", (blocks, PANEL_ROWS)), q4],
+        "q4z": [d, ("s", "<u4" if fmt.group == 32 else "<u2", (blocks, PANEL_ROWS)), ("z", "<i1", groups), q4],
+        "q6z": [d, ("sc", "<u1", groups), ("q6", "<u1", (columns // 16, 3, PANEL_ROWS, 4))],
+    }
     planes, at = [], 0
-    for name, dtype, shape in kinds:
+    for name, dtype, shape in found[fmt.kind]:
         plane = Plane(name, np.dtype(dtype), shape, at)
         planes.append(plane)
         at += -(-plane.nbytes // PLANE_ALIGNMENT) * PLANE_ALIGNMENT
