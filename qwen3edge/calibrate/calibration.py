@@ -130,7 +130,7 @@ def _write(writer: StatisticsWriter, name: str, seen: Input, config: ModelConfig
     if seen.gram is None:
         return
     for expert, gram in enumerate(seen.gram):
-        writer.write(gram_key(name, expert if _has_experts(name) else None), gram)
+        writer.write(gram_key(name, expert if "_exps" in name else None), gram)
     seen.gram = None
 
 
@@ -164,10 +164,6 @@ def _spread(parts: Sequence[Window]) -> list[Window]:
 
 def _matrices(config: ModelConfig) -> list[ModelTensor]:
     return [t for t in model_tensors(config) if not t.is_vector and t.required_format is None]
-
-
-def _has_experts(name: str) -> bool:
-    return "_exps" in name
 
 
 def _gram_bytes(config: ModelConfig, wanted: Wanted) -> dict[str, int]:

@@ -125,5 +125,4 @@ class AdapterFiles:
         return as_float32(self.files.read_rows(name, start, stop))
 
     def _read_whole(self, name: str) -> NDArray[np.float32]:
-        shape = self.files.shape(name)
-        return as_float32(self.files.read_rows(name, 0, int(np.prod(shape[:-1])) if len(shape) > 1 else shape[0]))
+        return as_float32(self.files.read_whole(name))

@@ -129,9 +129,9 @@ class StackedExperts:
             for part in (self._layouts[name](projection, expert) for projection in projections):
                 at = part.first_row // unit + first * panel
                 parts.append(read(part.name, at, at + (last - first) * panel))
-            panels = np.stack([part.reshape(last - first, panel, -1) for part in _alike(parts)], axis=1)
+            panels = np.stack([part.reshape(last - first, panel, -1) for part in alike(parts)], axis=1)
             pieces.append(panels.reshape(-1, panels.shape[-1])[low - first * turn : high - first * turn])
-        return pieces[0] if len(pieces) == 1 else np.concatenate(_alike(pieces))
+        return pieces[0] if len(pieces) == 1 else np.concatenate(alike(pieces))
 
 
 def checkpoint_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -215,7 +215,7 @@ def _find_layout(experts: str, found: Collection[str], config: ModelConfig) -> _
     return _apart(experts, config)
 
 
-def _alike(pieces: list[NDArray[Any]]) -> list[NDArray[Any]]:
+def alike(pieces: list[NDArray[Any]]) -> list[NDArray[Any]]:
     """Of one type: what holds bfloat16 looks like integers to NumPy."""
     if len({piece.dtype for piece in pieces}) == 1:
         return pieces

@@ -57,9 +57,8 @@ def _tied_as_stored(source: TensorSource, config: ModelConfig) -> tuple[ModelCon
     """As transformers 5: a head that is stored and is not the embedding is the head, whatever config.json says."""
     found = source.names()
     embedding = embedding_source(found)
-    if not config.tied_embeddings or HEAD_SOURCE not in found or embedding == HEAD_SOURCE:
-        return config, ()
-    if same_weights(source, embedding, HEAD_SOURCE):
+    stored_twice = config.tied_embeddings and HEAD_SOURCE in found and embedding != HEAD_SOURCE
+    if not stored_twice or same_weights(source, embedding, HEAD_SOURCE):
         return config, ()
     note = f"the head is {HEAD_SOURCE}, which differs from the embedding, though config.json ties the two"
     return replace(config, tied_embeddings=False), (note,)

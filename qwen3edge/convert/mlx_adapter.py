@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwen3edge.convert.adapter import AdapterFiles, Changes, Update
 from qwen3edge.convert.experts import expert_rows, expert_shape
@@ -90,17 +92,15 @@ def _expert_updates(files: AdapterFiles, module: str, a: str, b: str, scale: flo
             f"{files.where}: {module!r}: expected lora_a [{count}, rank, {columns}] and lora_b "
             f"[{count}, {rows}, rank], found {list(found_a)} and {list(found_b)}"
         )
+
+    def rows_of_b(first: int, start: int, stop: int) -> NDArray[np.float32]:
+        return files.read_rows(b, first + start, first + stop)
+
     updates = []
     for expert in range(count):
-
-        def read_a(expert: int = expert) -> Any:
-            return files.read_rows(a, expert * rank, (expert + 1) * rank)
-
-        def read_b(start: int, stop: int, expert: int = expert) -> Any:
-            return np.ascontiguousarray(files.read_rows(b, expert * rows + start, expert * rows + stop))
-
+        read_a = partial(files.read_rows, a, expert * rank, (expert + 1) * rank)
         name, first_row = expert_rows(f"{mlp}.experts", projection, expert, files.found, config)
         if name not in files.found:
             raise CheckpointError(f"{files.where}: expected modules of the checkpoint, found {module!r}")
-        updates.append((name, Update(read_a, read_b, scale, first_row, rows)))
+        updates.append((name, Update(read_a, partial(rows_of_b, expert * rows), scale, first_row, rows)))
     return updates

@@ -145,10 +145,7 @@ def _parameter_updates(
     scale = scaling.of(f"{experts}.{'gate_up_proj' if fused else 'down_proj'}", rank)
     updates = []
     for expert in range(count):
-
-        def read_a(expert: int = expert) -> Any:
-            return files.read_rows(a, expert * rank, (expert + 1) * rank)
-
+        read_a = partial(files.read_rows, a, expert * rank, (expert + 1) * rank)
         for at, projection in enumerate(("gate", "up") if fused else ("down",)):
 
             def read_b(start: int, stop: int, first: int = at * ffn, expert: int = expert) -> Any:

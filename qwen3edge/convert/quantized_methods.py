@@ -74,7 +74,7 @@ def read_stored(files: SafetensorsFolder, config: ModelConfig, keys: Mapping[str
     # GPTQ's writers give every layer a bias, of zeros where the model has none.
     expected, found = checkpoint_shapes(config).keys(), set(files.names())
     for name in {f"{matrix.removesuffix('.weight')}.bias" for matrix in stored.matrices} & found - expected:
-        if not as_float32(files.read_rows(name, 0, files.shape(name)[0])).any():
+        if not as_float32(files.read_whole(name)).any():
             stored.consumed.add(name)
     return stored
 
@@ -87,7 +87,7 @@ class _Reader:
         method = settings.get("quant_method") or ("mlx" if "group_size" in settings else "quantized")
         self.stored = Stored(str(method))
         self._lock = Lock()
-        self._cached = lru_cache(_CACHED)(self._read_whole)
+        self._cached = lru_cache(_CACHED)(files.read_whole)
         for key in ("transform_config", "sparsity_config"):
             if settings.get(key):
                 raise self.refusal(f"found a {key}")
@@ -166,8 +166,7 @@ class _Reader:
             scale = self._floats(f"{module}.weight_scale")
             if points is None:
                 return Scales(scale, np.full_like(scale, 1 << bits - 1))
-            words = files.read_rows(points, 0, files.shape(points)[0])
-            zero = unpack(np.ascontiguousarray(words.T), bits).T[:rows]
+            zero = unpack(np.ascontiguousarray(files.read_whole(points).T), bits).T[:rows]
             return Scales(scale, zero.astype(np.float32))
 
         if points is not None:
@@ -245,10 +244,9 @@ class _Reader:
         columns = grid[-1] * size if type(size) is int else 0
         if bits not in (4, 8) or words != (*grid[:-1], columns * bits // 32) or files.shape(f"{module}.biases") != grid:
             raise self.refusal(f"found {name!r} {list(words)} of {bits!r:.20} bits in groups of {size!r:.20}")
-        flat = int(np.prod(grid[:-1]))
 
         def read_scales() -> Scales:
-            scale, bias = (as_float32(files.read_rows(f"{module}.{kind}", 0, flat)) for kind in ("scales", "biases"))
+            scale, bias = (as_float32(files.read_whole(f"{module}.{kind}")) for kind in ("scales", "biases"))
             return Scales(scale, None, bias)
 
         self._consume(module, "weight", "scales", "biases")
@@ -282,7 +280,7 @@ class _Reader:
         shape = self._files.shape(name)
         if len(shape) != 1 or self._files.element(name) not in ("I32", "I64"):
             raise self.refusal(f"found {name!r} in {self._files.element(name)} {list(shape)}")
-        index = self._files.read_rows(name, 0, shape[0])
+        index = self._files.read_whole(name)
         if (index != np.arange(len(index)) // max(group, 1)).any() and (index != -1).any():
             raise self.refusal(f"found act-order (desc_act): the groups of {name!r} are no runs of columns")
 
@@ -290,7 +288,7 @@ class _Reader:
         shape = self._files.shape(name)
         if self._files.element(name) not in PLAIN or len(shape) > 2:
             raise self.refusal(f"found {name!r} in {self._files.element(name)} {list(shape)}")
-        return as_float32(self._files.read_rows(name, 0, shape[0] if shape else 1)).reshape(shape)
+        return as_float32(self._files.read_whole(name)).reshape(shape)
 
     def _consume(self, module: str, *kinds: str) -> None:
         self.stored.consumed.update(f"{module}.{kind}" for kind in kinds)
@@ -298,9 +296,6 @@ class _Reader:
     def _whole(self, name: str) -> NDArray[Any]:
         with self._lock:  # or every thread would read it
             return self._cached(name)
-
-    def _read_whole(self, name: str) -> NDArray[Any]:
-        return self._files.read_rows(name, 0, self._files.shape(name)[0])
 
 
 def _float8_table() -> NDArray[np.float32]:

@@ -33,7 +33,7 @@ class QuantizedSource:
         self._matrices = stored.matrices
         self._names = [*(name for name in files.names() if name not in stored.consumed), *self._matrices]
         self._scales = lru_cache(_CACHED)(self._read_scales)
-        self._kept: dict[str, Kept | None] = {}
+        self._kept = lru_cache(None)(self._find_kept)
 
     def names(self) -> list[str]:
         """All tensors, each under the name that it has unquantized."""
@@ -54,12 +54,12 @@ class QuantizedSource:
 
     def packed_format(self, name: str) -> str | None:
         """The block format with the same codes, if there is one."""
-        kept = self._find_kept(name)
+        kept = self._kept(name)
         return None if kept is None else kept.format
 
     def read_packed(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows [start, stop) as packed panels."""
-        matrix, kept = self._matrices[name], self._find_kept(name)
+        matrix, kept = self._matrices[name], self._kept(name)
         assert kept is not None and not isinstance(matrix, FloatMatrix), "packed_format offers none"
         return pack_grouped(kept.format, matrix.read_codes(start, stop), rows_of(self._scales(name), start, stop))
 
@@ -81,7 +81,7 @@ class QuantizedSource:
             elif self._matrices.keys().isdisjoint(parts):
                 how = "not quantized there" + ("" if kept in ("f32", "bf16") else ", quantized here")
             elif self._held(parts) == kept:
-                held = self._find_kept(parts[0])
+                held = self._kept(parts[0])
                 assert held is not None, "_held says so"
                 how = held.how
             else:
@@ -113,12 +113,10 @@ class QuantizedSource:
         matrix = self._matrices.get(name)
         if matrix is None or isinstance(matrix, FloatMatrix):
             return None
-        if name not in self._kept:
-            try:
-                self._kept[name] = find_kept(matrix, self._scales(name))
-            except CheckpointError as error:
-                raise CheckpointError(f"tensor {name!r}: {error}") from None
-        return self._kept[name]
+        try:
+            return find_kept(matrix, self._scales(name))
+        except CheckpointError as error:
+            raise CheckpointError(f"tensor {name!r}: {error}") from None
 
     def _read_scales(self, name: str) -> Scales:
         matrix = self._matrices[name]

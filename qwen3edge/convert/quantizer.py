@@ -26,23 +26,19 @@ class Quantizer(Protocol):
 
     def notes(self) -> tuple[str, ...]:
         """What was packed otherwise than its name says, for people; when all is packed."""
-        ...
+        return ()
 
 
-class LeastSquares:
+class LeastSquares(Quantizer):
     """The scales of least squared error, all columns alike. Needs no data."""
 
     def pack(self, tensor: ModelTensor, block_format: str, weights: NDArray[Any], first_row: int) -> NDArray[np.uint8]:
         """See Quantizer."""
         return _core.quantize(block_format, weights)
 
-    def notes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
 
 @dataclass(frozen=True)
-class Weighted:
+class Weighted(Quantizer):
     """The same, where the error in a column counts as much as the square of what it is multiplied with."""
 
     statistics: Statistics
@@ -56,10 +52,6 @@ class Weighted:
         return np.concatenate(
             [_core.quantize(block_format, part, importance=importance[expert]) for expert, _, part in parts]
         )
-
-    def notes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
 
 
 def by_expert(weights: NDArray[Any], first_row: int, per_expert: int) -> Iterator[tuple[int, int, NDArray[Any]]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from qwen3edge.convert.experts import alike
 from qwen3edge.convert.source import TensorSource
-from qwen3edge.formats.blocks import as_float32
 
 _SLICE_ROWS = 4096
 
@@ -16,9 +16,8 @@ def same_weights(source: TensorSource, one: str, other: str) -> bool:
     if shape != source.shape(other):
         return False
     for start in range(0, shape[0], _SLICE_ROWS):
-        a, b = (source.read_rows(name, start, min(start + _SLICE_ROWS, shape[0])) for name in (one, other))
-        if a.dtype != b.dtype:
-            a, b = as_float32(a), as_float32(b)
+        stop = min(start + _SLICE_ROWS, shape[0])
+        a, b = alike([source.read_rows(name, start, stop) for name in (one, other)])
         if not np.array_equal(a, b):
             return False
     return True

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,10 @@ class Statistics:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Raises FileFormatError, OSError."""
         self.path = Path(path)
-        self._last: tuple[str, NDArray[np.float32] | None] = ("", None)
+        self._last_importance = lru_cache(1)(self._importance)  # slices of one tensor come one after the other
         self._theirs: dict[str, NDArray[np.float32]] | None = None
         self._arrays: set[str] = set()
-        self._counts: dict[str, NDArray[np.int64] | None] = {}  # few bytes, asked for with every slice
+        self._read_once = lru_cache(None)(self._read)  # of few bytes, asked for with every slice
         if zipfile.is_zipfile(self.path):
             with zipfile.ZipFile(self.path) as archive:
                 self._arrays = {n.removesuffix(".npy") for n in archive.namelist()}
@@ -77,10 +78,7 @@ class Statistics:
         """As `_core.quantize` takes it: [experts, columns], relative to the expert's mean; ones for an expert that saw
         no token. Raises CheckpointError for statistics of a tensor of another shape.
         """
-        last = self._last  # slices of one tensor come one after the other, from several threads
-        if last[0] != name:
-            self._last = last = (name, self._importance(name, columns))
-        return last[1]
+        return self._last_importance(name, columns)
 
     def _importance(self, name: str, columns: int) -> NDArray[np.float32] | None:
         squares = self.mean_squares(name)
@@ -98,10 +96,7 @@ class Statistics:
 
     def counts(self, name: str) -> NDArray[np.int64] | None:
         """[experts], tokens that a tensor's input was seen of; None where that is not known."""
-        key = f"counts/{input_name(name)}"
-        if key not in self._counts:
-            self._counts[key] = self._read(key)
-        return self._counts[key]
+        return self._read_once(f"counts/{input_name(name)}")
 
     def gram(self, name: str, columns: int, expert: int | None = None) -> NDArray[np.float32] | None:
         """X^T X [columns, columns] of a tensor's input, or of one of its experts'.

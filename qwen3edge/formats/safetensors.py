@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,11 @@ class SafetensorsFolder(Shards):
         out = np.empty((stop - start, *inner), tensor.dtype)
         self._read(tensor.shard, tensor.offset + start * width * tensor.dtype.itemsize, out, name)
         return out
+
+    def read_whole(self, name: str) -> NDArray[Any]:
+        """All rows, or elements; a scalar as one."""
+        shape = self.shape(name)
+        return self.read_rows(name, 0, math.prod(shape[:-1] if len(shape) > 1 else shape))
 
     def _tensor(self, name: str) -> StoredTensor:
         try:
@@ -227,8 +233,7 @@ def _is_plain_name(name: str) -> bool:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise ValueError(f"the key {twice!r} stands twice")
     return value
 
