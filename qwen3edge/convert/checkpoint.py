@@ -20,7 +20,7 @@ from qwen3edge.convert.fold import choose_fold
 from qwen3edge.convert.gguf_source import GgufSource, gguf_config
 from qwen3edge.convert.gguf_text import GgufText
 from qwen3edge.convert.hf_checkpoint import HfCheckpoint
-from qwen3edge.convert.lora import Adapters, MergedAdapters
+from qwen3edge.convert.lora import Adapters, LoraSource
 from qwen3edge.convert.method import Method
 from qwen3edge.convert.names import FREQUENCIES, model_tensors, source_names
 from qwen3edge.convert.ordered import worker_count
@@ -113,7 +113,8 @@ def convert(
     template = given_template(chat_template)
     if folder.suffix in (".safetensors", ".json", ".bin") and folder.is_file():
         raise CheckpointError(f"{folder}: expected a folder or a GGUF file; give the folder, {folder.parent}")
-    read = [source, imatrix, chat_template, *(lora if isinstance(lora, list | tuple) else [lora])]
+    adapters = [] if lora is None else [lora] if isinstance(lora, str | os.PathLike) else list(lora)
+    read = [source, imatrix, chat_template, *adapters]
     require_no_input(target, [path for path in read if isinstance(path, str | os.PathLike) and os.path.exists(path)])
     if not folder.is_dir() and not folder.is_file():
         raise CheckpointError(
@@ -143,15 +144,20 @@ def convert(
             raise CheckpointError(f"{folder}: expected a tokenizer{where}")
         config = replace(config, stop_token_ids=stop)
         metadata = {"general.name": name or own_name, **texts}
-        merged = MergedAdapters(weights, config, lora, opened)
+        merged: list[LoraSource] = []
+        for adapter in adapters:
+            merged.append(opened.enter_context(LoraSource(weights, adapter, config)))
+            weights, config = merged[-1], merged[-1].config
         if quantized is not None and quant is None and method.target_bits is None:
             recipe = quantized.keeping_recipe(recipe)
         report = write_model(
-            merged.source, merged.config, metadata, target, recipe, progress=progress, threads=threads, method=method
+            weights, config, metadata, target, recipe, progress=progress, threads=threads, method=method
         )
         formats = {tensor.name: tensor.format for tensor in report.tensors}
-        kept = quantized.notes(formats, merged.updated) if quantized is not None else ()
-        return replace(report, notes=(*notes, *report.notes, *kept, *text.notes, *merged.notes))
+        updated = {name for adapter in merged for name in adapter.updated()}
+        kept = quantized.notes(formats, updated) if quantized is not None else ()
+        of_adapters = (note for adapter in merged for note in adapter.notes)
+        return replace(report, notes=(*notes, *report.notes, *kept, *text.notes, *of_adapters))
 
 
 def write_model(
@@ -180,7 +186,7 @@ def write_model(
     method = method or Method()
     recipe = method.recipe(recipe, source, names, tensors)
     specs = [TensorSpec(t.name, recipe.format_of(t, config.layers), t.rows, t.columns) for t in tensors]
-    notes = _notes(recipe, specs, {t.name: recipe.wanted(t, config.layers) for t in tensors if not t.is_vector})
+    notes = _notes(specs, {t.name: recipe.wanted(t, config.layers) for t in tensors if not t.is_vector})
     frequencies = np.array(config.inverse_frequencies(), np.float32)
     specs.append(TensorSpec(FREQUENCIES, VECTOR, 1, frequencies.size))
     workers = worker_count(threads)
@@ -216,7 +222,7 @@ def write_model(
     )
 
 
-def _notes(recipe: Recipe, specs: list[TensorSpec], wanted: Mapping[str, str]) -> tuple[str, ...]:
+def _notes(specs: list[TensorSpec], wanted: Mapping[str, str]) -> tuple[str, ...]:
     """One line for each format that had to give way."""
     changed = Counter(
         (wanted[spec.name], spec.format, spec.columns)

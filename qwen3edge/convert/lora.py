@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -123,20 +122,3 @@ class LoraSource(Closing):
         """The source's name: of a head that it ties, the embedding's."""
         tied = name == HEAD_SOURCE and self._changes.unties
         return self._adapter.embedding if tied else name
-
-
-class MergedAdapters:
-    """Adapters merged one after the other into a source; `source` is the last, `config` its model's."""
-
-    def __init__(self, source: TensorSource, config: ModelConfig, adapters: Adapters | None, opened: ExitStack):
-        """opened: closes them. Raises as LoraSource does."""
-        self.source, self.config = source, config
-        self.notes: tuple[str, ...] = ()
-        self.updated: set[str] = set()
-        if adapters is None:
-            return
-        for adapter in (adapters,) if isinstance(adapters, str | os.PathLike) else adapters:
-            merged = opened.enter_context(LoraSource(self.source, adapter, self.config))
-            self.source, self.config = merged, merged.config
-            self.notes += merged.notes
-            self.updated.update(merged.updated())

@@ -53,17 +53,17 @@ class Q3eWriter(Closing):
         self, target: str | os.PathLike[str], metadata: Mapping[str, MetadataItem], tensors: Sequence[TensorSpec]
     ):
         """Raises CheckpointError for a target that cannot be a file and a full disk; OSError when writing fails."""
-        self._sizes = [spec.nbytes for spec in tensors]
-        self._names = [spec.name for spec in tensors]
-        header, offsets = _header(metadata, tensors, self._sizes)
-        self._gaps = [after - at - size for at, after, size in zip(offsets, offsets[1:], self._sizes, strict=False)]
+        self._tensors = tensors
+        sizes = [spec.nbytes for spec in tensors]
+        header, offsets = _header(metadata, tensors, sizes)
+        self._gaps = [after - at - size for at, after, size in zip(offsets, offsets[1:], sizes, strict=False)]
         header += bytes(-len(header) % ALIGNMENT)
         first_gap = bytes(offsets[0] - len(header))
         self.nbytes = offsets[-1] + 4 * (len(tensors) + 1)
         self._checksums: list[int] = []
         self._header_checksum = _core.crc32(header)
         self._crc = 0
-        self._left = self._sizes[0] if self._sizes else 0  # of the tensor that is being written
+        self._left = sizes[0] if sizes else 0  # of the tensor that is being written
         self._file = AtomicFile(target, self.nbytes)
         with self.closed_on_failure():
             self._file.write(header + first_gap)
@@ -74,7 +74,7 @@ class Q3eWriter(Closing):
 
     def write(self, data: NDArray[np.uint8]) -> None:
         """The next bytes of the current tensor; when it is complete, the following one is current."""
-        if len(self._checksums) == len(self._sizes) or data.nbytes > self._left:
+        if len(self._checksums) == len(self._tensors) or data.nbytes > self._left:
             raise AssertionError("more bytes than the tensor has")
         self._file.write(data)
         self._crc = _core.crc32(data, self._crc)
@@ -84,13 +84,13 @@ class Q3eWriter(Closing):
         self._file.write(bytes(self._gaps[len(self._checksums)]))
         self._checksums.append(self._crc)
         self._crc = 0
-        if len(self._checksums) < len(self._sizes):
-            self._left = self._sizes[len(self._checksums)]
+        if len(self._checksums) < len(self._tensors):
+            self._left = self._tensors[len(self._checksums)].nbytes
 
     def commit(self) -> None:
         """Writes the checksums, brings all to the disk, and only then gives the file its name."""
-        if len(self._checksums) != len(self._sizes):
-            raise AssertionError(f"tensor {self._names[len(self._checksums)]} is incomplete")
+        if len(self._checksums) != len(self._tensors):
+            raise AssertionError(f"tensor {self._tensors[len(self._checksums)].name} is incomplete")
         self._file.write(np.array([*self._checksums, self._header_checksum], "<u4").tobytes())
         self._file.commit()
 
@@ -106,16 +106,12 @@ def _header(
         "qwen3edge.tensor.rows": np.array([spec.rows for spec in tensors], np.uint64),
         "qwen3edge.tensor.columns": np.array([spec.columns for spec in tensors], np.uint64),
     }
-    named = zip([*(spec.name for spec in tensors), CHECKSUMS], [*sizes, 4 * (len(tensors) + 1)], strict=True)
-    entries = [
-        HeaderTensor(
-            name,
-            (size,),
-            gguf.GGMLQuantizationType.I8,
-            size,
-            EXPERT_ALIGNMENT if name.endswith(EXPERTS_SUFFIX) else ALIGNMENT,
-        )
-        for name, size in named
-    ]
+
+    def entry(name: str, size: int) -> HeaderTensor:
+        alignment = EXPERT_ALIGNMENT if name.endswith(EXPERTS_SUFFIX) else ALIGNMENT
+        return HeaderTensor(name, (size,), gguf.GGMLQuantizationType.I8, size, alignment)
+
+    entries = [entry(spec.name, size) for spec, size in zip(tensors, sizes, strict=True)]
+    entries.append(entry(CHECKSUMS, 4 * (len(tensors) + 1)))
     header = gguf_header(ARCHITECTURE, ALIGNMENT, keys, entries)
     return header, tensor_places(len(header), ALIGNMENT, entries)
