@@ -33,77 +33,47 @@ bool tile_permission() {
   return false;
 #endif
 }
-
-struct X86Features {
-  bool avx2 = false;
-  bool avxvnni = false;
-  bool avx512 = false;
-  bool amx = false;
-
-  X86Features() {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    if (!__get_cpuid(1, &a, &b, &c, &d)) return;
-    const bool osxsave = c & (1u << 27), fma = c & (1u << 12), f16c = c & (1u << 29);
-    if (!osxsave) return;
-    uint32_t low = 0, high = 0;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    const bool ymm = (low & 0x6) == 0x6, zmm = (low & 0xe6) == 0xe6;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
-    avx2 = ymm && fma && f16c && (b & (1u << 5));
-    const bool f = b & (1u << 16), dq = b & (1u << 17), bw = b & (1u << 30), vl = b & (1u << 31), vnni = c & (1u << 11);
-    avx512 = zmm && avx2 && f && dq && bw && vl && vnni;
-    amx = avx512 && (low & 0x60000) == 0x60000 && (d & (1u << 24)) && (d & (1u << 25)) && tile_permission();
-    if (a < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) return;
-    avxvnni = avx2 && (a & (1u << 4));
-  }
-};
-const X86Features& x86() {
-  static const X86Features features;
-  return features;
-}
 #endif
+
+// Bits by Isa: of the tiers that this machine can run.
+uint32_t find_tiers() {
+  uint32_t found = 0;
+  const auto add = [&](Isa isa, bool there) {
+    found |= uint32_t{there} << static_cast<int>(isa);
+    return there;
+  };
+  add(Isa::scalar, true);
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return found;
+  const bool osxsave = c & (1u << 27), fma = c & (1u << 12), f16c = c & (1u << 29);
+  if (!osxsave) return found;
+  uint32_t low = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  const bool ymm = (low & 0x6) == 0x6, zmm = (low & 0xe6) == 0xe6;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return found;
+  const bool avx2 = add(Isa::avx2, ymm && fma && f16c && (b & (1u << 5)));
+  const bool f = b & (1u << 16), dq = b & (1u << 17), bw = b & (1u << 30), vl = b & (1u << 31), vnni = c & (1u << 11);
+  const bool avx512 = add(Isa::avx512, zmm && avx2 && f && dq && bw && vl && vnni);
+  add(Isa::amx, avx512 && (low & 0x60000) == 0x60000 && (d & (1u << 24)) && (d & (1u << 25)) && tile_permission());
+  if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) add(Isa::avxvnni, avx2 && (a & (1u << 4)));
+#elif defined(__aarch64__) && defined(__linux__)
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
+  add(Isa::neon, (getauxval(AT_HWCAP) & kDotProducts) != 0);
+#endif
+  return found;
+}
 
 }  // namespace
 
 const char* isa_name(Isa isa) {
-  switch (isa) {
-    case Isa::scalar:
-      return "scalar";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::avxvnni:
-      return "avxvnni";
-    case Isa::avx512:
-      return "avx512";
-    case Isa::amx:
-      return "amx";
-    case Isa::neon:
-      return "neon";
-  }
-  return "?";
+  static constexpr const char* kNames[] = {"scalar", "avx2", "avxvnni", "avx512", "amx", "neon"};
+  return kNames[static_cast<size_t>(isa)];
 }
 
 bool isa_supported(Isa isa) {
-#if defined(__x86_64__)
-  switch (isa) {
-    case Isa::scalar:
-      return true;
-    case Isa::avx2:
-      return x86().avx2;
-    case Isa::avxvnni:
-      return x86().avxvnni;
-    case Isa::avx512:
-      return x86().avx512;
-    case Isa::amx:
-      return x86().amx;
-    case Isa::neon:
-      return false;
-  }
-#elif defined(__aarch64__) && defined(__linux__)
-  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
-  if (isa == Isa::neon) return (getauxval(AT_HWCAP) & kDotProducts) != 0;
-#endif
-  return isa == Isa::scalar;
+  static const uint32_t tiers = find_tiers();
+  return tiers >> static_cast<int>(isa) & 1;
 }
 
 std::vector<Isa> supported_isas() {

@@ -7,8 +7,8 @@
 
 namespace q3e {
 
-// In ascending speed, x86's and then Arm's. A new tier gets its place here, its file list in CMakeLists.txt and its row in
-// ukernels/kernel_table.cpp.
+// In ascending speed, x86's and then Arm's. A new tier gets its place here, its options in tiers.cmake and its row in
+// ukernels/kernels.cpp.
 enum class Isa : int { scalar, avx2, avxvnni, avx512, amx, neon };
 
 inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avxvnni, Isa::avx512, Isa::amx, Isa::neon};

@@ -143,11 +143,11 @@ std::vector<Floats> rows_of(const py::object& given, size_t entries, py::ssize_t
 float* place_of(const py::object& hidden, py::ssize_t rows, py::ssize_t size) {
   using Place = py::array_t<float, py::array::c_style>;
   if (hidden.is_none() && rows == 0) return nullptr;
-  if (!py::isinstance<Place>(hidden) || Place(hidden).ndim() != 2 || Place(hidden).shape(0) != rows ||
-      Place(hidden).shape(1) != size)
+  auto place = py::isinstance<Place>(hidden) ? py::reinterpret_borrow<Place>(hidden) : Place();
+  if (place.ndim() != 2 || place.shape(0) != rows || place.shape(1) != size)
     fail("hidden: expected a float32 array of " + std::to_string(rows) + " x " + std::to_string(size) +
          ", as many rows as entries want it");
-  return Place(hidden).mutable_data();
+  return place.mutable_data();
 }
 
 // The arguments are converted here: pybind11's own conversion takes an interrupt (Ctrl-C) that meets it for a wrong type.

@@ -9,53 +9,16 @@ namespace q3e::bindings {
 
 namespace {
 
-template <typename T>
-py::object metadata_numbers(const MetadataEntry& e) {
-  if (!e.is_array) return py::cast(e.at<T>(0));
-  py::list out(e.count);
-  for (uint64_t i = 0; i < e.count; ++i) out[i] = py::cast(e.at<T>(i));
-  return out;
-}
-
 py::object metadata_value(const MetadataEntry& e) {
-  switch (e.type) {
-    case ValueType::u8:
-      return metadata_numbers<uint8_t>(e);
-    case ValueType::i8:
-      return metadata_numbers<int8_t>(e);
-    case ValueType::u16:
-      return metadata_numbers<uint16_t>(e);
-    case ValueType::i16:
-      return metadata_numbers<int16_t>(e);
-    case ValueType::u32:
-      return metadata_numbers<uint32_t>(e);
-    case ValueType::i32:
-      return metadata_numbers<int32_t>(e);
-    case ValueType::u64:
-      return metadata_numbers<uint64_t>(e);
-    case ValueType::i64:
-      return metadata_numbers<int64_t>(e);
-    case ValueType::f32:
-      return metadata_numbers<float>(e);
-    case ValueType::f64:
-      return metadata_numbers<double>(e);
-    case ValueType::boolean: {
-      if (!e.is_array) return py::bool_(e.at<uint8_t>(0) != 0);
-      py::list out(e.count);
-      for (uint64_t i = 0; i < e.count; ++i) out[i] = py::bool_(e.at<uint8_t>(i) != 0);
-      return out;
-    }
-    case ValueType::string: {
-      if (!e.is_array) return py::str(e.as_string().data(), e.as_string().size());
-      py::list out(e.count);
-      uint64_t i = 0;
-      for (const std::string_view s : e.as_strings()) out[i++] = py::str(s.data(), s.size());
-      return out;
-    }
-    case ValueType::array:
-      break;
+  py::list out;
+  if (e.type == ValueType::string) {
+    if (!e.is_array) return py::str(e.as_string().data(), e.as_string().size());
+    for (const std::string_view s : e.as_strings()) out.append(py::str(s.data(), s.size()));
+  } else if (e.count > 0) {                                                     // of no elements there is no view
+    const std::string format(1, "BbHhIif?  Qqd"[static_cast<size_t>(e.type)]);  // of Python's struct, by ValueType
+    out = py::memoryview::from_memory(e.data, static_cast<py::ssize_t>(e.nbytes)).attr("cast")(format).attr("tolist")();
   }
-  throw Error(Status::internal, "a metadata value of no type");
+  return e.is_array ? out : py::object(out[0]);
 }
 
 }  // namespace
@@ -67,12 +30,11 @@ void bind_files(py::module_& m) {
         const py::buffer_info info = data.request();
         py::ssize_t stride = info.itemsize;
         for (py::ssize_t i = info.ndim; i-- > 0; stride *= info.shape[i])
-          if (info.strides[i] != stride && info.shape[i] > 1)
-            throw Error(Status::bad_argument, "crc32: expected contiguous bytes");
+          if (info.strides[i] != stride && info.shape[i] > 1) fail("crc32: expected contiguous bytes");
         const WithoutGil released;
         return crc32(info.ptr, static_cast<size_t>(info.size * info.itemsize), value);
       },
-      py::arg("data"), py::arg("value") = 0);
+      "data"_a, "value"_a = 0);
 
   py::class_<OpenFile, std::shared_ptr<OpenFile>>(m, "ModelFile")
       .def(py::init([](const py::object& path) {
@@ -80,7 +42,7 @@ void bind_files(py::module_& m) {
              const WithoutGil released;
              return std::make_shared<OpenFile>(name);
            }),
-           py::arg("path"))
+           "path"_a)
       .def_property_readonly("path", [](const OpenFile& f) { return path_text(f.file.path()); })
       .def_property_readonly("nbytes", [](const OpenFile& f) { return f.file.nbytes(); })
       .def("keys",
@@ -99,21 +61,14 @@ void bind_files(py::module_& m) {
             f.file.require_undamaged();
             return value;
           },
-          py::arg("key"))
+          "key"_a)
       .def("tensors",
            [](const OpenFile& f) {
              py::list out;
-             for (const TensorView& t : f.file.tensors()) {
-               py::dict d;
-               d["name"] = py::str(t.name.data(), t.name.size());
-               d["format"] = t.format->name;
-               d["rows"] = t.rows;
-               d["columns"] = t.columns;
-               d["offset"] = t.offset;
-               d["nbytes"] = t.nbytes;
-               d["crc32"] = t.crc32;
-               out.append(d);
-             }
+             for (const TensorView& t : f.file.tensors())
+               out.append(py::dict("name"_a = py::str(t.name.data(), t.name.size()), "format"_a = t.format->name,
+                                   "rows"_a = t.rows, "columns"_a = t.columns, "offset"_a = t.offset, "nbytes"_a = t.nbytes,
+                                   "crc32"_a = t.crc32));
              return out;
            })
       .def(
@@ -121,10 +76,10 @@ void bind_files(py::module_& m) {
           [](const std::shared_ptr<OpenFile>& f, const std::string& name) {
             const TensorView& t = f->file.tensor(name);
             py::array_t<uint8_t> view({static_cast<py::ssize_t>(t.nbytes)}, {1}, t.data, py::cast(f));
-            view.attr("setflags")(py::arg("write") = false);
+            view.attr("setflags")("write"_a = false);
             return view;
           },
-          py::arg("name"))
+          "name"_a)
       .def(
           "dequantize",
           [](const OpenFile& f, const std::string& name) {
@@ -138,7 +93,7 @@ void bind_files(py::module_& m) {
             }
             return out;
           },
-          py::arg("name"))
+          "name"_a)
       .def("blocks",
            [](const OpenFile& f) {
              std::vector<std::pair<std::string, uint32_t>> out;

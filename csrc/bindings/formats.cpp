@@ -39,8 +39,7 @@ py::array_t<float> dequantize(const std::string& name, const Bytes& packed, uint
   const BlockFormat& format = block_format(name);
   const uint64_t expected = checked_packed_nbytes(format, rows, columns);
   if (static_cast<uint64_t>(packed.size()) != expected)
-    throw Error(Status::bad_argument,
-                "packed: expected " + std::to_string(expected) + " bytes, found " + std::to_string(packed.size()));
+    fail("packed: expected " + std::to_string(expected) + " bytes, found " + std::to_string(packed.size()));
   py::array_t<float> out({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(columns)});
   float* values = out.mutable_data();
   const uint8_t* bytes = packed.data();
@@ -55,7 +54,7 @@ const BlockFormat& block_format(const std::string& name) {
   if (const BlockFormat* f = find_block_format(name)) return *f;
   std::string known;
   for (const BlockFormat& f : kBlockFormats) known += (known.empty() ? "" : ", ") + std::string(f.name);
-  throw Error(Status::bad_argument, "block format: expected one of " + known + ", found '" + name + "'");
+  fail("block format: expected one of " + known + ", found '" + name + "'");
 }
 
 uint64_t checked_packed_nbytes(const BlockFormat& format, uint64_t rows, uint64_t columns) {
@@ -70,12 +69,7 @@ void bind_formats(py::module_& m) {
       const uint32_t long_row = 1u << 20;
       const double bits =
           f.kind == FormatKind::vector ? 32.0 : 8.0 * static_cast<double>(panel_layout(f, long_row).bytes) / (16.0 * long_row);
-      py::dict d;
-      d["name"] = f.name;
-      d["block"] = f.block;
-      d["group"] = f.group;
-      d["bits"] = bits;
-      out.append(d);
+      out.append(py::dict("name"_a = f.name, "block"_a = f.block, "group"_a = f.group, "bits"_a = bits));
     }
     return out;
   });
@@ -84,10 +78,9 @@ void bind_formats(py::module_& m) {
       [](const std::string& name, uint64_t rows, uint64_t columns) {
         return checked_packed_nbytes(block_format(name), rows, columns);
       },
-      py::arg("format"), py::arg("rows"), py::arg("columns"));
-  m.def("quantize", &quantize, py::arg("format"), py::arg("weights"), py::kw_only(), py::arg("isa") = py::none(),
-        py::arg("importance") = py::none());
-  m.def("dequantize", &dequantize, py::arg("format"), py::arg("packed"), py::arg("rows"), py::arg("columns"));
+      "format"_a, "rows"_a, "columns"_a);
+  m.def("quantize", &quantize, "format"_a, "weights"_a, py::kw_only(), "isa"_a = py::none(), "importance"_a = py::none());
+  m.def("dequantize", &dequantize, "format"_a, "packed"_a, "rows"_a, "columns"_a);
 }
 
 }  // namespace q3e::bindings

@@ -15,43 +15,14 @@ namespace py = pybind11;
 using namespace py::literals;
 using q3e::bindings::GilReleased;
 
-// The exception of qwen3edge.errors, or of Python, that a status becomes.
+// What a status becomes: an exception of qwen3edge.errors, or of Python.
 py::object exception_type(q3e::Status status) {
-  using q3e::Status;
-  const char* name = "Qwen3EdgeError";
-  switch (status) {
-    case Status::bad_argument:
-      name = "RequestError";
-      break;
-    case Status::truncated_file:
-      name = "TruncatedFileError";
-      break;
-    case Status::foreign_file:
-      name = "ForeignFileError";
-      break;
-    case Status::corrupt_file:
-      name = "CorruptFileError";
-      break;
-    case Status::bad_file:
-      name = "FileFormatError";
-      break;
-    case Status::unsupported_model:
-      name = "UnsupportedModelError";
-      break;
-    case Status::cancelled:
-      name = "CancelledError";
-      break;
-    case Status::over_budget:
-      name = "MemoryBudgetError";
-      break;
-    case Status::io_error:
-      return py::reinterpret_borrow<py::object>(PyExc_OSError);
-    case Status::out_of_memory:
-      return py::reinterpret_borrow<py::object>(PyExc_MemoryError);
-    default:
-      break;
-  }
-  return py::module_::import("qwen3edge.errors").attr(name);
+  static constexpr const char* kNames[] = {"Qwen3EdgeError",     "RequestError",          "OSError",
+                                           "TruncatedFileError", "ForeignFileError",      "CorruptFileError",
+                                           "FileFormatError",    "UnsupportedModelError", "MemoryBudgetError",
+                                           "MemoryError",        "Qwen3EdgeError",        "CancelledError"};  // by Status
+  const bool of_python = status == q3e::Status::io_error || status == q3e::Status::out_of_memory;
+  return py::module_::import(of_python ? "builtins" : "qwen3edge.errors").attr(kNames[static_cast<size_t>(status)]);
 }
 
 void translate(std::exception_ptr p) {

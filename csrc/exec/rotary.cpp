@@ -36,20 +36,10 @@ void fill_cos_sin(uint32_t position, const float* frequencies, uint32_t half, fl
     const double n = std::floor(x * kTwoOverPi + 0.5);
     const double r = ((x - n * kPio2[0]) - n * kPio2[1]) - n * kPio2[2];
     const double s = sin_kernel(r), c = cos_kernel(r);
-    switch (static_cast<int64_t>(n) & 3) {
-      case 0:
-        cos_sin[i] = static_cast<float>(c), cos_sin[half + i] = static_cast<float>(s);
-        break;
-      case 1:
-        cos_sin[i] = static_cast<float>(-s), cos_sin[half + i] = static_cast<float>(c);
-        break;
-      case 2:
-        cos_sin[i] = static_cast<float>(-c), cos_sin[half + i] = static_cast<float>(-s);
-        break;
-      default:
-        cos_sin[i] = static_cast<float>(s), cos_sin[half + i] = static_cast<float>(-c);
-        break;
-    }
+    const double turned[4] = {c, -s, -c, s};  // the cosine in each quarter; the sine is the one before
+    const auto quarter = static_cast<uint64_t>(static_cast<int64_t>(n));
+    cos_sin[i] = static_cast<float>(turned[quarter & 3]);
+    cos_sin[half + i] = static_cast<float>(turned[(quarter - 1) & 3]);
   }
 }
 

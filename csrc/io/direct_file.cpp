@@ -33,9 +33,9 @@ DirectFile::~DirectFile() {
   close(cached_);
 }
 
-int DirectFile::read(uint64_t offset, size_t bytes, size_t needed, uint8_t* to) const {
+int DirectFile::fill(uint64_t offset, size_t bytes, size_t needed, uint8_t* to, bool around_cache) const {
   for (size_t done = 0; done < needed;) {
-    const bool direct = !direct_refused_.load(std::memory_order_relaxed) && done % kAlignment == 0;
+    const bool direct = around_cache && !direct_refused_.load(std::memory_order_relaxed) && done % kAlignment == 0;
     const ssize_t n = pread(direct ? direct_ : cached_, to + done, bytes - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EINVAL && direct) {  // some file systems allow O_DIRECT only when opening
@@ -44,18 +44,7 @@ int DirectFile::read(uint64_t offset, size_t bytes, size_t needed, uint8_t* to) 
     }
     if (n < 0) return errno;
     if (n == 0) return kCut;
-    if (!direct) posix_fadvise(cached_, static_cast<off_t>(offset + done), n, POSIX_FADV_DONTNEED);
-    done += static_cast<size_t>(n);
-  }
-  return 0;
-}
-
-int DirectFile::read_cached(uint64_t offset, size_t bytes, uint8_t* to) const {
-  for (size_t done = 0; done < bytes;) {
-    const ssize_t n = pread(cached_, to + done, bytes - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno;
-    if (n == 0) return kCut;
+    if (around_cache && !direct) posix_fadvise(cached_, static_cast<off_t>(offset + done), n, POSIX_FADV_DONTNEED);
     done += static_cast<size_t>(n);
   }
   return 0;

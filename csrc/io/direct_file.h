@@ -31,15 +31,17 @@ class DirectFile {
 
   // Fills to[bytes] from `offset`; at least `needed` bytes must be there, the last page may reach past the end of the file. All
   // but `needed` are multiples of kAlignment. Returns 0, an errno, or kCut. Does not throw.
-  int read(uint64_t offset, size_t bytes, size_t needed, uint8_t* to) const;
+  int read(uint64_t offset, size_t bytes, size_t needed, uint8_t* to) const { return fill(offset, bytes, needed, to, true); }
   // The same through the page cache, for a few bytes that are likely to be read again: nothing needs to be aligned.
-  int read_cached(uint64_t offset, size_t bytes, uint8_t* to) const;
+  int read_cached(uint64_t offset, size_t bytes, uint8_t* to) const { return fill(offset, bytes, bytes, to, false); }
 
   int descriptor() const { return direct_refused_.load(std::memory_order_relaxed) ? -1 : direct_; }  // -1: use read()
   const std::string& path() const { return path_; }
   Error failure(int code) const;  // truncated_file or io_error
 
  private:
+  int fill(uint64_t offset, size_t bytes, size_t needed, uint8_t* to, bool around_cache) const;
+
   std::string path_;
   int cached_ = -1;
   int direct_ = -1;                                 // -1: the file system refused O_DIRECT ...

@@ -100,7 +100,7 @@ int DirectReader::finish(FileRead& read) noexcept {
         Part part = waiting_.empty() ? Part{} : waiting_.front();
         if (!part.read) return EIO;
         waiting_.pop_front();
-        complete(part, file_.read(part.offset, part.bytes, part.needed, part.to));
+        complete(part, read_now(part));
       }
       reap();
     }
@@ -126,7 +126,7 @@ void DirectReader::submit() {
     if (fd < 0) {  // O_DIRECT is refused after all
       const Part part = waiting_.front();
       waiting_.pop_front();
-      complete(part, file_.read(part.offset, part.bytes, part.needed, part.to));
+      complete(part, read_now(part));
       continue;
     }
     const uint32_t tag = free_.back();
@@ -147,7 +147,7 @@ void DirectReader::reap() {
     const Part part = flying_[r.tag];
     free_.push_back(static_cast<uint32_t>(r.tag));
     const bool whole = r.value >= 0 && static_cast<size_t>(r.value) >= part.needed;
-    complete(part, whole ? 0 : file_.read(part.offset, part.bytes, part.needed, part.to));
+    complete(part, whole ? 0 : read_now(part));
   }
   if (any && !waiting_.empty()) submit();
 }
@@ -160,7 +160,7 @@ void DirectReader::serve() {
     const Part part = waiting_.front();
     waiting_.pop_front();
     lock.unlock();
-    const int error = file_.read(part.offset, part.bytes, part.needed, part.to);
+    const int error = read_now(part);
     lock.lock();
     complete(part, error);
     if (part.read->missing == 0) done_.notify_all();

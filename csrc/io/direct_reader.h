@@ -66,6 +66,7 @@ class DirectReader {
   };
   void submit();
   void reap();
+  int read_now(const Part& part) const { return file_.read(part.offset, part.bytes, part.needed, part.to); }
   void complete(const Part& part, int error);
   void serve();
   void stop();

@@ -21,27 +21,10 @@ constexpr uint64_t kMaxTensors = 1u << 20;
 constexpr uint64_t kMinKeyBytes = 8 + 4 + 1;  // empty key, type, one byte
 constexpr uint64_t kMinTensorBytes = 8 + 4 + 8 + 4 + 8;
 
-// Bytes of one element; 0 for strings, arrays and unknown types.
+// Bytes of one element; 0 for strings and arrays.
 constexpr size_t scalar_bytes(ValueType type) {
-  switch (type) {
-    case ValueType::u8:
-    case ValueType::i8:
-    case ValueType::boolean:
-      return 1;
-    case ValueType::u16:
-    case ValueType::i16:
-      return 2;
-    case ValueType::u32:
-    case ValueType::i32:
-    case ValueType::f32:
-      return 4;
-    case ValueType::u64:
-    case ValueType::i64:
-    case ValueType::f64:
-      return 8;
-    default:
-      return 0;
-  }
+  constexpr size_t kBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+  return kBytes[static_cast<uint32_t>(type)];
 }
 
 class Cursor {
@@ -187,30 +170,6 @@ const char* value_type_name(ValueType type) {
 }
 
 std::string MetadataEntry::describe_type() const { return (is_array ? "array of " : "") + std::string(value_type_name(type)); }
-
-template <typename T>
-T MetadataEntry::at(uint64_t index) const {
-  T v;
-  std::memcpy(&v, data + index * sizeof v, sizeof v);
-  return v;
-}
-template <typename T>
-T MetadataEntry::as() const {
-  return at<T>(0);
-}
-template uint8_t MetadataEntry::at<uint8_t>(uint64_t) const;
-template int8_t MetadataEntry::at<int8_t>(uint64_t) const;
-template uint16_t MetadataEntry::at<uint16_t>(uint64_t) const;
-template int16_t MetadataEntry::at<int16_t>(uint64_t) const;
-template uint32_t MetadataEntry::at<uint32_t>(uint64_t) const;
-template int32_t MetadataEntry::at<int32_t>(uint64_t) const;
-template float MetadataEntry::at<float>(uint64_t) const;
-template uint64_t MetadataEntry::at<uint64_t>(uint64_t) const;
-template int64_t MetadataEntry::at<int64_t>(uint64_t) const;
-template double MetadataEntry::at<double>(uint64_t) const;
-template uint8_t MetadataEntry::as<uint8_t>() const;
-template uint32_t MetadataEntry::as<uint32_t>() const;
-template float MetadataEntry::as<float>() const;
 
 std::string_view MetadataEntry::as_string() const {
   return {reinterpret_cast<const char*>(data) + sizeof(uint64_t), nbytes - sizeof(uint64_t)};

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,9 +44,17 @@ struct MetadataEntry {
   std::string_view as_string() const;
   std::vector<std::string_view> as_strings() const;
   template <typename T>
-  T as() const;  // element 0
+  T at(uint64_t index) const {
+    T v;
+    std::memcpy(&v, data + index * sizeof v, sizeof v);
+    return v;
+  }
   template <typename T>
-  T at(uint64_t index) const;
+  std::vector<T> values() const {
+    std::vector<T> out(count);
+    if (count > 0) std::memcpy(out.data(), data, count * sizeof(T));
+    return out;
+  }
 };
 
 struct GgufTensor {

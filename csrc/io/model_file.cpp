@@ -31,6 +31,7 @@ constexpr uint64_t kLargePage = uint64_t{2} << 20;
 constexpr uint64_t kCheckedPiece = uint64_t{4} << 20;
 
 uint64_t align_up(uint64_t n, uint64_t to = kAlignment) { return (n + to - 1) / to * to; }
+uint64_t page_bytes() { return static_cast<uint64_t>(sysconf(_SC_PAGESIZE)); }
 
 // Where in the file a tensor of this name starts that has `at` for the first byte it may have.
 uint64_t tensor_start(std::string_view name, uint64_t at) {
@@ -57,11 +58,10 @@ uint8_t* map_aligned(int fd, size_t nbytes) {
   const auto place =
       static_cast<uint8_t*>(mmap(nullptr, nbytes + kLargePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   if (place == MAP_FAILED) return nullptr;
-  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   uint8_t* const begin = place + (kLargePage - reinterpret_cast<uintptr_t>(place) % kLargePage) % kLargePage;
-  uint8_t* const end = begin + align_up(nbytes, page);
+  uint8_t* const end = begin + align_up(nbytes, page_bytes());
   if (begin != place) munmap(place, static_cast<size_t>(begin - place));
-  if (uint8_t* const last = place + align_up(nbytes + kLargePage, page); last != end)
+  if (uint8_t* const last = place + align_up(nbytes + kLargePage, page_bytes()); last != end)
     munmap(end, static_cast<size_t>(last - end));
   // Some file systems (FUSE with direct_io, vboxsf, 9p) have no shared mappings; of what is only read, private ones are the same.
   int code = 0;
@@ -171,6 +171,7 @@ void ModelFile::read_tensor_table(uint64_t data_start) {
       fail(Status::bad_file, name + " lies at offset " + std::to_string(t.offset) + ", expected " + std::to_string(expected) +
                                  " (tensors in order, no overlap, no holes)");
     uint64_t size = 4 * (count + 1);
+    std::string meaning;
     if (i < count) {
       const BlockFormat* format = find_block_format(format_names[i]);
       const auto r = rows.at<uint64_t>(i), c = columns.at<uint64_t>(i);
@@ -183,14 +184,12 @@ void ModelFile::read_tensor_table(uint64_t data_start) {
       if (format->kind == FormatKind::vector && r != 1)
         fail(Status::bad_file, name + " is a vector of " + std::to_string(r) + " rows, expected 1");
       size = packed_bytes(*format, r, c);
+      meaning = " (" + shape + " as " + format->name + ")";
       tensors_.push_back({t.name, format, static_cast<uint32_t>(r), static_cast<uint32_t>(c), bytes_ + data_start + expected,
                           data_start + expected, size, 0});
-      if (t.nbytes != size)
-        fail(Status::bad_file, name + " has " + std::to_string(t.nbytes) + " bytes, expected " + std::to_string(size) + " (" +
-                                   shape + " as " + format->name + ")");
-    } else if (t.nbytes != size) {
-      fail(Status::bad_file, name + " has " + std::to_string(t.nbytes) + " bytes, expected " + std::to_string(size));
     }
+    if (t.nbytes != size)
+      fail(Status::bad_file, name + " has " + std::to_string(t.nbytes) + " bytes, expected " + std::to_string(size) + meaning);
     // Compare without adding, since a sum of sizes could overflow.
     if (data_start > nbytes_ || expected > nbytes_ - data_start || size > nbytes_ - data_start - expected)
       fail(Status::truncated_file, name + " needs " + std::to_string(size) + " bytes at byte " +
@@ -245,55 +244,38 @@ const MetadataEntry& ModelFile::entry(std::string_view key, ValueType type, bool
   return *e;
 }
 
-uint32_t ModelFile::u32(std::string_view key) const { return entry(key, ValueType::u32, false).as<uint32_t>(); }
-float ModelFile::f32(std::string_view key) const { return entry(key, ValueType::f32, false).as<float>(); }
-bool ModelFile::boolean(std::string_view key) const { return entry(key, ValueType::boolean, false).as<uint8_t>() != 0; }
+uint32_t ModelFile::u32(std::string_view key) const { return entry(key, ValueType::u32, false).at<uint32_t>(0); }
+float ModelFile::f32(std::string_view key) const { return entry(key, ValueType::f32, false).at<float>(0); }
+bool ModelFile::boolean(std::string_view key) const { return entry(key, ValueType::boolean, false).at<uint8_t>(0) != 0; }
 std::string_view ModelFile::string(std::string_view key) const { return entry(key, ValueType::string, false).as_string(); }
 
 std::vector<uint32_t> ModelFile::u32_array(std::string_view key) const {
-  const MetadataEntry& e = entry(key, ValueType::u32, true);
-  std::vector<uint32_t> values(e.count);
-  for (uint64_t i = 0; i < e.count; ++i) values[i] = e.at<uint32_t>(i);
-  return values;
-}
-
-const TensorView* ModelFile::find_tensor(std::string_view name) const {
-  const auto it = names_.find(name);
-  if (it != names_.end()) return it->second;
-  require_undamaged();
-  return nullptr;
+  return entry(key, ValueType::u32, true).values<uint32_t>();
 }
 
 const TensorView& ModelFile::tensor(std::string_view name) const {
-  const TensorView* t = find_tensor(name);
-  if (!t) fail(Status::bad_file, "the tensor " + quoted(name) + " is missing");
-  return *t;
+  const auto it = names_.find(name);
+  if (it != names_.end()) return *it->second;
+  require_undamaged();
+  fail(Status::bad_file, "the tensor " + quoted(name) + " is missing");
 }
 
-void ModelFile::release_header() const {
-  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  madvise(const_cast<uint8_t*>(bytes_), header_.header_bytes / page * page, MADV_DONTNEED);  // a file's: nothing is lost
+// Of whole pages in a part of the file. May be refused, and is none the worse for it.
+void ModelFile::advise(uint64_t begin, uint64_t end, uint64_t page, int advice) const {
+  const uint64_t first = align_up(begin, page), last = end / page * page;
+  if (first < last) madvise(const_cast<uint8_t*>(bytes_) + first, last - first, advice);
 }
 
-// Advice may be refused, and is none the worse for it.
-void ModelFile::keep(uint64_t begin, uint64_t end) const {
-  const uint64_t first = align_up(begin, kLargePage), last = end / kLargePage * kLargePage;
-  if (first < last) madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_HUGEPAGE);
-}
+void ModelFile::release_header() const { drop(0, header_.header_bytes); }
+
+void ModelFile::keep(uint64_t begin, uint64_t end) const { advise(begin, end, kLargePage, MADV_HUGEPAGE); }
 
 void ModelFile::keep_out(uint64_t begin, uint64_t end) const {
-  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t first = align_up(begin, page), last = end / page * page;
-  if (first >= last) return;
-  madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_RANDOM);
+  advise(begin, end, page_bytes(), MADV_RANDOM);
   drop(begin, end);
 }
 
-void ModelFile::drop(uint64_t begin, uint64_t end) const {
-  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t first = align_up(begin, page), last = end / page * page;
-  if (first < last) madvise(const_cast<uint8_t*>(bytes_) + first, last - first, MADV_DONTNEED);
-}
+void ModelFile::drop(uint64_t begin, uint64_t end) const { advise(begin, end, page_bytes(), MADV_DONTNEED); }
 
 void ModelFile::require_undamaged() const {
   if (damaged()) fail(Status::truncated_file, "the file shrank or could not be read while it was in use");

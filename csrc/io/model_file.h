@@ -57,7 +57,6 @@ class ModelFile {
   const MetadataEntry& array(std::string_view key, ValueType type) const { return entry(key, type, true); }
 
   const std::vector<TensorView>& tensors() const { return tensors_; }  // in the order of the file, without `checksums`
-  const TensorView* find_tensor(std::string_view name) const;          // null when absent; throws as require_undamaged
   const TensorView& tensor(std::string_view name) const;               // throws Error(bad_file) when absent
 
   // Reads every byte, a few MiB at a time, which leave this process again. Throws Error(corrupt_file) naming the first tensor
@@ -80,7 +79,8 @@ class ModelFile {
   void unmap() noexcept;
   void parse();
   std::string check(const TensorView& tensor) const;
-  void drop(uint64_t begin, uint64_t end) const;  // these pages leave this process
+  void advise(uint64_t begin, uint64_t end, uint64_t page, int advice) const;
+  void drop(uint64_t begin, uint64_t end) const;  // these pages leave this process; they come back when they are read
   void read_tensor_table(uint64_t data_start);
   void read_checksums(uint64_t data_start);
   void check_gaps(uint64_t data_start) const;

@@ -1,25 +1,45 @@
 #include "probes/limits.h"
 
 namespace q3e {
+namespace {
+
+int32_t stream(const uint8_t* data, size_t bytes, size_t ahead) {
+  uint64_t sums[8] = {};
+  for (size_t i = 0; i < bytes; i += 64) {
+    uint64_t words[8];
+    if (ahead) __builtin_prefetch(data + i + ahead);
+    __builtin_memcpy(words, data + i, 64);
+    for (int j = 0; j < 8; ++j) sums[j] += words[j];
+  }
+  uint64_t total = 0;
+  for (uint64_t s : sums) total += s;
+  return static_cast<int32_t>(total);
+}
+
+int64_t dot_chain(int64_t rounds, int32_t* result) {
+  volatile int8_t seed = 3;
+  int32_t acc[4] = {0, 1, 2, 3};
+  const int8_t a = seed;
+  for (int64_t i = 0; i < rounds; ++i)
+    for (int c = 0; c < 4; ++c) acc[c] += static_cast<int8_t>(acc[c]) * a;
+  *result = acc[0] + acc[1] + acc[2] + acc[3];
+  return rounds * 4 * 2;
+}
+
+constexpr Limits kScalarLimits = {stream, dot_chain};
+
+}  // namespace
 
 const Limits& limits(Isa isa) {
-  switch (isa) {
 #if defined(__x86_64__)
-    case Isa::avx2:
-      return kAvx2Limits;
-    case Isa::avxvnni:
-      return kAvxVnniLimits;
-    case Isa::avx512:
-      return kAvx512Limits;
-    case Isa::amx:
-      return kAmxLimits;
+  static constexpr const Limits* kTiers[] = {&kScalarLimits, &kAvx2Limits, &kAvxVnniLimits, &kAvx512Limits,
+                                             &kAmxLimits};  // by Isa
+  return *kTiers[static_cast<size_t>(isa)];
 #elif defined(__aarch64__)
-    case Isa::neon:
-      return kNeonLimits;
+  return isa == Isa::neon ? kNeonLimits : kScalarLimits;
+#else
+  return kScalarLimits;
 #endif
-    default:
-      return kScalarLimits;
-  }
 }
 
 }  // namespace q3e

@@ -19,7 +19,7 @@ struct Limits {
   DotChainFn* dot_chain;
 };
 
-extern const Limits kScalarLimits, kAvx2Limits, kAvxVnniLimits, kAvx512Limits, kAmxLimits, kNeonLimits;
+extern const Limits kAvx2Limits, kAvxVnniLimits, kAvx512Limits, kAmxLimits, kNeonLimits;
 
 // The tier must be supported by this machine.
 const Limits& limits(Isa isa);

@@ -81,20 +81,12 @@ void ExpertSlots::unlink(uint32_t slot) {
   (s.older == kNone ? oldest_ : slots_[s.older].newer) = s.newer;
 }
 
-void ExpertSlots::link_newest(uint32_t slot) {
+void ExpertSlots::link(uint32_t slot, bool oldest) {
   Slot& s = slots_[slot];
-  s.newer = kNone;
-  s.older = newest_;
-  (newest_ == kNone ? oldest_ : slots_[newest_].newer) = slot;
-  newest_ = slot;
-}
-
-void ExpertSlots::link_oldest(uint32_t slot) {
-  Slot& s = slots_[slot];
-  s.older = kNone;
-  s.newer = oldest_;
-  (oldest_ == kNone ? newest_ : slots_[oldest_].older) = slot;
-  oldest_ = slot;
+  s.newer = oldest ? oldest_ : kNone;
+  s.older = oldest ? kNone : newest_;
+  (s.newer == kNone ? newest_ : slots_[s.newer].older) = slot;
+  (s.older == kNone ? oldest_ : slots_[s.older].newer) = slot;
 }
 
 // An empty slot, or the oldest that nobody holds, out of the list; kNone when all are held.
@@ -127,7 +119,7 @@ bool ExpertSlots::fetch(uint32_t key, bool scanning) {
   Slot& s = slots_[slot];
   s.key = key;
   slot_of_[key] = slot;
-  scanning ? link_oldest(slot) : link_newest(slot);
+  link(slot, scanning);
   s.ready = false;
   const ExpertWeights weights = expert(key);
   for (const bool down : {false, true}) {
@@ -178,7 +170,7 @@ uint32_t ExpertSlots::ask(uint32_t pool, std::span<uint32_t> experts) {
     for (const uint32_t e : experts)
       if (const uint32_t slot = slot_of_[key_of(e)]; slot != kNone && (!slots_[slot].ahead || !scanning)) {
         unlink(slot);
-        link_newest(slot);
+        link(slot, false);
       }
   uint32_t count = hold_ready(pool, experts);
   if (failure_ != 0) return 0;
@@ -233,17 +225,20 @@ bool ExpertSlots::is_there(uint32_t slot) {
   return true;
 }
 
+// Reads an expert before anyone asked; false when there is no slot for it.
+bool ExpertSlots::fetch_guess(uint32_t key) {
+  if (!fetch(key, true)) return false;
+  slots_[slot_of_[key]].ahead = true;
+  guessed_.push_back(slot_of_[key]);
+  ++metrics_.guesses;
+  return true;
+}
+
 // Reads some of a pool's experts, while attention is computed, for a chunk that will need nearly all of them.
 void ExpertSlots::guess(uint32_t pool) {
   if (pool == pools_.size()) return;
-  for (uint32_t e = 0; e < experts_ && guessed_.size() < guesses_; ++e) {
-    const uint32_t key = pool * experts_ + e;
-    if (slot_of_[key] != kNone) continue;
-    if (!fetch(key, true)) return;
-    slots_[slot_of_[key]].ahead = true;
-    guessed_.push_back(slot_of_[key]);
-    ++metrics_.guesses;
-  }
+  for (uint32_t e = 0; e < experts_ && guessed_.size() < guesses_; ++e)
+    if (const uint32_t key = pool * experts_ + e; slot_of_[key] == kNone && !fetch_guess(key)) return;
 }
 
 void ExpertSlots::foresee(uint32_t pool, std::span<const uint32_t> likely) noexcept {
@@ -258,10 +253,7 @@ void ExpertSlots::read_likely() {
   for (const uint32_t key : likely_) {
     if (count == kMostLikely) break;
     if (slot_of_[key] != kNone) continue;
-    if (!fetch(key, true)) break;
-    slots_[slot_of_[key]].ahead = true;
-    guessed_.push_back(slot_of_[key]);
-    ++metrics_.guesses;
+    if (!fetch_guess(key)) break;
     ++count;
   }
   likely_.clear();

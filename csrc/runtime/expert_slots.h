@@ -68,13 +68,13 @@ class ExpertSlots : public ExpertSource {
   uint8_t* memory(uint32_t slot) const { return memory_->data() + size_t{slot} * layout_.bytes(); }
   ExpertWeights expert(uint32_t key) const { return pools_[key / experts_].expert(key % experts_); }
   void unlink(uint32_t slot);
-  void link_newest(uint32_t slot);
-  void link_oldest(uint32_t slot);
+  void link(uint32_t slot, bool oldest);
   uint32_t free_slot();
   uint32_t ask(uint32_t pool, std::span<uint32_t> experts);
   uint32_t hold_ready(uint32_t pool, std::span<uint32_t> experts);
   bool is_there(uint32_t slot);
   bool fetch(uint32_t key, bool scanning);
+  bool fetch_guess(uint32_t key);
   void guess(uint32_t pool);
   void read_likely();
   void forget_guesses(uint32_t pool, std::span<const uint32_t> experts);

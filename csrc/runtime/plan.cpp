@@ -257,17 +257,8 @@ ScratchLayout scratch_of(const Model& model, const ScratchRequest& request, uint
 }
 
 const char* kv_name(KvType kv) {
-  switch (kv) {
-    case KvType::int8:
-      return "int8";
-    case KvType::int4:
-      return "int4";
-    case KvType::bf16:
-      return "bf16";
-    case KvType::f32:
-      return "f32";
-  }
-  return "?";
+  static constexpr const char* kNames[] = {"int8", "bf16", "f32", "int4"};  // by KvType
+  return kNames[static_cast<size_t>(kv)];
 }
 
 KvType parse_kv(const std::string& name) {

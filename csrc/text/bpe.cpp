@@ -51,9 +51,7 @@ Bpe::Bpe(std::span<const std::string_view> tokens, std::span<const int32_t> kind
 
 Bpe Bpe::read(const ModelFile& file) {
   try {
-    const MetadataEntry& types = file.array("tokenizer.ggml.token_type", ValueType::i32);
-    std::vector<int32_t> kinds(types.count);
-    for (uint64_t i = 0; i < types.count; ++i) kinds[i] = types.at<int32_t>(i);
+    const std::vector<int32_t> kinds = file.array("tokenizer.ggml.token_type", ValueType::i32).values<int32_t>();
     std::vector<std::string_view> merges;
     if (file.find_key("tokenizer.ggml.merges")) merges = file.array("tokenizer.ggml.merges", ValueType::string).as_strings();
     Bpe bpe(file.array("tokenizer.ggml.tokens", ValueType::string).as_strings(), kinds, merges);

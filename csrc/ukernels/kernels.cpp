@@ -20,23 +20,14 @@ constexpr KernelTable kScalarTier = {.isa = Isa::scalar,
 }  // namespace
 
 const KernelTable& kernel_table(Isa isa) {
-  switch (isa) {
 #if defined(__x86_64__)
-    case Isa::avx2:
-      return kAvx2Tier;
-    case Isa::avxvnni:
-      return kAvxVnniTier;
-    case Isa::avx512:
-      return kAvx512Tier;
-    case Isa::amx:
-      return kAmxTier;
+  static constexpr const KernelTable* kTiers[] = {&kScalarTier, &kAvx2Tier, &kAvxVnniTier, &kAvx512Tier, &kAmxTier};  // by Isa
+  return *kTiers[static_cast<size_t>(isa)];
 #elif defined(__aarch64__)
-    case Isa::neon:
-      return kNeonTier;
+  return isa == Isa::neon ? kNeonTier : kScalarTier;
+#else
+  return kScalarTier;
 #endif
-    default:
-      return kScalarTier;
-  }
 }
 
 }  // namespace q3e
