@@ -14,6 +14,37 @@ inline constexpr size_t kPlaneAlignment = 64;
 
 enum class FormatKind : uint8_t { vector, f32, bf16, q8, q4g, q4a, q4z, q6z };
 
+// What all formats of a kind have in common. Widths in bits; a plane of no width is not there.
+struct KindTraits {
+  uint8_t weight;      // of what stands for a weight in the last plane: w, w8, q4 or q6
+  uint8_t minimum;     // of a block's m, a float16 beside its d
+  uint8_t sub_scale;   // of a group's s or sc
+  uint8_t sub_offset;  // of a group's z: then s * q + z must stay in int8
+  float limit;         // the largest magnitude of weights whose scales and minima fit float16, with room for the search
+};
+
+inline constexpr float kLargestFloat = 3.4028234663852886e38f, kLargestBfloat16 = 3.3895313892515355e38f;
+inline constexpr KindTraits kKinds[] = {
+    {0, 0, 0, 0, kLargestFloat},      // vector: not in panels
+    {32, 0, 0, 0, kLargestFloat},     // f32
+    {16, 0, 0, 0, kLargestBfloat16},  // bf16
+    {8, 0, 0, 0, 127.0f * 65000.0f},  // q8
+    {4, 0, 0, 0, 4.0f * 65000.0f},    // q4g
+    {4, 16, 0, 0, 32000.0f},          // q4a
+    {4, 0, 4, 8, 100.0f * 65000.0f},  // q4z
+    {6, 0, 8, 0, 100.0f * 65000.0f},  // q6z
+};
+static constexpr const KindTraits& traits(FormatKind kind) { return kKinds[static_cast<size_t>(kind)]; }
+
+// Calls f.operator()<kind>() for a kind that is known at run time only.
+template <size_t first = 0, class F>
+static inline void with_kind(FormatKind kind, F&& f) {
+  if constexpr (constexpr auto each = static_cast<FormatKind>(first); first < sizeof kKinds / sizeof *kKinds) {
+    if (kind == each) return f.template operator()<each>();
+    with_kind<first + 1>(kind, f);
+  }
+}
+
 struct BlockFormat {
   const char* name;
   FormatKind kind;
@@ -36,6 +67,13 @@ constexpr const BlockFormat* find_block_format(std::string_view name) {
   return nullptr;
 }
 
+// Whether some format of a kind has one scale in 256, or (not whole) in fewer.
+static constexpr bool has_blocks(FormatKind kind, bool whole) {
+  for (const BlockFormat& f : kBlockFormats)
+    if (f.kind == kind && f.block > 0 && (f.block == kSuperBlock) == whole) return true;
+  return false;
+}
+
 // Byte offsets of the planes inside one panel. Planes that a format lacks have the offset of the next one.
 struct PanelLayout {
   uint32_t blocks;    // of K under a float scale each, the last may be short
@@ -49,47 +87,30 @@ struct PanelLayout {
 
 static inline size_t align_plane(size_t n) { return (n + kPlaneAlignment - 1) / kPlaneAlignment * kPlaneAlignment; }
 
-// Whether a row of `columns` values can be held by the format.
-static inline bool holds_columns(const BlockFormat& f, uint64_t columns) {
-  if (f.kind == FormatKind::vector) return columns > 0;
-  return columns > 0 && columns % kColumnUnit == 0 && (f.group == 0 || f.kind == FormatKind::q8 || columns % f.group == 0);
+// What the columns of a format are a multiple of. A block of q8 may end anywhere.
+static inline uint32_t column_unit(const BlockFormat& f) {
+  if (f.kind == FormatKind::vector) return 1;
+  return f.group == 0 || f.kind == FormatKind::q8 ? kColumnUnit : f.group;
 }
 
+// Whether a row of `columns` values can be held by the format.
+static inline bool holds_columns(const BlockFormat& f, uint64_t columns) { return columns > 0 && columns % column_unit(f) == 0; }
+
 static inline PanelLayout panel_layout(const BlockFormat& f, uint32_t columns) {
+  const KindTraits& kind = traits(f.kind);
   PanelLayout p{};
-  const size_t k = columns;
-  p.blocks = f.block ? static_cast<uint32_t>((k + f.block - 1) / f.block) : 0;
-  size_t at = 0;
-  p.scale = at;
-  at += align_plane(size_t{p.blocks} * kPanelRows * 2);
-  p.minimum = at;
-  if (f.kind == FormatKind::q4a) at += align_plane(size_t{p.blocks} * kPanelRows * 2);
-  p.sub_scale = at;
-  if (f.kind == FormatKind::q4z) at += align_plane(size_t{p.blocks} * kPanelRows * (f.group == 32 ? 4 : 2));
-  if (f.kind == FormatKind::q6z) at += align_plane(size_t{p.blocks} * kPanelRows * (kSuperBlock / f.group));
-  p.sub_offset = at;
-  if (f.kind == FormatKind::q4z) at += align_plane(size_t{p.blocks} * kPanelRows * (kSuperBlock / f.group));
-  p.quants = at;
-  switch (f.kind) {
-    case FormatKind::vector:
-      break;
-    case FormatKind::f32:
-      at += k * kPanelRows * 4;
-      break;
-    case FormatKind::bf16:
-      at += k * kPanelRows * 2;
-      break;
-    case FormatKind::q8:
-      at += k * kPanelRows;
-      break;
-    case FormatKind::q6z:
-      at += k * kPanelRows / 4 * 3;
-      break;
-    default:
-      at += k * kPanelRows / 2;
-      break;
-  }
-  p.bytes = align_plane(at);
+  p.blocks = f.block ? (columns + f.block - 1) / f.block : 0;
+  const size_t scales = size_t{p.blocks} * kPanelRows, groups = f.group ? scales * (f.block / f.group) : 0;
+  const auto take = [&](size_t count, size_t bits) {
+    const size_t begin = p.bytes;
+    p.bytes += align_plane(count * bits / 8);
+    return begin;
+  };
+  p.scale = take(scales, 16);
+  p.minimum = take(scales, kind.minimum);
+  p.sub_scale = take(groups, kind.sub_scale);
+  p.sub_offset = take(groups, kind.sub_offset);
+  p.quants = take(size_t{columns} * kPanelRows, kind.weight);
   return p;
 }
 

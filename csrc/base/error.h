@@ -31,4 +31,12 @@ class Error : public std::runtime_error {
   Status status_;
 };
 
+// Throws Error(bad_argument) for a value that is not in [low, high].
+template <class T>
+void require_range(const std::string& name, T value, T low, T high) {
+  if (value >= low && value <= high) return;
+  throw Error(Status::bad_argument,
+              name + ": expected " + std::to_string(low) + " to " + std::to_string(high) + ", found " + std::to_string(value));
+}
+
 }  // namespace q3e

@@ -3,7 +3,6 @@
 
 #include "bindings/bindings.h"
 #include "ukernels/pack.h"
-#include "ukernels/unpack_row.h"
 
 namespace q3e::bindings {
 

@@ -12,7 +12,6 @@
 #include "probes/probes.h"
 #include "probes/tier_amx_emulated.h"
 #include "runtime/plan.h"
-#include "ukernels/unpack_row.h"
 
 namespace q3e::bindings {
 
@@ -29,35 +28,34 @@ const KernelTable& kernels_of(const std::string& isa) {
   return kernel_table(parse_isa(isa));
 }
 
-struct Quantized {
-  py::array_t<int8_t> quants;
-  py::array_t<float> scales;
-  py::array_t<int32_t> sums;
-};
-
-Quantized quantized_arrays(py::ssize_t tokens, py::ssize_t columns, uint32_t block) {
+// x: [tokens, columns], rounded by f(row, columns, quants, scales, sums); the result: quants of that shape, scales and sums
+// [tokens, blocks].
+template <class F>
+py::tuple rounded(const Floats& x, uint32_t block, F&& f) {
+  require(x.ndim() == 2, "x: expected [tokens, columns]");
   require(block >= 32 && block <= kSuperBlock, "block: expected 32 to 256");
-  require(columns % 32 == 0, "columns: expected a multiple of 32");
-  const py::ssize_t blocks = (columns + block - 1) / block;
-  return {py::array_t<int8_t>({tokens, columns}), py::array_t<float>({tokens, blocks}), py::array_t<int32_t>({tokens, blocks})};
+  require(x.shape(1) % 32 == 0, "columns: expected a multiple of 32");
+  const py::ssize_t tokens = x.shape(0), columns = x.shape(1), blocks = (columns + block - 1) / block;
+  py::array_t<int8_t> quants({tokens, columns});
+  py::array_t<float> scales({tokens, blocks});
+  py::array_t<int32_t> sums({tokens, blocks});
+  for (py::ssize_t t = 0; t < tokens; ++t)
+    f(x.data(t, 0), static_cast<uint32_t>(columns), quants.mutable_data(t, 0), scales.mutable_data(t, 0),
+      sums.mutable_data(t, 0));
+  return py::make_tuple(quants, scales, sums);
 }
 
 py::tuple kernel_quantize(const std::string& isa, const Floats& x, uint32_t block) {
-  require(x.ndim() == 2, "x: expected [tokens, columns]");
-  Quantized q = quantized_arrays(x.shape(0), x.shape(1), block);
-  for (py::ssize_t t = 0; t < x.shape(0); ++t)
-    kernels_of(isa).quantize(x.data(t, 0), static_cast<uint32_t>(x.shape(1)), block, q.quants.mutable_data(t, 0),
-                             q.scales.mutable_data(t, 0), q.sums.mutable_data(t, 0));
-  return py::make_tuple(q.quants, q.scales, q.sums);
+  return rounded(x, block, [&](const float* row, uint32_t columns, int8_t* quants, float* scales, int32_t* sums) {
+    kernels_of(isa).quantize(row, columns, block, quants, scales, sums);
+  });
 }
 
 py::tuple kernel_rmsnorm_quantize(const std::string& isa, const Floats& x, const Floats& weight, float eps, uint32_t block) {
   require(x.ndim() == 2 && weight.size() == x.shape(1), "x: expected [tokens, columns], weight: [columns]");
-  Quantized q = quantized_arrays(x.shape(0), x.shape(1), block);
-  for (py::ssize_t t = 0; t < x.shape(0); ++t)
-    kernels_of(isa).rmsnorm_quantize(x.data(t, 0), weight.data(), static_cast<uint32_t>(x.shape(1)), eps, block,
-                                     q.quants.mutable_data(t, 0), q.scales.mutable_data(t, 0), q.sums.mutable_data(t, 0));
-  return py::make_tuple(q.quants, q.scales, q.sums);
+  return rounded(x, block, [&](const float* row, uint32_t columns, int8_t* quants, float* scales, int32_t* sums) {
+    kernels_of(isa).rmsnorm_quantize(row, weight.data(), columns, eps, block, quants, scales, sums);
+  });
 }
 
 py::array_t<float> kernel_rmsnorm(const std::string& isa, const Floats& x, const Floats& weight, float eps) {
@@ -195,15 +193,6 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   return out;
 }
 
-py::array_t<float> kernel_embed(const std::string& name, const Bytes& packed, uint32_t rows, uint32_t columns, uint32_t row) {
-  const BlockFormat& format = block_format(name);
-  require(static_cast<uint64_t>(packed.size()) == checked_packed_nbytes(format, rows, columns) && row < rows,
-          "packed: expected rows x columns");
-  py::array_t<float> out(columns);
-  unpack_row({packed.data(), &format, rows, columns, panel_layout(format, columns)}, row, out.mutable_data());
-  return out;
-}
-
 py::array_t<float> kernel_cos_sin(uint32_t position, const Floats& frequencies) {
   py::array_t<float> out(frequencies.size() * 2);
   fill_cos_sin(position, frequencies.data(), static_cast<uint32_t>(frequencies.size()), out.mutable_data());
@@ -231,7 +220,6 @@ void bind_kernels(py::module_ m) {
   m.def("attention", &kernel_attention, "isa"_a, "kv"_a, "qkv"_a, "heads"_a, "kv_heads"_a, "frequencies"_a,
         "q_weight"_a = py::none(), "k_weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-6f, "tile"_a = 1,
         "together"_a = 1);
-  m.def("embed", &kernel_embed, "format"_a, "packed"_a, "rows"_a, "columns"_a, "row"_a);
   m.def("cos_sin", &kernel_cos_sin, "position"_a, "frequencies"_a);
   m.def(
       "time_matmul",

@@ -25,9 +25,8 @@ Rows Steps::norm(const Tensor& weight, std::initializer_list<const Tensor*> read
       norm_row(row, weight, block, t);
     }
   });
-  const Rows normed{pass.at<float>(pass.layout.normed)};
-  show(**readers.begin(), normed, tokens());
-  return normed;
+  show(**readers.begin(), normed(), tokens());
+  return normed();
 }
 
 Rows Steps::round(const float* rows, const Tensor& reader) const {
@@ -43,7 +42,7 @@ Rows Steps::round(const float* rows, const Tensor& reader) const {
 
 ActivationBuffers Steps::buffers(uint32_t block, uint32_t columns, uint32_t token) const {
   const ScratchLayout& layout = pass.layout;
-  if (block == 0) return {pass.at<float>(layout.normed) + size_t{token} * columns, nullptr, nullptr, nullptr};
+  if (block == 0) return {normed_values() + size_t{token} * columns, nullptr, nullptr, nullptr};
   const auto& q =
       *std::find_if(layout.quantized.begin(), layout.quantized.end(), [&](const auto& b) { return b.block == block; });
   const size_t blocks = (columns + block - 1) / block;

@@ -52,6 +52,8 @@ class Steps {
     return pass.at<T>(pass.layout.shared + offset);
   }
   WorkerScratch& own() const { return own_; }
+  // What `norm` left.
+  Rows normed() const { return {normed_values()}; }
 
   // x, normalized and rounded as its readers want it.
   Rows norm(const Tensor& weight, std::initializer_list<const Tensor*> readers) const;
@@ -88,6 +90,7 @@ class Steps {
   static uint32_t panels_in_turns(uint32_t tokens) { return tokens <= kStreamTokens ? 8 : kGemmPanels; }
 
  private:
+  float* normed_values() const { return pass.at<float>(pass.layout.normed); }  // [tokens][hidden]
   static WorkerScratch& own_scratch(const Worker& w, const Pass& pass) {
     return pass.at<WorkerScratch>(pass.layout.workers)[w.index];
   }

@@ -73,6 +73,8 @@ class ModelFile {
   // The file shrank or could not be read while it was mapped: what was read since then may be zeros.
   bool damaged() const { return guard_ && guard_->damaged(); }
   void require_undamaged() const;  // throws Error(truncated_file)
+  // Throws Error with the file's path before the text.
+  [[noreturn]] void fail(Status status, const std::string& text) const;
 
  private:
   void map();
@@ -85,7 +87,6 @@ class ModelFile {
   void read_checksums(uint64_t data_start);
   void check_gaps(uint64_t data_start) const;
   const MetadataEntry& entry(std::string_view key, ValueType type, bool is_array) const;
-  [[noreturn]] void fail(Status status, const std::string& text) const;
 
   std::string path_;
   const uint8_t* bytes_ = nullptr;  // [nbytes_]

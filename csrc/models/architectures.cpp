@@ -15,8 +15,8 @@ void check_frequencies(const ModelFile& file) {
   for (uint32_t i = 0; i < t.columns; ++i) {
     const float f = t.as_vector()[i];
     if (!(f > 0.0f && f <= 1.0f))
-      throw Error(Status::bad_file, file.path() + ": rope.inverse_frequencies[" + std::to_string(i) + "] is " +
-                                        std::to_string(f) + ", expected a number above 0 and at most 1");
+      file.fail(Status::bad_file, "rope.inverse_frequencies[" + std::to_string(i) + "] is " + std::to_string(f) +
+                                      ", expected a number above 0 and at most 1");
   }
 }
 
@@ -40,7 +40,7 @@ Model read_model(const ModelFile& file) {
   const auto at =
       std::find_if(architectures().begin(), architectures().end(), [&](const auto& a) { return type == a.model_type; });
   if (at == architectures().end())
-    throw Error(Status::unsupported_model, file.path() + ": expected the model type " + names() + ", found " + quoted(type));
+    file.fail(Status::unsupported_model, "expected the model type " + names() + ", found " + quoted(type));
   Model model = at->build(file);
   model.config.model_type = type;
   check_tensors(file, model);

@@ -220,7 +220,7 @@ void Experts::Step::foresee() {
 // Copies every token's activations into its rows.
 void Experts::Step::gather(const MatrixView& reader) {
   const uint32_t columns = reader.columns, stride = activation_stride(columns);
-  const Activations all = steps_.activations(reader, {steps_.pass.at<float>(steps_.pass.layout.normed)}, tokens_);
+  const Activations all = steps_.activations(reader, steps_.normed(), tokens_);
   const uint32_t blocks = all.blocks();
   steps_.worker.for_each(tokens_, [&](uint32_t t) {
     const Activations from = slice(all, t, 1);
@@ -239,7 +239,7 @@ void Experts::Step::gather(const MatrixView& reader) {
 
 // What an expert's tokens give its first matrix.
 Activations Experts::Step::inputs(const MatrixView& reader, uint32_t expert) const {
-  if (tokens_ == 1) return steps_.activations(reader, {steps_.pass.at<float>(steps_.pass.layout.normed)}, 1);
+  if (tokens_ == 1) return steps_.activations(reader, steps_.normed(), 1);
   return rows_of(s_.input, reader, expert);
 }
 

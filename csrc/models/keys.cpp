@@ -6,20 +6,13 @@
 #include "base/error.h"
 
 namespace q3e {
-namespace {
-
-[[noreturn]] void fail(const ModelFile& file, const std::string& text) {
-  throw Error(Status::bad_file, file.path() + ": " + text);
-}
-
-}  // namespace
 
 uint32_t read_number(const ModelFile& file, const char* key, uint32_t unit, uint32_t limit) {
   const std::string full = std::string("qwen3edge.") + key;
   const uint32_t v = file.u32(full);
   if (v == 0 || v > limit || v % unit != 0)
-    fail(file, "'" + full + "' is " + std::to_string(v) + ", expected a multiple of " + std::to_string(unit) + " from " +
-                   std::to_string(unit) + " to " + std::to_string(limit));
+    file.fail(Status::bad_file, "'" + full + "' is " + std::to_string(v) + ", expected a multiple of " + std::to_string(unit) +
+                                    " from " + std::to_string(unit) + " to " + std::to_string(limit));
   return v;
 }
 
@@ -30,7 +23,7 @@ void read_common(const ModelFile& file, ModelConfig& c) {
   c.layers = read_number(file, "block_count", 1, ModelLimits::layers);
   c.rms_epsilon = file.f32("qwen3edge.attention.layer_norm_rms_epsilon");
   if (!(c.rms_epsilon > 0) || !std::isfinite(c.rms_epsilon))
-    fail(file, "expected attention.layer_norm_rms_epsilon above 0, found " + std::to_string(c.rms_epsilon));
+    file.fail(Status::bad_file, "expected attention.layer_norm_rms_epsilon above 0, found " + std::to_string(c.rms_epsilon));
   c.tied_embeddings = file.boolean("qwen3edge.tie_word_embeddings");
 }
 
@@ -39,12 +32,12 @@ void read_attention(const ModelFile& file, ModelConfig& c) {
   c.kv_heads = read_number(file, "attention.head_count_kv", 1, ModelLimits::heads);
   c.head_size = read_number(file, "attention.key_length", kColumnUnit, ModelLimits::head_size);
   if (c.heads % c.kv_heads != 0)
-    fail(file, "expected attention.head_count_kv to divide attention.head_count, found " + std::to_string(c.kv_heads) + " and " +
-                   std::to_string(c.heads));
+    file.fail(Status::bad_file, "expected attention.head_count_kv to divide attention.head_count, found " +
+                                    std::to_string(c.kv_heads) + " and " + std::to_string(c.heads));
   if (file.find_key("qwen3edge.attention.key_outliers")) {
     c.key_outliers = file.f32("qwen3edge.attention.key_outliers");
     if (!(c.key_outliers >= 0) || !std::isfinite(c.key_outliers))
-      fail(file, "expected attention.key_outliers of at least 0, found " + std::to_string(c.key_outliers));
+      file.fail(Status::bad_file, "expected attention.key_outliers of at least 0, found " + std::to_string(c.key_outliers));
   }
   c.qk_norm = file.boolean("qwen3edge.attention.qk_norm");
   c.qkv_bias = file.boolean("qwen3edge.attention.qkv_bias");

@@ -32,7 +32,7 @@ std::vector<ModelTensor> list_tensors(const Model& model) {
 }
 
 void check_tensors(const ModelFile& file, const Model& model) {
-  const auto fail = [&](const std::string& text) { throw Error(Status::bad_file, file.path() + ": " + text); };
+  const auto fail = [&](const std::string& text) { file.fail(Status::bad_file, text); };
   const std::vector<ModelTensor> expected = list_tensors(model);
   for (const ModelTensor& e : expected) {
     const TensorView& t = file.tensor(e.name);

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -9,15 +8,9 @@
 #include "exec/scratch.h"
 #include "exec/thread_pool.h"
 #include "probes/probes.h"
+#include "probes/stopwatch.h"
 
 namespace q3e {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-}  // namespace
 
 double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_t context, uint32_t tokens, uint32_t layers,
                       int threads, double seconds) {
@@ -51,13 +44,7 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
     });
   };
   step();
-  uint64_t steps = 0;
-  const auto begin = Clock::now();
-  do {
-    step();
-    ++steps;
-  } while (since(begin) < seconds);
-  return since(begin) / static_cast<double>(steps) / layers;
+  return time_calls(seconds, step) / layers;
 }
 
 double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds) {
@@ -69,15 +56,13 @@ double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, doub
       q_scales(shape.heads);
   for (size_t i = 0; i < qkv.size(); ++i) qkv[i] = static_cast<float>(i % 17) - 8.0f;
   fill_cos_sin(7, frequencies.data(), d / 2, cos_sin.data());
-  uint64_t tokens = 0;
-  const auto begin = Clock::now();
-  do {
-    for (uint32_t row = 0; row < kKvBlock; ++row, ++tokens)
+  const auto block = [&] {
+    for (uint32_t row = 0; row < kKvBlock; ++row)
       kernels.qk_norm_rope({qkv.data(), nullptr, nullptr, nullptr, weight.data(), weight.data(), cos_sin.data(), 1e-6f,
                             shape.heads, shape.kv_heads, d, type, q.data(), q_scales.data(), cache.page(0, row), row, 0,
                             shape.kv_heads});
-  } while (since(begin) < seconds);
-  return since(begin) / static_cast<double>(tokens);
+  };
+  return time_calls(seconds, block) / kKvBlock;
 }
 
 }  // namespace q3e

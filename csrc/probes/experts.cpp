@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <list>
 #include <memory>
@@ -8,16 +7,13 @@
 #include "base/error.h"
 #include "models/tensors.h"
 #include "probes/probes.h"
+#include "probes/stopwatch.h"
 
 namespace q3e {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // Replay and disk take turns of about so long: a shared disk is not the same from one second to the next.
 constexpr double kTurnSeconds = 0.1;
-
-double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 // Reads a file from its beginning to its end and again, in large pieces, several in flight.
 class LargeReads {

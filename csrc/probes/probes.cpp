@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <vector>
 
@@ -10,15 +9,12 @@
 #include "exec/steps.h"
 #include "exec/thread_pool.h"
 #include "probes/limits.h"
+#include "probes/stopwatch.h"
 
 namespace q3e {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr size_t kReadBytes = size_t{512} << 20, kReadItem = size_t{1} << 20;
-
-double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 }  // namespace
 
@@ -109,13 +105,11 @@ double time_matmul(Isa isa, const BlockFormat& format, uint32_t rows, uint32_t c
       });
     });
   };
-  for (uint64_t m = 0; m < count; ++m) pass(m);
-  uint64_t calls = 0;
-  const auto begin = Clock::now();
-  do {
-    for (uint64_t m = 0; m < count; ++m, ++calls) pass(m);
-  } while (since(begin) < seconds);
-  return since(begin) / static_cast<double>(calls);
+  const auto each_once = [&] {
+    for (uint64_t m = 0; m < count; ++m) pass(m);
+  };
+  each_once();
+  return time_calls(seconds, each_once) / static_cast<double>(count);
 }
 
 double time_barrier(int threads, double seconds) {

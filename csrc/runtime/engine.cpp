@@ -104,11 +104,7 @@ Engine::Call::Call(Engine& engine) : engine_(engine), lock_(engine.mutex_) {
   engine_.busy_ = true;
 }
 
-void Engine::check_sequence(uint32_t sequence) const {
-  if (sequence >= states_.sequences())
-    throw Error(Status::bad_argument,
-                "sequence: expected 0 to " + std::to_string(states_.sequences() - 1) + ", found " + std::to_string(sequence));
-}
+void Engine::check_sequence(uint32_t sequence) const { require_range<int64_t>("sequence", sequence, 0, states_.sequences() - 1); }
 
 EngineMetrics Engine::metrics() {
   const Call call(*this);
@@ -252,7 +248,7 @@ void Engine::run_chunk(const Batch& part, float* logits, float* hidden) {
 bool Engine::run_blocks(const Steps& steps) {
   Worker& w = steps.worker;
   for (const Step& s : steps_) {
-    if (s.enters && !enter(w, s.layer)) return false;
+    if (s.enters && !enter(w, store_.streams(s.layer), [&] { store_.acquire_layer(s.layer); })) return false;
     if (s.enters && s.leaves) w.barrier();  // all have read what the last look found
     if (s.leaves && w.index == 0) ends_early_ = cancel_ && cancel_->is_set();
     if (!s.block->step(steps, s.place)) return false;
@@ -299,11 +295,11 @@ void Engine::head(const Steps& steps, float* logits) {
       rows, [&](uint32_t i) { steps.norm_row(steps.x() + size_t{wanted[i]} * size, *mapped_.output_norm, block, i); });
   steps.expect(0);
   if (rows == 0) return;
-  const Rows normed{pass_.at<float>(pass_.layout.normed)};
+  const Rows normed = steps.normed();
   steps.show(*mapped_.head, normed, rows, "output");
   WorkerScratch& own = steps.own();
   for (uint32_t part = 0; part < store_.head_parts(); ++part) {
-    if (!enter_head(steps.worker, part)) return;
+    if (!enter(steps.worker, store_.streams_head(), [&] { store_.acquire_head(part, head_part_); })) return;
     const MatrixView& head = head_part_.rows;
     const size_t first_row = size_t{head_part_.first_panel} * kPanelRows;
     steps.worker.for_each((head.panels() + step - 1) / step, [&](uint32_t item) {
@@ -321,17 +317,11 @@ void Engine::head(const Steps& steps, float* logits) {
 
 // ---- weights that are not resident ----
 
-// All threads wait for a streamed layer; false when it could not be read.
-bool Engine::enter(Worker& w, uint32_t layer) {
-  if (!store_.streams(layer)) return true;
-  if (w.index == 0) store_.acquire_layer(layer);
-  w.barrier();
-  return !store_.failed();
-}
-
-bool Engine::enter_head(Worker& w, uint32_t part) {
-  if (!store_.streams_head()) return true;
-  if (w.index == 0) store_.acquire_head(part, head_part_);
+// All threads wait for what is streamed, which one of them acquires; false when it could not be read.
+template <class F>
+bool Engine::enter(Worker& w, bool streamed, F&& acquire) {
+  if (!streamed) return true;
+  if (w.index == 0) acquire();
   w.barrier();
   return !store_.failed();
 }

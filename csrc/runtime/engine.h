@@ -95,8 +95,8 @@ class Engine {
   void embed(const Steps& steps);
   void give_hidden(const Steps& steps, float* hidden);
   void head(const Steps& steps, float* logits);
-  bool enter(Worker& w, uint32_t layer);
-  bool enter_head(Worker& w, uint32_t part);
+  template <class F>
+  bool enter(Worker& w, bool streamed, F&& acquire);
   void leave(Worker& w, bool streamed);
 
   std::shared_ptr<const ModelFile> file_;

@@ -43,24 +43,18 @@ std::string mebibytes(uint64_t bytes) {
   return text;
 }
 
-void require_range(const char* name, uint64_t value, uint64_t low, uint64_t high) {
-  if (value < low || value > high)
-    throw Error(Status::bad_argument, std::string(name) + ": expected " + std::to_string(low) + " to " + std::to_string(high) +
-                                          ", found " + std::to_string(value));
-}
-
 class Planner {
  public:
   Planner(const ModelFile& file, const Model& model, const PlanRequest& request)
       : model_(model), config_(model.config), tensors_(file, model), ranges_(tensors_), blocks_(tensors_.all), request_(request) {
     const ModelConfig& config = config_;
     if (request_.context == 0) request_.context = std::min(kDefaultContext, config.context_length);
-    require_range("context", request_.context, 1, config.context_length);
-    require_range("sequences", request_.sequences, 1, 1024);
-    require_range("threads", request_.threads, 0, 256);
-    require_range("chunk", request_.chunk, 0, 8192);
-    require_range("snapshots", request_.snapshots, 0, 64);
-    require_range("later", request_.later, 0, uint64_t{1} << 40);
+    require_range<uint64_t>("context", request_.context, 1, config.context_length);
+    require_range<uint64_t>("sequences", request_.sequences, 1, 1024);
+    require_range<uint64_t>("threads", request_.threads, 0, 256);
+    require_range<uint64_t>("chunk", request_.chunk, 0, 8192);
+    require_range<uint64_t>("snapshots", request_.snapshots, 0, 64);
+    require_range<uint64_t>("later", request_.later, 0, uint64_t{1} << 40);
     if (loses_keys(request_.kv, config)) {
       char text[160];
       std::snprintf(

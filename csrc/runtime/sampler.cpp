@@ -15,12 +15,6 @@ namespace {
 constexpr uint8_t kSeen = 1, kGenerated = 2;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-void require(const char* name, float value, float low, float high) {
-  if (!(value >= low && value <= high))
-    throw Error(Status::bad_argument, std::string(name) + ": expected " + std::to_string(low) + " to " + std::to_string(high) +
-                                          ", found " + std::to_string(value));
-}
-
 // Whether one of the first `count` passes the floor: a loop that compilers turn into vector compares.
 bool any_above(const float* logits, size_t count, float floor) {
   uint32_t above = 0;
@@ -31,11 +25,11 @@ bool any_above(const float* logits, size_t count, float floor) {
 }  // namespace
 
 void require_in_range(const SamplingParameters& p) {
-  require("temperature", p.temperature, 0, 100);
-  require("top_p", p.top_p, 0, 1);
-  require("min_p", p.min_p, 0, 1);
-  require("presence_penalty", p.presence_penalty, -2, 2);
-  require("repetition_penalty", p.repetition_penalty, 0.01f, 100);
+  require_range<float>("temperature", p.temperature, 0, 100);
+  require_range<float>("top_p", p.top_p, 0, 1);
+  require_range<float>("min_p", p.min_p, 0, 1);
+  require_range<float>("presence_penalty", p.presence_penalty, -2, 2);
+  require_range<float>("repetition_penalty", p.repetition_penalty, 0.01f, 100);
 }
 
 Sampler::Sampler(uint32_t vocabulary, const SamplingParameters& p) : parameters_(p), state_(p.seed), seen_(vocabulary) {
@@ -43,9 +37,7 @@ Sampler::Sampler(uint32_t vocabulary, const SamplingParameters& p) : parameters_
 }
 
 void Sampler::accept(int32_t token, bool generated) {
-  if (token < 0 || static_cast<size_t>(token) >= seen_.size())
-    throw Error(Status::bad_argument,
-                "token: expected 0 to " + std::to_string(seen_.size() - 1) + ", found " + std::to_string(token));
+  require_range<int64_t>("token", token, 0, static_cast<int64_t>(seen_.size()) - 1);
   history_.push_back({token, static_cast<uint8_t>(generated ? kSeen | kGenerated : kSeen)});
   seen_[token] |= history_.back().bits;
 }

@@ -30,7 +30,7 @@ SamplingParameters stored_sampling(const ModelFile& file, bool thinking) {
   try {
     require_in_range(p);
   } catch (const Error& e) {
-    throw Error(Status::bad_file, file.path() + ": " + prefix + e.what());
+    file.fail(Status::bad_file, prefix + e.what());
   }
   if (thinking && p.temperature == 0) p.temperature = advised.temperature;
   return p;

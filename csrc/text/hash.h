@@ -4,12 +4,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <random>
 #include <string_view>
 
 namespace q3e {
 
 // A number that differs from process to process.
-uint64_t hash_seed();
+inline uint64_t hash_seed() {
+  static const uint64_t seed = [] {
+    std::random_device source;
+    return uint64_t{source()} << 32 | source();
+  }();
+  return seed;
+}
 
 // The two halves of the 128-bit product, folded (as in wyhash): every bit of a and b reaches every bit of the result.
 inline uint64_t fold(uint64_t a, uint64_t b) {

@@ -42,52 +42,37 @@ void score_panels(const AttentionTask& a, const uint8_t* keys, const float* key_
                   const int32_t* q_sums, const Prefetch& prefetch, float* scores) {
   const uint32_t d = a.head_dim;
   const size_t panel = kv_bytes(type, size_t{kPanelRows} * d);
-  if constexpr (type == KvType::int4) {
+  if constexpr (is_integer(type)) {
+    constexpr bool kCodes = type == KvType::int4;
+    constexpr uint32_t kStep = kCodes ? 8 : 4;  // k of a vector
     const int8_t* q[NR];
     typename S::I acc[NR][NP];
     for (int i = 0; i < NR; ++i) {
       q[i] = static_cast<const int8_t*>(a.q) + size_t{indices[i]} * d;
-      for (int p = 0; p < NP; ++p) acc[i][p] = S::izero();
+      for (int p = 0; p < NP; ++p) acc[i][p] = kCodes ? S::izero() : S::iset1(-S::kSignedBias * q_sums[i]);
     }
-    for (uint32_t k = 0; k < d; k += 8) {
+    for (uint32_t k = 0; k < d; k += kStep) {
       typename S::W w[NP];
       for (int p = 0; p < NP; ++p) {
-        w[p] = S::load_w(keys + p * panel + size_t{k} * 8);
-        prefetch.at<S>((size_t{k} / 8 * NP + p) * 64);
+        const uint8_t* at = keys + p * panel + size_t{k} * 64 / kStep;
+        w[p] = kCodes ? S::load_w(at) : S::load_signed(at);
+        prefetch.at<S>((size_t{k} / kStep * NP + p) * 64);
       }
       for (int i = 0; i < NR; ++i)
-        for (int p = 0; p < NP; ++p) {
-          acc[i][p] = S::dot_nibbles(acc[i][p], S::low_nibbles(w[p]), q[i] + k);
-          acc[i][p] = S::dot_nibbles(acc[i][p], S::high_nibbles(w[p]), q[i] + k + 4);
-        }
-    }
-    for (int i = 0; i < NR; ++i) {
-      const typename S::I middle = S::iset1(15 * q_sums[i]);
-      for (int p = 0; p < NP; ++p) {
-        const typename S::I sum = S::isub(S::iadd(acc[i][p], acc[i][p]), middle);
-        S::store(scores + size_t(i) * kKvBlock + p * kPanelRows, S::mul(S::to_float(sum), S::load(key_scales + p * kPanelRows)));
-      }
-    }
-  } else if constexpr (type == KvType::int8) {
-    const int8_t* q[NR];
-    typename S::I acc[NR][NP];
-    for (int i = 0; i < NR; ++i) {
-      q[i] = static_cast<const int8_t*>(a.q) + size_t{indices[i]} * d;
-      for (int p = 0; p < NP; ++p) acc[i][p] = S::iset1(-S::kSignedBias * q_sums[i]);
-    }
-    for (uint32_t k = 0; k < d; k += 4) {
-      typename S::W w[NP];
-      for (int p = 0; p < NP; ++p) {
-        w[p] = S::load_signed(keys + p * panel + size_t{k} * kPanelRows);
-        prefetch.at<S>((size_t{k} / 4 * NP + p) * 64);
-      }
-      for (int i = 0; i < NR; ++i)
-        for (int p = 0; p < NP; ++p) acc[i][p] = S::dot_signed(acc[i][p], w[p], q[i] + k);
+        for (int p = 0; p < NP; ++p)
+          if constexpr (kCodes) {
+            acc[i][p] = S::dot_nibbles(acc[i][p], S::low_nibbles(w[p]), q[i] + k);
+            acc[i][p] = S::dot_nibbles(acc[i][p], S::high_nibbles(w[p]), q[i] + k + 4);
+          } else {
+            acc[i][p] = S::dot_signed(acc[i][p], w[p], q[i] + k);
+          }
     }
     for (int i = 0; i < NR; ++i)
-      for (int p = 0; p < NP; ++p)
-        S::store(scores + size_t(i) * kKvBlock + p * kPanelRows,
-                 S::mul(S::to_float(acc[i][p]), S::load(key_scales + p * kPanelRows)));
+      for (int p = 0; p < NP; ++p) {
+        typename S::I sum = acc[i][p];
+        if constexpr (kCodes) sum = S::isub(S::iadd(sum, sum), S::iset1(15 * q_sums[i]));
+        S::store(scores + size_t(i) * kKvBlock + p * kPanelRows, S::mul(S::to_float(sum), S::load(key_scales + p * kPanelRows)));
+      }
   } else {
     const float* q[NR];
     typename S::F acc[NR][NP];
@@ -107,45 +92,27 @@ void score_panels(const AttentionTask& a, const uint8_t* keys, const float* key_
 }
 
 // o[row] = o[row] * correction + weights . values for NR rows and NV vectors of dimensions, values being quads of tokens:
-// 128 * (high . v) + (low . v) is exact in int32, at most 64 * 16383 * 128.
-template <class S, int NR, int NV>
-void weigh_quads(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_t (*weights)[2 * kKvBlock], const float* scales,
-                 const float* corrections, const Prefetch& prefetch, float* const* o) {
-  typename S::I high[NR][NV], low[NR][NV];
-  for (int i = 0; i < NR; ++i)
-    for (int j = 0; j < NV; ++j) high[i][j] = low[i][j] = S::izero();
-  for (uint32_t q = 0; q < quads; ++q) {
-    typename S::W v[NV];
-    for (int j = 0; j < NV; ++j) {
-      v[j] = S::load_w(values + size_t{q} * 4 * d + j * 64);
-      prefetch.at<S>((size_t{q} * NV + j) * 64);
-    }
-    for (int i = 0; i < NR; ++i)
-      for (int j = 0; j < NV; ++j) {
-        high[i][j] = S::dot_weights(high[i][j], v[j], weights[i] + q * 4);
-        low[i][j] = S::dot_weights(low[i][j], v[j], weights[i] + kKvBlock + q * 4);
-      }
-  }
-  for (int i = 0; i < NR; ++i)
-    for (int j = 0; j < NV; ++j) add_block<S>(o[i] + j * 16, S::join_weights(high[i][j], low[i][j]), scales[i], corrections[i]);
-}
-
-// The same with codes of four bits in place of int8, 32 dimensions in a register: 2 * (weights . codes) - 15 * sum(weights).
-template <class S, int NR, int NV>
-void weigh_codes(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_t (*weights)[2 * kKvBlock],
+// 128 * (high . v) + (low . v) is exact in int32, at most 64 * 16383 * 128. With codes of four bits in place of int8 a register
+// has 32 dimensions, and it is 2 * (weights . codes) - 15 * sum(weights).
+template <class S, KvType type, int NR, int NV>
+void weigh_quads(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_t (*weights)[2 * kKvBlock],
                  const int32_t* weight_sums, const float* scales, const float* corrections, const Prefetch& prefetch,
                  float* const* o) {
-  static_assert(NV % 2 == 0);
+  constexpr bool kCodes = type == KvType::int4;
+  constexpr int kVectors = kCodes ? 2 : 1;  // of a register
+  static_assert(NV % kVectors == 0);
   typename S::I high[NR][NV], low[NR][NV];
   for (int i = 0; i < NR; ++i)
     for (int j = 0; j < NV; ++j) high[i][j] = low[i][j] = S::izero();
   for (uint32_t q = 0; q < quads; ++q) {
     typename S::W v[NV];
-    for (int j = 0; j < NV; j += 2) {
-      const typename S::W pair = S::load_w(values + size_t{q} * 2 * d + j * 32);
-      prefetch.at<S>((size_t{q} * NV + j) * 32);
-      v[j] = S::low_nibbles(pair);
-      v[j + 1] = S::high_nibbles(pair);
+    for (int j = 0; j < NV; j += kVectors) {
+      v[j] = S::load_w(values + size_t{q} * 4 / kVectors * d + j * 64 / kVectors);
+      prefetch.at<S>((size_t{q} * NV + j) * 64 / kVectors);
+      if constexpr (kCodes) {
+        v[j + 1] = S::high_nibbles(v[j]);
+        v[j] = S::low_nibbles(v[j]);
+      }
     }
     for (int i = 0; i < NR; ++i)
       for (int j = 0; j < NV; ++j) {
@@ -155,9 +122,9 @@ void weigh_codes(const uint8_t* values, uint32_t d, uint32_t quads, const uint8_
   }
   for (int i = 0; i < NR; ++i)
     for (int j = 0; j < NV; ++j) {
-      const typename S::I sum = S::join_weights(high[i][j], low[i][j]);
-      const typename S::I value = S::isub(S::iadd(sum, sum), S::iset1(15 * weight_sums[i]));
-      add_block<S>(o[i] + j * 16, value, scales[i], corrections[i]);
+      typename S::I sum = S::join_weights(high[i][j], low[i][j]);
+      if constexpr (kCodes) sum = S::isub(S::iadd(sum, sum), S::iset1(15 * weight_sums[i]));
+      add_block<S>(o[i] + j * 16, sum, scales[i], corrections[i]);
     }
 }
 
@@ -229,17 +196,12 @@ struct AttentionBlock {
         const int nv = d - dim < S::kTileVectors * 16 ? static_cast<int>(d - dim) / 16 : S::kTileVectors;
         with_count<kRows>(nr, [&]<int NR>() {
           with_count<S::kTileVectors>(nv, [&]<int NV>() {
-            if constexpr (type == KvType::int4) {
-              const size_t offset = size_t{dim} * 2;
-              if constexpr (NV % 2 == 0)  // head_dim is a multiple of 32
-                weigh_codes<S, NR, NV>(block.data + layout.values + offset, d, (block.tokens + 3) / 4, strip.weights + i,
-                                       strip.weight_sums + i, strip.weight_scales + i, strip.corrections + i,
-                                       leads && i == 0 ? beside_values(size_t{dim} * kKvBlock / 2) : Prefetch{}, o);
-            } else if constexpr (type == KvType::int8) {
-              const size_t offset = size_t{dim} * 4;
-              weigh_quads<S, NR, NV>(block.data + layout.values + offset, d, (block.tokens + 3) / 4, strip.weights + i,
-                                     strip.weight_scales + i, strip.corrections + i,
-                                     leads && i == 0 ? beside_values(size_t{dim} * kKvBlock) : Prefetch{}, o);
+            if constexpr (is_integer(type)) {
+              if constexpr (type != KvType::int4 || NV % 2 == 0)  // head_dim is a multiple of 32
+                weigh_quads<S, type, NR, NV>(
+                    block.data + layout.values + kv_bytes(type, size_t{dim} * 4), d, (block.tokens + 3) / 4, strip.weights + i,
+                    strip.weight_sums + i, strip.weight_scales + i, strip.corrections + i,
+                    leads && i == 0 ? beside_values(kv_bytes(type, size_t{dim} * kKvBlock)) : Prefetch{}, o);
             } else {
               weigh_rows<S, type, NR, NV>(block.data + layout.values + kv_bytes(type, dim), d, block.tokens, strip.scores + i,
                                           strip.corrections + i, o);

@@ -78,10 +78,9 @@ template <class S, FormatKind kind>
 void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
                       uint8_t* scratch) {
   if (a.tokens > S::kDirectMost) {
-    if constexpr (kind == FormatKind::q8 || kind == FormatKind::q4g || kind == FormatKind::q4a)
+    if constexpr (has_blocks(kind, false))
       if (w.format->block < kSuperBlock) return gemm_strips<S, kind, false>(w, first, last - first, a, out, out_stride, scratch);
-    if constexpr (kind == FormatKind::q8 || kind == FormatKind::q4z || kind == FormatKind::q6z)
-      gemm_strips<S, kind, true>(w, first, last - first, a, out, out_stride, scratch);
+    if constexpr (has_blocks(kind, true)) gemm_strips<S, kind, true>(w, first, last - first, a, out, out_stride, scratch);
     return;
   }
   const uint32_t parts = (a.tokens + S::kDirectTokens - 1) / S::kDirectTokens;
@@ -100,13 +99,6 @@ void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const 
       while (p < last) step.template operator()<1>();
     });
   }
-}
-
-// A vocabulary may have a better one (six_bits_avx2.h).
-template <class S>
-void matmul_q6z(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
-                uint8_t* scratch) {
-  matmul_quantized<S, FormatKind::q6z>(w, first, last, a, out, out_stride, scratch);
 }
 
 // Unquantized weights: one fma chain over ascending k for each row and token.
@@ -150,24 +142,12 @@ void matmul_float(const MatrixView& w, uint32_t first, uint32_t last, const Acti
 template <class S>
 void matmul_simd(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
                  uint8_t* scratch) {
-  switch (w.format->kind) {
-    case FormatKind::f32:
-      return matmul_float<S, FormatKind::f32>(w, first, last, a, out, out_stride);
-    case FormatKind::bf16:
-      return matmul_float<S, FormatKind::bf16>(w, first, last, a, out, out_stride);
-    case FormatKind::q8:
-      return matmul_quantized<S, FormatKind::q8>(w, first, last, a, out, out_stride, scratch);
-    case FormatKind::q4g:
-      return matmul_quantized<S, FormatKind::q4g>(w, first, last, a, out, out_stride, scratch);
-    case FormatKind::q4a:
-      return matmul_quantized<S, FormatKind::q4a>(w, first, last, a, out, out_stride, scratch);
-    case FormatKind::q4z:
-      return matmul_quantized<S, FormatKind::q4z>(w, first, last, a, out, out_stride, scratch);
-    case FormatKind::q6z:
-      return matmul_q6z<S>(w, first, last, a, out, out_stride, scratch);
-    case FormatKind::vector:
-      return;
-  }
+  with_kind(w.format->kind, [&]<FormatKind kind>() {
+    if constexpr (traits(kind).weight >= 16)
+      matmul_float<S, kind>(w, first, last, a, out, out_stride);
+    else if constexpr (kind != FormatKind::vector)
+      matmul_quantized<S, kind>(w, first, last, a, out, out_stride, scratch);
+  });
 }
 
 }  // namespace

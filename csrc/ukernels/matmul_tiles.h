@@ -218,19 +218,10 @@ template <class Tiles>
 bool matmul_tiles(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
                   uint8_t* scratch) {
   if (a.tokens < kFewestTileTokens || w.format->block != kSuperBlock) return false;
-  switch (w.format->kind) {
-    case FormatKind::q8:
-      gemm_tiles<FormatKind::q8, Tiles>(w, first, last - first, a, out, out_stride, scratch);
-      return true;
-    case FormatKind::q4z:
-      gemm_tiles<FormatKind::q4z, Tiles>(w, first, last - first, a, out, out_stride, scratch);
-      return true;
-    case FormatKind::q6z:
-      gemm_tiles<FormatKind::q6z, Tiles>(w, first, last - first, a, out, out_stride, scratch);
-      return true;
-    default:
-      return false;
-  }
+  with_kind(w.format->kind, [&]<FormatKind kind>() {
+    if constexpr (has_blocks(kind, true)) gemm_tiles<kind, Tiles>(w, first, last - first, a, out, out_stride, scratch);
+  });
+  return true;
 }
 
 }  // namespace

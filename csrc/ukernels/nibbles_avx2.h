@@ -68,15 +68,9 @@ struct NibbleGroups {
 
 // sums[kBlockRuns]: int16, of each group of the block's activations in the order of NibbleGroups::offsets; zero past the end.
 static inline void sum_groups(const int8_t* a, uint32_t columns, uint32_t group, int16_t* sums) {
-  const __m256i bias = _mm256_set1_epi8(-128);
   for (uint32_t g = 0; g < kBlockRuns; ++g) {
     int32_t sum = 0;
-    for (uint32_t k = g * group; k < (g + 1) * group && k < columns; k += kColumnUnit) {
-      const __m256i v = _mm256_xor_si256(Avx2::load256(reinterpret_cast<const uint8_t*>(a) + k), bias);
-      const __m256i s4 = _mm256_sad_epu8(v, _mm256_setzero_si256());
-      const __m128i s2 = _mm_add_epi32(_mm256_castsi256_si128(s4), _mm256_extracti128_si256(s4, 1));
-      sum += _mm_cvtsi128_si32(_mm_add_epi32(s2, _mm_unpackhi_epi64(s2, s2))) - 128 * static_cast<int32_t>(kColumnUnit);
-    }
+    for (uint32_t k = g * group; k < (g + 1) * group && k < columns; k += kColumnUnit) sum += Avx2::sum_run(a + k);
     sums[(g & 4) | (g & 1) << 1 | (g & 2) >> 1] = static_cast<int16_t>(sum);
   }
 }

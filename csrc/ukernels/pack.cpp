@@ -14,19 +14,13 @@ constexpr uint64_t kMaxRows = uint64_t{1} << 31;
 constexpr uint64_t kMaxColumns = uint64_t{1} << 24;
 constexpr float kLeastImportance = 0x1p-20f, kMostImportance = 0x1p20f;  // sums of squares stay far from float32's ends
 
-PackPanelFn pack_panel_for(Isa isa) {
-  switch (isa) {
+PackPanelFn* pack_panel_for(Isa isa) {
 #if defined(__x86_64__)
-    case Isa::avx2:
-    case Isa::avxvnni:
-      return pack_panel_avx2;
-    case Isa::avx512:
-    case Isa::amx:
-      return pack_panel_avx512;
+  if (isa == Isa::avx2 || isa == Isa::avxvnni) return pack_panel_avx2;
+  if (isa == Isa::avx512 || isa == Isa::amx) return pack_panel_avx512;
 #endif
-    default:
-      return pack_panel_scalar;
-  }
+  (void)isa;
+  return pack_panel_scalar;
 }
 
 float source_value(SourceType type, const void* rows, uint64_t index) {
@@ -37,7 +31,7 @@ float source_value(SourceType type, const void* rows, uint64_t index) {
 
 [[noreturn]] void report_bad_value(const BlockFormat& format, SourceType type, const void* rows, uint64_t row_count,
                                    uint64_t columns, uint64_t first_row) {
-  const float limit = pack_limit(format.kind);
+  const float limit = traits(format.kind).limit;
   for (uint64_t i = 0; i < row_count * columns; ++i) {
     const float v = source_value(type, rows, i);
     if (v >= -limit && v <= limit) continue;
@@ -52,16 +46,14 @@ float source_value(SourceType type, const void* rows, uint64_t index) {
 }  // namespace
 
 void check_shape(const BlockFormat& format, uint64_t rows, uint64_t columns) {
-  const std::string name = format.name;
   if (rows >= kMaxRows || columns >= kMaxColumns)
     throw Error(Status::bad_argument,
                 "a matrix of " + std::to_string(rows) + " x " + std::to_string(columns) + " is too large for a .q3e file");
   if (format.kind == FormatKind::vector) {
     if (rows != 1 || columns == 0) throw Error(Status::bad_argument, "'vector' holds one row, found " + std::to_string(rows));
   } else if (!holds_columns(format, columns)) {
-    const uint32_t unit = format.kind == FormatKind::q8 || format.group < kColumnUnit ? kColumnUnit : format.group;
-    throw Error(Status::bad_argument,
-                "'" + name + "' needs a multiple of " + std::to_string(unit) + " columns, found " + std::to_string(columns));
+    throw Error(Status::bad_argument, "'" + std::string(format.name) + "' needs a multiple of " +
+                                          std::to_string(column_unit(format)) + " columns, found " + std::to_string(columns));
   }
 }
 
@@ -80,7 +72,7 @@ void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, u
     }
     return;
   }
-  const PackPanelFn pack_panel = pack_panel_for(isa);
+  PackPanelFn* const pack_panel = pack_panel_for(isa);
   const size_t panel_bytes = panel_layout(format, static_cast<uint32_t>(columns)).bytes;
   for (uint64_t row = 0; row < row_count; row += kPanelRows) {
     const uint64_t left = row_count - row;

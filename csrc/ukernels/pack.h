@@ -28,30 +28,9 @@ void pack_matrix(const BlockFormat& format, SourceType type, const void* rows, u
 // rounded once (twice) to float32.
 void unpack_matrix(const BlockFormat& format, const uint8_t* packed, uint64_t rows, uint64_t columns, float* out);
 
-// One panel: `rows` in 1..16. False when a value is not finite or above pack_limit.
-using PackPanelFn = bool (*)(const BlockFormat& format, SourceType type, const void* rows, uint32_t row_count, uint32_t columns,
-                             const float* importance, uint8_t* panel);
-bool pack_panel_scalar(const BlockFormat&, SourceType, const void*, uint32_t, uint32_t, const float*, uint8_t*);
-bool pack_panel_avx2(const BlockFormat&, SourceType, const void*, uint32_t, uint32_t, const float*, uint8_t*);
-bool pack_panel_avx512(const BlockFormat&, SourceType, const void*, uint32_t, uint32_t, const float*, uint8_t*);
-
-// The largest magnitude whose scales and minima fit float16, with room for the search.
-static inline float pack_limit(FormatKind kind) {
-  switch (kind) {
-    case FormatKind::q8:
-      return 127.0f * 65000.0f;
-    case FormatKind::q4g:
-      return 4.0f * 65000.0f;
-    case FormatKind::q4a:
-      return 32000.0f;
-    case FormatKind::q4z:
-    case FormatKind::q6z:
-      return 100.0f * 65000.0f;
-    case FormatKind::bf16:
-      return 3.3895313892515355e38f;  // the largest bfloat16
-    default:
-      return 3.4028234663852886e38f;
-  }
-}
+// One panel: `rows` in 1..16. False when a value is not finite or above the kind's limit.
+using PackPanelFn = bool(const BlockFormat& format, SourceType type, const void* rows, uint32_t row_count, uint32_t columns,
+                         const float* importance, uint8_t* panel);
+PackPanelFn pack_panel_scalar, pack_panel_avx2, pack_panel_avx512;
 
 }  // namespace q3e

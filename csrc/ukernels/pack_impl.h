@@ -57,7 +57,7 @@ template <class Columns>
 static inline bool pack_panel_by(const BlockFormat& f, SourceType type, const void* rows, uint32_t row_count, uint32_t columns,
                                  Columns weights, uint8_t* panel) {
   const PanelLayout at = panel_layout(f, columns);
-  const float limit = pack_limit(f.kind);
+  const float limit = traits(f.kind).limit;
   const uint32_t step = f.block ? f.block : kMostColumns;
   std::memset(panel, 0, at.quants);
   Lanes w[kMostColumns];
@@ -68,12 +68,7 @@ static inline bool pack_panel_by(const BlockFormat& f, SourceType type, const vo
       pack_block(f, at, w, weights.from(k), block, k, n, row, panel);
     }
   }
-  const size_t per_column = f.kind == FormatKind::f32    ? 64
-                            : f.kind == FormatKind::bf16 ? 32
-                            : f.kind == FormatKind::q8   ? 16
-                            : f.kind == FormatKind::q6z  ? 12
-                                                         : 8;
-  const size_t end = at.quants + per_column * columns;
+  const size_t end = at.quants + size_t{columns} * kPanelRows * traits(f.kind).weight / 8;
   std::memset(panel + end, 0, at.bytes - end);
   return true;
 }

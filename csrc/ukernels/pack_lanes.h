@@ -123,6 +123,24 @@ Q3E_INLINE Lanes largest_magnitude(const Lanes* w, uint32_t n) {
   return m;
 }
 
+// The first of equals, with its sign. amax: largest_magnitude.
+Q3E_INLINE Lanes largest_weight(const Lanes* w, uint32_t n, Lanes amax) {
+  Lanes top{};
+  for (uint32_t k = n; k-- > 0;) top = choose(magnitude(w[k]) == amax, w[k], top);
+  return top;
+}
+struct Range {
+  Lanes low, high;
+};
+Q3E_INLINE Range range_of(const Lanes* w, uint32_t n) {
+  Range r{w[0], w[0]};
+  for (uint32_t k = 1; k < n; ++k) {
+    r.low = least(r.low, w[k]);
+    r.high = most(r.high, w[k]);
+  }
+  return r;
+}
+
 // ---- Storing codes ----
 
 // q: int32 lanes [n], values 0..15, n a multiple of 8, into q4 [n / 8][16][4].

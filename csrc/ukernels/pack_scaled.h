@@ -49,9 +49,7 @@ template <class Columns>
 static inline void pack_q4g(const Lanes* w, uint32_t n, Columns columns, uint8_t* scale, uint8_t* quants) {
   const Lanes amax = largest_magnitude(w, n);
   const Lanes per_level = inverse(amax);
-  Lanes top{};  // the weight of largest magnitude, with its sign; the first of equals
-  for (uint32_t k = n; k-- > 0;) top = choose(magnitude(w[k]) == amax, w[k], top);
-  const Lanes sign = choose(top < all(0.0f), all(-1.0f), all(1.0f));
+  const Lanes sign = choose(largest_weight(w, n, amax) < all(0.0f), all(-1.0f), all(1.0f));
   const Lanes low = all(-8.0f), high = all(7.0f);
   Lanes d{}, best{};
   for (const float level : kTopLevels)
@@ -132,12 +130,9 @@ Q3E_INLINE Lanes affine_error(const Lanes* w, uint32_t n, Columns columns, Affin
 
 template <class Columns>
 static inline void pack_q4a(const Lanes* w, uint32_t n, Columns columns, uint8_t* scale, uint8_t* minimum, uint8_t* quants) {
-  Lanes low = w[0], high = w[0], sum{};
-  for (uint32_t k = 0; k < n; ++k) {
-    low = least(low, w[k]);
-    high = most(high, w[k]);
-    sum += columns.times(w[k], k);
-  }
+  const auto [low, high] = range_of(w, n);
+  Lanes sum{};
+  for (uint32_t k = 0; k < n; ++k) sum += columns.times(w[k], k);
   const float inverse_total = 1.0f / columns.total(n);
   const Lanes mean_w = sum * inverse_total;
   const Lanes range = (high - low) * (1.0f / 15.0f), middle = (high + low) * 0.5f;

@@ -76,18 +76,12 @@ struct Avx2 {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16)),
             _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p + 16)), 16))};
   }
-  static F load_s8(const uint8_t* p) {
-    const __m128i b = load128(p);
-    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8)))};
-  }
-
   static I izero() { return {__v8si{}, __v8si{}}; }
   static I iset1(int32_t v) { return {(__v8si)_mm256_set1_epi32(v), (__v8si)_mm256_set1_epi32(v)}; }
   static I load_i(const int32_t* p) {
     const W w = load_w(reinterpret_cast<const uint8_t*>(p));
     return {(__v8si)w.lo, (__v8si)w.hi};
   }
-  static void store_i(int32_t* p, I v) { store_w(reinterpret_cast<uint8_t*>(p), {(__m256i)v.lo, (__m256i)v.hi}); }
   static I iadd(I a, I b) { return {a.lo + b.lo, a.hi + b.hi}; }
   static I isub(I a, I b) { return {a.lo - b.lo, a.hi - b.hi}; }
   static F to_float(I a) { return {_mm256_cvtepi32_ps((__m256i)a.lo), _mm256_cvtepi32_ps((__m256i)a.hi)}; }
@@ -126,6 +120,11 @@ struct Avx2 {
   }
   static W high_nibbles(W w) { return low_nibbles({_mm256_srli_epi16(w.lo, 4), _mm256_srli_epi16(w.hi, 4)}); }
 
+  // For `vpshufb`: byte `g` of each row's four, on all four.
+  static __m256i row_bytes(uint32_t g) {
+    return _mm256_add_epi32(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
+                            _mm256_set1_epi32(static_cast<int>(0x01010101u * g)));
+  }
   struct Group {
     W scale, offset;
   };
@@ -138,9 +137,7 @@ struct Avx2 {
     }
     const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(4 * g));
     const __m256i nibble = _mm256_set1_epi32(15), one = _mm256_set1_epi32(1);
-    const __m256i select =
-        _mm256_add_epi32(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
-                         _mm256_set1_epi32(static_cast<int>(0x01010101u * (g % 4))));
+    const __m256i select = row_bytes(g % 4);
     const W z = load_w(offsets + size_t{g / 4} * 64);
     const auto spread = [&](__m256i v) {
       v = _mm256_add_epi32(_mm256_and_si256(_mm256_srl_epi32(v, shift), nibble), one);
@@ -157,19 +154,15 @@ struct Avx2 {
     const __m256i mask = _mm256_set1_epi8(63);
     return {_mm256_and_si256(w.lo, mask), _mm256_and_si256(w.hi, mask)};
   }
-  static W high_pairs(W a, W b, W c) {
+  static __m256i high_pairs(__m256i a, __m256i b, __m256i c) {
     const __m256i mask = _mm256_set1_epi8(-64);
-    const auto pairs = [&](__m256i x, __m256i y, __m256i z) {
-      const __m256i low = _mm256_srli_epi16(_mm256_and_si256(x, mask), 6), mid = _mm256_srli_epi16(_mm256_and_si256(y, mask), 4);
-      return _mm256_or_si256(_mm256_or_si256(low, mid), _mm256_srli_epi16(_mm256_and_si256(z, mask), 2));
-    };
-    return {pairs(a.lo, b.lo, c.lo), pairs(a.hi, b.hi, c.hi)};
+    const __m256i low = _mm256_srli_epi16(_mm256_and_si256(a, mask), 6), mid = _mm256_srli_epi16(_mm256_and_si256(b, mask), 4);
+    return _mm256_or_si256(_mm256_or_si256(low, mid), _mm256_srli_epi16(_mm256_and_si256(c, mask), 2));
   }
+  static W high_pairs(W a, W b, W c) { return {high_pairs(a.lo, b.lo, c.lo), high_pairs(a.hi, b.hi, c.hi)}; }
   template <int32_t bias>
   static Group load_group_q6(const uint8_t* bytes, uint32_t g) {
-    const __m256i select =
-        _mm256_add_epi32(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
-                         _mm256_set1_epi32(static_cast<int>(0x01010101u * g)));
+    const __m256i select = row_bytes(g);
     const W sc = load_w(bytes);
     const __m256i three = _mm256_set1_epi16(3), one = _mm256_set1_epi16(1), mask = _mm256_set1_epi8(63);
     Group group;
@@ -188,6 +181,13 @@ struct Avx2 {
     int32_t quad;
     __builtin_memcpy(&quad, a, 4);
     return _mm256_set1_epi32(quad);
+  }
+  // The sum of 32 int8.
+  static int32_t sum_run(const int8_t* a) {
+    const __m256i v = _mm256_xor_si256(load256(reinterpret_cast<const uint8_t*>(a)), _mm256_set1_epi8(-128));
+    const __m256i s4 = _mm256_sad_epu8(v, _mm256_setzero_si256());
+    const __m128i s2 = _mm_add_epi32(_mm256_castsi256_si128(s4), _mm256_extracti128_si256(s4, 1));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s2, _mm_unpackhi_epi64(s2, s2))) - 128 * 32;
   }
   // |w| * sign(a, w): at most 128 * 127 * 2, so maddubs cannot saturate; a is in -127..127.
   static __v8si madd_signed(__v8si acc, __m256i w, __m256i a) {

@@ -69,14 +69,10 @@ struct Avx512 {
     const __m512i h = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
     return _mm512_castsi512_ps(_mm512_slli_epi32(h, 16));
   }
-  static F load_s8(const uint8_t* p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-  }
 
   static I izero() { return I{}; }
   static I iset1(int32_t v) { return (I)_mm512_set1_epi32(v); }
   static I load_i(const int32_t* p) { return (I)_mm512_loadu_si512(p); }
-  static void store_i(int32_t* p, I v) { _mm512_storeu_si512(p, (__m512i)v); }
   static I iadd(I a, I b) { return a + b; }
   static I isub(I a, I b) { return a - b; }
   static F to_float(I a) { return _mm512_cvtepi32_ps((__m512i)a); }
@@ -101,6 +97,11 @@ struct Avx512 {
     W scale;   // uint16 [16][2], both s
     W offset;  // int8 [16][4], all z, + 128
   };
+  // Byte `g` of each row's four, on all four.
+  static W spread_byte(W v, uint32_t g) {
+    return _mm512_shuffle_epi8(v, _mm512_add_epi32(_mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0),
+                                                   _mm512_set1_epi32(static_cast<int>(0x01010101u * g))));
+  }
   static Group load_group(const uint8_t* sub_scales, const uint8_t* offsets, uint32_t groups, uint32_t g) {
     __m512i s;
     if (groups == 8) {
@@ -111,10 +112,7 @@ struct Avx512 {
     s = _mm512_and_si512(_mm512_srl_epi32(s, _mm_cvtsi32_si128(static_cast<int>(4 * g))), _mm512_set1_epi32(15));
     s = _mm512_add_epi32(s, _mm512_set1_epi32(1));
     s = _mm512_or_si512(s, _mm512_slli_epi32(s, 16));
-    const __m512i select = _mm512_add_epi32(_mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0),
-                                            _mm512_set1_epi32(static_cast<int>(0x01010101u * (g % 4))));
-    const __m512i z = _mm512_shuffle_epi8(load_signed(offsets + size_t{g / 4} * 64), select);
-    return {s, z};
+    return {s, spread_byte(load_signed(offsets + size_t{g / 4} * 64), g % 4)};
   }
   // The same of all groups of a block: bytes of s for even and for odd groups, z + 128 for the first four and the others. Then a
   // group takes two shuffles, where it takes a dozen instructions by itself.
@@ -145,9 +143,7 @@ struct Avx512 {
   // Group g, in 0..3, of a vector of s - 1 + 4 c; the offset is (4 - s) c - 128 + bias.
   template <int32_t bias>
   static Group load_group_q6(const uint8_t* bytes, uint32_t g) {
-    const __m512i select = _mm512_add_epi32(_mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0),
-                                            _mm512_set1_epi32(static_cast<int>(0x01010101u * g)));
-    const __m512i sc = _mm512_shuffle_epi8(load_w(bytes), select);
+    const __m512i sc = spread_byte(load_w(bytes), g);
     const __m512i less = _mm512_and_si512(sc, _mm512_set1_epi16(3)), c = low_six(_mm512_srli_epi16(sc, 2));
     const __m512i centre = _mm512_mullo_epi16(c, _mm512_sub_epi16(_mm512_set1_epi16(3), less));
     return {_mm512_add_epi16(less, _mm512_set1_epi16(1)), _mm512_add_epi8(centre, _mm512_set1_epi8(bias - 128))};

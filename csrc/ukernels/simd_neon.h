@@ -106,22 +106,10 @@ struct Neon {
   static F load_bf16(const uint8_t* p) {
     return each(load_u16(p), [](uint16x4_t h) { return vreinterpretq_f32_u32(vshll_n_u16(h, 16)); });
   }
-  static F load_s8(const uint8_t* p) {
-    const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(p));
-    const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
-    return to_float({vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)), vmovl_s16(vget_low_s16(high)),
-                     vmovl_s16(vget_high_s16(high))});
-  }
 
   static I izero() { return iset1(0); }
   static I iset1(int32_t v) { return four(vdupq_n_s32(v)); }
   static I load_i(const int32_t* p) { return {vld1q_s32(p), vld1q_s32(p + 4), vld1q_s32(p + 8), vld1q_s32(p + 12)}; }
-  static void store_i(int32_t* p, I v) {
-    vst1q_s32(p, v.a);
-    vst1q_s32(p + 4, v.b);
-    vst1q_s32(p + 8, v.c);
-    vst1q_s32(p + 12, v.d);
-  }
   static I iadd(I x, I y) {
     return each(x, y, [](int32x4_t a, int32x4_t b) { return vaddq_s32(a, b); });
   }

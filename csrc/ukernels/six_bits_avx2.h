@@ -12,34 +12,18 @@
 namespace q3e {
 namespace {
 
-// sums[columns / 32]: of each run of 32 activations, int16 in the low half and zero above.
-static inline void sum_runs(const int8_t* a, uint32_t columns, uint32_t* sums) {
-  const __m256i bias = _mm256_set1_epi8(-128);
-  for (uint32_t k = 0; k < columns; k += kColumnUnit) {
-    const __m256i v = _mm256_xor_si256(Avx2::load256(reinterpret_cast<const uint8_t*>(a) + k), bias);
-    const __m256i s4 = _mm256_sad_epu8(v, _mm256_setzero_si256());
-    const __m128i s2 = _mm_add_epi32(_mm256_castsi256_si128(s4), _mm256_extracti128_si256(s4, 1));
-    const int32_t sum =
-        _mm_cvtsi128_si32(_mm_add_epi32(s2, _mm_unpackhi_epi64(s2, s2))) - 128 * static_cast<int32_t>(kColumnUnit);
-    sums[k / kColumnUnit] = static_cast<uint32_t>(sum) & 0xffffu;
-  }
-}
-
 // Eight rows of a run of 32 columns. isum + s * sum(q * a) + (4 - s) * c * sum(a): the code without its - 128.
 // quants: half of q6 [2][3][16][4]; sc: half of [16][4], s - 1 + 4 c; select: byte g of each row into an int16, twice.
 static inline __v8si add_run_q6(__v8si isum, const uint8_t* quants, const uint8_t* sc, __m256i select, const int8_t* a,
                                 uint32_t sum) {
-  const __m256i low = _mm256_set1_epi8(63), high = _mm256_set1_epi8(-64);
-  const __m256i three = _mm256_set1_epi16(3), one = _mm256_set1_epi16(1);
+  const __m256i low = _mm256_set1_epi8(63), three = _mm256_set1_epi16(3), one = _mm256_set1_epi16(1);
   const __m256i v = _mm256_shuffle_epi8(Avx2::load256(sc), select);
   const __m256i less = _mm256_and_si256(v, three), s = _mm256_add_epi16(less, one);
   const __m256i offset = _mm256_mullo_epi16(_mm256_srli_epi16(v, 2), _mm256_sub_epi16(three, less));
   isum += (__v8si)_mm256_madd_epi16(offset, _mm256_set1_epi32(static_cast<int>(sum)));
   for (uint32_t half = 0; half < 2; ++half, quants += 192, a += 16) {
     const __m256i x = Avx2::load256(quants), y = Avx2::load256(quants + 64), z = Avx2::load256(quants + 128);
-    const __m256i fourth = _mm256_or_si256(
-        _mm256_or_si256(_mm256_srli_epi16(_mm256_and_si256(x, high), 6), _mm256_srli_epi16(_mm256_and_si256(y, high), 4)),
-        _mm256_srli_epi16(_mm256_and_si256(z, high), 2));
+    const __m256i fourth = Avx2::high_pairs(x, y, z);
     const __m256i first_pair = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_and_si256(x, low), Avx2::broadcast(a)),
                                                 _mm256_maddubs_epi16(_mm256_and_si256(y, low), Avx2::broadcast(a + 4)));
     const __m256i second_pair = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_and_si256(z, low), Avx2::broadcast(a + 8)),
@@ -49,7 +33,7 @@ static inline __v8si add_run_q6(__v8si isum, const uint8_t* quants, const uint8_
   return isum;
 }
 
-// One panel. sums: see sum_runs.
+// One panel. sums[columns / 32]: of each run of 32 activations, int16 in the low half and zero above.
 static inline void direct_panel_q6(const MatrixView& w, const uint8_t* panel, const Activations& a, const uint32_t* sums,
                                    float* out) {
   Avx2::F acc = Avx2::zero();
@@ -73,15 +57,17 @@ static inline void direct_panel_q6(const MatrixView& w, const uint8_t* panel, co
   Avx2::store(out, acc);
 }
 
-template <>
-inline void matmul_q6z<Avx2>(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out,
-                             size_t out_stride, uint8_t* scratch) {
-  if (a.tokens != 1 || size_t{w.columns} / kColumnUnit * sizeof(uint32_t) > kMatmulScratchBytes) {
-    matmul_quantized<Avx2, FormatKind::q6z>(w, first, last, a, out, out_stride, scratch);
-    return;
-  }
+// Whether it is one token, and the sums of all columns fit the scratch of a call.
+static inline bool direct_six_bits_fit(const MatrixView& w, uint32_t tokens) {
+  return tokens == 1 && size_t{w.columns} / kColumnUnit * sizeof(uint32_t) <= kMatmulScratchBytes;
+}
+
+// As matmul_quantized in matmul_simd.h, for q6z.
+static inline void direct_q6z(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out,
+                              uint8_t* scratch) {
   uint32_t* sums = reinterpret_cast<uint32_t*>(scratch);
-  sum_runs(a.quants, w.columns, sums);
+  for (uint32_t k = 0; k < w.columns; k += kColumnUnit)
+    sums[k / kColumnUnit] = static_cast<uint32_t>(Avx2::sum_run(a.quants + k)) & 0xffffu;
   for (uint32_t p = first; p < last; ++p)
     direct_panel_q6(w, w.data + p * w.layout.bytes, a, sums, out + size_t{p - first} * kPanelRows);
 }

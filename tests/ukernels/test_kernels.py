@@ -311,16 +311,6 @@ def test_attention_weights_have_14_bits(sharpness, seed):
         assert (K.attention(tier, "int8", qkv, 1, 1, zero, None, None, None, 1e-6, 48)[:, 0] == scalar).all(), tier
 
 
-@pytest.mark.parametrize("format", MATRIX_FORMATS, ids=lambda f: f["name"])
-def test_embed(format, seed):
-    rng = np.random.default_rng(seed)
-    rows, columns = 37, 896
-    packed = packed_matrix(rng, format["name"], rows, columns)
-    table = _core.dequantize(format["name"], packed, rows, columns)
-    for row in (0, 15, 16, 36):
-        assert (K.embed(format["name"], packed, rows, columns, row) == table[row]).all()
-
-
 def test_cos_sin():
     frequencies = (1 / 1e6 ** (np.arange(0, 128, 2) / 128)).astype(np.float32)
     for position in (0, 1, 2, 3, 1000, 40959, 262143):
