@@ -24,7 +24,8 @@ struct KindTraits {
 };
 
 inline constexpr float kLargestFloat = 3.4028234663852886e38f, kLargestBfloat16 = 3.3895313892515355e38f;
-inline constexpr KindTraits kKinds[] = {
+// Static, as files of several tiers read it at run time.
+static constexpr KindTraits kKinds[] = {
     {0, 0, 0, 0, kLargestFloat},      // vector: not in panels
     {32, 0, 0, 0, kLargestFloat},     // f32
     {16, 0, 0, 0, kLargestBfloat16},  // bf16
