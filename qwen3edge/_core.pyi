@@ -162,6 +162,34 @@ class Bpe:
     def encode(self, words: list[str]) -> list[int]:
         """The ids of each word in turn; no merge goes beyond a word."""
 
+class AnswerText:
+    """The text of an answer, token by token: whole characters, thoughts apart from content, up to the first stop
+    string. Thoughts are told by the ids of `<think>` and `</think>`; the blanks beside them are left out.
+    """
+
+    def __init__(self, bpe: Bpe, *, reasoning: bool = False, stops: Sequence[str] = ()) -> None:
+        """reasoning: the prompt has opened `<think>` already. stops: looked for in the content; none is empty."""
+
+    def push(self, token: int) -> list[tuple[str, bool]]:
+        """The pieces that this token completes, each with whether it is a thought's. Ids without bytes, or out of
+        range, are no text.
+        """
+
+    def finish(self) -> list[tuple[str, bool]]:
+        """What is left when the answer ends; it may complete a stop string yet."""
+
+    @property
+    def stopped(self) -> bool:
+        """By a stop string: nothing comes any more."""
+
+    @property
+    def reasoning(self) -> bool:
+        """Whether the last token was a thought's."""
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Of thoughts, without the marks."""
+
 def plan(
     file: ModelFile,
     *,

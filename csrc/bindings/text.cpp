@@ -1,8 +1,11 @@
-// The tokenizer's core.
+// The tokenizer's core, and the text of answers.
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "text/answer_text.h"
 #include "text/bpe.h"
 
 namespace q3e::bindings {
@@ -25,24 +28,45 @@ py::list encode_words(const Bpe& bpe, const py::list& words) {
   return out;
 }
 
+// Lone surrogates, which a str may hold, as three bytes that no text has.
+std::vector<std::string> encoded(const std::vector<py::str>& texts) {
+  std::vector<std::string> out;
+  for (const py::str& text : texts) {
+    PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass");
+    if (!bytes) throw py::error_already_set();
+    out.emplace_back(py::reinterpret_steal<py::bytes>(bytes));
+  }
+  return out;
+}
+
+// [(text, whether it is a thought's)] of what `step` appends.
+template <class F>
+py::list pieces_of(F&& step) {
+  std::vector<TextPiece> pieces;
+  step(pieces);
+  py::list out;
+  for (const TextPiece& piece : pieces) out.append(py::make_tuple(piece.text, piece.reasoning));
+  return out;
+}
+
 }  // namespace
 
 void bind_text(py::module_& m) {
-  py::class_<Bpe>(m, "Bpe")
+  py::class_<Bpe, std::shared_ptr<Bpe>>(m, "Bpe")
       .def(py::init([](const py::list& tokens, const std::vector<int32_t>& kinds, const py::list& merges) {
              const auto views = [](const py::list& texts) {
                std::vector<std::string_view> out;
                for (const py::handle text : texts) out.push_back(utf8_of(text));
                return out;
              };
-             return std::make_unique<Bpe>(views(tokens), kinds, views(merges));
+             return std::make_shared<Bpe>(views(tokens), kinds, views(merges));
            }),
            "tokens"_a, "kinds"_a, "merges"_a)
       .def_static(
           "read",
           [](const OpenFile& f) {
             const WithoutGil released;
-            return std::make_unique<Bpe>(Bpe::read(f.file));
+            return std::make_shared<Bpe>(Bpe::read(f.file));
           },
           "file"_a)
       .def_property_readonly("size", &Bpe::size)
@@ -60,6 +84,18 @@ void bind_text(py::module_& m) {
           },
           "token"_a)
       .def("encode", &encode_words, "words"_a);
+
+  py::class_<AnswerText>(m, "AnswerText")
+      .def(py::init([](std::shared_ptr<Bpe> bpe, bool reasoning, const std::vector<py::str>& stops) {
+             return std::make_unique<AnswerText>(std::move(bpe), reasoning, encoded(stops));
+           }),
+           py::arg("bpe").none(false), py::kw_only(), "reasoning"_a = false, "stops"_a = std::vector<py::str>())
+      .def(
+          "push", [](AnswerText& text, int32_t token) { return pieces_of([&](auto& out) { text.push(token, out); }); }, "token"_a)
+      .def("finish", [](AnswerText& text) { return pieces_of([&](auto& out) { text.finish(out); }); })
+      .def_property_readonly("stopped", &AnswerText::stopped)
+      .def_property_readonly("reasoning", &AnswerText::reasoning)
+      .def_property_readonly("reasoning_tokens", &AnswerText::reasoning_tokens);
 }
 
 }  // namespace q3e::bindings

@@ -154,6 +154,18 @@ void Bpe::resolve(std::span<const std::string_view> tokens, std::span<const int3
   }
 }
 
+std::optional<uint32_t> Bpe::find_added(std::string_view text) const {
+  for (const Added& added : added_)
+    if (added.text == text) return added.id;
+  return std::nullopt;
+}
+
+bool Bpe::is_control(uint32_t id) const {
+  const auto found =
+      std::lower_bound(added_.begin(), added_.end(), id, [](const Added& a, uint32_t wanted) { return a.id < wanted; });
+  return found != added_.end() && found->id == id && found->control;
+}
+
 uint32_t& Bpe::slot_of(uint32_t left, uint32_t right) const {
   uint64_t at = hash_pair(left, right, seed_) & mask_;
   for (; slots_[at] != 0; at = (at + 1) & mask_) {

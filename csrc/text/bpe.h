@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,6 +39,12 @@ class Bpe {
 
   uint32_t size() const { return static_cast<uint32_t>(starts_.size() - 1); }  // ids up to the largest
   const std::vector<Added>& added() const { return added_; }                   // in the order of their ids
+
+  // The id of an added token by its text, such as `<think>`. In O(added tokens).
+  std::optional<uint32_t> find_added(std::string_view text) const;
+
+  // Whether a token steers (`<|im_end|>`) and is never text of an answer; false for an id out of range.
+  bool is_control(uint32_t id) const;
 
   // The bytes of one token; none for an unused id or one out of range.
   std::string_view token_bytes(uint64_t id) const {

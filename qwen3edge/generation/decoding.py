@@ -10,8 +10,6 @@ from qwen3edge import _core
 from qwen3edge.errors import CancelledError
 from qwen3edge.generation.cache import PrefixCache
 from qwen3edge.text.prompt import Prompt
-from qwen3edge.text.reasoning import Segment, ThinkingSplitter
-from qwen3edge.text.stop import StopFilter
 
 
 class TextChunk(str):
@@ -56,7 +54,6 @@ class Limits:
 
     max_tokens: int | None  # None: where the context is full
     stop_tokens: frozenset[int]
-    stops: tuple[str, ...]  # in the content; they are not part of the answer
 
 
 class Decoding:
@@ -69,7 +66,7 @@ class Decoding:
         cache: PrefixCache,
         prompt: Prompt,
         sampler: _core.Sampler,
-        splitter: ThinkingSplitter,
+        text: _core.AnswerText,
         limits: Limits,
         seed: int,
         progress: Callable[[int, int], object] | None = None,
@@ -83,8 +80,7 @@ class Decoding:
         self._cache = cache
         self._prompt = prompt
         self._sampler = sampler
-        self._splitter = splitter
-        self._stops = StopFilter(limits.stops)
+        self._text = text
         self._limits = limits
         self._seed = seed
         self._progress = progress
@@ -95,7 +91,7 @@ class Decoding:
     @property
     def thinking(self) -> bool:
         """Whether the last token was a thought's."""
-        return self._splitter.reasoning
+        return self._text.reasoning
 
     @property
     def usage(self) -> Usage:
@@ -104,7 +100,7 @@ class Decoding:
             len(self._prompt.tokens),
             self._cached_tokens,
             len(self.tokens),
-            self._splitter.reasoning_tokens,
+            self._text.reasoning_tokens,
             self._prefill_seconds,
             self._decode_seconds,
             self._seed,
@@ -114,16 +110,13 @@ class Decoding:
         """Runs once: the pieces as they come."""
         try:
             for token in self._sample():
-                for part in self._splitter.push(token):
-                    yield from self._emit(part)
-                if self._stops.stopped:
+                yield from self._show(self._text.push(token))
+                if self._text.stopped:
                     self.finish_reason = "stop"
                     return
-            for part in self._splitter.finish():
-                yield from self._emit(part)
-            if self._stops.stopped:
+            yield from self._show(self._text.finish())
+            if self._text.stopped:
                 self.finish_reason = "stop"
-            yield from self._show(self._stops.finish(), False)
         except CancelledError:  # by `close`, which tells its caller; whoever reads has what came so far
             self.finish_reason = "cancelled"
         except GeneratorExit:
@@ -164,11 +157,8 @@ class Decoding:
             logits = cache.advance(token, self.cancel)
             self._decode_seconds += time.perf_counter() - started
 
-    def _emit(self, part: Segment) -> Iterator[TextChunk]:
-        return self._show(part.text if part.reasoning else self._stops.push(part.text), part.reasoning)
-
-    def _show(self, text: str, reasoning: bool) -> Iterator[TextChunk]:
-        if text:
+    def _show(self, pieces: list[tuple[str, bool]]) -> Iterator[TextChunk]:
+        for text, reasoning in pieces:
             piece = TextChunk(text, reasoning)
             self.parts.append(piece)
             yield piece

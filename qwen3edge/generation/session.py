@@ -20,7 +20,6 @@ from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
 from qwen3edge.text.prompt import Input, PromptBuilder
-from qwen3edge.text.reasoning import ThinkingSplitter
 from qwen3edge.text.stop import checked_stops
 
 if TYPE_CHECKING:
@@ -123,11 +122,11 @@ class Session(Closing):
         if parameters.repetition_penalty != 1:  # of the penalties the one that looks at the prompt
             for token in prompt.tokens:
                 sampler.accept(token, False)
-        splitter = ThinkingSplitter(prompt_builder.tokenizer, reasoning=prompt.reasoning)
-        limits = Limits(max_tokens, defaults.stop_tokens, stops)
+        text = prompt_builder.tokenizer.answer_text(reasoning=prompt.reasoning, stops=stops)
+        limits = Limits(max_tokens, defaults.stop_tokens)
         with self._starting:
             self._claim()
-            answer = Answer(Decoding(self._cache, prompt, sampler, splitter, limits, seed, progress), self)
+            answer = Answer(Decoding(self._cache, prompt, sampler, text, limits, seed, progress), self)
             self._answer = weakref.ref(answer)
         return answer
 

@@ -1,4 +1,4 @@
-"""Stop strings in a stream: text is held back for as long as it may turn out to be the start of one."""
+"""The stop strings of a request; `_core.AnswerText` looks for them."""
 
 from __future__ import annotations
 
@@ -23,31 +23,3 @@ def checked_stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
                 f"expected stop as strings of 1 to {MAX_STOP_CHARACTERS} characters, found {shown(item)}"
             )
     return tuple(stops)
-
-
-class StopFilter:
-    """Passes text on up to the first stop string that is complete; it and what follows never come out."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stops)
-        self._held = ""
-        self.stopped = False
-
-    def push(self, text: str) -> str:
-        """The text that can be shown now. Sets `stopped` when a stop string was completed."""
-        if self.stopped:
-            return ""
-        held = self._held + text
-        found = [(start + len(stop), start) for stop in self._stops if (start := held.find(stop)) >= 0]
-        if found:
-            self.stopped, self._held = True, ""
-            return held[: min(found)[1]]
-        starts = (stop[:count] for stop in self._stops for count in range(1, min(len(stop), len(held) + 1)))
-        keep = max((len(start) for start in starts if held.endswith(start)), default=0)
-        self._held = held[len(held) - keep :]
-        return held[: len(held) - keep]
-
-    def finish(self) -> str:
-        """What was held back and is no stop string after all."""
-        rest, self._held = self._held, ""
-        return rest

@@ -8,9 +8,8 @@ tags (`<think>`, `<tool_call>`) inside it stay plain.
 
 from __future__ import annotations
 
-import codecs
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from qwen3edge import _core, checks
@@ -194,6 +193,10 @@ class Tokenizer:
                 start = match.end()
         yield text[start:].replace(_PLAIN_MARK, "")
 
+    def answer_text(self, *, reasoning: bool, stops: Sequence[str] = ()) -> _core.AnswerText:
+        """What makes text of an answer's tokens. reasoning: the prompt has opened `<think>` already."""
+        return _core.AnswerText(self._bpe, reasoning=reasoning, stops=stops)
+
     def token_bytes(self, token: int) -> bytes:
         """The UTF-8 bytes of one token, perhaps only a part of a character; of an unused id none. Raises RequestError
         for an id outside the vocabulary.
@@ -224,24 +227,6 @@ class Tokenizer:
                 f"expected {name} as ids from 0 to {self._ids - 1} (the vocabulary), found {shown(token)}"
             )
         return found
-
-
-class StreamDecoder:
-    """Decodes token by token, whole characters only; all that it returns in total is what `decode` returns."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, token: int) -> str:
-        """The characters that this token completes, perhaps none."""
-        return self._utf8.decode(self._tokenizer.token_bytes(token))
-
-    def finish(self) -> str:
-        """What is left of a character that was never completed, as U+FFFD; the decoder can be used again."""
-        rest = self._utf8.decode(b"", True)
-        self._utf8.reset()
-        return rest
 
 
 def _too_long(found: int) -> RequestError:

@@ -14,7 +14,6 @@ from qwen3edge.generation.sampler import SamplingParameters, chosen_seed
 from qwen3edge.text.prompt import PromptBuilder
 from qwen3edge.text.stop import checked_stops
 from qwen3edge.text.template import ChatTemplate
-from qwen3edge.text.tokenizer import StreamDecoder
 from tests.generation.fakes import TEMPLATE, make_tokenizer
 
 
@@ -88,7 +87,7 @@ PROMPT_BUILDER = PromptBuilder(TOKENIZER, ChatTemplate(TEMPLATE))
 GOOD = {"text": "a", "token": 3, "tokens": [3], "content": "a", "request": "a", "stop": "a"}
 CALLS = [
     TOKENIZER.encode, TOKENIZER.decode, TOKENIZER.token_bytes, TOKENIZER.token_id, TOKENIZER.is_control,
-    TOKENIZER.protect, StreamDecoder(TOKENIZER).push, PROMPT_BUILDER.prompt, checked_stops,
+    TOKENIZER.protect, PROMPT_BUILDER.prompt, checked_stops,
 ]  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from qwen3edge import _core
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
 from qwen3edge.text import pretokenizer
-from qwen3edge.text.tokenizer import StreamDecoder, Tokenizer
-from tests.generation.fakes import ADDED, VOCABULARY, ids, make_tokenizer, metadata
+from qwen3edge.text.tokenizer import Tokenizer
+from tests.generation.fakes import ADDED, ids, make_tokenizer, metadata
 
 BYTES = make_tokenizer()
 ANY_TEXT = st.text(st.characters(), max_size=200)  # surrogates and NUL as well
@@ -37,21 +37,6 @@ def test_surrogates_and_nul():
     assert BYTES.encode("\ud83d\ude00") == ids("😀")
     assert BYTES.encode("\0") == ids("\0")
     assert BYTES.encode("") == []
-
-
-@given(st.lists(st.integers(0, VOCABULARY - 1), max_size=60))
-def test_stream_decoder_gives_what_decode_gives(tokens):
-    decoder = StreamDecoder(BYTES)
-    parts = [decoder.push(token) for token in tokens]
-    assert "".join(parts) + decoder.finish() == BYTES.decode(tokens)
-
-
-@given(st.text(max_size=60))
-def test_stream_decoder_never_splits_a_character(text):
-    decoder = StreamDecoder(BYTES)
-    parts = [decoder.push(token) for token in ids(text)]
-    assert "".join(parts) == text
-    assert decoder.finish() == ""
 
 
 @given(st.lists(st.sampled_from([*ADDED, "a", "<", "|", "im_end", "<|im_", "\n", "é"]), max_size=12))

@@ -1,0 +1,220 @@
+"""`_core.AnswerText` against the one in plain Python, over any tokens of vocabularies of every kind."""
+
+import random
+from functools import cache, cached_property
+
+import pytest
+import tiktoken
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qwen3edge import _core
+from tests import real_tokenizer as real
+from tests.conftest import ROOT
+from tests.reference.answer_text import AnswerText
+from tests.reference.byte_alphabet import from_bytes
+
+NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
+THINK_OPEN, THINK_CLOSE = b"<think>", b"</think>"
+MARKS = (THINK_OPEN, THINK_CLOSE)
+ODD = [-1, -(2**31), 2**31 - 1, 10**6]
+
+
+class Vocabulary:
+    """tokens: (bytes, kind) of every id."""
+
+    def __init__(self, tokens: list[tuple[bytes, int]]) -> None:
+        self.tokens = tokens
+        self.ids = {text: i for i, (text, _) in enumerate(tokens)}
+        self.control = {i for i, (_, kind) in enumerate(tokens) if kind == CONTROL}
+        marks = [self.ids.get(mark) for mark in MARKS]
+        self.marks = [None if i is None or tokens[i][1] not in (CONTROL, USER_DEFINED) else i for i in marks]
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary of {[token for token in self.tokens if token[1] != NORMAL or len(token[0]) > 1]}>"
+
+    @cached_property
+    def bpe(self) -> _core.Bpe:
+        stored = [from_bytes(text) if kind == NORMAL else text.decode() for text, kind in self.tokens]
+        return _core.Bpe(stored, [kind for _, kind in self.tokens], [])
+
+    def both(self, reasoning: bool, stops: list[str]) -> tuple[_core.AnswerText, AnswerText]:
+        return _core.AnswerText(self.bpe, reasoning=reasoning, stops=stops), AnswerText(
+            self.token_bytes, self.control, *self.marks, reasoning=reasoning, stops=stops
+        )
+
+    def token_bytes(self, token: int) -> bytes:
+        text, kind = self.tokens[token] if 0 <= token < len(self.tokens) else (b"", UNUSED)
+        return b"" if kind == UNUSED else text
+
+    def text(self, tokens: list[int], reasoning: bool, stops: list[str] = []) -> tuple[str, str]:  # noqa: B006
+        """(thoughts, content), as the core has them."""
+        ours = _core.AnswerText(self.bpe, reasoning=reasoning, stops=stops)
+        pieces = [piece for token in tokens for piece in ours.push(token)] + ours.finish()
+        return joined(pieces, True), joined(pieces, False)
+
+    def assert_same(self, tokens: list[int], reasoning: bool, stops: list[str]) -> None:
+        """The same pieces at every step."""
+        ours, reference = self.both(reasoning, stops)
+        for token in [*tokens, None]:
+            expected = reference.finish() if token is None else reference.push(token)
+            assert (ours.finish() if token is None else ours.push(token)) == expected
+            assert ours.stopped == reference.stopped
+            assert (ours.reasoning, ours.reasoning_tokens) == (reference.reasoning, reference.reasoning_tokens)
+        assert ours.finish() == []
+
+
+def joined(pieces: list[tuple[str, bool]], thoughts: bool) -> str:
+    return "".join([text for text, thought in pieces if thought is thoughts])
+
+
+BYTES = [bytes([byte]) for byte in range(256)]
+PIECES = [
+    "é".encode(), "中文".encode(), "😀".encode(), b"\xf0\x9f", b"\x98\x80", b"\xe4\xb8", b"\xadb", b"a\xf0\x9f\x98",
+    b"\x80\xc3", b"\xed\xa0", b"\n\n", b" \n", b"\r\n", b"  ", b" a", b"\n  b", b"ab", b"ba", b"aab", b"EN",
+    b"<think", b"</think>\n", "\u3000".encode(), "\ufffd".encode(), b"a\0b",
+]  # fmt: skip
+
+
+@st.composite
+def vocabularies(draw) -> Vocabulary:
+    """All bytes, some longer tokens, the marks as tokens of any kind or none, other added tokens; in any order."""
+    words = draw(st.lists(st.sampled_from(PIECES) | st.binary(min_size=2, max_size=5), max_size=12, unique=True))
+    added = {b"<|im_end|>": CONTROL, b"<tool_call>": USER_DEFINED, b"[unused]": UNUSED}
+    added |= {mark: draw(st.sampled_from([USER_DEFINED, USER_DEFINED, CONTROL, NORMAL, UNUSED, 0])) for mark in MARKS}
+    tokens = [(text, NORMAL) for text in [*BYTES, *words] if text not in added]
+    tokens += [(text, kind) for text, kind in added.items() if kind]
+    random.Random(draw(st.integers(0, 2**32))).shuffle(tokens)
+    return Vocabulary(tokens)
+
+
+def content_stops(draw, vocabulary: Vocabulary, tokens: list[int], reasoning: bool) -> list[str]:
+    """Some that occur in the content or in the thoughts, split over tokens as they are; some of any kind."""
+    stops = draw(st.lists(st.text(st.sampled_from("ab \n中é\ufffd"), min_size=1, max_size=4), max_size=2))
+    for text in vocabulary.text(tokens, reasoning):
+        for _ in range(draw(st.integers(0, 2)) if text else 0):
+            begin = draw(st.integers(0, len(text) - 1))
+            stops.append(text[begin : begin + draw(st.integers(1, 6))])
+    return stops
+
+
+@settings(max_examples=400)
+@given(st.data(), vocabularies())
+def test_any_tokens(data, vocabulary):
+    usual = [i for i, (text, kind) in enumerate(vocabulary.tokens) if kind != NORMAL or len(text) > 1]
+    letters = [vocabulary.ids[text] for text in (b"a", b"b", b" ", b"\n", b"\xc3", b"\xa9", b"\xff")]
+    some = data.draw(st.lists(st.sampled_from([*usual, *letters]), min_size=1, max_size=6))  # that come often
+    token = st.sampled_from(some) | st.sampled_from(usual) | st.sampled_from([*range(len(vocabulary.tokens)), *ODD])
+    tokens = data.draw(st.lists(token, max_size=40))
+    reasoning = data.draw(st.booleans())
+    vocabulary.assert_same(tokens, reasoning, content_stops(data.draw, vocabulary, tokens, reasoning))
+
+
+# What a model said, marks and all.
+RECORDED = [
+    THINK_OPEN,
+    "\nOkay, the user asks for 你好 in Python… 🤔 I'll write `print`.\n\nEND of thought: naïve, but fine.\n".encode(),
+    THINK_CLOSE,
+    "\n\n    你好 👩‍👩‍👧!\r\n\n```python\nif x:\n\tprint('Ünïcode: 🇩🇪')  # ✓\n```\n\n- EN, E, ENDE\n\n".encode(),
+]  # fmt: skip
+SHORT = [THINK_OPEN, "\né.\n".encode(), THINK_CLOSE, "\n\n 😀aaab".encode()]
+LONGEST = 16
+
+
+@cache
+def parts_of(recorded: tuple[bytes, ...]) -> Vocabulary:
+    """With every part of the answer as a token, so that it can be cut anywhere."""
+    texts = [text for text in recorded if text not in MARKS]
+    parts = {
+        text[begin : begin + length]
+        for text in texts
+        for begin in range(len(text))
+        for length in range(2, min(LONGEST, len(text) - begin) + 1)
+    }
+    tokens = [(text, NORMAL) for text in [*BYTES, *sorted(parts)]]
+    return Vocabulary([*tokens, *((mark, USER_DEFINED) for mark in MARKS)])
+
+
+def cut(text: bytes, places: set[int]) -> list[bytes]:
+    ends = sorted({*places, len(text)} - {0})
+    return [text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+@pytest.mark.parametrize(
+    ("stops", "content"),
+    [
+        ([], " 😀aaab"),
+        (["aab"], " 😀a"),  # after one that began too early
+        (["aaab", "b", "ab"], " 😀"),  # all end at once
+        (["é", "aaaba", "😀😀"], " 😀aaab"),  # of thoughts, and held to the end
+        (["\n"], " 😀aaab"),  # beside a mark
+        ([" "], ""),
+    ],
+)
+def test_every_cutting_of_a_short_answer(stops, content):
+    vocabulary = parts_of(tuple(SHORT))
+    first, second = [text for text in SHORT if text not in MARKS]
+    thoughts = [cut(first, {i for i in range(1, len(first)) if bits >> i & 1}) for bits in range(0, 2 ** len(first), 2)]
+    answers = [
+        cut(second, {i for i in range(1, len(second)) if bits >> i & 1}) for bits in range(0, 2 ** len(second), 2)
+    ]
+    assert len(thoughts) * len(answers) == 2 ** (len(first) + len(second) - 2)
+    opened, closed = map(vocabulary.ids.get, MARKS)
+    for thought in thoughts:
+        for answer in answers if thought is thoughts[-1] else answers[:: len(thoughts)]:
+            tokens = [opened, *map(vocabulary.ids.get, thought), closed, *map(vocabulary.ids.get, answer)]
+            assert vocabulary.text(tokens, False, stops) == ("é.", content), (thought, answer)
+
+
+@given(st.data())
+def test_cuttings_of_a_recorded_answer(data):
+    vocabulary = parts_of(tuple(RECORDED))
+    tokens = []
+    for text in RECORDED:
+        cuts = {i for i in range(1, len(text)) if i % LONGEST == 0} if text not in MARKS else set()
+        cuts |= data.draw(st.sets(st.integers(1, len(text) - 1), max_size=len(text))) if text not in MARKS else set()
+        tokens += [vocabulary.ids[part] for part in cut(text, cuts)]
+    thought, content = (text.decode() for text in RECORDED if text not in MARKS)
+    thought, content = thought.strip(), content.removeprefix("\n\n")
+    assert vocabulary.text(tokens, False) == (thought, content)
+    assert vocabulary.text(tokens[1:], True) == (thought, content)
+    begin = data.draw(st.integers(0, len(content) - 1))
+    stop = content[begin : begin + data.draw(st.integers(1, 12))]
+    assert vocabulary.text(tokens, False, [stop]) == (thought, content[: content.index(stop)])
+    vocabulary.assert_same(tokens, False, [stop, "END"])
+
+
+@pytest.fixture(scope="module")
+def qwen() -> tuple[Vocabulary, tiktoken.Encoding]:
+    """Qwen3's own vocabulary."""
+    ranks = real.ranks()
+    tokens = [(text, NORMAL) for text, _ in sorted(ranks.items(), key=lambda item: item[1])]
+    tokens += [(text.encode(), CONTROL if text in real.CONTROL else USER_DEFINED) for text in real.ADDED]
+    vocabulary = Vocabulary(tokens)
+    assert vocabulary.ids[b"</think>"] == real.ADDED["</think>"]
+    encoding = tiktoken.Encoding("qwen3", pat_str=real.WORDS, mergeable_ranks=ranks, special_tokens=real.ADDED)
+    return vocabulary, encoding
+
+
+def test_answers_in_qwens_tokens(qwen, seed):
+    """Real text in many scripts, with marks, control tokens and any ids in between."""
+    vocabulary, encoding = qwen
+    rng = random.Random(seed)
+    text = (ROOT / "tests" / "data" / "real-text.txt").read_text() + "".join(
+        chr(code) for code in rng.choices([*range(0x20, 0xD800), *range(0x1F300, 0x1F6FF)], k=4000)
+    )
+    for _ in range(150):
+        tokens = []
+        for _ in range(rng.randint(1, 8)):
+            begin = rng.randrange(len(text))
+            tokens += encoding.encode(text[begin : begin + rng.randint(1, 80)], disallowed_special=())
+            tokens.append(rng.choice([*real.ADDED.values(), *2 * [real.ADDED["<think>"], real.ADDED["</think>"]]]))
+            tokens += rng.choices([rng.randrange(151_936), *ODD, 198, 271, 220], k=rng.randint(0, 3))
+        reasoning = rng.random() < 0.5
+        stops = [rng.choice(["END", "\n\n", "。", ". "])]
+        for shown in vocabulary.text(tokens, reasoning):
+            if shown:
+                begin = rng.randrange(len(shown))
+                stops.append(shown[begin : begin + rng.randint(1, 30)])
+        for some in ([], stops[:1], stops[1:]):
+            vocabulary.assert_same(tokens, reasoning, some)
