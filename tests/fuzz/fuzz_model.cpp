@@ -16,6 +16,7 @@
 #include "io/model_file.h"
 #include "runtime/engine.h"
 #include "runtime/sampler.h"
+#include "text/answer_text.h"
 #include "text/bpe.h"
 #include "ukernels/unpack_row.h"
 
@@ -55,10 +56,15 @@ void read_everything(const ModelFile& file) {
 
 void tokenize(const ModelFile& file) {
   try {
-    const Bpe bpe = Bpe::read(file);
+    const auto bpe = std::make_shared<const Bpe>(Bpe::read(file));
     std::vector<uint32_t> ids;
-    for (uint64_t id = 0; id <= std::min(bpe.size(), 1000u); ++id) bpe.encode(bpe.token_bytes(id), ids);
-    bpe.encode(std::string_view(reinterpret_cast<const char*>(file.bytes()), std::min<size_t>(file.nbytes(), 4096)), ids);
+    for (uint64_t id = 0; id <= std::min(bpe->size(), 1000u); ++id) bpe->encode(bpe->token_bytes(id), ids);
+    bpe->encode(std::string_view(reinterpret_cast<const char*>(file.bytes()), std::min<size_t>(file.nbytes(), 4096)), ids);
+    AnswerText text(bpe, true, {"\n\n\n", "\xef\xbf\xbd\xef\xbf\xbd"});
+    std::vector<TextPiece> pieces;
+    for (int32_t token = -1; token <= static_cast<int32_t>(std::min(bpe->size(), 1000u)); ++token) text.push(token, pieces);
+    for (const uint32_t id : ids) text.push(static_cast<int32_t>(id), pieces);
+    text.finish(pieces);
   } catch (const Error&) {
   }
 }

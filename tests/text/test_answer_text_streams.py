@@ -76,38 +76,44 @@ PIECES = [
 ]  # fmt: skip
 
 
-@st.composite
-def vocabularies(draw) -> Vocabulary:
-    """All bytes, some longer tokens, the marks as tokens of any kind or none, other added tokens; in any order."""
-    words = draw(st.lists(st.sampled_from(PIECES) | st.binary(min_size=2, max_size=5), max_size=12, unique=True))
-    added = {b"<|im_end|>": CONTROL, b"<tool_call>": USER_DEFINED, b"[unused]": UNUSED}
-    added |= {mark: draw(st.sampled_from([USER_DEFINED, USER_DEFINED, CONTROL, NORMAL, UNUSED, 0])) for mark in MARKS}
-    tokens = [(text, NORMAL) for text in [*BYTES, *words] if text not in added]
-    tokens += [(text, kind) for text, kind in added.items() if kind]
-    random.Random(draw(st.integers(0, 2**32))).shuffle(tokens)
+ADDED = {b"<|im_end|>": CONTROL, b"<tool_call>": USER_DEFINED, b"[unused]": UNUSED}
+KINDS = st.sampled_from([USER_DEFINED, USER_DEFINED, CONTROL, NORMAL, UNUSED, None])
+
+
+def any_vocabulary(seed: int, kinds: dict[bytes, int | None]) -> Vocabulary:
+    """All bytes, longer tokens, the marks as tokens of these kinds or not at all, other added tokens; in any order."""
+    rng = random.Random(seed)
+    added = {**ADDED, **kinds}
+    words = {*PIECES, *(rng.randbytes(rng.randint(2, 5)) for _ in range(10))}
+    tokens = [(text, NORMAL) for text in [*BYTES, *sorted(words)] if text not in added]
+    tokens += [(text, kind) for text, kind in added.items() if kind is not None]
+    rng.shuffle(tokens)
     return Vocabulary(tokens)
 
 
-def content_stops(draw, vocabulary: Vocabulary, tokens: list[int], reasoning: bool) -> list[str]:
-    """Some that occur in the content or in the thoughts, split over tokens as they are; some of any kind."""
-    stops = draw(st.lists(st.text(st.sampled_from("ab \n中é\ufffd"), min_size=1, max_size=4), max_size=2))
-    for text in vocabulary.text(tokens, reasoning):
-        for _ in range(draw(st.integers(0, 2)) if text else 0):
-            begin = draw(st.integers(0, len(text) - 1))
-            stops.append(text[begin : begin + draw(st.integers(1, 6))])
-    return stops
+LETTERS = [b"a", b"b", b" ", b"\n", b"\xc3", b"\xa9", b"\xff"]
+SOME = st.lists(
+    st.sampled_from([*PIECES, *LETTERS, *ADDED, *MARKS, *MARKS, *ODD]) | st.integers(0, 320), min_size=1, max_size=8
+)
+ANY_STOPS = st.lists(st.text(st.sampled_from("ab \n中é\ufffd"), min_size=1, max_size=4), max_size=2)
+PLACES = st.lists(st.tuples(st.booleans(), st.integers(0, 99), st.integers(1, 6)), max_size=3)
 
 
-@settings(max_examples=400)
-@given(st.data(), vocabularies())
-def test_any_tokens(data, vocabulary):
-    usual = [i for i, (text, kind) in enumerate(vocabulary.tokens) if kind != NORMAL or len(text) > 1]
-    letters = [vocabulary.ids[text] for text in (b"a", b"b", b" ", b"\n", b"\xc3", b"\xa9", b"\xff")]
-    some = data.draw(st.lists(st.sampled_from([*usual, *letters]), min_size=1, max_size=6))  # that come often
-    token = st.sampled_from(some) | st.sampled_from(usual) | st.sampled_from([*range(len(vocabulary.tokens)), *ODD])
-    tokens = data.draw(st.lists(token, max_size=40))
-    reasoning = data.draw(st.booleans())
-    vocabulary.assert_same(tokens, reasoning, content_stops(data.draw, vocabulary, tokens, reasoning))
+@settings(max_examples=300)
+@given(
+    st.integers(0, 2**32), st.tuples(KINDS, KINDS), SOME, st.lists(st.integers(0, 15), max_size=40), st.booleans(),
+    ANY_STOPS, PLACES,
+)  # fmt: skip
+def test_any_tokens(seed, kinds, some, order, reasoning, stops, places):
+    """order: of the few tokens in `some`. places: where in the content, or in the thoughts, more stop strings stand."""
+    vocabulary = any_vocabulary(seed, dict(zip(MARKS, kinds, strict=True)))
+    ids = [token if isinstance(token, int) else vocabulary.ids.get(token, -1) for token in some]
+    tokens = [ids[i % len(ids)] for i in order]
+    texts = vocabulary.text(tokens, reasoning)
+    for thoughts, begin, length in places:
+        text = texts[not thoughts]
+        stops = stops + ([text[begin % len(text) :][:length]] if text else [])
+    vocabulary.assert_same(tokens, reasoning, stops)
 
 
 # What a model said, marks and all.
