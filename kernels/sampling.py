@@ -2,7 +2,8 @@
 
 Candidates are ordered by logit, equal ones by token. top-k keeps the first k; top-p those before which less than top_p
 of the weight of these is reached, at least one; min-p those of at least min_p of the best's weight. Then one is drawn
-by weight, in this order, with the CPU's generator (splitmix64), so that the same logits and seed give the CPU's token.
+by weight, in this order, with the CPU's generator (splitmix64, begun at `stream(seed, choice)`), so that the same
+logits and seed give the CPU's token.
 (It draws in the order of tokens where nothing is filtered, and its sums are float64: a draw on an edge may differ.)
 
 Nothing is sorted. A cut in that order is a logit and a number of its equals; it is found by dividing the range of
@@ -236,6 +237,19 @@ def sample_kernel(
         tl.store(out + row, found)
 
 
+def stream(seed: int, choice: int = 0) -> int:
+    """Where the draws of an answer begin, for `seeds`: the CPU's hash of a seed and of which answer to it (0 to
+    2**32 - 1), its 64 bits as a signed number.
+    """
+    state = seed
+    for n in (0, choice):
+        z = (state + (n + 1) * 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        state = z ^ (z >> 31)
+    return state - 2**64 if state >= 2**63 else state
+
+
 def sample(
     logits: torch.Tensor,
     temperature: torch.Tensor,
@@ -248,8 +262,8 @@ def sample(
     """Tokens [rows] int32; -1 for a row without a logit above -infinity (NaN is none) or with a parameter out of range.
 
     logits: [rows, vocabulary] float32, float16 or bfloat16; temperature, top_p, min_p: [rows] float32; top_k: [rows]
-    int32; seeds: [rows] int64, the CPU's seeds as their bits; draws: [rows] int64, how many tokens were drawn with the
-    seed before. Temperature 0 is greedy; top_k 0, top_p 1, min_p 0 switch a filter off.
+    int32; seeds: [rows] int64, of `stream`; draws: [rows] int64, the index of the token in its answer. Temperature 0
+    is greedy; top_k 0, top_p 1, min_p 0 switch a filter off.
     Raises KernelTypeError, KernelShapeError.
     """
     return torch.ops.qwen3edge.sample(logits, temperature, top_k, top_p, min_p, seeds, draws)

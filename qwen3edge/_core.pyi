@@ -1,6 +1,6 @@
 """The C++ core as Python sees it (csrc/bindings/module.cpp)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -271,31 +271,62 @@ class Engine:
         """Marks the present length as one that `truncate` can reach."""
 
 class Sampler:
-    """Picks tokens: repetition and presence penalty, temperature, top-k, top-p, min-p, in this order, by its own seed.
+    """Picks tokens, and says how probable they were.
 
-    temperature 0 is greedy. top_k 0, top_p 1, min_p 0, presence_penalty 0, repetition_penalty 1 switch a step off.
+    The steps, in this order: tokens that are never picked (beyond `usable` or the mask; stop_tokens while the answer is
+    shorter than min_tokens), logit_bias, repetition_penalty, frequency_penalty, presence_penalty, temperature, top_k,
+    top_p (of what top_k left), min_p (of the most probable token's). top_k 0, top_p 1, min_p 0, frequency_penalty and
+    presence_penalty 0, repetition_penalty 1 switch a step off; temperature 0 is greedy. What is drawn is a hash of
+    seed, choice and the token's index in the answer: no state.
     """
 
     def __init__(
         self,
         *,
         vocabulary: int,
+        usable: int | None = None,
         temperature: float = ...,
         top_k: int = ...,
         top_p: float = ...,
         min_p: float = ...,
         presence_penalty: float = ...,
+        frequency_penalty: float = 0.0,
         repetition_penalty: float = ...,
+        logit_bias: Mapping[int, float] = ...,
         seed: int = 0,
-    ) -> None: ...
+        choice: int = 0,
+        min_tokens: int = 0,
+        stop_tokens: Sequence[int] = (),
+    ) -> None:
+        """vocabulary: of the logits. usable: ids from there on are rows of padding, by default none. logit_bias: what
+        is added, by tokens. choice: which of the answers to one request. min_tokens 2**32 - 1: never a stop token.
+        Raises RequestError for a value out of range (qwen3edge.sampling.RANGES).
+        """
+    @property
+    def generated(self) -> int:
+        """Tokens of the answer that were counted: the index of the next one."""
     def accept(self, token: int, generated: bool = True) -> None:
-        """Counts a token for the penalties: repetition looks at prompt and answer, presence at the answer only.
-        `sample` does not count by itself."""
-
+        """Counts a token: for the repetition penalty, and if it is the answer's also for the other two and the draws.
+        `sample` does not count by itself. Raises RequestError.
+        """
     def truncate(self, length: int) -> None:
         """Counts the first `length` tokens only, as the sequence itself was cut."""
-
-    def sample(self, logits: NDArray[np.float32]) -> int: ...
+    def sample(
+        self,
+        logits: NDArray[np.float32],
+        *,
+        mask: NDArray[np.uint32] | NDArray[np.int32] | None = None,
+        index: int | None = None,
+    ) -> int:
+        """The token at `index` of the answer, by default the next one. logits: [vocabulary], NaN is never picked.
+        mask: bit t % 32 of word t // 32 allows token t, nothing else is allowed; as llguidance fills it. Raises
+        RequestError when nothing can be picked.
+        """
+    def logprobs(self, logits: NDArray[np.float32], token: int, top: int = 0) -> tuple[float, list[tuple[int, float]]]:
+        """The natural logarithm of a token's probability, and the `top` (0 to 20) most probable tokens with theirs,
+        best first, equal ones by id. Of softmax(logits) over the usable tokens: before bias, penalties and temperature.
+        Raises RequestError.
+        """
 
 def peak_resident_bytes() -> int:
     """VmHWM of this process."""

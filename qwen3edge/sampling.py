@@ -12,11 +12,13 @@ RANGES = {
     "top_p": (0.0, 1.0),
     "min_p": (0.0, 1.0),
     "presence_penalty": (-2.0, 2.0),
+    "frequency_penalty": (-2.0, 2.0),
     "repetition_penalty": (0.01, 100.0),
+    "logit_bias": (-100.0, 100.0),  # of each token
 }
-"""Least and greatest."""
+"""Least and greatest. csrc/runtime/sampler.cpp holds itself to the same."""
 
-_NEUTRAL = {"min_p": 0.0, "presence_penalty": 0.0, "repetition_penalty": 1.0}
+_NEUTRAL = {"min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0}
 ADVICE: dict[str, dict[str, Any]] = {
     "thinking": {"temperature": 0.6, "top_p": 0.95, "top_k": 20, **_NEUTRAL},
     "direct": {"temperature": 0.7, "top_p": 0.8, "top_k": 20, **_NEUTRAL},
@@ -25,3 +27,8 @@ ADVICE: dict[str, dict[str, Any]] = {
 
 MAX_TOP_K = 2**31 - 1
 MAX_SEED = 2**64 - 1
+MAX_CHOICE = 2**32 - 1
+MAX_BIASES = 1024
+MAX_TOP_LOGPROBS = 20
+NEVER_STOPS = 2**32 - 1
+"""As min_tokens: no stop token is picked, however long the answer is."""

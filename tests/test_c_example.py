@@ -28,7 +28,9 @@ def test_same_tokens_as_python(c_build, tiny_int4, seed):
     file = _core.ModelFile(str(tiny_int4))
     engine = _core.Engine(file, context=512)
     vocabulary = file.get("qwen3edge.vocab_size")
-    sampler = _core.Sampler(vocabulary=vocabulary, seed=seed)
+    usable = len(file.get("tokenizer.ggml.tokens"))
+    assert usable < vocabulary
+    sampler = _core.Sampler(vocabulary=vocabulary, usable=usable, seed=seed)
     stops = set(file.get("qwen3edge.stop_token_ids"))
     tokens, position, expected = PROMPT, 0, []
     while len(expected) < 24 and not (expected and expected[-1] in stops):
@@ -36,6 +38,7 @@ def test_same_tokens_as_python(c_build, tiny_int4, seed):
         logits = engine.forward(tokens, np.arange(position, position + n), np.zeros(n, int), np.arange(n) == n - 1)
         position += n
         tokens = [sampler.sample(logits[0])]
+        sampler.accept(tokens[0])
         expected += tokens
     assert [int(t) for t in result.stdout.split()] == expected
 

@@ -99,6 +99,7 @@ void bind_formats(py::module_& m);
 void bind_files(py::module_& m);
 void bind_text(py::module_& m);
 void bind_engine(py::module_& m);
+void bind_sampler(py::module_& m);
 void bind_kernels(py::module_ m);
 
 }  // namespace q3e::bindings

@@ -1,4 +1,4 @@
-// The engine, its plan and the sampler.
+// The engine and its plan.
 #include "runtime/engine.h"
 
 #include <algorithm>
@@ -9,7 +9,6 @@
 
 #include "bindings/bindings.h"
 #include "runtime/process_memory.h"
-#include "runtime/sampling_defaults.h"
 
 namespace q3e::bindings {
 
@@ -230,28 +229,6 @@ void bind_engine(py::module_& m) {
       .def("length", &Engine::length, "slot"_a, GilReleased())
       .def("truncate", &Engine::truncate, "slot"_a, "length"_a, GilReleased())
       .def("snapshot", &Engine::snapshot, "slot"_a, GilReleased());
-  const SamplingParameters advised = advised_sampling(false);
-  py::class_<Sampler>(m, "Sampler")
-      .def(py::init([](uint32_t vocabulary, float temperature, uint32_t top_k, float top_p, float min_p, float presence_penalty,
-                       float repetition_penalty, uint64_t seed) {
-             return std::make_unique<Sampler>(
-                 vocabulary, SamplingParameters{repetition_penalty, presence_penalty, temperature, top_k, top_p, min_p, seed});
-           }),
-           py::kw_only(), "vocabulary"_a, "temperature"_a = advised.temperature, "top_k"_a = advised.top_k,
-           "top_p"_a = advised.top_p, "min_p"_a = advised.min_p, "presence_penalty"_a = advised.presence_penalty,
-           "repetition_penalty"_a = advised.repetition_penalty, "seed"_a = advised.seed)
-      .def("accept", &Sampler::accept, "token"_a, "generated"_a = true)
-      .def("truncate", &Sampler::truncate, "length"_a)
-      .def(
-          "sample",
-          [](Sampler& s, const Floats& logits) {
-            require(static_cast<size_t>(logits.size()) == s.vocabulary(),
-                    "logits: expected one for each token of the vocabulary");
-            const float* values = logits.data();
-            const WithoutGil released;
-            return s.sample(values);
-          },
-          "logits"_a);
 }
 
 }  // namespace q3e::bindings

@@ -62,5 +62,6 @@ PYBIND11_MODULE(_core, m) {
   q3e::bindings::bind_files(m);
   q3e::bindings::bind_text(m);
   q3e::bindings::bind_engine(m);
+  q3e::bindings::bind_sampler(m);
   q3e::bindings::bind_kernels(m.def_submodule("kernels", "Single kernels, for tests and benches."));
 }

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -80,11 +81,28 @@ q3e::PlanRequest request_of(const q3e_settings& s) {
 }
 
 q3e::SamplingParameters parameters_of(const q3e_sampling& s) {
-  return {s.repetition_penalty, s.presence_penalty, s.temperature, s.top_k, s.top_p, s.min_p, s.seed};
+  q3e::SamplingParameters p;
+  p.repetition_penalty = s.repetition_penalty;
+  p.frequency_penalty = s.frequency_penalty;
+  p.presence_penalty = s.presence_penalty;
+  p.temperature = s.temperature;
+  p.top_k = s.top_k;
+  p.top_p = s.top_p;
+  p.min_p = s.min_p;
+  p.seed = s.seed;
+  return p;
 }
 
 q3e_sampling sampling_of(const q3e::SamplingParameters& p) {
-  return {p.repetition_penalty, p.presence_penalty, p.temperature, p.top_k, p.top_p, p.min_p, p.seed};
+  return {p.repetition_penalty, p.frequency_penalty, p.presence_penalty, p.temperature, p.top_k, p.top_p, p.min_p, p.seed};
+}
+
+// The rows that tokens have; a model without a tokenizer may pick any.
+uint32_t usable_tokens(const q3e_model& model) {
+  const uint32_t vocabulary = model.engine->config().vocab_size;
+  const q3e::MetadataEntry* tokens = model.file->find_key("tokenizer.ggml.tokens");
+  const bool known = tokens && tokens->is_array && tokens->count > 0;
+  return known ? static_cast<uint32_t>(std::min<uint64_t>(tokens->count, vocabulary)) : vocabulary;
 }
 
 }  // namespace
@@ -138,8 +156,8 @@ q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_s
     require(model && sampling && session, "session: expected model, sampling and session, found a null pointer");
     *session = nullptr;
     const uint32_t vocabulary = model->engine->config().vocab_size;
-    std::unique_ptr<q3e_session> s(
-        new q3e_session{model, 0, q3e::Sampler(vocabulary, parameters_of(*sampling)), std::vector<float>(vocabulary)});
+    q3e::Sampler sampler(vocabulary, usable_tokens(*model), parameters_of(*sampling));
+    std::unique_ptr<q3e_session> s(new q3e_session{model, 0, std::move(sampler), std::vector<float>(vocabulary)});
     std::lock_guard lock(model->mutex);
     const auto free = std::find(model->slot_used.begin(), model->slot_used.end(), false);
     require(free != model->slot_used.end(), "session: expected a free one, found all sessions of the settings in use");

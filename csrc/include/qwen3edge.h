@@ -58,10 +58,10 @@ typedef struct {
   uint64_t weights, buffers, kv_cache, scratch, program, peak, budget, streamed;
 } q3e_memory_plan;
 
-/* Steps in their order; repetition_penalty 1, presence_penalty 0, top_k 0, top_p 1, min_p 0 switch a step off; temperature 0 is
- * greedy. */
+/* Steps in their order; repetition_penalty 1 (over all tokens), frequency_penalty and presence_penalty 0 (over those that were
+ * picked), top_k 0, top_p 1, min_p 0 switch a step off; temperature 0 is greedy. */
 typedef struct {
-  float repetition_penalty, presence_penalty, temperature;
+  float repetition_penalty, frequency_penalty, presence_penalty, temperature;
   uint32_t top_k;
   float top_p, min_p;
   uint64_t seed;
@@ -104,7 +104,9 @@ Q3E_API void q3e_session_resume(q3e_session* session);
 
 /* Appends tokens [count >= 1]; logits, when not null, receives [q3e_vocabulary] float32 after the last one. */
 Q3E_API q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count, float* logits);
-/* Picks a token from the logits of the last q3e_forward; it is not appended. Penalties count it as generated once it is. */
+/* Picks a token from the logits of the last q3e_forward; it is not appended, and until it is the same one is picked again. Once
+ * it is, penalties count it as generated, and the next draw is the next of the seed. Rows without a token of the tokenizer are
+ * never picked. */
 Q3E_API q3e_status q3e_sample(q3e_session* session, int32_t* token);
 
 /* Of the last call on this thread that did not return Q3E_OK. Never null. */

@@ -1,26 +1,22 @@
 #include "runtime/sampler.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <string>
 
 #include "base/error.h"
 #include "base/rounding.h"
+#include "runtime/best_logits.h"
+#include "runtime/draw.h"
 #include "ukernels/math_scalar.h"
 
 namespace q3e {
 namespace {
 
-constexpr uint8_t kSeen = 1, kGenerated = 2;
-constexpr float kNever = -std::numeric_limits<float>::infinity();
+// Of a token. The lowest bits count how often the answer has it; all of them set: `many_` does.
+constexpr uint8_t kSeen = 0x80, kBiased = 0x40, kStop = 0x20, kCount = 0x1f;
+constexpr uint32_t kGenerated = uint32_t{1} << 31;  // beside a token of the history
 
-// Whether one of the first `count` passes the floor: a loop that compilers turn into vector compares.
-bool any_above(const float* logits, size_t count, float floor) {
-  uint32_t above = 0;
-  for (size_t i = 0; i < count; ++i) above |= logits[i] > floor;
-  return above != 0;
-}
+bool before(const std::pair<int32_t, uint32_t>& count, int32_t token) { return count.first < token; }
 
 }  // namespace
 
@@ -29,82 +25,121 @@ void require_in_range(const SamplingParameters& p) {
   require_range<float>("top_p", p.top_p, 0, 1);
   require_range<float>("min_p", p.min_p, 0, 1);
   require_range<float>("presence_penalty", p.presence_penalty, -2, 2);
+  require_range<float>("frequency_penalty", p.frequency_penalty, -2, 2);
   require_range<float>("repetition_penalty", p.repetition_penalty, 0.01f, 100);
+  if (p.logit_bias.size() > kMostBiases)
+    throw Error(Status::bad_argument, "logit_bias: expected at most " + std::to_string(kMostBiases) + " tokens, found " +
+                                          std::to_string(p.logit_bias.size()));
+  for (const LogitBias& each : p.logit_bias)
+    require_range<float>("logit_bias of token " + std::to_string(each.token), each.value, -100, 100);
 }
 
-Sampler::Sampler(uint32_t vocabulary, const SamplingParameters& p) : parameters_(p), state_(p.seed), seen_(vocabulary) {
-  require_in_range(p);
+Sampler::Sampler(uint32_t vocabulary, uint32_t usable, SamplingParameters parameters)
+    : parameters_(std::move(parameters)), usable_(usable), marks_(vocabulary) {
+  require_in_range(parameters_);
+  if (usable == 0 || usable > vocabulary)
+    throw Error(Status::bad_argument,
+                "usable: expected 1 to " + std::to_string(vocabulary) + ", found " + std::to_string(usable));
+  raises_ = parameters_.repetition_penalty < 1 || parameters_.presence_penalty < 0 || parameters_.frequency_penalty < 0;
+  std::vector<LogitBias>& biases = parameters_.logit_bias;
+  std::sort(biases.begin(), biases.end(), [](const LogitBias& a, const LogitBias& b) { return a.token < b.token; });
+  for (const LogitBias& each : biases) {
+    require_token("logit_bias", each.token);
+    if (marks_[each.token] & kBiased)
+      throw Error(Status::bad_argument, "logit_bias: expected each token once, found " + std::to_string(each.token) + " twice");
+    marks_[each.token] |= kBiased;
+    raises_ = raises_ || each.value > 0;
+  }
+  for (const int32_t token : parameters_.stop_tokens)
+    if (token >= 0 && static_cast<size_t>(token) < marks_.size()) marks_[token] |= kStop;
+}
+
+void Sampler::require_token(const char* name, int32_t token) const {
+  if (token < 0 || static_cast<size_t>(token) >= marks_.size())
+    throw Error(Status::bad_argument, std::string(name) + ": expected tokens from 0 to " + std::to_string(marks_.size() - 1) +
+                                          ", found " + std::to_string(token));
 }
 
 void Sampler::accept(int32_t token, bool generated) {
-  require_range<int64_t>("token", token, 0, static_cast<int64_t>(seen_.size()) - 1);
-  history_.push_back({token, static_cast<uint8_t>(generated ? kSeen | kGenerated : kSeen)});
-  seen_[token] |= history_.back().bits;
+  require_token("token", token);
+  history_.push_back(static_cast<uint32_t>(token) | (generated ? kGenerated : 0));
+  count(history_.back());
+}
+
+void Sampler::count(uint32_t accepted) {
+  const auto token = static_cast<int32_t>(accepted & ~kGenerated);
+  uint8_t& mark = marks_[token];
+  mark |= kSeen;
+  if (!(accepted & kGenerated)) return;
+  ++generated_;
+  if ((mark & kCount) < kCount) ++mark;
+  if ((mark & kCount) < kCount) return;
+  const auto at = std::lower_bound(many_.begin(), many_.end(), token, before);
+  if (at != many_.end() && at->first == token)
+    ++at->second;
+  else
+    many_.insert(at, {token, kCount});
+}
+
+uint32_t Sampler::count_of(int32_t token) const {
+  const uint8_t count = marks_[token] & kCount;
+  return count < kCount ? count : std::lower_bound(many_.begin(), many_.end(), token, before)->second;
 }
 
 void Sampler::truncate(size_t length) {
   if (length >= history_.size()) return;
-  for (size_t i = length; i < history_.size(); ++i) seen_[history_[i].token] = 0;
+  for (const uint32_t each : history_) marks_[each & ~kGenerated] &= kBiased | kStop;
+  many_.clear();
+  generated_ = 0;
   history_.resize(length);
-  for (const Accepted& each : history_) seen_[each.token] |= each.bits;
+  for (const uint32_t each : history_) count(each);
 }
 
-// splitmix64 (Steele et al. 2014)
-double Sampler::uniform() {
-  uint64_t z = state_ += 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
-}
-
-// The logit after the penalties.
-float Sampler::penalized(float logit, int32_t token) const {
-  const float v = logit > 0 ? logit / parameters_.repetition_penalty : logit * parameters_.repetition_penalty;
-  return seen_[token] & kGenerated ? v - parameters_.presence_penalty : v;
-}
-
-// The `keep` best, best first, or all in the order of their tokens when that is all of them.
-std::vector<Sampler::Candidate> Sampler::collect(const float* logits, size_t keep) const {
-  const bool penalties = parameters_.repetition_penalty != 1 || parameters_.presence_penalty != 0;
-  const bool all = keep == seen_.size();
-  float floor = kNever;  // what a logit must pass: that of the worst of the best so far, who stands on top of a heap
-  std::vector<Candidate> candidates;
-  candidates.reserve(keep);
-  // Penalties that can only lower a logit leave what is below the floor there: most of a vocabulary is passed over in runs.
-  const bool only_lower = parameters_.repetition_penalty >= 1 && parameters_.presence_penalty >= 0;
-  constexpr size_t kRun = 64;
-  for (size_t i = 0; i < seen_.size(); ++i) {
-    while (only_lower && i % kRun == 0 && i + kRun < seen_.size() && !any_above(logits + i, kRun, floor)) i += kRun;
-    const auto token = static_cast<int32_t>(i);
-    const float v = penalties && seen_[i] && logits[i] > kNever ? penalized(logits[i], token) : logits[i];
-    if (!(v > floor)) continue;
-    if (candidates.size() == keep) {
-      std::pop_heap(candidates.begin(), candidates.end(), better);
-      candidates.back() = {v, token};
-      std::push_heap(candidates.begin(), candidates.end(), better);
-    } else {
-      candidates.push_back({v, token});
-      if (all || candidates.size() < keep) continue;
-      std::make_heap(candidates.begin(), candidates.end(), better);
-    }
-    floor = candidates.front().logit;
+// The logit of a marked token after bias and penalties.
+float Sampler::adjusted(float logit, int32_t token, size_t index) const {
+  const SamplingParameters& p = parameters_;
+  const uint8_t mark = marks_[token];
+  if (mark & kStop && index < p.min_tokens) return kNever;
+  float v = logit;
+  if (mark & kBiased) {
+    const auto lower = [](const LogitBias& bias, int32_t of) { return bias.token < of; };
+    v += std::lower_bound(p.logit_bias.begin(), p.logit_bias.end(), token, lower)->value;
   }
-  if (!all) std::sort(candidates.begin(), candidates.end(), better);
-  return candidates;
+  if (mark & kSeen) v = v > 0 ? v / p.repetition_penalty : v * p.repetition_penalty;
+  if (mark & kCount) {
+    v -= p.frequency_penalty * static_cast<float>(count_of(token));
+    v -= p.presence_penalty;
+  }
+  return v;
 }
 
-int32_t Sampler::sample(const float* logits) {
+int32_t Sampler::sample(const float* logits, const TokenMask* mask, std::optional<size_t> index) const {
   const DefaultRounding rounding;
-  return pick(logits);
+  return pick(logits, mask, index.value_or(generated_));
+}
+
+Logprobs Sampler::logprobs(const float* logits, int32_t token, size_t top) const {
+  require_token("token", token);
+  return q3e::logprobs(logits, usable_, token, top);
 }
 
 // Not inlined: no arithmetic may move to where the rounding is another.
-[[gnu::noinline]] int32_t Sampler::pick(const float* logits) {
+[[gnu::noinline]] int32_t Sampler::pick(const float* logits, const TokenMask* mask, size_t index) const {
   const SamplingParameters& p = parameters_;
-  const size_t keep = p.temperature == 0 ? 1 : p.top_k == 0 ? seen_.size() : std::min<size_t>(p.top_k, seen_.size());
+  const size_t keep = p.temperature == 0 ? 1 : p.top_k == 0 ? usable_ : std::min<size_t>(p.top_k, usable_);
+  const auto adjust = [&](float logit, int32_t token) {
+    if (mask && !mask->allows(token)) return kNever;
+    return marks_[token] ? adjusted(logit, token, index) : logit;
+  };
+  const auto none_allowed = [&](size_t begin) {
+    static_assert(kRun == 64);
+    const size_t word = begin / 32;
+    return mask && (word >= mask->count || mask->words[word] == 0) && (word + 1 >= mask->count || mask->words[word + 1] == 0);
+  };
   // Not kept from token to token: of a whole vocabulary it is larger than all else that a sequence holds.
-  std::vector<Candidate> candidates = collect(logits, keep);
-  if (candidates.empty()) throw Error(Status::bad_argument, "logits: expected at least one above -infinity, found none");
+  std::vector<Candidate> candidates = best_logits(logits, usable_, keep, raises_, adjust, none_allowed);
+  if (candidates.empty())
+    throw Error(Status::bad_argument, "logits: expected at least one above -infinity among what may be picked, found none");
   if (p.temperature == 0) return candidates.front().token;
   // From here on `logit` holds the weight exp((logit - best) / temperature). Sums are taken in an order that no library chooses.
   float best = kNever;
@@ -114,7 +149,7 @@ int32_t Sampler::sample(const float* logits) {
   size_t count = candidates.size();
   double kept = total;
   if (p.top_p < 1 || p.min_p > 0) {
-    size_t sorted = keep < seen_.size() ? count : 0;  // a whole vocabulary is sorted no further than the nucleus reaches
+    size_t sorted = keep < usable_ ? count : 0;  // a whole vocabulary is sorted no further than the nucleus reaches
     kept = 0;
     for (count = 0; count < candidates.size(); kept += candidates[count++].logit) {
       if (count == sorted) {
@@ -126,7 +161,7 @@ int32_t Sampler::sample(const float* logits) {
       if (count > 0 && (kept >= p.top_p * total || candidates[count].logit < p.min_p)) break;
     }
   }
-  double at = uniform() * kept;
+  double at = draw(p.seed, p.choice, index) * kept;
   for (size_t i = 0; i < count; ++i) {
     at -= candidates[i].logit;
     if (at < 0) return candidates[i].token;

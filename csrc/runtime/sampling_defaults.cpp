@@ -25,6 +25,7 @@ SamplingParameters stored_sampling(const ModelFile& file, bool thinking) {
   take("top_p", p.top_p);
   take("min_p", p.min_p);
   take("presence_penalty", p.presence_penalty);
+  take("frequency_penalty", p.frequency_penalty);
   take("repetition_penalty", p.repetition_penalty);
   if (file.find_key(prefix + "top_k")) p.top_k = file.u32(prefix + "top_k");
   try {

@@ -15,6 +15,7 @@ SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
     "top_p": (float, "0.95 thinking, 0.8 direct"),
     "min_p": (float, "0"),
     "presence_penalty": (float, "0"),
+    "frequency_penalty": (float, "0"),
     "repetition_penalty": (float, "1; Qwen2.5: 1.05 or 1.1"),
 }
 """How each is read from text, and what the models' own mostly are."""

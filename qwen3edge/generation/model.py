@@ -151,7 +151,9 @@ class Model(Closing):
         top_p: float | None = None,
         min_p: float | None = None,
         presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
         repetition_penalty: float | None = None,
+        logit_bias: Mapping[int, float] | None = None,
         raw: bool = False,
         tags_as_text: bool = True,
         template_variables: Mapping[str, Any] | None = None,
@@ -164,8 +166,8 @@ class Model(Closing):
         return self._own_session().generate(
             request, thinking=thinking, max_tokens=max_tokens, tools=tools, stop=stop, seed=seed,
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, presence_penalty=presence_penalty,
-            repetition_penalty=repetition_penalty, raw=raw, tags_as_text=tags_as_text,
-            template_variables=template_variables, progress=progress, **unknown,
+            frequency_penalty=frequency_penalty, repetition_penalty=repetition_penalty, logit_bias=logit_bias, raw=raw,
+            tags_as_text=tags_as_text, template_variables=template_variables, progress=progress, **unknown,
         )  # fmt: skip
 
     def tokens_of(

@@ -67,7 +67,9 @@ class Session(Closing):
         top_p: float | None = None,
         min_p: float | None = None,
         presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
         repetition_penalty: float | None = None,
+        logit_bias: Mapping[int, float] | None = None,
         raw: bool = False,
         tags_as_text: bool = True,
         template_variables: Mapping[str, Any] | None = None,
@@ -81,12 +83,12 @@ class Session(Closing):
         array). Of the prompt only what differs from the cache is computed. thinking: None leaves it to the model's
         template. max_tokens None: until the context is full. tools: schemas of functions, as OpenAI's API takes them.
         stop: strings that end the content and are not part of it. seed: for the same answer again; `Usage.seed` tells
-        the one that was taken. temperature (0: greedy), top_k, top_p, min_p, presence_penalty, repetition_penalty: what
-        is not given follows `Model.sampling_defaults`. raw: a str is the prompt itself, which the model continues: no
+        the one that was taken. temperature (0: greedy), top_k (0 or -1: off), top_p, min_p, presence_penalty,
+        frequency_penalty, repetition_penalty: what is not given follows `Model.sampling_defaults`. logit_bias: what is
+        added to logits, from -100 to 100, by token ids. raw: a str is the prompt itself, which the model continues: no
         template, and names of special tokens in it are those tokens. tags_as_text: `<think>`, `<tool_call>` and their
         like in what users, systems and tools say are text, not tokens. template_variables: what the template knows
-        besides, such as `documents`. progress(done, all) is called after each chunk of
-        the prompt, in tokens.
+        besides, such as `documents`. progress(done, all) is called after each chunk of the prompt, in tokens.
 
         Raises, before anything is computed, ContextError for a prompt that does not fit, RequestError (also when
         another thread still reads this session's last answer) and TemplateError.
@@ -115,10 +117,12 @@ class Session(Closing):
             top_p=top_p,
             min_p=min_p,
             presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
             repetition_penalty=repetition_penalty,
+            logit_bias=logit_bias,
         )
         seed = chosen_seed(defaults.seed if seed is None else seed)
-        sampler = parameters.sampler(defaults.vocabulary, seed)
+        sampler = parameters.sampler(defaults.vocabulary, seed, usable=prompt_builder.tokenizer.vocabulary_size)
         if parameters.repetition_penalty != 1:  # of the penalties the one that looks at the prompt
             for token in prompt.tokens:
                 sampler.accept(token, False)

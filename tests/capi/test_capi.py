@@ -13,6 +13,7 @@ import pytest
 from qwen3edge import _core
 from qwen3edge.convert import convert
 from qwen3edge.generation.sampler import SamplingDefaults
+from qwen3edge.sampling import RANGES
 
 OK, BAD_ARGUMENT, CORRUPT_FILE, BAD_FILE, CANCELLED = 0, 1, 5, 6, 11
 TOKENS = np.arange(100, 160, dtype=np.int32)
@@ -34,6 +35,7 @@ class Settings(Structure):
 class Sampling(Structure):
     _fields_ = [
         ("repetition_penalty", c_float),
+        ("frequency_penalty", c_float),
         ("presence_penalty", c_float),
         ("temperature", c_float),
         ("top_k", c_uint32),
@@ -240,18 +242,22 @@ def stored(library, tmp_path, tiny_model_path, monkeypatch):
         host.free()
 
 
-def test_truncated_tokens_are_not_penalized(library, host):
-    """Greedy, with penalties that no token outlives: a session that forgot its answer gives the same one again."""
+@pytest.mark.parametrize("temperature", [0, 100])
+def test_truncated_tokens_are_not_penalized_nor_their_draws_gone(library, host, temperature):
+    """With penalties that no token outlives: a session that forgot its answer gives the same one again."""
     sampling = library.q3e_default_sampling()
-    sampling.temperature, sampling.repetition_penalty, sampling.presence_penalty = 0, 50, 2
+    sampling.temperature, sampling.repetition_penalty, sampling.presence_penalty = temperature, 50, 2
+    sampling.frequency_penalty, sampling.top_k, sampling.top_p, sampling.seed = 0.5, 0, 1, 12345
     library.q3e_session_free(host.session)
     assert library.q3e_session_new(host.model, byref(sampling), byref(host.session)) == OK
 
     def answer():
         found = []
         for _ in range(5):
-            token = c_int32()
+            token, again = c_int32(), c_int32()
             assert library.q3e_sample(host.session, byref(token)) == OK
+            assert library.q3e_sample(host.session, byref(again)) == OK
+            assert again.value == token.value  # until it is appended
             found.append(token.value)
             assert host.forward([token.value]) == OK
         return found
@@ -273,7 +279,14 @@ def test_truncated_tokens_are_not_penalized(library, host):
 
 def test_sampling_of_the_model(library, stored):
     """What a file says and what it does not, as in Python."""
-    every = {"temperature": 0.3, "top_k": 7, "top_p": 0.5, "min_p": 0.25, "presence_penalty": -1.5}
+    every = {
+        "temperature": 0.3,
+        "top_k": 7,
+        "top_p": 0.5,
+        "min_p": 0.25,
+        "presence_penalty": -1.5,
+        "frequency_penalty": 0.5,
+    }
     for keys in (
         {},
         {"direct.repetition_penalty": 1.1},
@@ -286,12 +299,12 @@ def test_sampling_of_the_model(library, stored):
         for thinking in (True, False):
             found = Sampling(seed=5)
             assert library.q3e_model_sampling(host.model, thinking, byref(found)) == OK
-            for name, value in vars(expected.choose(thinking)).items():
+            for name, value in expected.choose(thinking).numbers.items():
                 assert getattr(found, name) == np.float32(value), (keys, thinking, name)
             assert found.seed == 0
     default, file = library.q3e_default_sampling(), SamplingDefaults()
-    assert {name: getattr(default, name) for name in vars(file.direct)} == {
-        name: np.float32(value) for name, value in vars(file.direct).items()
+    assert {name: getattr(default, name) for name in file.direct.numbers} == {
+        name: np.float32(value) for name, value in file.direct.numbers.items()
     }
 
 
@@ -300,6 +313,7 @@ def test_sampling_that_no_sampler_takes(library, stored):
     for keys, named in (
         ({"direct.top_p": 1.5}, b"direct.top_p: expected"),
         ({"direct.temperature": float("nan")}, b"direct.temperature: expected"),
+        ({"direct.frequency_penalty": 2.5}, b"direct.frequency_penalty: expected"),
         ({"direct.top_k": 20.0}, b"direct.top_k"),
     ):
         host, _ = stored(keys)
@@ -308,3 +322,19 @@ def test_sampling_that_no_sampler_takes(library, stored):
         assert library.q3e_model_sampling(host.model, 1, byref(found)) == OK
     for model, place in ((None, byref(found)), (host.model, None)):
         assert library.q3e_model_sampling(model, 0, place) == BAD_ARGUMENT
+
+
+@pytest.mark.parametrize("name", RANGES.keys() - {"logit_bias"})
+def test_parameters_out_of_range(library, host, name):
+    """With the range, as in Python."""
+    library.q3e_session_free(host.session)
+    for limit, away in zip(RANGES[name], (-1, 1), strict=True):
+        sampling, session = library.q3e_default_sampling(), c_void_p()
+        setattr(sampling, name, limit)
+        assert library.q3e_session_new(host.model, byref(sampling), byref(session)) == OK
+        library.q3e_session_free(session)
+        setattr(sampling, name, limit + 0.01 * away)
+        assert library.q3e_session_new(host.model, byref(sampling), byref(session)) == BAD_ARGUMENT
+        low, high = (f"{float(np.float32(each)):f}" for each in RANGES[name])
+        assert f"{name}: expected {low} to {high}, found" in library.q3e_error_text().decode()
+    host.session = None

@@ -156,7 +156,7 @@ def test_info_shows_the_penalty_of_a_small_qwen2(tiny_qwen2_path, tmp_path):
     run("convert", folder, tmp_path / "m.q3e", "--quiet")
     assert (
         "sampling, direct         temperature 0.7, top_k 20, top_p 0.8, min_p 0, presence_penalty 0, "
-        + ("repetition_penalty 1.1")
+        + ("frequency_penalty 0, repetition_penalty 1.1")
         in run("info", tmp_path / "m.q3e").stdout
     )
 

@@ -12,7 +12,7 @@ from qwen3edge.errors import CheckpointError
 from qwen3edge.formats.gguf_header import gguf_header
 from qwen3edge.generation.sampler import SamplingDefaults
 
-NAMES = ["temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty"]
+NAMES = ["temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty"]
 
 
 def defaults(chosen, model_type="qwen3", template=None, hidden_size=2048):

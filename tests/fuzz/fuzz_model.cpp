@@ -79,7 +79,7 @@ void generate(const std::shared_ptr<const ModelFile>& file) {
   Engine engine(file, request, best_isa());
   const uint32_t vocabulary = engine.config().vocab_size;
   std::vector<float> logits(vocabulary);
-  Sampler sampler(vocabulary, {.temperature = 0.7f, .top_k = 20, .top_p = 0.8f});
+  Sampler sampler(vocabulary, vocabulary, {.temperature = 0.7f, .top_k = 20, .top_p = 0.8f});
   std::vector<int32_t> tokens(5), positions{0, 1, 2, 3, 4};
   for (int32_t i = 0; i < 5; ++i) tokens[i] = static_cast<int32_t>(i * 7u % vocabulary);
   for (int step = 0; step < 3; ++step) {

@@ -257,7 +257,8 @@ def test_stop_string_does_not_end_thoughts():
     [
         {"max_tokens": 0}, {"max_tokens": -1}, {"max_tokens": 1e18}, {"max_tokens": True}, {"max_tokens": "4"},
         {"temperature": float("nan")}, {"temperature": -1}, {"temperature": "hot"}, {"top_p": -0.1}, {"top_p": 1.5},
-        {"top_k": -1}, {"top_k": 1.5}, {"min_p": 2}, {"presence_penalty": 9}, {"repetition_penalty": 0},
+        {"top_k": -2}, {"top_k": 1.5}, {"min_p": 2}, {"presence_penalty": 9}, {"repetition_penalty": 0},
+        {"frequency_penalty": -2.5}, {"logit_bias": {3: 101}}, {"logit_bias": {10**6: 1}}, {"logit_bias": [3]},
         {"seed": -1}, {"seed": 2**64}, {"seed": 0.5}, {"stop": [""]}, {"stop": ["x"] * 100_000}, {"stop": [1]},
         {"stop": 5}, {"stop": "x" * 100_000}, {"thinking": 1}, {"thinking": "yes"}, {"temprature": 1},
         {"tools": "x"}, {"tools": [1]},

@@ -105,7 +105,12 @@ def test_sampling():
     assert_result_or_refusal(chosen_seed, ["seed"], {})
     found = SamplingParameters(temperature=HostileFloat(0.5), top_p=np.float32(0.5), top_k=np.int64(3), min_p=True - 1)
     assert (found.temperature, found.top_p, found.top_k, found.min_p) == (0.5, 0.5, 3, 0)
-    assert {type(value) for value in vars(found).values()} == {int, float}
+    assert {type(value) for value in found.numbers.values()} == {int, float}
+    biased = SamplingParameters(logit_bias={HostileInt(3): HostileFloat(0.5), np.int64(4): np.float32(1)})
+    assert biased.logit_bias == ((3, 0.5), (4, 1.0)) and {type(x) for pair in biased.logit_bias for x in pair} == {
+        int,
+        float,
+    }
     assert chosen_seed(HostileInt(3)) == 3 and type(chosen_seed(np.uint64(2**64 - 1))) is int
 
 

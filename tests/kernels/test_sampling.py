@@ -9,7 +9,7 @@ from torch.library import opcheck
 from qwen3edge import _core
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
 from qwen3edge.kernels.references import sampling as reference
-from qwen3edge.kernels.sampling import SEGMENT, sample
+from qwen3edge.kernels.sampling import SEGMENT, sample, stream
 
 EDGE = 1e-5  # of all weight: float32 sums may decide otherwise so near to another token
 
@@ -69,12 +69,12 @@ def test_equal_logits(values, temperature, top_k, top_p, min_p, seed):
 def test_the_token_of_the_cpu(seed):
     random = torch.Generator().manual_seed(seed)
     logits = torch.randn(1, 3000, generator=random) * 3
-    cpu = _core.Sampler(vocabulary=3000, seed=seed, temperature=0.7, top_k=20, top_p=0.8, min_p=0.01,
+    cpu = _core.Sampler(vocabulary=3000, seed=seed, choice=4, temperature=0.7, top_k=20, top_p=0.8, min_p=0.01,
                         presence_penalty=0.0, repetition_penalty=1.0)  # fmt: skip
     for draw in range(6):
-        expected = cpu.sample(logits[0].numpy())
-        _, margin = reference.sample(logits[0], 0.7, 20, 0.8, 0.01, seed, draw)
-        assert run(logits, 0.7, 20, 0.8, 0.01, seed, draw) == [expected] or margin < EDGE
+        expected = cpu.sample(logits[0].numpy(), index=draw)
+        _, margin = reference.sample(logits[0], 0.7, 20, 0.8, 0.01, stream(seed, 4), draw)
+        assert run(logits, 0.7, 20, 0.8, 0.01, stream(seed, 4), draw) == [expected] or margin < EDGE
 
 
 def test_rows_have_their_own_parameters(seed):

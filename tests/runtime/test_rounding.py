@@ -25,7 +25,7 @@ sampler = _core.Sampler(vocabulary=file.get("qwen3edge.vocab_size"), temperature
 if when == "after": change()
 logits = engine.forward(tokens, tokens - 5, np.zeros(40, int), np.ones(40, bool))
 rows = [logits[i % 40] for i in range(200)]
-chosen = [sampler.sample(row) for row in rows]
+chosen = [(sampler.sample(row, index=i), sampler.logprobs(row, 7, 5)) for i, row in enumerate(rows)]
 if mode != -1:
     assert libm.fegetround() == mode, "the caller's own is given back"
     libm.fesetround(0)

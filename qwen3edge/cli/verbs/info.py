@@ -87,7 +87,7 @@ def _sampling(file: _core.ModelFile) -> dict[str, dict[str, float]]:
     defaults = SamplingDefaults.from_metadata(file)
     modes = {"thinking": defaults.thinking} if _thinks(file) else {}
     modes["direct"] = defaults.direct
-    return {mode: asdict(parameters) for mode, parameters in modes.items()}
+    return {mode: parameters.numbers for mode, parameters in modes.items()}
 
 
 def _lines(file: _core.ModelFile, result: dict[str, Any]) -> list[str]:
