@@ -36,6 +36,7 @@ class PlanResult(TypedDict):
     threads: int
     kv: str
     kv_bytes_per_token: int  # by which a conversation grows
+    pages: int  # of 64 tokens, that all sequences and the prefix cache share
     layers: int
     streamed_layers: int
     streams_head: bool
@@ -269,6 +270,23 @@ class Engine:
 
     def snapshot(self, slot: int) -> None:
         """Marks the present length as one that `truncate` can reach."""
+
+    def reuse(self, slot: int, tokens: Sequence[int]) -> int:
+        """Empties a sequence and gives it the longest beginning of tokens that was kept, in shared pages, at most all but
+        the last, whose logits are needed. Returns its length; 0 where a block's state cannot be shared."""
+
+    def keep(self, slot: int, tokens: Sequence[int]) -> None:
+        """Notes what a sequence's first tokens are, so that others may reuse them: as many as its length, or whole pages
+        of 64."""
+
+    def share(self, source: int, target: int) -> None:
+        """Empties target and gives it all that source holds, in shared pages."""
+
+    def clear_prefixes(self) -> None:
+        """Forgets what was kept."""
+
+    def available_pages(self) -> int:
+        """Pages that a batch can take, those included that only `keep` holds."""
 
 class Sampler:
     """Picks tokens, and says how probable they were.

@@ -42,7 +42,7 @@ py::dict plan_dict(const MemoryPlan& p) {
   return py::dict("weights"_a = p.weights, "buffers"_a = p.buffers, "kv_cache"_a = p.kv_cache, "scratch"_a = p.scratch,
                   "program"_a = p.program, "peak"_a = p.peak, "budget"_a = p.budget, "context"_a = s.context,
                   "sequences"_a = s.sequences, "chunk"_a = s.chunk, "threads"_a = s.threads, "kv"_a = kv_name(s.kv),
-                  "kv_bytes_per_token"_a = p.kv_token_bytes, "layers"_a = p.layers,
+                  "kv_bytes_per_token"_a = p.kv_token_bytes, "pages"_a = p.pages, "layers"_a = p.layers,
                   "streamed_layers"_a = p.residence.streamed_layers, "streams_head"_a = p.residence.streams_head,
                   "streamed"_a = p.streamed, "experts"_a = p.experts, "expert_slots"_a = p.residence.expert_slots,
                   "expert_bytes"_a = p.expert_bytes, "min_expert_share"_a = s.min_expert_share);
@@ -228,7 +228,16 @@ void bind_engine(py::module_& m) {
       .def("observe", &observe, "callback"_a)
       .def("length", &Engine::length, "slot"_a, GilReleased())
       .def("truncate", &Engine::truncate, "slot"_a, "length"_a, GilReleased())
-      .def("snapshot", &Engine::snapshot, "slot"_a, GilReleased());
+      .def("snapshot", &Engine::snapshot, "slot"_a, GilReleased())
+      .def(
+          "reuse", [](Engine& e, uint32_t slot, const std::vector<int32_t>& tokens) { return e.reuse(slot, tokens); }, "slot"_a,
+          "tokens"_a, GilReleased())
+      .def(
+          "keep", [](Engine& e, uint32_t slot, const std::vector<int32_t>& tokens) { e.keep(slot, tokens); }, "slot"_a,
+          "tokens"_a, GilReleased())
+      .def("share", &Engine::share, "source"_a, "target"_a, GilReleased())
+      .def("clear_prefixes", &Engine::clear_prefixes, GilReleased())
+      .def("available_pages", &Engine::available_pages, GilReleased());
 }
 
 }  // namespace q3e::bindings

@@ -165,7 +165,7 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   require(together >= 1 && (together == 1 || together * tile * group <= kMaxGroup),
           "together: expected together * tile * group of at most 64");
   const size_t page_bytes = kv_heads * kv_block_layout(type, d).bytes;
-  KvCache cache(page_bytes, 1, std::max(tokens, 1u));
+  KvCache cache(page_bytes, 1, std::max(tokens, 1u), KvCache::pages_for(std::max(tokens, 1u)));
   cache.grow(0, tokens);
   for (uint32_t p = 0; p < tokens; p += kKvBlock)  // NaNs: what lies behind the last position must not matter
     std::memset(cache.page(0, p), 0xff, page_bytes);

@@ -1,34 +1,88 @@
 #include "exec/kv_cache.h"
 
+#include <algorithm>
+#include <cstring>
+
 namespace q3e {
 
-// Large pages, in which a long context is read faster, as far as the pool fills them: the plan counts every byte.
-KvCache::KvCache(size_t page_bytes, uint32_t sequences, uint32_t context)
-    : context_(context),
-      pool_(size_t{sequences} * pages_for(context) * page_bytes, "KV cache", Pages::aligned_large),
-      sequences_(sequences) {
-  const size_t count = size_t{sequences} * pages_for(context);
-  free_.reserve(count);
-  for (Sequence& s : sequences_) s.pages.reserve(pages_for(context));
-  for (size_t i = count; i-- > 0;) free_.push_back(pool_.data() + i * page_bytes);
+KvCache::KvCache(size_t page_bytes, uint32_t sequences, uint32_t context, uint32_t pages)
+    : context_(context), pool_(page_bytes, pages), prefixes_(pool_, kKvBlock), sequences_(sequences) {
+  for (Sequence& s : sequences_) {
+    s.pages.reserve(pages_for(context));
+    s.data.reserve(pages_for(context));
+  }
+}
+
+uint32_t KvCache::needed(uint32_t sequence, uint32_t begin, uint32_t length) const {
+  const uint32_t held = pages_for(begin);
+  const bool copies = begin % kKvBlock != 0 && pool_.owners(sequences_[sequence].pages[begin / kKvBlock]) > 1;
+  return std::max(pages_for(length), held) - held + copies;
+}
+
+uint32_t KvCache::freed(uint32_t sequence, uint32_t length) const {
+  const std::vector<uint32_t>& pages = sequences_[sequence].pages;
+  uint32_t count = 0;
+  for (size_t i = pages_for(length); i < pages.size(); ++i) count += pool_.owners(pages[i]) == 1;
+  return count;
+}
+
+uint32_t KvCache::take() {
+  if (pool_.free() == 0) prefixes_.evict();
+  return pool_.take();
+}
+
+void KvCache::append(Sequence& s, uint32_t page) {
+  s.pages.push_back(page);
+  s.data.push_back(pool_.data(page));
 }
 
 void KvCache::grow(uint32_t sequence, uint32_t length) {
   Sequence& s = sequences_[sequence];
-  while (s.pages.size() < pages_for(length)) {
-    s.pages.push_back(free_.back());
-    free_.pop_back();
+  if (length <= s.length) return;
+  if (const uint32_t open = s.length / kKvBlock; s.length % kKvBlock != 0 && pool_.owners(s.pages[open]) > 1) {
+    const uint32_t own = take();
+    std::memcpy(pool_.data(own), pool_.data(s.pages[open]), pool_.page_bytes());
+    pool_.remove_owner(s.pages[open]);
+    s.pages[open] = own;
+    s.data[open] = pool_.data(own);
   }
-  if (length > s.length) s.length = length;
+  while (s.pages.size() < pages_for(length)) append(s, take());
+  s.length = length;
 }
 
 void KvCache::truncate(uint32_t sequence, uint32_t length) {
   Sequence& s = sequences_[sequence];
   if (length < s.length) s.length = length;
   while (s.pages.size() > pages_for(s.length)) {
-    free_.push_back(const_cast<uint8_t*>(s.pages.back()));
+    pool_.remove_owner(s.pages.back());
     s.pages.pop_back();
+    s.data.pop_back();
   }
+}
+
+uint32_t KvCache::reuse(uint32_t sequence, std::span<const int32_t> tokens) {
+  Sequence& s = sequences_[sequence];
+  const PrefixCache::Match match = prefixes_.find(tokens);
+  for (const uint32_t page : match.pages) {
+    pool_.add_owner(page);
+    append(s, page);
+  }
+  return s.length = match.length;
+}
+
+void KvCache::keep(uint32_t sequence, std::span<const int32_t> tokens) {
+  Sequence& s = sequences_[sequence];
+  const std::span<uint32_t> pages(s.pages.data(), pages_for(static_cast<uint32_t>(tokens.size())));
+  prefixes_.insert(tokens, pages);
+  for (size_t i = 0; i < pages.size(); ++i) s.data[i] = pool_.data(pages[i]);
+}
+
+void KvCache::share(uint32_t from, uint32_t to) {
+  for (const uint32_t page : sequences_[from].pages) {
+    pool_.add_owner(page);
+    append(sequences_[to], page);
+  }
+  sequences_[to].length = sequences_[from].length;
 }
 
 }  // namespace q3e

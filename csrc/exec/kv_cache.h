@@ -1,45 +1,63 @@
-// The KV cache: pages of 64 positions of all layers, taken from a fixed pool as sequences grow.
+// The KV cache: which pages of 64 positions each sequence holds.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
-#include "base/memory_region.h"
+#include "exec/page_pool.h"
+#include "exec/prefix_cache.h"
 #include "ukernels/kernels.h"
 
 namespace q3e {
 
 class KvCache {
  public:
-  // Reserves address space for sequences * pages_for(context) pages; memory is taken when a page is first written.
-  // page_bytes: of a page, with the part of every block that has one.
-  KvCache(size_t page_bytes, uint32_t sequences, uint32_t context);
+  // page_bytes: of a page, with the part of every block that has one. pages: that all sequences and the prefix cache share.
+  KvCache(size_t page_bytes, uint32_t sequences, uint32_t context, uint32_t pages);
 
   static uint32_t pages_for(uint32_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
   uint32_t sequences() const { return static_cast<uint32_t>(sequences_.size()); }
   uint32_t context() const { return context_; }
   uint32_t length(uint32_t sequence) const { return sequences_[sequence].length; }
 
-  // Makes room for positions up to `length` and counts them as held. Never fails: every sequence can reach the context.
+  // Pages that are free, or that the prefix cache would give up.
+  uint32_t available() const { return pool_.free() + pool_.idle(); }
+  // How many of these a sequence takes to continue from `begin`, at most its length, to `length`.
+  uint32_t needed(uint32_t sequence, uint32_t begin, uint32_t length) const;
+  // How many of its pages become available when it is cut at `length`.
+  uint32_t freed(uint32_t sequence, uint32_t length) const;
+
+  // Makes room for positions up to `length` and counts them as held. There must be as many pages as `needed` says.
   void grow(uint32_t sequence, uint32_t length);
   // Forgets all from `length` on and gives the pages back to the pool.
   void truncate(uint32_t sequence, uint32_t length);
 
+  // An empty sequence takes the longest beginning of `tokens` that is in the prefix cache; returns its length.
+  uint32_t reuse(uint32_t sequence, std::span<const int32_t> tokens);
+  // Puts the pages of a sequence's tokens, from its first on, into the prefix cache. Of a sequence that goes on: whole ones only.
+  void keep(uint32_t sequence, std::span<const int32_t> tokens);
+  // An empty sequence takes all of another's pages.
+  void share(uint32_t from, uint32_t to);
+  void clear_prefixes() { prefixes_.clear(); }
+
   // Page i of a sequence holds positions 64 i .. 64 i + 63.
-  const uint8_t* const* pages(uint32_t sequence) const { return sequences_[sequence].pages.data(); }
-  uint8_t* page(uint32_t sequence, uint32_t position) {
-    return const_cast<uint8_t*>(sequences_[sequence].pages[position / kKvBlock]);
-  }
+  const uint8_t* const* pages(uint32_t sequence) const { return sequences_[sequence].data.data(); }
+  uint8_t* page(uint32_t sequence, uint32_t position) { return pool_.data(sequences_[sequence].pages[position / kKvBlock]); }
 
  private:
   struct Sequence {
-    std::vector<const uint8_t*> pages;
+    std::vector<uint32_t> pages;
+    std::vector<const uint8_t*> data;  // of the pages
     uint32_t length = 0;
   };
+  uint32_t take();
+  void append(Sequence& sequence, uint32_t page);
+
   uint32_t context_;
-  MemoryRegion pool_;
-  std::vector<uint8_t*> free_;  // the lowest page last, so that it is reused first
+  PagePool pool_;
+  PrefixCache prefixes_;
   std::vector<Sequence> sequences_;
 };
 

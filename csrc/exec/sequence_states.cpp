@@ -5,8 +5,9 @@
 
 namespace q3e {
 
-SequenceStates::SequenceStates(size_t page_bytes, size_t fixed_bytes, uint32_t sequences, uint32_t context, uint32_t snapshots)
-    : cache_(page_bytes, sequences, context),
+SequenceStates::SequenceStates(size_t page_bytes, size_t fixed_bytes, uint32_t sequences, uint32_t context, uint32_t pages,
+                               uint32_t snapshots)
+    : cache_(page_bytes, sequences, context, pages),
       fixed_bytes_(fixed_bytes),
       most_snapshots_(snapshots),
       fixed_(fixed_memory(fixed_bytes, sequences, snapshots), "states of sequences"),
@@ -15,7 +16,11 @@ SequenceStates::SequenceStates(size_t page_bytes, size_t fixed_bytes, uint32_t s
 }
 
 uint32_t SequenceStates::reachable(uint32_t sequence, uint32_t length) const {
-  if (fixed_bytes_ == 0 || length >= this->length(sequence)) return std::min(length, this->length(sequence));
+  const uint32_t present = this->length(sequence);
+  return fixed_bytes_ == 0 || length >= present ? std::min(length, present) : last_snapshot(sequence, length);
+}
+
+uint32_t SequenceStates::last_snapshot(uint32_t sequence, uint32_t length) const {
   uint32_t most = 0;
   for (const Snapshot& s : snapshots_[sequence])
     if (s.length <= length) most = std::max(most, s.length);
@@ -30,10 +35,7 @@ uint32_t SequenceStates::truncate(uint32_t sequence, uint32_t length) {
 }
 
 void SequenceStates::recover(uint32_t sequence, uint32_t length) {
-  if (fixed_bytes_ > 0) {
-    cache_.grow(sequence, length + 1);  // so that the state as it is counts as behind `length`
-    restore(sequence, length = reachable(sequence, length));
-  }
+  if (fixed_bytes_ > 0) restore(sequence, length = last_snapshot(sequence, length));
   cache_.truncate(sequence, length);
 }
 

@@ -12,7 +12,7 @@ class SequenceStates {
  public:
   // Bytes of a page of the cache and of a fixed state, over all blocks of the model; either may be 0. Address space for
   // `snapshots` copies of each fixed state is reserved as well. Throws Error(out_of_memory).
-  SequenceStates(size_t page_bytes, size_t fixed_bytes, uint32_t sequences, uint32_t context, uint32_t snapshots);
+  SequenceStates(size_t page_bytes, size_t fixed_bytes, uint32_t sequences, uint32_t context, uint32_t pages, uint32_t snapshots);
 
   static uint64_t fixed_memory(size_t fixed_bytes, uint32_t sequences, uint32_t snapshots) {
     return uint64_t{fixed_bytes} * sequences * (1 + snapshots);
@@ -22,6 +22,10 @@ class SequenceStates {
   uint32_t context() const { return cache_.context(); }
   uint32_t length(uint32_t sequence) const { return cache_.length(sequence); }
   void grow(uint32_t sequence, uint32_t length) { cache_.grow(sequence, length); }
+  KvCache& cache() { return cache_; }
+  const KvCache& cache() const { return cache_; }
+  // Whether sequences that begin alike may share what they keep: a state of a fixed size is its sequence's own.
+  bool shares() const { return fixed_bytes_ == 0; }
 
   // The most tokens, `length` at most, that truncate can leave of a sequence.
   uint32_t reachable(uint32_t sequence, uint32_t length) const;
@@ -43,6 +47,8 @@ class SequenceStates {
   uint8_t* fixed_state(uint32_t sequence, uint32_t place) const {
     return fixed_.data() + (size_t{sequence} * (1 + most_snapshots_) + place) * fixed_bytes_;
   }
+  // The last place that a fixed state can go back to from where it is, `length` at most.
+  uint32_t last_snapshot(uint32_t sequence, uint32_t length) const;
   void restore(uint32_t sequence, uint32_t length);
 
   KvCache cache_;

@@ -18,7 +18,7 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
   const uint32_t group = shape.heads / shape.kv_heads, d = shape.head_dim, team = static_cast<uint32_t>(threads);
   const size_t q_width = query_width(type), head_bytes = kv_block_layout(type, d).bytes;
   const size_t layer_bytes = shape.kv_heads * head_bytes;
-  KvCache cache(layers * layer_bytes, 1, context);
+  KvCache cache(layers * layer_bytes, 1, context, KvCache::pages_for(context));
   cache.grow(0, context);
   // Every byte pattern of this kind is a small finite number in int8, bfloat16 and float32.
   for (uint32_t p = 0; p < context; p += kKvBlock) std::memset(cache.page(0, p), 0x3c, layers * layer_bytes);
@@ -50,7 +50,7 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
 double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds) {
   const KernelTable& kernels = kernel_table(isa);
   const uint32_t d = shape.head_dim, rows = shape.heads + 2 * shape.kv_heads;
-  KvCache cache(shape.kv_heads * kv_block_layout(type, d).bytes, 1, kKvBlock);
+  KvCache cache(shape.kv_heads * kv_block_layout(type, d).bytes, 1, kKvBlock, 1);
   cache.grow(0, kKvBlock);
   std::vector<float> qkv(size_t{rows} * d), weight(d, 1.0f), frequencies(d / 2, 0.01f), cos_sin(d), q(size_t{shape.heads} * d),
       q_scales(shape.heads);

@@ -27,7 +27,7 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
       kernels_(kernel_table(isa)),
       blocks_(mapped_.all),
       states_(state_of(model_, plan_.settings.kv).page_bytes, state_of(model_, plan_.settings.kv).fixed_bytes,
-              plan_.settings.sequences, plan_.settings.context, plan_.settings.snapshots),
+              plan_.settings.sequences, plan_.settings.context, plan_.pages, plan_.settings.snapshots),
       pass_(kernels_, {config().hidden_size, config().head_size, config().rms_epsilon},
             {plan_.settings.chunk, plan_.settings.kv, &blocks_},
             scratch_of(model_, {plan_.settings.chunk, plan_.settings.kv, &blocks_}, plan_.settings.threads), states_),
@@ -106,6 +106,11 @@ Engine::Call::Call(Engine& engine) : engine_(engine), lock_(engine.mutex_) {
 
 void Engine::check_sequence(uint32_t sequence) const { require_range<int64_t>("sequence", sequence, 0, states_.sequences() - 1); }
 
+EngineLimits Engine::limits() const {
+  const PlanRequest& s = plan_.settings;
+  return {s.sequences, s.context, s.chunk, config().vocab_size, kKvBlock, plan_.pages};
+}
+
 EngineMetrics Engine::metrics() {
   const Call call(*this);
   const ExpertMetrics experts = expert_slots_ ? expert_slots_->metrics() : ExpertMetrics{};
@@ -137,6 +142,50 @@ void Engine::snapshot(uint32_t sequence) {
   const Call call(*this);
   check_sequence(sequence);
   states_.snapshot(sequence);
+}
+
+uint32_t Engine::reuse(uint32_t sequence, std::span<const int32_t> tokens) {
+  const Call call(*this);
+  check_sequence(sequence);
+  states_.truncate(sequence, 0);
+  if (!states_.shares() || tokens.empty()) return 0;
+  return states_.cache().reuse(sequence, tokens.first(tokens.size() - 1));
+}
+
+void Engine::keep(uint32_t sequence, std::span<const int32_t> tokens) {
+  const Call call(*this);
+  check_sequence(sequence);
+  const uint32_t length = states_.length(sequence);
+  if (tokens.size() > length || (tokens.size() < length && tokens.size() % kKvBlock != 0))
+    throw Error(Status::bad_argument, "tokens: expected all " + std::to_string(length) + " of the sequence, or whole pages of " +
+                                          std::to_string(kKvBlock) + ", found " + std::to_string(tokens.size()));
+  if (states_.shares()) states_.cache().keep(sequence, tokens);
+}
+
+void Engine::share(uint32_t from, uint32_t to) {
+  const Call call(*this);
+  check_sequence(from);
+  check_sequence(to);
+  if (!states_.shares() || from == to)
+    throw Error(Status::bad_argument, from == to ? "share: expected two sequences, found one"
+                                                 : "share: expected a model whose state is a KV cache alone");
+  states_.truncate(to, 0);
+  states_.cache().share(from, to);
+}
+
+void Engine::clear_prefixes() {
+  const Call call(*this);
+  states_.cache().clear_prefixes();
+}
+
+uint32_t Engine::available_pages() {
+  const Call call(*this);
+  return states_.cache().available();
+}
+
+void Engine::for_each(uint32_t count, const std::function<void(uint32_t)>& f) {
+  const Call call(*this);
+  threads_.run([&](Worker& w) { w.for_each(count, f); });
 }
 
 void Engine::observe(std::shared_ptr<Observer> observer) {
@@ -186,6 +235,21 @@ void Engine::check(const Batch& b) const {
   }
 }
 
+// Before anything is changed: what was there stays where there is no room for more.
+void Engine::check_pages(const std::vector<Run>& runs) const {
+  const KvCache& cache = states_.cache();
+  uint64_t needed = 0, available = cache.available();
+  for (const Run& run : runs) {
+    needed += cache.needed(run.sequence, run.position, run.position + run.count);
+    available += cache.freed(run.sequence, run.position);
+  }
+  if (needed > available)
+    throw Error(Status::over_budget, "forward: expected room for " + std::to_string(needed) + " more pages of " +
+                                         std::to_string(kKvBlock) + " tokens, found " + std::to_string(available) + " free of " +
+                                         std::to_string(plan_.pages) +
+                                         ": truncate a sequence, or load the model with more memory");
+}
+
 void Engine::forward(const Batch& batch, float* logits, float* hidden, const CancelFlag* cancel) {
   const Call call(*this);
   const DefaultRounding rounding;
@@ -198,6 +262,7 @@ void Engine::forward(const Batch& batch, float* logits, float* hidden, const Can
   }
   file_->require_undamaged();
   const std::vector<Run> runs = find_runs(batch);
+  check_pages(runs);
   for (const Run& run : runs) states_.truncate(run.sequence, run.position);
   try {
     run_chunks(batch, logits, hidden);

@@ -4,12 +4,13 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
-#include "exec/cancel_flag.h"
 #include "exec/pass.h"
 #include "models/block.h"
 #include "models/tensors.h"
+#include "runtime/batch_engine.h"
 #include "runtime/expert_slots.h"
 #include "runtime/plan.h"
 #include "runtime/weight_store.h"
@@ -27,11 +28,11 @@ struct EngineMetrics {
 
 // A forked child may use the engine of its parent, with threads and buffers of its own, if none of the parent's threads was in a
 // call at the fork; if one was, all calls throw Error(bad_argument).
-class Engine {
+class Engine : public BatchEngine {
  public:
   // Throws Error as read_model, make_plan and ThreadPool do.
   Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request, Isa isa);
-  ~Engine();
+  ~Engine() override;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
@@ -39,11 +40,10 @@ class Engine {
   const MemoryPlan& plan() const { return plan_; }
   Isa isa() const { return kernels_.isa; }
 
-  // logits: float32 [rows that want them][vocab_size]; hidden: float32 [rows that want it][hidden_size]. The rows of a sequence
-  // are consecutive, at ascending positions that continue it or rewind into it. Throws Error: bad_argument, nothing changed;
-  // truncated_file when the file shrank and io_error when it cannot be read, cancelled when the flag is set before the last
-  // layer, with these rows taken back as far as `truncate` can: `length` says what is left. Calls are serialized.
-  void forward(const Batch& batch, float* logits, float* hidden = nullptr, const CancelFlag* cancel = nullptr);
+  EngineLimits limits() const override;
+  // Besides what the base says: hidden: float32 [rows that want it][hidden_size]; truncated_file when the file shrank, io_error
+  // when it cannot be read. Calls are serialized.
+  void forward(const Batch& batch, float* logits, float* hidden = nullptr, const CancelFlag* cancel = nullptr) override;
 
   // Shows the observer what every matrix multiplies in the calls of forward that follow; null: nobody looks, at no cost.
   void observe(std::shared_ptr<Observer> observer);
@@ -51,10 +51,18 @@ class Engine {
 
   EngineMetrics metrics();
 
-  uint32_t length(uint32_t sequence);
-  // Leaves at most `length` tokens of a sequence and returns how many: all of them in a KV cache; where a block overwrites its
-  // state, as many as at the last snapshot before. The caller computes the rest again.
-  uint32_t truncate(uint32_t sequence, uint32_t length);
+  uint32_t length(uint32_t sequence) override;
+  uint32_t truncate(uint32_t sequence, uint32_t length) override;
+  // Shares pages; 0 where a block's state cannot be shared.
+  uint32_t reuse(uint32_t sequence, std::span<const int32_t> tokens) override;
+  void keep(uint32_t sequence, std::span<const int32_t> tokens) override;
+  // Empties `to` and gives it all that `from` holds, in shared pages.
+  void share(uint32_t from, uint32_t to);
+  // Forgets what was kept.
+  void clear_prefixes();
+  uint32_t available_pages() override;
+  void for_each(uint32_t count, const std::function<void(uint32_t)>& f) override;
+
   // Marks the present length as one that truncate can reach. PlanRequest::snapshots of a sequence are kept, the newest.
   void snapshot(uint32_t sequence);
 
@@ -88,6 +96,7 @@ class Engine {
   void order_turns();
   void check(const Batch& batch) const;
   void check_sequence(uint32_t sequence) const;
+  void check_pages(const std::vector<Run>& runs) const;
   void run_chunks(const Batch& batch, float* logits, float* hidden);
   void run_chunk(const Batch& chunk, float* logits, float* hidden);
   // Nothing below allocates or throws: it runs on all threads.

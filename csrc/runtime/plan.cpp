@@ -80,12 +80,21 @@ class Planner {
     if (request_.program == 0) request_.program = program_bytes(file, config, request_);
   }
 
-  MemoryPlan choose() const {
-    if (const auto p = fitting(request_)) return *p;
+  MemoryPlan choose() {
+    if (const auto p = resident()) return *p;
+    one_context_ = true;  // fewer pages rather than weights that are read again and again
+    if (auto p = resident()) return with_pages(*p);
+    one_context_ = false;
+    if (const auto p = streamed()) return *p;
+    one_context_ = true;
+    if (const auto p = streamed()) return *p;
     throw Error(Status::over_budget, refusal());
   }
 
  private:
+  // With what the prefix cache notes of it.
+  uint64_t page_cost(KvType kv) const { return state_of(model_, kv).page_bytes + PrefixCache::bytes_for_page(kKvBlock); }
+
   // All but what is streamed.
   MemoryPlan plan(const PlanRequest& request, uint32_t chunk, const Residence& residence) const {
     const StateSpec state = state_of(model_, request.kv);
@@ -103,14 +112,26 @@ class Planner {
     if (!residence.streams_head) p.weights += ranges_.head.size();
     p.buffers = stream.memory() + residence.expert_slots * slot_bytes_;
     p.streamed = stream.streamed;
-    const uint64_t pages = uint64_t{request.sequences} * KvCache::pages_for(request.context);
+    p.pages = KvCache::pages_for(request.context) * (one_context_ ? 1 : request.sequences);
     p.kv_token_bytes = state.page_bytes / kKvBlock;
-    p.kv_cache = pages * std::min<uint64_t>(state.page_bytes, kMostBytes / pages) +  // a file's shape may be beyond 64 bits
-                 SequenceStates::fixed_memory(state.fixed_bytes, request.sequences, request.snapshots);
+    p.kv_cache =
+        p.pages * std::min<uint64_t>(page_cost(request.kv), kMostBytes / p.pages) +  // a file's shape may be beyond 64 bits
+        SequenceStates::fixed_memory(state.fixed_bytes, request.sequences, request.snapshots);
     p.scratch = scratch_of(model_, {p.settings.chunk, request.kv, &blocks_}, request.threads).bytes;
     p.program = request.program;
     p.peak = p.weights + p.buffers + p.kv_cache + p.scratch + p.program;
     p.budget = request.memory;
+    return p;
+  }
+
+  // With as many more pages as the budget allows, up to a context for each sequence.
+  MemoryPlan with_pages(MemoryPlan p) const {
+    const uint64_t page = page_cost(p.settings.kv);
+    const uint64_t most = uint64_t{p.pages} * p.settings.sequences - p.pages;
+    const uint64_t more = std::min(most, (p.budget - p.peak) / page);
+    p.pages += static_cast<uint32_t>(more);
+    p.kv_cache += more * page;
+    p.peak += more * page;
     return p;
   }
 
@@ -142,17 +163,23 @@ class Planner {
     return plan(request, chunk, {0, false, least_slots_ + static_cast<uint32_t>((p.budget - p.peak) / slot_bytes_)});
   }
 
-  std::optional<MemoryPlan> fitting(const PlanRequest& request) const {
-    const auto chunks = [&](std::initializer_list<uint32_t> own) {
-      return request.chunk ? std::vector<uint32_t>{request.chunk} : std::vector<uint32_t>(own);
-    };
+  // Those to try, or the one that was asked for.
+  std::vector<uint32_t> chunks(std::initializer_list<uint32_t> own) const {
+    return request_.chunk ? std::vector<uint32_t>{request_.chunk} : std::vector<uint32_t>(own);
+  }
+
+  std::optional<MemoryPlan> resident() const {
     // 512 is no faster (docs/decisions/prefill-chunk.md), but for experts, of which each sees a part of the tokens only ...
     for (uint32_t chunk : !tensors_.pools.empty() ? chunks({512, 256, 128, 64, 32, 16}) : chunks({256, 128, 64, 32, 16}))
-      if (const MemoryPlan p = plan(request, chunk, {}); p.peak <= p.budget) return p;
+      if (const MemoryPlan p = plan(request_, chunk, {}); p.peak <= p.budget) return p;
+    return std::nullopt;
+  }
+
+  std::optional<MemoryPlan> streamed() const {
     for (uint32_t chunk : chunks({2048, 1024, 512, 256, 128, 64, 32, 16}))  // ... but each chunk reads most experts
-      if (const auto p = with_slots(request, chunk)) return p;
+      if (const auto p = with_slots(request_, chunk)) return p;
     for (uint32_t chunk : chunks({512, 256, 128, 64, 32, 16}))  // and all that is streamed
-      if (const auto p = streaming(request, chunk)) return p;
+      if (const auto p = streaming(request_, chunk)) return p;
     return std::nullopt;
   }
 
@@ -214,9 +241,9 @@ class Planner {
     const MemoryPlan p = smallest(request_);
     std::string text = "memory: expected at most " + mebibytes(p.budget) + " MiB, found a need of " + mebibytes(p.peak) +
                        " MiB (weights " + mebibytes(p.weights + p.buffers) + (p.residence.any() ? ", all others streamed" : "") +
-                       ", KV cache " + mebibytes(p.kv_cache) + " for " + std::to_string(request_.sequences) + " x " +
-                       std::to_string(request_.context) + " positions in " + kv_name(request_.kv) + ", scratch " +
-                       mebibytes(p.scratch) + ", program " + mebibytes(p.program) + "); would fit: ";
+                       ", KV cache " + mebibytes(p.kv_cache) + " for " + std::to_string(request_.context) + " positions in " +
+                       kv_name(request_.kv) + ", scratch " + mebibytes(p.scratch) + ", program " + mebibytes(p.program) +
+                       "); would fit: ";
     const std::vector<std::string> all = ways();
     for (size_t i = 0; i < all.size(); ++i) text += (i ? ", or " : "") + all[i];
     return text;
@@ -228,7 +255,8 @@ class Planner {
   WeightRanges ranges_;
   ActivationBlocks blocks_;
   PlanRequest request_;
-  uint64_t slot_bytes_ = 0;  // of an expert, when there are some
+  bool one_context_ = false;  // pages for one sequence, which may use them all, not for each
+  uint64_t slot_bytes_ = 0;   // of an expert, when there are some
   uint32_t least_slots_ = 0;
 };
 

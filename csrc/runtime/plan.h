@@ -29,7 +29,7 @@ struct PlanRequest {
 struct MemoryPlan {
   uint64_t weights;   // that are resident
   uint64_t buffers;   // for what is streamed
-  uint64_t kv_cache;  // with states of a fixed size and their snapshots
+  uint64_t kv_cache;  // pages, with states of a fixed size and their snapshots
   uint64_t scratch, program, peak, budget;
   uint64_t streamed;         // that every decoded token, and every chunk of a prompt, reads from the file
   uint32_t layers, experts;  // of all layers together
@@ -38,6 +38,7 @@ struct MemoryPlan {
   PlanRequest settings;  // with all defaults filled in
 
   uint64_t kv_token_bytes;  // by which a sequence grows with each token
+  uint32_t pages;           // of the KV cache: a context for each sequence, or as many as fit, one context at least
 };
 
 // What sequences of a model keep, over all its blocks.

@@ -13,7 +13,8 @@ class MemoryPlan:
     expert_slots: of how many experts a model's buffers hold those that were used last; 0 when all are resident.
     weights: resident; streamed: what every decoded token and every chunk of a prompt reads from the file instead,
     through the buffers. min_expert_share: lossy when above 0, see `load`.
-    kv_bytes_per_token: by which a conversation grows until the KV cache is full. texts: whether program counts what
+    kv_bytes_per_token: by which a conversation grows until the KV cache is full. pages: of 64 tokens each, that all
+    sequences and the prefix cache share: a context for each sequence, or as many as fit. texts: whether program counts what
     texts need, or token ids alone are passed.
     """
 
@@ -29,6 +30,7 @@ class MemoryPlan:
     threads: int
     kv: str
     kv_bytes_per_token: int = 0
+    pages: int = 0
     layers: int = 0
     streamed_layers: int = 0
     streams_head: bool = False
@@ -53,7 +55,8 @@ class MemoryPlan:
             (
                 "KV cache",
                 self.kv_cache,
-                f"{self.kv}, {self.context} tokens x {self.sequences}, {format_bytes(self.kv_bytes_per_token)} a token",
+                f"{self.kv}, {self.pages} pages of 64 tokens, {format_bytes(self.kv_bytes_per_token)} a token; "
+                f"context {self.context}, at most {self.sequences} sequences at once",
             ),
             ("scratch", self.scratch, f"{self.chunk} tokens a chunk, {self.threads} threads"),
             ("program", self.program, "for texts" if self.texts else "for token ids alone"),

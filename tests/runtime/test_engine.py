@@ -167,8 +167,9 @@ def test_over_budget_names_what_fits(file):
 
 def test_refusal_names_three_ways_that_fit(file):
     """The cheapest first: a cache of fewer bits, fewer tokens, more memory."""
-    settings = {"context": 2048, "sequences": 4, "kv": "f32", "chunk": 16, "program": 1 << 20}
-    budget = 20 << 20
+    settings = {"context": 2048, "kv": "f32", "chunk": 16, "program": 1 << 20}
+    generous = _core.plan(file, **settings)
+    budget = generous["peak"] - generous["kv_cache"] // 2 - generous["weights"]
     with pytest.raises(MemoryBudgetError) as caught:
         _core.plan(file, memory=budget, **settings)
     ways = str(caught.value).partition("would fit: ")[2].split(", or ")
@@ -183,16 +184,13 @@ def test_refusal_names_three_ways_that_fit(file):
 
 
 def test_suggested_context_fits(file):
-    generous = _core.plan(file, context=1024, sequences=4, kv="f32", program=1 << 20, chunk=16)
+    generous = _core.plan(file, context=1024, kv="f32", program=1 << 20, chunk=16)
     budget = generous["peak"] - generous["kv_cache"] // 2
     with pytest.raises(MemoryBudgetError) as caught:
-        _core.plan(file, context=1024, sequences=4, kv="f32", memory=budget, program=1 << 20, chunk=16)
+        _core.plan(file, context=1024, kv="f32", memory=budget, program=1 << 20, chunk=16)
     context = int(str(caught.value).partition("context=")[2].split(",")[0].split()[0])
     assert 0 < context < 1024
-    assert (
-        _core.plan(file, context=context, sequences=4, kv="f32", memory=budget, program=1 << 20, chunk=16)["peak"]
-        <= budget
-    )
+    assert _core.plan(file, context=context, kv="f32", memory=budget, program=1 << 20, chunk=16)["peak"] <= budget
 
 
 def test_file_that_shrinks(tiny_int4, tmp_path):

@@ -70,7 +70,8 @@ def _plan(
     chunk = min(chunk, context * sequences)
     one_page = (block.new_state(config, 1, settings["kv"], torch.device("meta")) for block in blocks)
     per_page = sum(state.nbytes for state in one_page if state is not None)
-    kv_cache = sequences * pages_for(context) * per_page
+    pages = sequences * pages_for(context)
+    kv_cache = pages * per_page
     # What lives at once while a chunk is computed: the stream, one block's buffers, then logits.
     itemsize = device.dtype.itemsize
     stream = config.hidden_size * (4 + itemsize + 4)  # residual, normed, delta
@@ -92,6 +93,7 @@ def _plan(
         "threads": 1,  # that launches
         "kv": settings["kv"],
         "kv_bytes_per_token": per_page // PAGE,
+        "pages": pages,
         "layers": config.layers,
         "streamed_layers": 0,
         "streams_head": False,

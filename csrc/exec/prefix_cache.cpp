@@ -1,0 +1,120 @@
+#include "exec/prefix_cache.h"
+
+#include <algorithm>
+
+namespace q3e {
+namespace {
+
+uint32_t common(std::span<const int32_t> a, std::span<const int32_t> b) {
+  const size_t most = std::min(a.size(), b.size());
+  return static_cast<uint32_t>(std::mismatch(a.begin(), a.begin() + static_cast<ptrdiff_t>(most), b.begin()).first - a.begin());
+}
+
+}  // namespace
+
+PrefixCache::PrefixCache(PagePool& pool, uint32_t page_tokens) : pool_(pool), page_tokens_(page_tokens) {}
+
+PrefixCache::~PrefixCache() { clear(); }
+
+// The node, its place among its parent's children and among the leaves, with what an allocator adds to each.
+size_t PrefixCache::bytes_for_page(uint32_t page_tokens) {
+  return sizeof(Node) + page_tokens * sizeof(int32_t) + 2 * sizeof(void*) + sizeof(Leaf) + 32 + 4 * 16;
+}
+
+PrefixCache::Match PrefixCache::find(std::span<const int32_t> tokens) {
+  Match match;
+  ++clock_;
+  for (Node* at = &root_; at;) {
+    Node* best = nullptr;
+    uint32_t most = 0;
+    const auto rest = tokens.subspan(match.length);
+    for (const auto& child : at->children)
+      if (const uint32_t shared = common(child->tokens, rest); shared > most) best = child.get(), most = shared;
+    if (best) {
+      match.length += most;
+      match.pages.push_back(best->page);
+      touch(*best);
+    }
+    at = most == page_tokens_ ? best : nullptr;
+  }
+  return match;
+}
+
+void PrefixCache::insert(std::span<const int32_t> tokens, std::span<uint32_t> pages) {
+  ++clock_;
+  Node* at = &root_;
+  for (uint32_t& page : pages) {
+    const auto own = tokens.first(std::min<size_t>(page_tokens_, tokens.size()));
+    tokens = tokens.subspan(own.size());
+    Node *whole = nullptr, *part = nullptr;  // a child with all of these tokens; one with a beginning of them only
+    for (const auto& child : at->children) {
+      const uint32_t shared = common(child->tokens, own);
+      if (shared == own.size())
+        whole = child.get();
+      else if (shared == child->tokens.size())
+        part = child.get();
+    }
+    if (whole) {
+      if (whole->page != page && whole->tokens.size() == own.size()) {
+        pool_.add_owner(whole->page);
+        pool_.remove_owner(page);
+        page = whole->page;
+      }
+      at = whole;
+    } else if (part) {
+      pool_.set_cached(part->page, false);
+      pool_.remove_owner(part->page);
+      part->page = page;
+      part->tokens.assign(own.begin(), own.end());
+      pool_.add_owner(page);
+      pool_.set_cached(page, true);
+      at = part;
+    } else {
+      at = &add(*at, own, page);
+    }
+    touch(*at);
+  }
+}
+
+bool PrefixCache::evict() {
+  for (const auto& [used, leaf] : leaves_)
+    if (pool_.owners(leaf->page) == 1) {
+      remove(*leaf);
+      return true;
+    }
+  return false;
+}
+
+void PrefixCache::clear() {
+  while (!leaves_.empty()) remove(*leaves_.begin()->second);
+}
+
+void PrefixCache::touch(Node& node) {
+  if (node.children.empty()) {
+    leaves_.erase({node.used, &node});
+    leaves_.insert({clock_, &node});
+  }
+  node.used = clock_;
+}
+
+PrefixCache::Node& PrefixCache::add(Node& parent, std::span<const int32_t> tokens, uint32_t page) {
+  leaves_.erase({parent.used, &parent});
+  Node& node = *parent.children.emplace_back(std::make_unique<Node>());
+  node.parent = &parent;
+  node.page = page;
+  node.tokens.assign(tokens.begin(), tokens.end());
+  pool_.add_owner(page);
+  pool_.set_cached(page, true);
+  return node;
+}
+
+void PrefixCache::remove(Node& leaf) {
+  Node& parent = *leaf.parent;
+  leaves_.erase({leaf.used, &leaf});
+  pool_.set_cached(leaf.page, false);
+  pool_.remove_owner(leaf.page);
+  std::erase_if(parent.children, [&](const auto& child) { return child.get() == &leaf; });
+  if (parent.children.empty() && parent.parent) leaves_.insert({parent.used, &parent});
+}
+
+}  // namespace q3e

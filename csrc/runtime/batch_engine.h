@@ -1,0 +1,59 @@
+// What the scheduler asks of an engine: the CPU's (runtime/engine.h), or one of another device.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "exec/batch.h"
+#include "exec/cancel_flag.h"
+
+namespace q3e {
+
+struct EngineLimits {
+  uint32_t sequences;    // rows of a decoding batch
+  uint32_t context;      // tokens of a sequence
+  uint32_t chunk;        // tokens of a batch that go through the model at once
+  uint32_t vocabulary;   // logits of a row
+  uint32_t page_tokens;  // of a page of the KV cache
+  uint32_t pages;        // that all sequences share
+};
+
+// All calls throw Error. Sequences are numbered from 0.
+class BatchEngine {
+ public:
+  virtual ~BatchEngine() = default;
+
+  virtual EngineLimits limits() const = 0;
+
+  // logits: float32 [rows that want them][vocabulary]. The rows of a sequence are consecutive, at ascending positions that
+  // continue it or rewind into it. Throws bad_argument and over_budget, nothing changed; others and cancelled, when the flag is
+  // set before the last layer, with these rows taken back as far as `truncate` can: `length` says what is left.
+  virtual void forward(const Batch& batch, float* logits, float* hidden, const CancelFlag* cancel) = 0;
+
+  virtual uint32_t length(uint32_t sequence) = 0;
+  // Leaves at most `length` tokens of a sequence and returns how many: all of them in a KV cache; where a block overwrites its
+  // state, as many as at the last snapshot before. The caller computes the rest again.
+  virtual uint32_t truncate(uint32_t sequence, uint32_t length) = 0;
+
+  // Which of these free sequences (at least one) is best for a prompt.
+  virtual uint32_t choose(std::span<const uint32_t> free, std::span<const int32_t> tokens);
+  // Empties a sequence and gives it the longest beginning of `tokens` that was kept, at most all but the last, whose logits are
+  // needed: nothing is computed. Returns its length.
+  virtual uint32_t reuse(uint32_t sequence, std::span<const int32_t> tokens) = 0;
+  // Notes what a sequence's first tokens are, so that others may reuse them. They are as many as its length, or as many whole
+  // pages of a sequence that goes on.
+  virtual void keep(uint32_t sequence, std::span<const int32_t> tokens) = 0;
+  // Pages that batches can take, those included that only `keep` holds.
+  virtual uint32_t available_pages() = 0;
+
+  // Runs f(i) for each i in [0, count), on as many threads as the engine has. f must not throw.
+  virtual void for_each(uint32_t count, const std::function<void(uint32_t)>& f);
+};
+
+inline uint32_t BatchEngine::choose(std::span<const uint32_t> free, std::span<const int32_t>) { return free.front(); }
+inline void BatchEngine::for_each(uint32_t count, const std::function<void(uint32_t)>& f) {
+  for (uint32_t i = 0; i < count; ++i) f(i);
+}
+
+}  // namespace q3e
