@@ -19,8 +19,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from qwen3edge import convert, errors
-    from qwen3edge.generation.answer import Answer
-    from qwen3edge.generation.decoding import TextChunk, Usage
+    from qwen3edge.generation.answer import Answer, TextChunk, Usage
     from qwen3edge.generation.model import Model, load, plan
     from qwen3edge.generation.sampler import SamplingDefaults, SamplingParameters
     from qwen3edge.generation.session import Session
@@ -48,12 +47,12 @@ _HOMES = {
     "Answer": "qwen3edge.generation.answer",
     "MemoryPlan": "qwen3edge.runtime.plan",
     "Model": "qwen3edge.generation.model",
-    "TextChunk": "qwen3edge.generation.decoding",
+    "TextChunk": "qwen3edge.generation.answer",
     "SamplingDefaults": "qwen3edge.generation.sampler",
     "SamplingParameters": "qwen3edge.generation.sampler",
     "Session": "qwen3edge.generation.session",
     "Settings": "qwen3edge.settings",
-    "Usage": "qwen3edge.generation.decoding",
+    "Usage": "qwen3edge.generation.answer",
     "load": "qwen3edge.generation.model",
     "plan": "qwen3edge.generation.model",
 }

@@ -272,12 +272,12 @@ class Engine:
         """Marks the present length as one that `truncate` can reach."""
 
     def reuse(self, slot: int, tokens: Sequence[int]) -> int:
-        """Empties a sequence and gives it the longest beginning of tokens that was kept, in shared pages, at most all but
-        the last, whose logits are needed. Returns its length; 0 where a block's state cannot be shared."""
+        """Empties a sequence and gives it the longest beginning of tokens that was kept, in shared pages, at most all
+        but the last, whose logits are needed. Returns its length; 0 where a block's state cannot be shared."""
 
     def keep(self, slot: int, tokens: Sequence[int]) -> None:
-        """Notes what a sequence's first tokens are, so that others may reuse them: as many as its length, or whole pages
-        of 64."""
+        """Notes what a sequence's first tokens are, so that others may reuse them: as many as its length, or whole
+        pages of 64."""
 
     def share(self, source: int, target: int) -> None:
         """Empties target and gives it all that source holds, in shared pages."""
@@ -345,6 +345,92 @@ class Sampler:
         best first, equal ones by id. Of softmax(logits) over the usable tokens: before bias, penalties and temperature.
         Raises RequestError.
         """
+
+class Usage(TypedDict):
+    prompt_tokens: int
+    cached_tokens: int  # of the prompt, that were not computed for this answer
+    completion_tokens: int
+    reasoning_tokens: int
+    queue_seconds: float
+    prefill_seconds: float
+    decode_seconds: float
+
+class News:
+    """What happened to an answer since its reader looked last."""
+
+    @property
+    def tokens(self) -> list[int]: ...
+    @property
+    def pieces(self) -> list[tuple[str, bool]]:
+        """Text, and whether it is a thought's."""
+
+    @property
+    def finish(self) -> str | None:
+        """None while it runs; then "stop", "max_tokens", "context", "cancelled" or "error"."""
+
+    @property
+    def reasoning(self) -> bool:
+        """Whether the last token was a thought."""
+
+    @property
+    def computed_tokens(self) -> int:
+        """Of the prompt so far, cached ones included."""
+
+    @property
+    def usage(self) -> Usage: ...
+    def raise_error(self) -> None:
+        """What an answer that ended with "error" failed with."""
+
+class Generation:
+    """An answer, as its one reader holds it. Dropping it ends it."""
+
+    def next(self) -> News | None:
+        """Waits for what is new, driving the engine for all answers when nobody else does; None after the end."""
+
+    def cancel(self) -> None:
+        """Ends it, from any thread. When it returns, nothing is computed for it."""
+
+class SchedulerCounts(TypedDict):
+    running: int
+    waiting: int
+    free_sequences: int
+    steps: int
+    preemptions: int  # answers that were sent back to the queue, for want of pages
+
+class Scheduler:
+    """Many answers at once over one engine: a step is a batch of the rows that decode and a part of prompts."""
+
+    def __init__(self, engine: object, vocabulary: int, *, most_waiting: int = 1024) -> None:
+        """engine: an `Engine`, or an object with its `plan`, `forward`, `length` and `truncate`. vocabulary: logits of
+        a row. most_waiting: requests in the queue."""
+
+    def submit(
+        self,
+        prompt: Sequence[int],
+        sampler: Sampler,
+        *,
+        max_tokens: int = 0,
+        stop_tokens: Sequence[int] = (),
+        texts: Bpe | None = None,
+        reasoning: bool = False,
+        stops: Sequence[str] = (),
+    ) -> Generation:
+        """Puts a request at the end of the queue. sampler: this answer's alone, which has counted nothing. max_tokens
+        0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`.
+
+        Raises RequestError for what no context or vocabulary takes, MemoryBudgetError for what does not fit the pages
+        even alone, BusyError when the queue is full.
+        """
+
+    def take_sequence(self) -> int:
+        """An empty sequence for those who drive the engine themselves. Raises RequestError when all are in use."""
+
+    def give_sequence(self, sequence: int) -> None: ...
+    def close(self) -> None:
+        """Ends all answers; no request is taken any more."""
+
+    @property
+    def counts(self) -> SchedulerCounts: ...
 
 def peak_resident_bytes() -> int:
     """VmHWM of this process."""

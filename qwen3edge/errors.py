@@ -63,6 +63,10 @@ class CancelledError(Qwen3EdgeError):
     """Another thread ended the call."""
 
 
+class BusyError(Qwen3EdgeError):
+    """So many requests wait already that no more are taken: try again later."""
+
+
 class TemplateError(Qwen3EdgeError):
     """A chat template is malformed, refuses the messages, or asks for more than a template may."""
 

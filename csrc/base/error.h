@@ -20,6 +20,7 @@ enum class Status : int {
   out_of_memory = 9,
   internal = 10,
   cancelled = 11,
+  busy = 12,
 };
 
 class Error : public std::runtime_error {

@@ -88,6 +88,9 @@ inline py::str path_text(const std::string& path) {
   return py::reinterpret_steal<py::str>(text);
 }
 
+// UTF-8. Lone surrogates, which a str may hold, become three bytes that no text has.
+std::vector<std::string> encoded(const std::vector<py::str>& texts);
+
 // The file and the model that its tensors were held against.
 struct OpenFile {
   explicit OpenFile(const std::string& path) : file(path), model(read_model(file)) {}
@@ -100,6 +103,7 @@ void bind_files(py::module_& m);
 void bind_text(py::module_& m);
 void bind_engine(py::module_& m);
 void bind_sampler(py::module_& m);
+void bind_scheduler(py::module_& m);
 void bind_kernels(py::module_ m);
 
 }  // namespace q3e::bindings

@@ -17,10 +17,10 @@ using q3e::bindings::GilReleased;
 
 // What a status becomes: an exception of qwen3edge.errors, or of Python.
 py::object exception_type(q3e::Status status) {
-  static constexpr const char* kNames[] = {"Qwen3EdgeError",     "RequestError",          "OSError",
-                                           "TruncatedFileError", "ForeignFileError",      "CorruptFileError",
-                                           "FileFormatError",    "UnsupportedModelError", "MemoryBudgetError",
-                                           "MemoryError",        "Qwen3EdgeError",        "CancelledError"};  // by Status
+  static constexpr const char* kNames[] = {"Qwen3EdgeError",    "RequestError",     "OSError",         "TruncatedFileError",
+                                           "ForeignFileError",  "CorruptFileError", "FileFormatError", "UnsupportedModelError",
+                                           "MemoryBudgetError", "MemoryError",      "Qwen3EdgeError",  "CancelledError",
+                                           "BusyError"};  // by Status
   const bool of_python = status == q3e::Status::io_error || status == q3e::Status::out_of_memory;
   return py::module_::import(of_python ? "builtins" : "qwen3edge.errors").attr(kNames[static_cast<size_t>(status)]);
 }
@@ -63,5 +63,6 @@ PYBIND11_MODULE(_core, m) {
   q3e::bindings::bind_text(m);
   q3e::bindings::bind_engine(m);
   q3e::bindings::bind_sampler(m);
+  q3e::bindings::bind_scheduler(m);
   q3e::bindings::bind_kernels(m.def_submodule("kernels", "Single kernels, for tests and benches."));
 }

@@ -30,7 +30,7 @@ std::optional<TokenMask> mask_of(const py::object& words) {
   return TokenMask{static_cast<const uint32_t*>(found.data()), static_cast<size_t>(found.size())};
 }
 
-std::unique_ptr<Sampler> make_sampler(uint32_t vocabulary, std::optional<uint32_t> usable, float temperature, uint32_t top_k,
+std::shared_ptr<Sampler> make_sampler(uint32_t vocabulary, std::optional<uint32_t> usable, float temperature, uint32_t top_k,
                                       float top_p, float min_p, float presence_penalty, float frequency_penalty,
                                       float repetition_penalty, const std::map<int32_t, float>& logit_bias, uint64_t seed,
                                       uint32_t choice, uint32_t min_tokens, std::vector<int32_t> stop_tokens) {
@@ -47,7 +47,7 @@ std::unique_ptr<Sampler> make_sampler(uint32_t vocabulary, std::optional<uint32_
   p.min_p = min_p;
   p.seed = seed;
   p.choice = choice;
-  return std::make_unique<Sampler>(vocabulary, usable.value_or(vocabulary), std::move(p));
+  return std::make_shared<Sampler>(vocabulary, usable.value_or(vocabulary), std::move(p));
 }
 
 int32_t sample(const Sampler& s, const Floats& logits, const py::object& mask, std::optional<uint64_t> index) {
@@ -73,7 +73,7 @@ py::tuple logprobs(const Sampler& s, const Floats& logits, int32_t token, uint32
 
 void bind_sampler(py::module_& m) {
   const SamplingParameters advised = advised_sampling(false);
-  py::class_<Sampler>(m, "Sampler")
+  py::class_<Sampler, std::shared_ptr<Sampler>>(m, "Sampler")
       .def(py::init(&make_sampler), py::kw_only(), "vocabulary"_a, "usable"_a = py::none(), "temperature"_a = advised.temperature,
            "top_k"_a = advised.top_k, "top_p"_a = advised.top_p, "min_p"_a = advised.min_p,
            "presence_penalty"_a = advised.presence_penalty, "frequency_penalty"_a = advised.frequency_penalty,

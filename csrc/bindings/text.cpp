@@ -28,17 +28,6 @@ py::list encode_words(const Bpe& bpe, const py::list& words) {
   return out;
 }
 
-// Lone surrogates, which a str may hold, as three bytes that no text has.
-std::vector<std::string> encoded(const std::vector<py::str>& texts) {
-  std::vector<std::string> out;
-  for (const py::str& text : texts) {
-    PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass");
-    if (!bytes) throw py::error_already_set();
-    out.emplace_back(py::reinterpret_steal<py::bytes>(bytes));
-  }
-  return out;
-}
-
 // [(text, whether it is a thought's)] of what `step` appends.
 template <class F>
 py::list pieces_of(F&& step) {
@@ -50,6 +39,16 @@ py::list pieces_of(F&& step) {
 }
 
 }  // namespace
+
+std::vector<std::string> encoded(const std::vector<py::str>& texts) {
+  std::vector<std::string> out;
+  for (const py::str& text : texts) {
+    PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass");
+    if (!bytes) throw py::error_already_set();
+    out.emplace_back(py::reinterpret_steal<py::bytes>(bytes));
+  }
+  return out;
+}
 
 void bind_text(py::module_& m) {
   py::class_<Bpe, std::shared_ptr<Bpe>>(m, "Bpe")

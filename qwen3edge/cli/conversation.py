@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qwen3edge.errors import ContextError
-from qwen3edge.generation.answer import Answer
-from qwen3edge.generation.decoding import Usage
+from qwen3edge.generation.answer import Answer, Usage
 from qwen3edge.generation.model import Model
 from qwen3edge.generation.session import Session
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from qwen3edge.cli.wrapping import LineWrapper, wrapped
 
 if TYPE_CHECKING:
-    from qwen3edge.generation.answer import Answer
-    from qwen3edge.generation.decoding import TextChunk, Usage
+    from qwen3edge.generation.answer import Answer, TextChunk, Usage
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -10,6 +10,7 @@ from qwen3edge.errors import RequestError
 from qwen3edge.evaluate.divergence import Logits, log_divergence, log_softmax
 from qwen3edge.evaluate.scores import Scores
 from qwen3edge.evaluate.texts import Window
+from qwen3edge.generation.cache import PrefixCache
 from qwen3edge.generation.model import Model
 
 ROWS = 16
@@ -68,9 +69,10 @@ def _measure_window(model: Model, window: Window, reference: Model | None, numbe
 
 def _rows(model: Model, ids: Sequence[int], skip: int) -> Iterator[Logits]:
     """The logits of ids[skip:], ROWS at a time whatever the engine's chunk."""
-    with model.session() as session:
+    cache = PrefixCache(model.engine)
+    try:
         left = np.zeros((0, model.config.vocab_size), np.float32)
-        for chunk in session.logits(ids):
+        for chunk in cache.logits(ids):
             dropped = min(skip, len(chunk))
             skip -= dropped
             rows = chunk[dropped:] if not len(left) else np.concatenate([left, chunk[dropped:]])
@@ -80,3 +82,5 @@ def _rows(model: Model, ids: Sequence[int], skip: int) -> Iterator[Logits]:
             left = rows[whole:]
         if len(left):
             yield left
+    finally:
+        cache.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,11 @@ from qwen3edge.closing import Closing
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import FileFormatError, UnsupportedModelError
 from qwen3edge.generation.answer import Answer
+from qwen3edge.generation.cache import PrefixCache
 from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.generation.session import GenerationDefaults, Session, checked_tokens
 from qwen3edge.runtime import devices
 from qwen3edge.runtime.engine import Engine
-from qwen3edge.runtime.fork_lock import ForkLock
 from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.runtime.program import pending_bytes
 from qwen3edge.settings import CheckedSettings, Settings, checked, require_known, shows_settings
@@ -100,9 +99,6 @@ class Model(Closing):
         self.plan: MemoryPlan = replace(engine.plan, texts=opened.texts)
         self.engine = engine
         self._tokenizer = opened.tokenizer
-        self._session: Session | None = None
-        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # whose answers `close` ends
-        self._lock = ForkLock()
         self._defaults = GenerationDefaults(
             None if opened.tokenizer is None else PromptBuilder(opened.tokenizer, opened.template),
             opened.defaults,
@@ -160,10 +156,10 @@ class Model(Closing):
         progress: Callable[[int, int], object] | None = None,
         **unknown: Never,
     ) -> Answer:
-        """`Session.generate`, which explains the arguments, in the model's own session: the next call reuses what its
-        prompt has in common with this one. Threads take a `session` each.
+        """`Session.generate`, which explains the arguments, in a session of its own: answers of several calls may be
+        read in turns or by several threads, and a prompt reuses what it has in common with earlier ones.
         """
-        return self._own_session().generate(
+        return self.session().generate(
             request, thinking=thinking, max_tokens=max_tokens, tools=tools, stop=stop, seed=seed,
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, presence_penalty=presence_penalty,
             frequency_penalty=frequency_penalty, repetition_penalty=repetition_penalty, logit_bias=logit_bias, raw=raw,
@@ -195,48 +191,31 @@ class Model(Closing):
         Raises RequestError for no tokens, more than the context holds, or ids outside the vocabulary.
         """
         ids = checked_tokens(tokens, self.config.vocab_size, self.plan.context)
-        session = self._own_session()
         import numpy  # noqa: PLC0415
 
         result: NDArray[np.float32] = numpy.empty((len(ids), self.config.vocab_size), numpy.float32)
-        row = 0
-        for rows in session.logits(ids):
-            result[row : row + len(rows)] = rows
-            row += len(rows)
+        row, cache = 0, PrefixCache(self.engine)
+        try:
+            for rows in cache.logits(ids):
+                result[row : row + len(rows)] = rows
+                row += len(rows)
+        finally:
+            cache.close()
         return result
 
     def session(self) -> Session:
-        """A conversation of its own. Raises RequestError if all sequences are in use (`load` with sequences=N)."""
-        with self._lock:
-            own = self._session
-            if self.engine.free_sequences == 0 and own is not None and not own.busy:
-                own.close()
-                self._session = None
-            return self._new_session()
+        """A conversation of its own. Any number may be open; answers wait for one another where more are asked for at
+        once than the model was loaded for (`load` with sequences=N)."""
+        return Session(self.engine, self._defaults)
 
     def close(self) -> None:
         """Ends the answers that run and frees the weights, the caches and the threads; sessions of the model cannot be
         used any more. From any thread.
         """
-        with self._lock:
-            self._session, sessions = None, list(self._sessions)
-        for session in sessions:  # without the lock: one may run a callback that asks for it
-            session.close()
         self.engine.close()
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r}, context {self.plan.context}, {self.plan.sequences} sequences>"
-
-    def _own_session(self) -> Session:
-        with self._lock:
-            if self._session is None or self._session.closed:
-                self._session = self._new_session()
-            return self._session
-
-    def _new_session(self) -> Session:
-        session = Session(self.engine, self._defaults)
-        self._sessions.add(session)
-        return session
 
 
 @shows_settings

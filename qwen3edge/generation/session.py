@@ -6,16 +6,14 @@ import difflib
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge import checks
 from qwen3edge.closing import Closing
 from qwen3edge.errors import RequestError, UnsupportedModelError, shown
-from qwen3edge.generation.answer import Answer
-from qwen3edge.generation.cache import PrefixCache
-from qwen3edge.generation.decoding import Decoding, Limits
+from qwen3edge.generation.answer import Answer, Usage
 from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
@@ -25,8 +23,9 @@ from qwen3edge.text.stop import checked_stops
 if TYPE_CHECKING:
     from typing import NoReturn as Never  # no keyword has this type: type checkers refuse unknown ones
 
-    import numpy as np
-    from numpy.typing import NDArray
+
+MAX_TOKENS = 2**31 - 1
+"""Of an answer; no context is as long."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +40,19 @@ class GenerationDefaults:
 
 
 class Session(Closing):
-    """Holds one sequence of the engine until it is closed, or nobody holds it any more.
+    """A conversation, which has one answer at a time. What it computed is found again by its next request, as long as
+    the memory is not needed for others: it holds none of its own.
 
     One thread at a time asks and reads; `cancel` and `close` are for any thread at any time.
     """
 
     def __init__(self, engine: Engine, defaults: GenerationDefaults) -> None:
-        """Use `Model.session`. Raises RequestError if all sequences are in use."""
+        """Use `Model.session`."""
         self._defaults = defaults
-        self._cache = PrefixCache(engine)
+        self._engine = engine
+        self._closed = False
+        self._prompt: tuple[int, ...] = ()
+        self._answered: Sequence[int] = ()  # grows with the answer
         self._answer: weakref.ref[Answer] | None = None  # weak: an answer that its user dropped has ended
         self._starting = ForkLock()
 
@@ -95,8 +98,10 @@ class Session(Closing):
         """
         if unknown:
             raise _unknown(unknown)
+        if self._closed:
+            raise RequestError("expected an open session, found a closed one")
         if max_tokens is not None:
-            max_tokens = checks.whole("max_tokens", max_tokens, 1, 2**63 - 1)
+            max_tokens = min(checks.whole("max_tokens", max_tokens, 1, 2**63 - 1), MAX_TOKENS)
         if progress is not None and not callable(progress):
             raise RequestError(f"expected progress as something to call, found {shown(progress)}")
         defaults = self._defaults
@@ -104,7 +109,7 @@ class Session(Closing):
         prompt_builder = self._prompt_builder
         prompt = prompt_builder.prompt(
             request, thinking=thinking, tools=tools, raw=raw, tags_as_text=tags_as_text,
-            template_variables=template_variables, limit=self._cache.context,
+            template_variables=template_variables, limit=self._engine.plan.context,
         )  # fmt: skip
         if not prompt.tokens:
             raise RequestError("expected a prompt of at least one token, found none")
@@ -123,27 +128,20 @@ class Session(Closing):
         )
         seed = chosen_seed(defaults.seed if seed is None else seed)
         sampler = parameters.sampler(defaults.vocabulary, seed, usable=prompt_builder.tokenizer.vocabulary_size)
-        if parameters.repetition_penalty != 1:  # of the penalties the one that looks at the prompt
-            for token in prompt.tokens:
-                sampler.accept(token, False)
-        text = prompt_builder.tokenizer.answer_text(reasoning=prompt.reasoning, stops=stops)
-        limits = Limits(max_tokens, defaults.stop_tokens)
         with self._starting:
             self._claim()
-            answer = Answer(Decoding(self._cache, prompt, sampler, text, limits, seed, progress), self)
-            self._answer = weakref.ref(answer)
+            generation = self._engine.scheduler.submit(
+                prompt.tokens,
+                sampler,
+                max_tokens=max_tokens or 0,
+                stop_tokens=list(defaults.stop_tokens),
+                texts=prompt_builder.tokenizer.bpe,
+                reasoning=prompt.reasoning,
+                stops=stops,
+            )
+            answer = Answer(generation, Usage.before(len(prompt.tokens), seed), progress)
+            self._prompt, self._answered, self._answer = prompt.tokens, answer.tokens, weakref.ref(answer)
         return answer
-
-    def logits(self, tokens: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-        """Yields float32 [some tokens, vocabulary], in all one row for each token, computed from an empty cache.
-
-        Raises RequestError for no tokens, more than the context holds, or ids outside the vocabulary.
-        """
-        ids = checked_tokens(tokens, self._defaults.vocabulary, self._cache.context)
-        with self._starting:
-            self._claim()
-            self._cache.reset()
-        return self._cache.logits(ids)
 
     @property
     def _prompt_builder(self) -> PromptBuilder:
@@ -177,13 +175,13 @@ class Session(Closing):
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """What lies in the KV cache."""
-        return self._cache.tokens
+        """The conversation so far: the last prompt and what was answered."""
+        return (*self._prompt, *self._answered)
 
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self._cache.closed
+        return self._closed
 
     def cancel(self) -> None:
         """Ends the answer that runs, if any. From any thread; when it returns, the model computes nothing for it."""
@@ -194,12 +192,12 @@ class Session(Closing):
     def reset(self) -> None:
         """Forgets the conversation."""
         self.cancel()
-        self._cache.reset()
+        self._prompt, self._answered = (), ()
 
     def close(self) -> None:
-        """Ends the answer that runs, if any, and gives the sequence back to the model. From any thread."""
+        """Ends the answer that runs, if any; none can be asked for any more. From any thread."""
+        self._closed = True
         self.cancel()
-        self._cache.close()
 
 
 def checked_tokens(tokens: object, vocabulary: int, context: int) -> list[int]:

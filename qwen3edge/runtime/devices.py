@@ -17,9 +17,10 @@ def open_engine(file: _core.ModelFile, config: ModelConfig, settings: CheckedSet
     not fit; RequestError where the device is not there.
     """
     if settings.device == CPU:
-        return Engine(_core.Engine(file, **settings.core))
+        return Engine(_core.Engine(file, **settings.core), config.vocab_size)
     gpu = _gpu(settings.device)
-    return Engine(gpu.TorchCore(file, config, settings.core, gpu.Device.named(settings.device), settings.int8))
+    core = gpu.TorchCore(file, config, settings.core, gpu.Device.named(settings.device), settings.int8)
+    return Engine(core, config.vocab_size)
 
 
 def plan_file(file: _core.ModelFile, config: ModelConfig, settings: CheckedSettings) -> MemoryPlan:

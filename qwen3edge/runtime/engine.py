@@ -41,12 +41,12 @@ class Core(Protocol):
 class Engine:
     """One model in memory. The core makes calls from several threads wait for each other."""
 
-    def __init__(self, core: Core) -> None:
-        """Use `devices.open_engine`; core may also be anything with the same methods."""
+    def __init__(self, core: Core, vocabulary: int) -> None:
+        """Use `devices.open_engine`; core may also be anything with the same methods. vocabulary: logits of a row."""
         self.plan = MemoryPlan(**core.plan)
         self._core: Core | None = core
+        self._scheduler = _core.Scheduler(core, vocabulary)
         self._lock = ForkLock()
-        self._free = list(range(self.plan.sequences))
         self._abandoned: deque[int] = deque()
 
     @property
@@ -57,6 +57,12 @@ class Engine:
         return self._core
 
     @property
+    def scheduler(self) -> _core.Scheduler:
+        """What answers requests. Raises RequestError once closed."""
+        assert self.core
+        return self._scheduler
+
+    @property
     def metrics(self) -> _core.Metrics:
         """What was read from the file for streamed weights, and how long computing waited. Raises RequestError."""
         return self.core.metrics
@@ -64,7 +70,7 @@ class Engine:
     @property
     def free_sequences(self) -> int:
         """Sequences that nobody holds."""
-        return len(self._free) + len(self._abandoned)
+        return self._scheduler.counts["free_sequences"] + len(self._abandoned)
 
     def abandon(self, sequence: int) -> None:
         """`release` for finalizers, which may run in any thread at any line, also in `acquire` while it holds the lock:
@@ -73,27 +79,19 @@ class Engine:
         self._abandoned.append(sequence)
 
     def acquire(self) -> int:
-        """An empty sequence. Raises RequestError if all are held."""
+        """An empty sequence of one's own. Raises RequestError if all are held."""
         with self._lock:
-            core = self.core
+            scheduler = self.scheduler
             while self._abandoned:
-                self._free.append(self._abandoned.popleft())
-            if not self._free:
-                raise RequestError(
-                    f"expected a free sequence, found all {self.plan.sequences} in use: close a session, "
-                    "or load the model with more sequences"
-                )
-            sequence = self._free.pop(0)
-            core.truncate(sequence, 0)
-            return sequence
+                scheduler.give_sequence(self._abandoned.popleft())
+            return scheduler.take_sequence()
 
     def release(self, sequence: int) -> None:
         """Empties a sequence and hands it to the next one who asks."""
         with self._lock:
-            if self._core is not None and sequence not in self._free:
+            if self._core is not None:
                 with contextlib.suppress(RequestError):  # a fork in the middle of a call: nothing of it is used again
-                    self._core.truncate(sequence, 0)
-                self._free.append(sequence)
+                    self._scheduler.give_sequence(sequence)
 
     def length(self, sequence: int) -> int:
         """Tokens in the cache of a sequence."""
@@ -142,10 +140,11 @@ class Engine:
         self.core.observe(callback)
 
     def close(self) -> None:
-        """Frees weights, caches and threads."""
+        """Ends the answers that run; frees weights, caches and threads. From any thread."""
+        with contextlib.suppress(RequestError):  # as above
+            self._scheduler.close()
         with self._lock:
             self._core = None
-            self._free = []
             self._abandoned.clear()
 
     def _checked(self, sequence: int) -> int:

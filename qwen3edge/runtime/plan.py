@@ -14,8 +14,8 @@ class MemoryPlan:
     weights: resident; streamed: what every decoded token and every chunk of a prompt reads from the file instead,
     through the buffers. min_expert_share: lossy when above 0, see `load`.
     kv_bytes_per_token: by which a conversation grows until the KV cache is full. pages: of 64 tokens each, that all
-    sequences and the prefix cache share: a context for each sequence, or as many as fit. texts: whether program counts what
-    texts need, or token ids alone are passed.
+    sequences and the prefix cache share: a context for each sequence, or as many as fit. texts: whether program counts
+    what texts need, or token ids alone are passed.
     """
 
     weights: int

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import sys
 
-PENDING = {"numpy": 70 << 18, "tokenizers": 5 << 20, "jinja2": 33 << 18}
-"""Bytes of the resident set, measured: each with what it brings along and, for jinja2, Qwen3's template compiled. numpy
-took 47 to 67 << 18: right after it was installed the page cache holds its libraries in large pieces, mapped as such."""
+PENDING = {"tokenizers": 5 << 20, "jinja2": 33 << 18}
+"""Bytes of the resident set, measured: each with what it brings along and, for jinja2, Qwen3's template compiled."""
 
 POSITION = 64
 """Bytes of a token of a conversation: an int, and its places in the lists that hold it."""
@@ -19,8 +18,9 @@ def pending_bytes(context: int = 0, sequences: int = 1, *, text_bytes: int | Non
     """What the program will take besides the core and what it holds now.
 
     context: tokens of each of so many sequences. text_bytes: of the one request that is read at a time; None where
-    token ids alone are passed, which need numpy and no other library.
+    token ids alone are passed, which need no library. Those who ask for logits import numpy; that is theirs, as the
+    logits are.
     """
     texts = text_bytes is not None
-    modules = sum(size for name, size in PENDING.items() if name not in sys.modules and (texts or name == "numpy"))
+    modules = sum(size for name, size in PENDING.items() if name not in sys.modules and texts)
     return modules + context * sequences * POSITION + (text_bytes or 0)

@@ -193,6 +193,11 @@ class Tokenizer:
                 start = match.end()
         yield text[start:].replace(_PLAIN_MARK, "")
 
+    @property
+    def bpe(self) -> _core.Bpe:
+        """The core's part of it."""
+        return self._bpe
+
     def answer_text(self, *, reasoning: bool, stops: Sequence[str] = ()) -> _core.AnswerText:
         """What makes text of an answer's tokens. reasoning: the prompt has opened `<think>` already."""
         return _core.AnswerText(self._bpe, reasoning=reasoning, stops=stops)

@@ -99,6 +99,12 @@ class FakeCore:
         return len(self.caches[slot])
 
 
+def assert_held(session: Session, core: FakeCore) -> None:
+    """The cache holds a beginning of the conversation: all but the last token, which nobody computed yet."""
+    held = core.caches[0]
+    assert list(session.tokens[: len(held)]) == held
+
+
 def make_tokenizer() -> Tokenizer:
     return Tokenizer.from_metadata(metadata())
 
@@ -106,4 +112,4 @@ def make_tokenizer() -> Tokenizer:
 def make_session(core: FakeCore, template: str | None = TEMPLATE) -> Session:
     prompt_builder = PromptBuilder(make_tokenizer(), None if template is None else ChatTemplate(template))
     defaults = GenerationDefaults(prompt_builder, SamplingDefaults(), frozenset([END, 256]), VOCABULARY, 0)
-    return Session(Engine(core), defaults)
+    return Session(Engine(core, VOCABULARY), defaults)

@@ -143,7 +143,7 @@ def test_a_loaded_model(tiny_int4):
         for call in (model.generate, session.generate):
             assert_result_or_refusal(call, arguments, {"request": "a"})
         assert_result_or_refusal(model.tokens_of, inspect.signature(model.tokens_of).parameters, {"request": "a"})
-        for logits in (model.logits, session.logits):
+        for logits in (model.logits,):
             assert_result_or_refusal(logits, ["tokens"], {})
         engine.extend(sequence, [1, 2, 3], logits=False)
         assert_result_or_refusal(

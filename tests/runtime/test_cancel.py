@@ -115,7 +115,7 @@ def test_earlier_tokens_stay(tiny_int4):
 def test_from_another_thread(tiny_q3e):
     """A long prompt, in one call of many chunks, that would take seconds."""
     core = opened(tiny_q3e("f32"), context=2048, chunk=16, threads=2)
-    engine, cancel = Engine(core), _core.CancelFlag()
+    engine, cancel = Engine(core, core.plan["context"]), _core.CancelFlag()
     begun = threading.Event()
     threading.Thread(target=lambda: (begun.wait(), cancel.set()), daemon=True).start()
     core.observe(lambda *_: begun.set())

@@ -28,7 +28,8 @@ prompt = [i * 7 % 400 for i in range(model.plan.context - 9)]
 sessions = [model.session() for _ in range(model.plan.sequences)]
 if model.plan.texts:
     sessions[0].generate("Größe, 你好?", thinking=False, max_tokens=8).read()
-answers = [session.generate(prompt, max_tokens=8, thinking=False) for session in sessions]
+prompts = [[n, *prompt[1:]] for n in range(len(sessions))]  # that share no page
+answers = [s.generate(p, max_tokens=8, thinking=False) for s, p in zip(sessions, prompts)]
 while any(answer.finish_reason is None for answer in answers):
     for answer in answers:
         next(answer, None)

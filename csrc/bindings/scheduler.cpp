@@ -1,0 +1,237 @@
+// Many answers at once, over the core's engine or over one that is written in Python.
+#include "runtime/scheduler.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings/bindings.h"
+#include "runtime/engine.h"
+
+namespace q3e::bindings {
+
+namespace {
+
+// Whether an interrupt (Ctrl-C) ended a pass that this thread ran.
+thread_local bool interrupted = false;
+
+// The core tells a cancelled pass by its status.
+template <class F>
+auto translated(F&& f) {
+  try {
+    return f();
+  } catch (py::error_already_set& e) {
+    if (e.matches(py::module_::import("qwen3edge.errors").attr("CancelledError"))) throw Error(Status::cancelled, e.what());
+    if (e.matches(PyExc_KeyboardInterrupt)) {  // the answers go on; whoever reads in this thread is told
+      interrupted = true;
+      throw Error(Status::cancelled, "interrupted");
+    }
+    throw;
+  }
+}
+
+// An engine of another device: an object with `plan`, `forward`, `length` and `truncate`, as _core.Engine has them. Its sequences
+// share no pages: what was kept stays in its sequence, and a prompt that begins alike gets that one.
+class PythonEngine : public BatchEngine {
+ public:
+  PythonEngine(py::object engine, uint32_t vocabulary) : engine_(std::move(engine)) {
+    const py::object plan = engine_.attr("plan");
+    const auto of = [&](const char* name) { return py::cast<uint32_t>(plan[name]); };
+    limits_ = {of("sequences"), of("context"), of("chunk"), vocabulary, kPageTokens, 0};
+    limits_.pages = limits_.sequences * ((limits_.context + kPageTokens - 1) / kPageTokens);
+    kept_.resize(limits_.sequences);
+  }
+  ~PythonEngine() override {
+    const WithGil held;
+    engine_ = py::none();
+  }
+
+  EngineLimits limits() const override { return limits_; }
+
+  void forward(const Batch& batch, float* logits, float*, const CancelFlag* cancel) override {
+    const WithGil held;
+    translated([&] {
+      const auto n = static_cast<py::ssize_t>(batch.count);
+      py::list want;
+      py::ssize_t rows = 0;
+      for (size_t i = 0; i < batch.count; ++i) {
+        want.append(py::bool_(batch.want[i] & kWantLogits));
+        rows += batch.want[i] & kWantLogits;
+      }
+      const auto ints = [&](const int32_t* values) { return std::vector<int32_t>(values, values + n); };
+      const py::object result = engine_.attr("forward")(ints(batch.tokens), ints(batch.positions), ints(batch.sequences), want,
+                                                        "cancel"_a = py::cast(cancel, py::return_value_policy::reference));
+      const Floats found(result);
+      if (found.size() != rows * static_cast<py::ssize_t>(limits_.vocabulary))
+        fail("forward: expected " + std::to_string(rows) + " x " + std::to_string(limits_.vocabulary) + " logits, found " +
+             std::to_string(found.size()));
+      std::memcpy(logits, found.data(), static_cast<size_t>(found.size()) * sizeof(float));
+    });
+  }
+
+  uint32_t length(uint32_t sequence) override {
+    const WithGil held;
+    return translated([&] { return py::cast<uint32_t>(engine_.attr("length")(sequence)); });
+  }
+
+  // To nothing: it stays as it is, and what was kept of it can be used again.
+  uint32_t truncate(uint32_t sequence, uint32_t length) override { return length == 0 ? 0 : cut(sequence, length); }
+
+  uint32_t choose(std::span<const uint32_t> free, std::span<const int32_t> tokens) override {
+    return *std::max_element(free.begin(), free.end(),
+                             [&](uint32_t a, uint32_t b) { return shared(a, tokens) < shared(b, tokens); });
+  }
+
+  uint32_t reuse(uint32_t sequence, std::span<const int32_t> tokens) override {
+    const uint32_t length = tokens.empty() ? 0 : cut(sequence, shared(sequence, tokens.first(tokens.size() - 1)));
+    if (length == 0) cut(sequence, 0);
+    kept_[sequence].clear();
+    return length;
+  }
+
+  void keep(uint32_t sequence, std::span<const int32_t> tokens) override { kept_[sequence].assign(tokens.begin(), tokens.end()); }
+
+  uint32_t available_pages() override { return limits_.pages; }
+
+ private:
+  static constexpr uint32_t kPageTokens = 64;
+
+  uint32_t shared(uint32_t sequence, std::span<const int32_t> tokens) const {
+    const std::vector<int32_t>& kept = kept_[sequence];
+    const auto most = static_cast<ptrdiff_t>(std::min(kept.size(), tokens.size()));
+    return static_cast<uint32_t>(std::mismatch(kept.begin(), kept.begin() + most, tokens.begin()).first - kept.begin());
+  }
+
+  uint32_t cut(uint32_t sequence, uint32_t length) {
+    const WithGil held;
+    return translated([&] {
+      const auto present = py::cast<uint32_t>(engine_.attr("length")(sequence));
+      return present <= length ? present : py::cast<uint32_t>(engine_.attr("truncate")(sequence, length));
+    });
+  }
+
+  py::object engine_;
+  EngineLimits limits_;
+  std::vector<std::vector<int32_t>> kept_;  // of each sequence
+};
+
+// A scheduler and what it drives.
+struct OwnScheduler {
+  py::object engine;  // kept alive
+  std::unique_ptr<PythonEngine> python;
+  std::unique_ptr<Scheduler> scheduler;
+};
+
+// An answer whose reader is a Python object.
+struct OwnGeneration {
+  std::shared_ptr<OwnScheduler> own;
+  std::shared_ptr<Generation> generation;
+
+  OwnGeneration(std::shared_ptr<OwnScheduler> o, std::shared_ptr<Generation> g) : own(std::move(o)), generation(std::move(g)) {}
+  ~OwnGeneration() { generation->abandon(); }
+  OwnGeneration(const OwnGeneration&) = delete;
+  OwnGeneration& operator=(const OwnGeneration&) = delete;
+};
+
+const char* finish_name(Finish finish) {
+  static constexpr const char* kNames[] = {nullptr, "stop", "max_tokens", "context", "cancelled", "error"};
+  return kNames[static_cast<int>(finish)];
+}
+
+// What is new, or None after the end.
+py::object next(OwnGeneration& g) {
+  constexpr std::chrono::milliseconds kPatience{50};  // an interrupt (Ctrl-C) is looked for so often
+  News news;
+  for (;;) {
+    bool found = false, ended = false;
+    {
+      const WithoutGil released;
+      found = g.own->scheduler->next(*g.generation, news, kPatience);
+      ended = !found && g.own->scheduler->ended(*g.generation);
+    }
+    if (found) return py::cast(std::move(news));
+    if (ended) return py::none();
+    if (std::exchange(interrupted, false)) PyErr_SetNone(PyExc_KeyboardInterrupt);
+    if (PyErr_Occurred() || PyErr_CheckSignals() != 0) throw py::error_already_set();
+  }
+}
+
+}  // namespace
+
+void bind_scheduler(py::module_& m) {
+  py::class_<News>(m, "News")
+      .def_readonly("tokens", &News::tokens)
+      .def_property_readonly("pieces",
+                             [](const News& n) {
+                               py::list out;
+                               for (const TextPiece& piece : n.pieces) out.append(py::make_tuple(piece.text, piece.reasoning));
+                               return out;
+                             })
+      .def_property_readonly("finish", [](const News& n) { return finish_name(n.finish); })
+      .def_readonly("reasoning", &News::reasoning)
+      .def_property_readonly("computed_tokens", [](const News& n) { return n.usage.computed_tokens; })
+      .def_property_readonly("usage",
+                             [](const News& n) {
+                               const Usage& u = n.usage;
+                               return py::dict("prompt_tokens"_a = u.prompt_tokens, "cached_tokens"_a = u.cached_tokens,
+                                               "completion_tokens"_a = u.completion_tokens,
+                                               "reasoning_tokens"_a = u.reasoning_tokens, "queue_seconds"_a = u.queue_seconds,
+                                               "prefill_seconds"_a = u.prefill_seconds, "decode_seconds"_a = u.decode_seconds);
+                             })
+      .def("raise_error", [](const News& n) {
+        if (n.error) std::rethrow_exception(n.error);
+      });
+  py::class_<OwnGeneration>(m, "Generation")
+      .def("next", &next)
+      .def("cancel", [](OwnGeneration& g) { g.own->scheduler->cancel(*g.generation); }, GilReleased());
+  py::class_<OwnScheduler, std::shared_ptr<OwnScheduler>>(m, "Scheduler")
+      .def(py::init([](const py::object& engine, uint32_t vocabulary, uint32_t most_waiting) {
+             auto own = std::make_shared<OwnScheduler>();
+             own->engine = engine;
+             if (py::isinstance<Engine>(engine)) {
+               own->scheduler = std::make_unique<Scheduler>(py::cast<Engine&>(engine), most_waiting);
+             } else {
+               own->python = std::make_unique<PythonEngine>(engine, vocabulary);
+               own->scheduler = std::make_unique<Scheduler>(*own->python, most_waiting);
+             }
+             return own;
+           }),
+           "engine"_a, "vocabulary"_a, py::kw_only(), "most_waiting"_a = 1024)
+      .def(
+          "submit",
+          [](const std::shared_ptr<OwnScheduler>& own, std::vector<int32_t> prompt, std::shared_ptr<Sampler> sampler,
+             uint32_t max_tokens, std::vector<int32_t> stop_tokens, std::shared_ptr<Bpe> texts, bool reasoning,
+             const std::vector<py::str>& stops) {
+            GenerationRequest request{std::move(prompt), std::move(sampler), max_tokens,    std::move(stop_tokens),
+                                      std::move(texts),  reasoning,          encoded(stops)};
+            std::shared_ptr<Generation> generation;
+            {
+              const WithoutGil released;
+              generation = own->scheduler->submit(std::move(request));
+            }
+            return std::make_unique<OwnGeneration>(own, std::move(generation));
+          },
+          "prompt"_a, "sampler"_a.none(false), py::kw_only(), "max_tokens"_a = 0, "stop_tokens"_a = std::vector<int32_t>(),
+          "texts"_a = py::none(), "reasoning"_a = false, "stops"_a = std::vector<py::str>())
+      .def(
+          "take_sequence", [](OwnScheduler& s) { return s.scheduler->take_sequence(); }, GilReleased())
+      .def(
+          "give_sequence", [](OwnScheduler& s, uint32_t sequence) { s.scheduler->give_sequence(sequence); }, "sequence"_a,
+          GilReleased())
+      .def(
+          "close", [](OwnScheduler& s) { s.scheduler->close(); }, GilReleased())
+      .def_property_readonly("counts", [](OwnScheduler& s) {
+        Scheduler::Counts c{};
+        {
+          const WithoutGil released;
+          c = s.scheduler->counts();
+        }
+        return py::dict("running"_a = c.running, "waiting"_a = c.waiting, "free_sequences"_a = c.free_sequences,
+                        "steps"_a = c.steps, "preemptions"_a = c.preemptions);
+      });
+}
+
+}  // namespace q3e::bindings

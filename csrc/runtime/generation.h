@@ -1,0 +1,96 @@
+// One answer: what was asked, how far it is, and what its reader has not taken yet.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/sampler.h"
+#include "text/answer_text.h"
+
+namespace q3e {
+
+struct GenerationRequest {
+  std::vector<int32_t> prompt;       // at least one token
+  std::shared_ptr<Sampler> sampler;  // of this answer alone; it has counted nothing yet
+  uint32_t max_tokens = 0;           // of the answer; 0: until the context is full
+  std::vector<int32_t> stop_tokens;  // end the answer and belong to it
+  std::shared_ptr<const Bpe> texts;  // null: tokens only
+  bool reasoning = false;            // the prompt has opened `<think>`
+  std::vector<std::string> stops;    // UTF-8; end the content and do not belong to it
+};
+
+enum class Finish : uint8_t {
+  running,
+  stop,        // a stop token or string
+  max_tokens,  // cut
+  context,     // cut: the context is full
+  cancelled,
+  failed,
+};
+
+struct Usage {
+  uint32_t prompt_tokens, cached_tokens;  // cached: of the prompt, that were not computed
+  uint32_t computed_tokens;               // of the prompt, cached ones included, so far
+  uint32_t completion_tokens, reasoning_tokens;
+  double queue_seconds, prefill_seconds, decode_seconds;
+};
+
+// What happened since the reader looked last.
+struct News {
+  std::vector<int32_t> tokens;
+  std::vector<TextPiece> pieces;
+  Finish finish = Finish::running;
+  Usage usage{};
+  bool reasoning = false;      // the last token was a thought
+  std::exception_ptr error{};  // of one that failed
+};
+
+// Held by its reader and by the scheduler, which alone changes it.
+class Generation {
+ public:
+  const GenerationRequest& request() const { return request_; }
+  // For finalizers, which may run anywhere: it ends in the next step.
+  void abandon() { abandoned_.store(true, std::memory_order_relaxed); }
+
+ private:
+  friend class Scheduler;
+  using Clock = std::chrono::steady_clock;
+
+  Generation(GenerationRequest&& request, uint64_t number);
+
+  uint32_t size() const { return static_cast<uint32_t>(tokens_.size()); }
+  uint32_t left() const { return size() - computed_; }
+  uint32_t completion() const { return size() - static_cast<uint32_t>(request_.prompt.size()); }
+  // Appends a token that was sampled, and ends the answer where it ends. context: tokens of a sequence.
+  void append(int32_t token, uint32_t context);
+  void end(Finish finish);
+  Usage usage() const;
+
+  const GenerationRequest request_;
+  const uint64_t number_;  // in the order of arrival
+  std::optional<AnswerText> text_;
+  std::vector<int32_t> tokens_;  // the prompt, then the answer
+  uint32_t computed_ = 0;        // of these, in the KV cache
+  uint32_t cached_ = 0;
+  uint32_t read_ = 0;                 // of the prompt, so far
+  std::optional<uint32_t> sequence_;  // while it runs
+  bool cancelled_ = false;
+  std::atomic<bool> abandoned_{false};  // nobody reads it any more; set without the scheduler's lock
+  uint64_t served_ = 0;                 // the step in which a part of its prompt was computed last
+  Clock::time_point arrived_, started_{}, first_{}, last_{};
+
+  Finish finish_ = Finish::running;
+  std::exception_ptr error_;
+  // For the reader.
+  std::vector<int32_t> new_tokens_;
+  std::vector<TextPiece> new_pieces_;
+  bool has_news_ = false;
+};
+
+}  // namespace q3e
