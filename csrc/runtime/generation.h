@@ -75,9 +75,10 @@ class Generation {
   const GenerationRequest request_;
   const uint64_t number_;  // in the order of arrival
   std::optional<AnswerText> text_;
-  std::vector<int32_t> tokens_;  // the prompt, then the answer
-  uint32_t computed_ = 0;        // of these, in the KV cache
-  uint32_t cached_ = 0;
+  std::vector<int32_t> tokens_;       // the prompt, then the answer
+  uint32_t computed_ = 0;             // of these, in the KV cache
+  uint32_t cached_ = 0;               // of the prompt, when it was started first
+  uint32_t reused_ = 0;               // tokens, when it was started last
   uint32_t read_ = 0;                 // of the prompt, so far
   std::optional<uint32_t> sequence_;  // while it runs
   bool cancelled_ = false;

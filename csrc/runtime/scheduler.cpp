@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/error.h"
@@ -77,10 +78,7 @@ bool Scheduler::next(Generation& generation, News& news, std::chrono::millisecon
   while (!generation.has_news_) {
     if (generation.finish_ != Finish::running) return false;
     if (!driven_) {
-      driven_ = true;
-      step(lock);
-      driven_ = false;
-      changed_->notify_all();
+      drive(lock);
       if (Clock::now() >= until && !generation.has_news_) return false;
     } else if (changed_->wait_until(lock, until) == std::cv_status::timeout && !generation.has_news_) {
       return false;
@@ -108,6 +106,7 @@ void Scheduler::cancel(Generation& generation) {
   generation.cancelled_ = true;
   if (!driven_) return finish_ended();
   if (std::all_of(running_.begin(), running_.end(), [](const Held& g) { return g->cancelled_; })) cancel_.set();
+  if (driver_ == std::this_thread::get_id()) return;  // a callback within the step, which cannot wait for its end
   changed_->wait(lock, [&] { return generation.finish_ != Finish::running; });
 }
 
@@ -130,8 +129,8 @@ uint32_t Scheduler::take_sequence() {
     throw bad("expected a free sequence, found all " + std::to_string(limits_.sequences) +
               " in use: close a session, or load the model with more sequences");
   const uint32_t sequence = free_.front();
-  free_.erase(free_.begin());
   engine_.reuse(sequence, {});
+  free_.erase(free_.begin());
   return sequence;
 }
 
@@ -150,6 +149,23 @@ Scheduler::Counts Scheduler::counts() {
 }
 
 // ---- a step ----
+
+// A step by this thread. Whatever it throws, others can take the next one.
+void Scheduler::drive(Lock& lock) {
+  struct Driving {
+    Scheduler& s;
+    explicit Driving(Scheduler& scheduler) : s(scheduler) {
+      s.driven_ = true;
+      s.driver_ = std::this_thread::get_id();
+    }
+    ~Driving() {
+      s.driven_ = false;
+      s.driver_ = {};
+      s.changed_->notify_all();
+    }
+  } driving(*this);
+  step(lock);
+}
 
 void Scheduler::step(Lock& lock) {
   ++steps_;
@@ -216,6 +232,7 @@ bool Scheduler::start(Generation& g) {
     return false;
   }
   g.sequence_ = sequence;
+  g.reused_ = g.computed_;
   std::erase(free_, sequence);
   if (g.started_ == Clock::time_point{}) {
     g.started_ = Clock::now();
@@ -261,7 +278,7 @@ bool Scheduler::make_room(std::vector<Row>& rows) {
     for (const Row& row : rows) {
       const Generation& g = *row.generation;
       needed += pages_for(g.computed_ + row.count) - held(g);
-      needed += g.computed_ == g.cached_ && g.computed_ % limits_.page_tokens != 0;  // its open page is another's
+      needed += g.computed_ == g.reused_ && g.computed_ % limits_.page_tokens != 0;  // its open page is another's
     }
     if (needed <= engine_.available_pages()) return !rows.empty();
     const auto youngest =

@@ -13,6 +13,7 @@
 #include <deque>
 #include <memory>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "base/process.h"
@@ -65,6 +66,7 @@ class Scheduler {
   };
 
   void enter();  // a call: after a fork in the middle of a step nothing can be relied on
+  void drive(Lock& lock);
   void step(Lock& lock);
   void admit();
   bool start(Generation& generation);
@@ -88,7 +90,8 @@ class Scheduler {
   std::vector<uint32_t> free_;  // sequences
   std::deque<Held> waiting_;
   std::vector<Held> running_;  // in the order in which they were started
-  bool driven_ = false;        // somebody is in a step
+  bool driven_ = false;        // somebody is in a step:
+  std::thread::id driver_{};
   bool closed_ = false;
   CancelFlag cancel_;  // of the step
   uint64_t number_ = 0, steps_ = 0, preemptions_ = 0;

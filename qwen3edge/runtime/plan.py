@@ -55,8 +55,8 @@ class MemoryPlan:
             (
                 "KV cache",
                 self.kv_cache,
-                f"{self.kv}, {self.pages} pages of 64 tokens, {format_bytes(self.kv_bytes_per_token)} a token; "
-                f"context {self.context}, at most {self.sequences} sequences at once",
+                f"{self.kv}, {self.pages} x 64 tokens for {self.sequences} x {self.context}, "
+                f"{format_bytes(self.kv_bytes_per_token)} a token",
             ),
             ("scratch", self.scratch, f"{self.chunk} tokens a chunk, {self.threads} threads"),
             ("program", self.program, "for texts" if self.texts else "for token ids alone"),
