@@ -73,7 +73,10 @@ PYTHON = {
 }
 # The only places where a function imports, besides the verbs of the command: what it imports, and why so late.
 LATE = {
-    ("qwen3edge/generation/cache.py", "numpy"): "a model is loaded without it; the core must not be the first to ask",
+    (
+        "qwen3edge/generation/sequence.py",
+        "numpy",
+    ): "a model is loaded without; the core must not be the first",
     ("qwen3edge/generation/model.py", "numpy"): "a model is loaded without it",
     ("qwen3edge/text/pretokenizer.py", "qwen3edge.text.unicode_words"): "texts in ASCII do without tokenizers",
     ("qwen3edge/text/template.py", "qwen3edge.templates.sandbox"): "prompts of token ids do without jinja2",

@@ -205,6 +205,11 @@ uint32_t Scheduler::promised(const Generation& g) const {
   return pages_for(std::max<uint64_t>(most, g.size()));
 }
 
+// Its last page is another's as well, so that it is copied before anything is appended.
+bool Scheduler::shares_open_page(const Generation& g) const {
+  return g.computed_ == g.reused_ && g.computed_ % limits_.page_tokens != 0;
+}
+
 uint32_t Scheduler::held(const Generation& g) const { return pages_for(g.computed_); }
 
 // The first in the queue starts as long as there are a sequence and pages for it: nobody overtakes, so nobody starves.
@@ -224,7 +229,8 @@ bool Scheduler::start(Generation& g) {
         return false;
   const uint32_t sequence = engine_.choose(free_, g.tokens_);
   g.computed_ = engine_.reuse(sequence, g.tokens_);
-  uint64_t to_come = promised(g) - held(g) + (g.computed_ % limits_.page_tokens != 0);  // its open page is another's
+  g.reused_ = g.computed_;
+  uint64_t to_come = promised(g) - held(g) + shares_open_page(g);
   for (const Held& other : running_) to_come += promised(*other) - std::min(promised(*other), held(*other));
   if (to_come > engine_.available_pages() && !running_.empty()) {
     engine_.truncate(sequence, 0);
@@ -232,7 +238,6 @@ bool Scheduler::start(Generation& g) {
     return false;
   }
   g.sequence_ = sequence;
-  g.reused_ = g.computed_;
   std::erase(free_, sequence);
   if (g.started_ == Clock::time_point{}) {
     g.started_ = Clock::now();
@@ -278,12 +283,17 @@ bool Scheduler::make_room(std::vector<Row>& rows) {
     for (const Row& row : rows) {
       const Generation& g = *row.generation;
       needed += pages_for(g.computed_ + row.count) - held(g);
-      needed += g.computed_ == g.reused_ && g.computed_ % limits_.page_tokens != 0;  // its open page is another's
+      needed += shares_open_page(g);
     }
     if (needed <= engine_.available_pages()) return !rows.empty();
     const auto youngest =
         std::max_element(running_.begin(), running_.end(), [](const Held& a, const Held& b) { return a->number_ < b->number_; });
     if (running_.size() == 1) {
+      Generation& g = *running_.front();
+      if (shares_open_page(g)) {  // whose copy would be the one page too many: it is computed again
+        g.computed_ = g.reused_ = engine_.truncate(*g.sequence_, g.computed_ / limits_.page_tokens * limits_.page_tokens);
+        return false;
+      }
       fail(rows, std::make_exception_ptr(
                      Error(Status::over_budget, "expected " + std::to_string(needed) + " more pages of the KV cache, found " +
                                                     std::to_string(engine_.available_pages()) +

@@ -81,6 +81,7 @@ class Scheduler {
   uint32_t pages_for(uint64_t tokens) const;
   uint32_t promised(const Generation& generation) const;
   uint32_t held(const Generation& generation) const;
+  bool shares_open_page(const Generation& generation) const;
 
   BatchEngine& engine_;
   const EngineLimits limits_;

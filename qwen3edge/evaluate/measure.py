@@ -10,8 +10,8 @@ from qwen3edge.errors import RequestError
 from qwen3edge.evaluate.divergence import Logits, log_divergence, log_softmax
 from qwen3edge.evaluate.scores import Scores
 from qwen3edge.evaluate.texts import Window
-from qwen3edge.generation.cache import PrefixCache
 from qwen3edge.generation.model import Model
+from qwen3edge.generation.sequence import OwnSequence
 
 ROWS = 16
 """Tokens that are compared at a time: some 20 MB in float64 with Qwen3's vocabulary."""
@@ -69,10 +69,9 @@ def _measure_window(model: Model, window: Window, reference: Model | None, numbe
 
 def _rows(model: Model, ids: Sequence[int], skip: int) -> Iterator[Logits]:
     """The logits of ids[skip:], ROWS at a time whatever the engine's chunk."""
-    cache = PrefixCache(model.engine)
-    try:
+    with OwnSequence(model.engine) as sequence:
         left = np.zeros((0, model.config.vocab_size), np.float32)
-        for chunk in cache.logits(ids):
+        for chunk in sequence.logits(ids):
             dropped = min(skip, len(chunk))
             skip -= dropped
             rows = chunk[dropped:] if not len(left) else np.concatenate([left, chunk[dropped:]])
@@ -82,5 +81,3 @@ def _rows(model: Model, ids: Sequence[int], skip: int) -> Iterator[Logits]:
             left = rows[whole:]
         if len(left):
             yield left
-    finally:
-        cache.close()

@@ -12,8 +12,8 @@ from qwen3edge.closing import Closing
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import FileFormatError, UnsupportedModelError
 from qwen3edge.generation.answer import Answer
-from qwen3edge.generation.cache import PrefixCache
 from qwen3edge.generation.sampler import SamplingDefaults
+from qwen3edge.generation.sequence import OwnSequence
 from qwen3edge.generation.session import GenerationDefaults, Session, checked_tokens
 from qwen3edge.runtime import devices
 from qwen3edge.runtime.engine import Engine
@@ -194,13 +194,11 @@ class Model(Closing):
         import numpy  # noqa: PLC0415
 
         result: NDArray[np.float32] = numpy.empty((len(ids), self.config.vocab_size), numpy.float32)
-        row, cache = 0, PrefixCache(self.engine)
-        try:
-            for rows in cache.logits(ids):
+        row = 0
+        with OwnSequence(self.engine) as sequence:
+            for rows in sequence.logits(ids):
                 result[row : row + len(rows)] = rows
                 row += len(rows)
-        finally:
-            cache.close()
         return result
 
     def session(self) -> Session:

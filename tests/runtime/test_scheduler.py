@@ -220,3 +220,13 @@ def test_a_dropped_answer_ends(file):
     del dropped
     assert read(asked.submit(scheduler)) == asked.expected
     assert scheduler.counts["running"] == 0
+
+
+def test_a_full_cache_that_shares_its_last_page(file):
+    """All pages hold one conversation, and the next leaves it within the last one: no page is left for a copy."""
+    engine = engine_of(file, sequences=1)
+    scheduler = _core.Scheduler(engine, vocabulary(file))
+    full = [n % 230 for n in range(CONTEXT - 2)]
+    for prompt in (full, [*full[: CONTEXT - 20], 7], full):
+        asked = Asked(file, prompt, 2, temperature=0.0)
+        assert read(asked.submit(scheduler)) == asked.expected

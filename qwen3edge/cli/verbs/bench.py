@@ -15,8 +15,8 @@ from qwen3edge.errors import RequestError
 from qwen3edge.runtime.plan import format_bytes
 
 if TYPE_CHECKING:
-    from qwen3edge.generation.cache import PrefixCache
     from qwen3edge.generation.model import Model
+    from qwen3edge.generation.sequence import OwnSequence
     from qwen3edge.settings import Settings
 
 HELP = "measure prefill and decode"
@@ -62,8 +62,8 @@ def measure(
     import numpy as np
 
     from qwen3edge import _core
-    from qwen3edge.generation.cache import PrefixCache
     from qwen3edge.generation.model import load
+    from qwen3edge.generation.sequence import OwnSequence
 
     random = np.random.default_rng(0)  # imports 5 MB, and the plan counts what is there when it is made
     settings: Settings = {**loading, "texts": False}
@@ -78,23 +78,23 @@ def measure(
             )
         tokens = random.integers(0, model.config.vocab_size, prompt).tolist()
         prefill, decode = [], []
-        cache = PrefixCache(model.engine)
+        sequence = OwnSequence(model.engine)
         for run in range(1, repeat + 1):
-            cache.reset()
+            sequence.reset()
             say(f"{prompt} tokens of a prompt: {run} of {repeat}")
             started = time.perf_counter()
-            *_, rows = cache.prefill(tokens)
+            *_, rows = sequence.prefill(tokens)
             prefill.append(time.perf_counter() - started)
             token = first = int(rows[0].argmax())
             say(f"{generate} tokens of an answer: {run} of {repeat}")
             started = time.perf_counter()
             for _ in range(generate):
-                token = int(cache.advance(token).argmax())
+                token = int(sequence.advance(token).argmax())
             decode.append(time.perf_counter() - started)
         peak, metrics = _core.peak_resident_bytes(), model.engine.metrics
         read = _bytes_per_token(path, model, prompt + generate / 2)
         say(f"decoding in {_TURNS} turns with reading memory")
-        turns = _turns(cache, [*tokens, first], generate, model.plan.threads)
+        turns = _turns(sequence, [*tokens, first], generate, model.plan.threads)
         decode_rate = generate / statistics.median(decode)
         return {
             "prefill_tokens_per_second": prompt / statistics.median(prefill),
@@ -117,7 +117,7 @@ def measure(
         }
 
 
-def _turns(cache: PrefixCache, start: list[int], generate: int, threads: int) -> list[tuple[float, float]]:
+def _turns(sequence: OwnSequence, start: list[int], generate: int, threads: int) -> list[tuple[float, float]]:
     """Tokens per second, and the bytes per second that the machine reads right after: memory that is shared with
     others changes its speed from second to second. Decodes the `generate` tokens after `start` over and over, so that
     the context stays what it was."""
@@ -130,9 +130,9 @@ def _turns(cache: PrefixCache, start: list[int], generate: int, threads: int) ->
         taken, started = 0, time.perf_counter()
         while taken == 0 or time.perf_counter() - started < _TURN_SECONDS:
             if left == 0:
-                cache.reuse(start)
+                sequence.reuse(start)
                 left, token = generate, start[-1]
-            token = int(cache.advance(token).argmax())
+            token = int(sequence.advance(token).argmax())
             left -= 1
             taken += 1
         rate = taken / (time.perf_counter() - started)
@@ -155,7 +155,7 @@ def _bytes_per_token(path: str, model: Model, length: float) -> float:
     if experts:
         weights -= experts - experts * model.config.experts_per_token // model.config.experts
     plan = model.plan
-    return weights + length * plan.kv_cache / (plan.context * plan.sequences)
+    return weights + length * plan.kv_bytes_per_token
 
 
 def _table(result: dict[str, Any]) -> str:

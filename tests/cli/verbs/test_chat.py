@@ -111,7 +111,7 @@ def test_a_long_answer_comes_whole(chat, tiny_q3e):
     assert "".join(plain(shown).split()).startswith("".join(expected.split()))  # lines are broken between words
     rest = terminal.prompt()
     if answer.cut_by:
-        assert "cut by --max-tokens (400)" in rest
+        assert "cut by --max-tokens (400)" in " ".join(rest.split())  # the line may be broken there
     assert terminal.leave() == 0
 
 
