@@ -120,7 +120,7 @@ def test_json_holds_characters_as_they_are(capsys):
 
 def test_a_budget_that_plan_accepts_is_enough_for_run(tiny_q3e):
     model, context = tiny_q3e("int8"), ["--context", 256]
-    need = re.search(r"found a need of ([0-9.]+) MiB", one_line(run("plan", model, *context, "--memory", "40MiB"), 1))
+    need = re.search(r"found a need of ([0-9.]+) MiB", one_line(run("plan", model, *context, "--memory", "30MiB"), 1))
     memory = f"{int(1024 * (float(need[1]) + 0.6))}KiB"  # a process holds some pages more or fewer each time
     assert run("plan", model, *context, "--memory", memory).returncode == 0
     assert run("run", model, "hi", "--no-thinking", "--max-tokens", 1, *context, "--memory", memory).returncode == 0
