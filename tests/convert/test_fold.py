@@ -179,7 +179,7 @@ def test_four_bits_are_refused_where_outliers_are_left(tmp_path, seed):
     with pytest.raises(RequestError, match=r"kv: expected int8, bf16 or f32 .*, found int4: .* times as large"):
         _core.Engine(file, context=64, kv="int4")
     _core.Engine(file, context=64, kv="int8")
-    needed = _core.plan(file, context=128, sequences=64, kv="int8")["peak"]
+    plan = _core.plan(file, context=128, kv="int8")
     with pytest.raises(MemoryBudgetError, match="would fit: ") as refused:
-        _core.Engine(file, context=128, sequences=64, kv="int8", memory=needed - (1 << 20))
+        _core.Engine(file, context=128, kv="int8", memory=plan["program"] + 1, program=plan["program"])
     assert "int4" not in str(refused.value)

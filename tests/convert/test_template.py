@@ -70,7 +70,7 @@ def test_sampling_settings_stay_with_the_mode_they_were_made_for(tmp_path, own, 
     edit(folder / "generation_config.json", lambda config: config.update(temperature=0.33))
     before, after = packed(TextFiles(folder)), packed(TextFiles(folder, given))
     keys = [key for key in before if key.startswith("qwen3edge.sampling.")]
-    assert len(keys) == 12 and [before[key] for key in keys] == [after[key] for key in keys]
+    assert len(keys) == 14 and [before[key] for key in keys] == [after[key] for key in keys]
 
 
 def test_without_one_of_its_own_the_given_one_says_the_mode(tmp_path):
