@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "io/model_file.h"
 #include "models/architectures.h"
+#include "text/answer_text.h"
 
 namespace q3e::bindings {
 
@@ -90,6 +91,8 @@ inline py::str path_text(const std::string& path) {
 
 // UTF-8. Lone surrogates, which a str may hold, become three bytes that no text has.
 std::vector<std::string> encoded(const std::vector<py::str>& texts);
+// [(text, whether it is a thought's)]
+py::list listed(const std::vector<TextPiece>& pieces);
 
 // The file and the model that its tensors were held against.
 struct OpenFile {

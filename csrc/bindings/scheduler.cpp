@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "exec/prefix_cache.h"
 #include "runtime/engine.h"
 
 namespace q3e::bindings {
@@ -99,11 +100,7 @@ class PythonEngine : public BatchEngine {
  private:
   static constexpr uint32_t kPageTokens = 64;
 
-  uint32_t shared(uint32_t sequence, std::span<const int32_t> tokens) const {
-    const std::vector<int32_t>& kept = kept_[sequence];
-    const auto most = static_cast<ptrdiff_t>(std::min(kept.size(), tokens.size()));
-    return static_cast<uint32_t>(std::mismatch(kept.begin(), kept.begin() + most, tokens.begin()).first - kept.begin());
-  }
+  uint32_t shared(uint32_t sequence, std::span<const int32_t> tokens) const { return common_length(kept_[sequence], tokens); }
 
   uint32_t cut(uint32_t sequence, uint32_t length) {
     const WithGil held;
@@ -164,12 +161,7 @@ py::object next(OwnGeneration& g) {
 void bind_scheduler(py::module_& m) {
   py::class_<News>(m, "News")
       .def_readonly("tokens", &News::tokens)
-      .def_property_readonly("pieces",
-                             [](const News& n) {
-                               py::list out;
-                               for (const TextPiece& piece : n.pieces) out.append(py::make_tuple(piece.text, piece.reasoning));
-                               return out;
-                             })
+      .def_property_readonly("pieces", [](const News& n) { return listed(n.pieces); })
       .def_property_readonly("finish", [](const News& n) { return finish_name(n.finish); })
       .def_readonly("reasoning", &News::reasoning)
       .def_property_readonly("computed_tokens", [](const News& n) { return n.usage.computed_tokens; })

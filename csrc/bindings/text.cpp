@@ -28,14 +28,12 @@ py::list encode_words(const Bpe& bpe, const py::list& words) {
   return out;
 }
 
-// [(text, whether it is a thought's)] of what `step` appends.
+// What `step` appends.
 template <class F>
 py::list pieces_of(F&& step) {
   std::vector<TextPiece> pieces;
   step(pieces);
-  py::list out;
-  for (const TextPiece& piece : pieces) out.append(py::make_tuple(piece.text, piece.reasoning));
-  return out;
+  return listed(pieces);
 }
 
 }  // namespace
@@ -47,6 +45,12 @@ std::vector<std::string> encoded(const std::vector<py::str>& texts) {
     if (!bytes) throw py::error_already_set();
     out.emplace_back(py::reinterpret_steal<py::bytes>(bytes));
   }
+  return out;
+}
+
+py::list listed(const std::vector<TextPiece>& pieces) {
+  py::list out;
+  for (const TextPiece& piece : pieces) out.append(py::make_tuple(piece.text, piece.reasoning));
   return out;
 }
 

@@ -3,14 +3,10 @@
 #include <algorithm>
 
 namespace q3e {
-namespace {
-
-uint32_t common(std::span<const int32_t> a, std::span<const int32_t> b) {
-  const size_t most = std::min(a.size(), b.size());
-  return static_cast<uint32_t>(std::mismatch(a.begin(), a.begin() + static_cast<ptrdiff_t>(most), b.begin()).first - a.begin());
+uint32_t common_length(std::span<const int32_t> a, std::span<const int32_t> b) {
+  const auto most = static_cast<ptrdiff_t>(std::min(a.size(), b.size()));
+  return static_cast<uint32_t>(std::mismatch(a.begin(), a.begin() + most, b.begin()).first - a.begin());
 }
-
-}  // namespace
 
 PrefixCache::PrefixCache(PagePool& pool, uint32_t page_tokens) : pool_(pool), page_tokens_(page_tokens) {}
 
@@ -29,7 +25,7 @@ PrefixCache::Match PrefixCache::find(std::span<const int32_t> tokens) {
     uint32_t most = 0;
     const auto rest = tokens.subspan(match.length);
     for (const auto& child : at->children)
-      if (const uint32_t shared = common(child->tokens, rest); shared > most) best = child.get(), most = shared;
+      if (const uint32_t shared = common_length(child->tokens, rest); shared > most) best = child.get(), most = shared;
     if (best) {
       match.length += most;
       match.pages.push_back(best->page);
@@ -44,33 +40,31 @@ void PrefixCache::insert(std::span<const int32_t> tokens, std::span<uint32_t> pa
   ++clock_;
   Node* at = &root_;
   for (uint32_t& page : pages) {
-    const auto own = tokens.first(std::min<size_t>(page_tokens_, tokens.size()));
-    tokens = tokens.subspan(own.size());
+    const auto tokens_here = tokens.first(std::min<size_t>(page_tokens_, tokens.size()));
+    tokens = tokens.subspan(tokens_here.size());
     Node *whole = nullptr, *part = nullptr;  // a child with all of these tokens; one with a beginning of them only
     for (const auto& child : at->children) {
-      const uint32_t shared = common(child->tokens, own);
-      if (shared == own.size())
+      const uint32_t shared = common_length(child->tokens, tokens_here);
+      if (shared == tokens_here.size())
         whole = child.get();
       else if (shared == child->tokens.size())
         part = child.get();
     }
     if (whole) {
-      if (whole->page != page && whole->tokens.size() == own.size()) {
+      if (whole->page != page && whole->tokens.size() == tokens_here.size()) {
         pool_.add_owner(whole->page);
         pool_.remove_owner(page);
         page = whole->page;
       }
       at = whole;
     } else if (part) {
-      pool_.set_cached(part->page, false);
-      pool_.remove_owner(part->page);
+      disown(part->page);
       part->page = page;
-      part->tokens.assign(own.begin(), own.end());
-      pool_.add_owner(page);
-      pool_.set_cached(page, true);
+      part->tokens.assign(tokens_here.begin(), tokens_here.end());
+      own(page);
       at = part;
     } else {
-      at = &add(*at, own, page);
+      at = &add(*at, tokens_here, page);
     }
     touch(*at);
   }
@@ -89,6 +83,16 @@ void PrefixCache::clear() {
   while (!leaves_.empty()) remove(*leaves_.begin()->second);
 }
 
+void PrefixCache::own(uint32_t page) {
+  pool_.add_owner(page);
+  pool_.set_cached(page, true);
+}
+
+void PrefixCache::disown(uint32_t page) {
+  pool_.set_cached(page, false);
+  pool_.remove_owner(page);
+}
+
 void PrefixCache::touch(Node& node) {
   if (node.children.empty()) {
     leaves_.erase({node.used, &node});
@@ -103,16 +107,14 @@ PrefixCache::Node& PrefixCache::add(Node& parent, std::span<const int32_t> token
   node.parent = &parent;
   node.page = page;
   node.tokens.assign(tokens.begin(), tokens.end());
-  pool_.add_owner(page);
-  pool_.set_cached(page, true);
+  own(page);
   return node;
 }
 
 void PrefixCache::remove(Node& leaf) {
   Node& parent = *leaf.parent;
   leaves_.erase({leaf.used, &leaf});
-  pool_.set_cached(leaf.page, false);
-  pool_.remove_owner(leaf.page);
+  disown(leaf.page);
   std::erase_if(parent.children, [&](const auto& child) { return child.get() == &leaf; });
   if (parent.children.empty() && parent.parent) leaves_.insert({parent.used, &parent});
 }

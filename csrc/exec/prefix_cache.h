@@ -16,6 +16,9 @@
 
 namespace q3e {
 
+// How many tokens two texts have in common at their beginning.
+uint32_t common_length(std::span<const int32_t> a, std::span<const int32_t> b);
+
 class PrefixCache {
  public:
   // page_tokens: positions of a page.
@@ -53,6 +56,9 @@ class PrefixCache {
   };
   using Leaf = std::pair<uint64_t, Node*>;
 
+  // The tree is an owner of its nodes' pages.
+  void own(uint32_t page);
+  void disown(uint32_t page);
   void touch(Node& node);
   Node& add(Node& parent, std::span<const int32_t> tokens, uint32_t page);
   void remove(Node& leaf);

@@ -54,7 +54,6 @@ struct News {
 // Held by its reader and by the scheduler, which alone changes it.
 class Generation {
  public:
-  const GenerationRequest& request() const { return request_; }
   // For finalizers, which may run anywhere: it ends in the next step.
   void abandon() { abandoned_.store(true, std::memory_order_relaxed); }
 

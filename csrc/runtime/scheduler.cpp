@@ -1,12 +1,12 @@
 #include "runtime/scheduler.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include "base/error.h"
+#include "exec/prefix_cache.h"
 
 namespace q3e {
 namespace {
@@ -16,11 +16,6 @@ using Clock = std::chrono::steady_clock;
 // A step in which answers wait for their next token takes at most so long, or so many times what it takes without prompts.
 constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
 constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said
-
-uint32_t common(std::span<const int32_t> a, std::span<const int32_t> b) {
-  const auto most = static_cast<ptrdiff_t>(std::min(a.size(), b.size()));
-  return static_cast<uint32_t>(std::mismatch(a.begin(), a.begin() + most, b.begin()).first - a.begin());
-}
 
 Error bad(const std::string& text) { return {Status::bad_argument, text}; }
 
@@ -224,7 +219,7 @@ bool Scheduler::start(Generation& g) {
   // What another one computes just now can be shared once it is there.
   for (const Held& other : running_)
     if (other->left() > 1)
-      if (const uint32_t shared = common(other->tokens_, g.tokens_);
+      if (const uint32_t shared = common_length(other->tokens_, g.tokens_);
           shared / limits_.page_tokens * limits_.page_tokens > other->computed_)
         return false;
   const uint32_t sequence = engine_.choose(free_, g.tokens_);

@@ -53,13 +53,14 @@ class Engine:
     def core(self) -> Core:
         """The core's engine. Raises RequestError once closed."""
         if self._core is None:
-            raise RequestError("expected an open model, found a closed one")
+            raise _closed()
         return self._core
 
     @property
     def scheduler(self) -> _core.Scheduler:
         """What answers requests. Raises RequestError once closed."""
-        assert self.core
+        if self._core is None:
+            raise _closed()
         return self._scheduler
 
     @property
@@ -149,3 +150,7 @@ class Engine:
 
     def _checked(self, sequence: int) -> int:
         return checks.whole("sequence", sequence, 0, self.plan.sequences - 1)
+
+
+def _closed() -> RequestError:
+    return RequestError("expected an open model, found a closed one")

@@ -9,7 +9,7 @@ tags (`<think>`, `<tool_call>`) inside it stay plain.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from qwen3edge import _core, checks
@@ -197,10 +197,6 @@ class Tokenizer:
     def bpe(self) -> _core.Bpe:
         """The core's part of it."""
         return self._bpe
-
-    def answer_text(self, *, reasoning: bool, stops: Sequence[str] = ()) -> _core.AnswerText:
-        """What makes text of an answer's tokens. reasoning: the prompt has opened `<think>` already."""
-        return _core.AnswerText(self._bpe, reasoning=reasoning, stops=stops)
 
     def token_bytes(self, token: int) -> bytes:
         """The UTF-8 bytes of one token, perhaps only a part of a character; of an unused id none. Raises RequestError

@@ -18,7 +18,7 @@ FFFD = "\ufffd"
 
 def steps(tokens: list[int], *, reasoning: bool = False, stops=()) -> list[list[tuple[str, bool]]]:
     """The pieces of each token, and of the end."""
-    text = TOKENIZER.answer_text(reasoning=reasoning, stops=stops)
+    text = _core.AnswerText(TOKENIZER.bpe, reasoning=reasoning, stops=stops)
     return [*(text.push(token) for token in tokens), text.finish()]
 
 
@@ -158,7 +158,7 @@ def until_stop(text: str, stops: list[str]) -> str:
 
 @given(LETTERS, STOPS)
 def test_the_first_stop_string_ends_the_content(content, stops):
-    text = TOKENIZER.answer_text(reasoning=False, stops=stops)
+    text = _core.AnswerText(TOKENIZER.bpe, reasoning=False, stops=stops)
     shown = ""
     for length, token in enumerate(ids(content), 1):
         before = text.stopped
@@ -184,7 +184,7 @@ def test_stop_string_that_a_mark_or_the_end_completes():
     """A mark, and the end, complete a broken character."""
     for last in ([CLOSE], [OPEN], []):
         assert split([*ids("a é")[:-1], *last, *ids("b")] if last else ids("a é")[:-1], stops=[FFFD]) == ("", "a ")
-    text = TOKENIZER.answer_text(reasoning=False, stops=[FFFD])
+    text = _core.AnswerText(TOKENIZER.bpe, reasoning=False, stops=[FFFD])
     assert [text.push(token) for token in ids("aé")[:-1]] == [[("a", False)], []] and not text.stopped
     assert text.finish() == [] and text.stopped
 
@@ -195,7 +195,7 @@ def test_a_mark_does_not_lose_what_is_held():
 
 
 def test_nothing_after_a_stop():
-    text = TOKENIZER.answer_text(reasoning=False, stops=["b"])
+    text = _core.AnswerText(TOKENIZER.bpe, reasoning=False, stops=["b"])
     assert [text.push(token) for token in ids("abc")] == [[("a", False)], [], []]
     assert text.stopped and not text.reasoning
     assert [text.push(token) for token in [OPEN, *ids("c"), CLOSE]] == [[], [], []]
@@ -218,7 +218,7 @@ def test_stop_strings_that_overlap_themselves(stop):
 
 
 def test_thoughts_are_counted():
-    text = TOKENIZER.answer_text(reasoning=False)
+    text = _core.AnswerText(TOKENIZER.bpe, reasoning=False)
     for token, thoughts, reasoning in [
         (ids("a")[0], 0, False), (OPEN, 0, True), (ids("b")[0], 1, True), (ids("\n")[0], 2, True), (END, 3, True),
         (-1, 4, True), (CLOSE, 4, False), (ids("c")[0], 4, False),
