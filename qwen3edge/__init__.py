@@ -19,8 +19,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from qwen3edge import convert, errors
-    from qwen3edge.generation.answer import Answer, TextChunk, Usage
+    from qwen3edge.generation.answer import Answer, TextChunk, TokenLogprob, Usage
     from qwen3edge.generation.model import Model, load, plan
+    from qwen3edge.generation.options import Options
     from qwen3edge.generation.sampler import SamplingDefaults, SamplingParameters
     from qwen3edge.generation.session import Session
     from qwen3edge.runtime.plan import MemoryPlan
@@ -30,11 +31,13 @@ __all__ = [
     "Answer",
     "MemoryPlan",
     "Model",
+    "Options",
     "SamplingDefaults",
     "SamplingParameters",
     "Session",
     "Settings",
     "TextChunk",
+    "TokenLogprob",
     "Usage",
     "__version__",
     "convert",
@@ -47,7 +50,9 @@ _HOMES = {
     "Answer": "qwen3edge.generation.answer",
     "MemoryPlan": "qwen3edge.runtime.plan",
     "Model": "qwen3edge.generation.model",
+    "Options": "qwen3edge.generation.options",
     "TextChunk": "qwen3edge.generation.answer",
+    "TokenLogprob": "qwen3edge.generation.answer",
     "SamplingDefaults": "qwen3edge.generation.sampler",
     "SamplingParameters": "qwen3edge.generation.sampler",
     "Session": "qwen3edge.generation.session",

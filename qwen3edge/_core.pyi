@@ -1,5 +1,6 @@
 """The C++ core as Python sees it (csrc/bindings/module.cpp)."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from qwen3edge.settings import CoreSettings
+
+NUMERICS_VERSION: int
+"""Raised whenever a bit of a logit changes."""
 
 MetadataValue = bool | int | float | str | list[bool] | list[int] | list[float] | list[str]
 
@@ -285,17 +289,26 @@ class Engine:
     def clear_prefixes(self) -> None:
         """Forgets what was kept."""
 
+    def save_session(self, tokens: Sequence[int], path: str | os.PathLike[str], note: bytes) -> None:
+        """Writes tokens, note and what is kept of the tokens' pages to a file, atomically.
+
+        Raises RequestError, OSError."""
+
+    def load_session(self, path: str | os.PathLike[str]) -> tuple[list[int], bytes, int]:
+        """Tokens and note of such a file, and how many of the tokens, from the first on, are kept now. Raises
+        FileFormatError and its kinds, also for a session of another model, KV type or numerics version; OSError."""
+
     def available_pages(self) -> int:
         """Pages that a batch can take, those included that only `keep` holds."""
 
 class Sampler:
     """Picks tokens, and says how probable they were.
 
-    The steps, in this order: tokens that are never picked (beyond `usable` or the mask; stop_tokens while the answer is
-    shorter than min_tokens), logit_bias, repetition_penalty, frequency_penalty, presence_penalty, temperature, top_k,
-    top_p (of what top_k left), min_p (of the most probable token's). top_k 0, top_p 1, min_p 0, frequency_penalty and
-    presence_penalty 0, repetition_penalty 1 switch a step off; temperature 0 is greedy. What is drawn is a hash of
-    seed, choice and the token's index in the answer: no state.
+    The steps, in this order: tokens that are not picked (beyond `usable` or the mask; never; stop_tokens while the
+    answer is shorter than min_tokens), logit_bias, repetition_penalty, frequency_penalty, presence_penalty,
+    temperature, top_k, top_p (of what top_k left), min_p (of the most probable token's). top_k 0, top_p 1, min_p 0,
+    frequency_penalty and presence_penalty 0, repetition_penalty 1 switch a step off; temperature 0 is greedy. What
+    is drawn is a hash of seed, choice and the token's index in the answer: no state.
     """
 
     def __init__(
@@ -315,9 +328,10 @@ class Sampler:
         choice: int = 0,
         min_tokens: int = 0,
         stop_tokens: Sequence[int] = (),
+        never: Sequence[int] = (),
     ) -> None:
         """vocabulary: of the logits. usable: ids from there on are rows of padding, by default none. logit_bias: what
-        is added, by tokens. choice: which of the answers to one request. min_tokens 2**32 - 1: never a stop token.
+        is added, by tokens. choice: which of the answers to one request. never: tokens that are not picked.
         Raises RequestError for a value out of range (qwen3edge.sampling.RANGES).
         """
     @property
@@ -355,11 +369,22 @@ class Usage(TypedDict):
     prefill_seconds: float
     decode_seconds: float
 
+LogprobPair = tuple[float, list[tuple[int, float]]]
+"""Of a token, and of the most probable ones with their ids, best first; natural logarithms."""
+
 class News:
     """What happened to an answer since its reader looked last."""
 
     @property
     def tokens(self) -> list[int]: ...
+    @property
+    def logprobs(self) -> list[LogprobPair]:
+        """Of each of these tokens, if they were asked for."""
+
+    @property
+    def prompt_logprobs(self) -> list[LogprobPair]:
+        """Of the next tokens of the prompt; the first of them is the prompt's second."""
+
     @property
     def pieces(self) -> list[tuple[str, bool]]:
         """Text, and whether it is a thought's."""
@@ -386,6 +411,15 @@ class Generation:
 
     def next(self) -> News | None:
         """Waits for what is new, driving the engine for all answers when nobody else does; None after the end."""
+
+    def ready(self) -> bool:
+        """Whether there is something new, or it has ended."""
+
+    def abandon(self) -> None:
+        """`cancel` without waiting: it ends in the next step."""
+
+    def poll(self) -> News | None:
+        """What is new, if there is something; computes nothing."""
 
     def cancel(self) -> None:
         """Ends it, from any thread. When it returns, nothing is computed for it."""
@@ -414,13 +448,23 @@ class Scheduler:
         texts: Bpe | None = None,
         reasoning: bool = False,
         stops: Sequence[str] = (),
+        logprobs: int | None = None,
+        prompt_logprobs: int | None = None,
+        allow: Callable[[list[int]], NDArray[np.uint32] | NDArray[np.int32] | None] | None = None,
     ) -> Generation:
         """Puts a request at the end of the queue. sampler: this answer's alone, which has counted nothing. max_tokens
-        0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`.
+        0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`. logprobs,
+        prompt_logprobs: how many of the most probable tokens are told beside each; None: no log probabilities. allow:
+        gets the tokens of the answer since its last call, and gives a mask as `Sampler.sample` takes it; called in the
+        thread of anybody who reads an answer.
 
         Raises RequestError for what no context or vocabulary takes, MemoryBudgetError for what does not fit the pages
         even alone, BusyError when the queue is full.
         """
+
+    def advance(self, milliseconds: int) -> bool:
+        """Computes a step, or waits at most so long for the end of one that another thread computes. False when there
+        is nothing to compute. For a thread that drives while others wait in their own way."""
 
     def take_sequence(self) -> int:
         """An empty sequence for those who drive the engine themselves. Raises RequestError when all are in use."""

@@ -43,6 +43,10 @@ class UnsupportedModelError(Qwen3EdgeError):
     """An architecture, tokenizer or option that this version cannot run."""
 
 
+class SessionFileError(FileFormatError):
+    """A saved session is damaged, or does not fit this model and this version of the program."""
+
+
 class MemoryBudgetError(Qwen3EdgeError):
     """The model does not fit the budget; the message has the breakdown and what would fit."""
 

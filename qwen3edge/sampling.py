@@ -28,7 +28,7 @@ ADVICE: dict[str, dict[str, Any]] = {
 MAX_TOP_K = 2**31 - 1
 MAX_SEED = 2**64 - 1
 MAX_CHOICE = 2**32 - 1
+MAX_TOKENS = 2**31 - 1
+"""Of an answer; no context is as long."""
 MAX_BIASES = 1024
 MAX_TOP_LOGPROBS = 20
-NEVER_STOPS = 2**32 - 1
-"""As min_tokens: no stop token is picked, however long the answer is."""

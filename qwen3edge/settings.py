@@ -6,16 +6,15 @@ in `CoreSettings`.
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
 from qwen3edge import checks
 from qwen3edge.errors import RequestError, shown
+from qwen3edge.keywords import nearest
 from qwen3edge.sampling import MAX_SEED
 
 AUTO = "auto"
@@ -26,8 +25,6 @@ MAX_CHUNK = 8192
 CPU = "cpu"
 KV_TYPES = ("int8", "int4", "bf16", "f16", "f32")  # of all devices; each refuses what it does not have
 _DEVICES = re.compile(r"cpu|cuda(:\d{1,3})?|interpreter", re.ASCII)
-
-Function = TypeVar("Function", bound=Callable[..., object])
 
 
 class Settings(TypedDict, total=False):
@@ -156,22 +153,9 @@ def require_known(function: str, names: Iterable[str]) -> None:
     """Raises TypeError for a name that is no setting, as Python does for functions without `**settings`."""
     for name in names:
         if name not in DEFAULTS:
-            near = difflib.get_close_matches(name, DEFAULTS, 1, 0.5)
-            hint = f". Did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, DEFAULTS)
+            hint = f". Did you mean {near!r}?" if near else ""
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
-
-
-def shows_settings(function: Function) -> Function:
-    """Of a function that takes `**settings: Unpack[Settings]`: `inspect.signature` and `help` show each of them."""
-    signature = inspect.signature(function)
-    fixed = [found for found in signature.parameters.values() if found.kind is not found.VAR_KEYWORD]
-    listed = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind.__forward_arg__)
-        for (name, default), kind in zip(DEFAULTS.items(), Settings.__annotations__.values(), strict=True)
-    ]
-    function.__signature__ = signature.replace(parameters=[*fixed, *listed])  # type: ignore[attr-defined]
-    function.__doc__ = "\n\n".join(inspect.cleandoc(each.__doc__ or "") for each in (function, Settings))
-    return function
 
 
 def _device(device: object) -> str:

@@ -49,7 +49,7 @@ def test_errors_are_statuses(c_build, tmp_path, tiny_int4):
         result = run(c_build, model, 0, 4, 1)
         assert result.returncode == 1 and words in result.stderr
     result = run(c_build, tiny_int4, 0, 4, 99999999)
-    assert result.returncode == 1 and "expected 0 to" in result.stderr and "forward: forward" not in result.stderr
+    assert result.returncode == 1 and "from 0 to" in result.stderr and "forward: forward" not in result.stderr
     assert result.stdout == "\n"
 
 

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "io/model_file.h"
 #include "models/architectures.h"
+#include "runtime/sampler.h"
 #include "text/answer_text.h"
 
 namespace q3e::bindings {
@@ -93,6 +94,11 @@ inline py::str path_text(const std::string& path) {
 std::vector<std::string> encoded(const std::vector<py::str>& texts);
 // [(text, whether it is a thought's)]
 py::list listed(const std::vector<TextPiece>& pieces);
+
+// Words as grammars' libraries fill them, signed or not: what is of another size is no mask, and not converted. None: no mask.
+std::optional<TokenMask> mask_of(const py::object& words);
+// (of the token, [(token, of it)])
+py::tuple pair_of(const Logprobs& logprobs);
 
 // The file and the model that its tensors were held against.
 struct OpenFile {

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "runtime/numerics.h"
 #include "runtime/process_memory.h"
+#include "runtime/session_file.h"
 
 namespace q3e::bindings {
 
@@ -201,6 +203,7 @@ void bind_engine(py::module_& m) {
         return plan_dict(make_plan(f->file, f->model, plan_request(settings)));
       },
       "file"_a);
+  m.attr("NUMERICS_VERSION") = kNumericsVersion;
   m.def("default_budget", &default_budget, "root"_a = "");
   py::class_<CancelFlag>(m, "CancelFlag")
       .def(py::init<>())
@@ -237,6 +240,26 @@ void bind_engine(py::module_& m) {
           "tokens"_a, GilReleased())
       .def("share", &Engine::share, "source"_a, "target"_a, GilReleased())
       .def("clear_prefixes", &Engine::clear_prefixes, GilReleased())
+      .def(
+          "save_session",
+          [](Engine& e, const std::vector<int32_t>& tokens, const py::object& path, const py::bytes& note) {
+            const std::string where = path_bytes(path), text = note;
+            const WithoutGil released;
+            save_session(e, tokens, text, where);
+          },
+          "tokens"_a, "path"_a, "note"_a)
+      .def(
+          "load_session",
+          [](Engine& e, const py::object& path) {
+            const std::string where = path_bytes(path);
+            SavedSession saved;
+            {
+              const WithoutGil released;
+              saved = load_session(e, where);
+            }
+            return py::make_tuple(std::move(saved.tokens), py::bytes(saved.note), saved.restored);
+          },
+          "path"_a)
       .def("available_pages", &Engine::available_pages, GilReleased());
 }
 

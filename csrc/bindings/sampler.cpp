@@ -19,7 +19,8 @@ const float* checked_logits(const Sampler& s, const Floats& logits) {
   return logits.data();
 }
 
-// Words as grammars' libraries fill them, signed or not: what is of another size is no mask, and not converted.
+}  // namespace
+
 std::optional<TokenMask> mask_of(const py::object& words) {
   if (words.is_none()) return std::nullopt;
   if (!py::isinstance<py::array_t<uint32_t, py::array::c_style>>(words) &&
@@ -30,11 +31,21 @@ std::optional<TokenMask> mask_of(const py::object& words) {
   return TokenMask{static_cast<const uint32_t*>(found.data()), static_cast<size_t>(found.size())};
 }
 
+py::tuple pair_of(const Logprobs& logprobs) {
+  py::list best;
+  for (const TokenLogprob& each : logprobs.top) best.append(py::make_tuple(each.token, each.logprob));
+  return py::make_tuple(logprobs.token, best);
+}
+
+namespace {
+
 std::shared_ptr<Sampler> make_sampler(uint32_t vocabulary, std::optional<uint32_t> usable, float temperature, uint32_t top_k,
                                       float top_p, float min_p, float presence_penalty, float frequency_penalty,
                                       float repetition_penalty, const std::map<int32_t, float>& logit_bias, uint64_t seed,
-                                      uint32_t choice, uint32_t min_tokens, std::vector<int32_t> stop_tokens) {
+                                      uint32_t choice, uint32_t min_tokens, std::vector<int32_t> stop_tokens,
+                                      std::vector<int32_t> never) {
   SamplingParameters p;
+  p.never = std::move(never);
   p.min_tokens = min_tokens;
   p.stop_tokens = std::move(stop_tokens);
   for (const auto& [token, value] : logit_bias) p.logit_bias.push_back({token, value});
@@ -64,9 +75,7 @@ py::tuple logprobs(const Sampler& s, const Floats& logits, int32_t token, uint32
     const WithoutGil released;
     found = s.logprobs(values, token, top);
   }
-  py::list best;
-  for (const TokenLogprob& each : found.top) best.append(py::make_tuple(each.token, each.logprob));
-  return py::make_tuple(found.token, best);
+  return pair_of(found);
 }
 
 }  // namespace
@@ -78,7 +87,8 @@ void bind_sampler(py::module_& m) {
            "top_k"_a = advised.top_k, "top_p"_a = advised.top_p, "min_p"_a = advised.min_p,
            "presence_penalty"_a = advised.presence_penalty, "frequency_penalty"_a = advised.frequency_penalty,
            "repetition_penalty"_a = advised.repetition_penalty, "logit_bias"_a = py::dict(), "seed"_a = advised.seed,
-           "choice"_a = advised.choice, "min_tokens"_a = advised.min_tokens, "stop_tokens"_a = py::tuple())
+           "choice"_a = advised.choice, "min_tokens"_a = advised.min_tokens, "stop_tokens"_a = py::tuple(),
+           "never"_a = py::tuple())
       .def_property_readonly("generated", &Sampler::generated)
       .def("accept", &Sampler::accept, "token"_a, "generated"_a = true)
       .def("truncate", &Sampler::truncate, "length"_a)

@@ -42,7 +42,7 @@ class PythonEngine : public BatchEngine {
     const py::object plan = engine_.attr("plan");
     const auto of = [&](const char* name) { return py::cast<uint32_t>(plan[name]); };
     limits_ = {of("sequences"), of("context"), of("chunk"), vocabulary, kPageTokens, 0};
-    limits_.pages = limits_.sequences * ((limits_.context + kPageTokens - 1) / kPageTokens);
+    limits_.pages = limits_.sequences * limits_.pages_for(limits_.context);
     kept_.resize(limits_.sequences);
   }
   ~PythonEngine() override {
@@ -133,6 +133,31 @@ struct OwnGeneration {
   OwnGeneration& operator=(const OwnGeneration&) = delete;
 };
 
+// A grammar in Python: a callable that gets the tokens since its last call and gives the words of a mask, or None.
+class PythonConstraint : public Constraint {
+ public:
+  explicit PythonConstraint(py::object allow) : allow_(std::move(allow)) {}
+  ~PythonConstraint() override {
+    const WithGil held;
+    allow_ = py::object();
+  }
+
+  std::optional<TokenMask> allow(std::span<const int32_t> tokens) override {
+    const WithGil held;
+    words_ = allow_(py::cast(std::vector<int32_t>(tokens.begin(), tokens.end())));
+    return mask_of(words_);
+  }
+
+ private:
+  py::object allow_, words_;
+};
+
+py::list listed(const std::vector<Logprobs>& logprobs) {
+  py::list all;
+  for (const Logprobs& each : logprobs) all.append(pair_of(each));
+  return all;
+}
+
 const char* finish_name(Finish finish) {
   static constexpr const char* kNames[] = {nullptr, "stop", "max_tokens", "context", "cancelled", "error"};
   return kNames[static_cast<int>(finish)];
@@ -161,7 +186,9 @@ py::object next(OwnGeneration& g) {
 void bind_scheduler(py::module_& m) {
   py::class_<News>(m, "News")
       .def_readonly("tokens", &News::tokens)
-      .def_property_readonly("pieces", [](const News& n) { return listed(n.pieces); })
+      .def_property_readonly("logprobs", [](const News& n) { return listed(n.logprobs); })
+      .def_property_readonly("prompt_logprobs", [](const News& n) { return listed(n.prompt_logprobs); })
+      .def_property_readonly("pieces", [](const News& n) { return bindings::listed(n.pieces); })
       .def_property_readonly("finish", [](const News& n) { return finish_name(n.finish); })
       .def_readonly("reasoning", &News::reasoning)
       .def_property_readonly("computed_tokens", [](const News& n) { return n.usage.computed_tokens; })
@@ -178,6 +205,19 @@ void bind_scheduler(py::module_& m) {
       });
   py::class_<OwnGeneration>(m, "Generation")
       .def("next", &next)
+      .def(
+          "ready", [](OwnGeneration& g) { return g.own->scheduler->ready(*g.generation); }, GilReleased())
+      .def("abandon", [](OwnGeneration& g) { g.generation->abandon(); })
+      .def("poll",
+           [](OwnGeneration& g) -> py::object {
+             News news;
+             bool found = false;
+             {
+               const WithoutGil released;
+               found = g.own->scheduler->poll(*g.generation, news);
+             }
+             return found ? py::cast(std::move(news)) : py::none();
+           })
       .def("cancel", [](OwnGeneration& g) { g.own->scheduler->cancel(*g.generation); }, GilReleased());
   py::class_<OwnScheduler, std::shared_ptr<OwnScheduler>>(m, "Scheduler")
       .def(py::init([](const py::object& engine, uint32_t vocabulary, uint32_t most_waiting) {
@@ -196,9 +236,11 @@ void bind_scheduler(py::module_& m) {
           "submit",
           [](const std::shared_ptr<OwnScheduler>& own, std::vector<int32_t> prompt, std::shared_ptr<Sampler> sampler,
              uint32_t max_tokens, std::vector<int32_t> stop_tokens, std::shared_ptr<Bpe> texts, bool reasoning,
-             const std::vector<py::str>& stops) {
-            GenerationRequest request{std::move(prompt), std::move(sampler), max_tokens,    std::move(stop_tokens),
-                                      std::move(texts),  reasoning,          encoded(stops)};
+             const std::vector<py::str>& stops, std::optional<uint32_t> logprobs, std::optional<uint32_t> prompt_logprobs,
+             py::object allow) {
+            GenerationRequest request{std::move(prompt), std::move(sampler), max_tokens, std::move(stop_tokens), std::move(texts),
+                                      reasoning,         encoded(stops),     logprobs,   prompt_logprobs,        nullptr};
+            if (!allow.is_none()) request.constraint = std::make_shared<PythonConstraint>(std::move(allow));
             std::shared_ptr<Generation> generation;
             {
               const WithoutGil released;
@@ -207,7 +249,12 @@ void bind_scheduler(py::module_& m) {
             return std::make_unique<OwnGeneration>(own, std::move(generation));
           },
           "prompt"_a, "sampler"_a.none(false), py::kw_only(), "max_tokens"_a = 0, "stop_tokens"_a = std::vector<int32_t>(),
-          "texts"_a = py::none(), "reasoning"_a = false, "stops"_a = std::vector<py::str>())
+          "texts"_a = py::none(), "reasoning"_a = false, "stops"_a = std::vector<py::str>(), "logprobs"_a = py::none(),
+          "prompt_logprobs"_a = py::none(), "allow"_a = py::none())
+      .def(
+          "advance",
+          [](OwnScheduler& s, uint32_t milliseconds) { return s.scheduler->advance(std::chrono::milliseconds(milliseconds)); },
+          "milliseconds"_a, GilReleased())
       .def(
           "take_sequence", [](OwnScheduler& s) { return s.scheduler->take_sequence(); }, GilReleased())
       .def(

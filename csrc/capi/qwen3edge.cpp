@@ -2,8 +2,8 @@
 #include "qwen3edge.h"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <string>
 #include <utility>
@@ -14,24 +14,25 @@
 #include "runtime/engine.h"
 #include "runtime/sampler.h"
 #include "runtime/sampling_defaults.h"
+#include "runtime/scheduler.h"
 
 struct q3e_model {
   std::shared_ptr<const q3e::ModelFile> file;
   const std::unique_ptr<q3e::Engine, q3e::Engine::Delete> engine;
+  q3e::Scheduler scheduler;
   std::vector<uint32_t> stop_tokens;
-  q3e::ForkMutex mutex;
-  std::vector<bool> slot_used;
+  std::atomic<uint32_t> sessions{0};
 
   q3e_model(std::shared_ptr<const q3e::ModelFile> f, const q3e::PlanRequest& request)
       : file(f),
         engine(new q3e::Engine(f, request, q3e::best_isa())),
-        stop_tokens(f->u32_array("qwen3edge.stop_token_ids")),
-        slot_used(request.sequences) {}
+        scheduler(*engine),
+        stop_tokens(f->u32_array("qwen3edge.stop_token_ids")) {}
 };
 
 struct q3e_session {
   q3e_model* model;
-  uint32_t slot;
+  q3e::Scheduler::Held sequence;
   q3e::Sampler sampler;
   std::vector<float> logits;
   bool has_logits = false;
@@ -157,12 +158,12 @@ q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_s
     *session = nullptr;
     const uint32_t vocabulary = model->engine->config().vocab_size;
     q3e::Sampler sampler(vocabulary, usable_tokens(*model), parameters_of(*sampling));
-    std::unique_ptr<q3e_session> s(new q3e_session{model, 0, std::move(sampler), std::vector<float>(vocabulary)});
-    std::lock_guard lock(model->mutex);
-    const auto free = std::find(model->slot_used.begin(), model->slot_used.end(), false);
-    require(free != model->slot_used.end(), "session: expected a free one, found all sessions of the settings in use");
-    *free = true;
-    s->slot = static_cast<uint32_t>(free - model->slot_used.begin());
+    std::unique_ptr<q3e_session> s(
+        new q3e_session{model, model->scheduler.open(), std::move(sampler), std::vector<float>(vocabulary)});
+    if (model->sessions.fetch_add(1) >= model->engine->plan().settings.sequences) {
+      model->sessions.fetch_sub(1);
+      require(false, "session: expected a free one, found all sessions of the settings in use");
+    }
     *session = s.release();
   });
 }
@@ -170,19 +171,20 @@ q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_s
 void q3e_session_free(q3e_session* session) {
   if (!session) return;
   guarded([&] {
-    std::lock_guard lock(session->model->mutex);
-    session->model->engine->truncate(session->slot, 0);
-    session->model->slot_used[session->slot] = false;
+    session->model->scheduler.cancel(*session->sequence);
+    session->model->sessions.fetch_sub(1);
   });
   delete session;
 }
 
-uint32_t q3e_session_length(const q3e_session* session) { return session ? session->model->engine->length(session->slot) : 0; }
+uint32_t q3e_session_length(const q3e_session* session) {
+  return session ? session->model->scheduler.length(*session->sequence) : 0;
+}
 
 q3e_status q3e_session_truncate(q3e_session* session, uint32_t length) {
   return guarded([&] {
     require(session, "truncate: expected a session, found a null pointer");
-    session->sampler.truncate(session->model->engine->truncate(session->slot, length));
+    session->sampler.truncate(session->model->scheduler.truncate(*session->sequence, length));
     session->has_logits = false;
     session->sampled = -1;
   });
@@ -199,21 +201,11 @@ void q3e_session_resume(q3e_session* session) {
 q3e_status q3e_forward(q3e_session* session, const int32_t* tokens, size_t count, float* logits) {
   return guarded([&] {
     require(session && tokens && count > 0, "forward: expected a session and at least one token");
-    q3e::Engine& engine = *session->model->engine;
-    const uint32_t begin = engine.length(session->slot), context = engine.plan().settings.context;
-    if (count > context - begin)
-      throw q3e::Error(q3e::Status::bad_argument, "forward: expected at most " + std::to_string(context - begin) +
-                                                      " more tokens in a context of " + std::to_string(context) + ", found " +
-                                                      std::to_string(count));
-    std::vector<int32_t> positions(count), slots(count, static_cast<int32_t>(session->slot));
-    std::vector<uint8_t> want(count, 0);
-    for (size_t i = 0; i < count; ++i) positions[i] = static_cast<int32_t>(begin + i);
-    want[count - 1] = 1;
+    q3e::Scheduler& scheduler = session->model->scheduler;
     try {
-      engine.forward({tokens, positions.data(), slots.data(), want.data(), count}, session->logits.data(), nullptr,
-                     &session->cancel);
+      scheduler.extend(session->sequence, {tokens, count}, session->logits.data(), session->cancel);
     } catch (...) {  // the sequence may have lost more than these tokens
-      session->sampler.truncate(engine.length(session->slot));
+      session->sampler.truncate(scheduler.length(*session->sequence));
       throw;
     }
     session->has_logits = true;

@@ -77,6 +77,38 @@ void KvCache::keep(uint32_t sequence, std::span<const int32_t> tokens) {
   for (size_t i = 0; i < pages.size(); ++i) s.data[i] = pool_.data(pages[i]);
 }
 
+const uint8_t* KvCache::kept(std::span<const int32_t> tokens, uint32_t index) {
+  const PrefixCache::Match match = prefixes_.find(tokens);
+  return index < match.length / kKvBlock ? pool_.data(match.pages[index]) : nullptr;
+}
+
+bool KvCache::restore(std::span<const int32_t> tokens, const std::function<void(uint8_t*)>& fill) {
+  PrefixCache::Match match = prefixes_.find(tokens);
+  if (match.length == tokens.size()) return true;
+  std::vector<uint32_t>& pages = match.pages;
+  if (match.length < tokens.size() - kKvBlock) return false;
+  pages.resize(tokens.size() / kKvBlock - 1);
+  // Owned here, so that making room leaves them alone, and again without an owner if anything is thrown.
+  struct Owners {
+    PagePool& pool;
+    std::vector<uint32_t> pages;
+    ~Owners() {
+      for (const uint32_t page : pages) pool.remove_owner(page);
+    }
+  } owners{pool_, {}};
+  for (const uint32_t page : pages) {
+    pool_.add_owner(page);
+    owners.pages.push_back(page);
+  }
+  if (pool_.free() == 0 && !prefixes_.evict()) return false;
+  const uint32_t page = pool_.take();
+  owners.pages.push_back(page);
+  fill(pool_.data(page));
+  pages.push_back(page);
+  prefixes_.insert(tokens, pages);
+  return true;
+}
+
 void KvCache::share(uint32_t from, uint32_t to) {
   for (const uint32_t page : sequences_[from].pages) {
     pool_.add_owner(page);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -41,6 +42,12 @@ class KvCache {
   // An empty sequence takes all of another's pages.
   void share(uint32_t from, uint32_t to);
   void clear_prefixes() { prefixes_.clear(); }
+  size_t page_bytes() const { return pool_.page_bytes(); }
+  // Page `index` of the longest beginning of `tokens` that the prefix cache has, all of it; null when it is not there.
+  const uint8_t* kept(std::span<const int32_t> tokens, uint32_t index);
+  // Puts the last page of `tokens`, whole pages, into the prefix cache, as `fill` writes it; not called when it is there. False
+  // when the pages before it are not, or there is no room.
+  bool restore(std::span<const int32_t> tokens, const std::function<void(uint8_t*)>& fill);
 
   // Page i of a sequence holds positions 64 i .. 64 i + 63.
   const uint8_t* const* pages(uint32_t sequence) const { return sequences_[sequence].data.data(); }

@@ -17,6 +17,8 @@ struct EngineLimits {
   uint32_t vocabulary;   // logits of a row
   uint32_t page_tokens;  // of a page of the KV cache
   uint32_t pages;        // that all sequences share
+
+  uint32_t pages_for(uint64_t tokens) const { return static_cast<uint32_t>((tokens + page_tokens - 1) / page_tokens); }
 };
 
 // All calls throw Error. Sequences are numbered from 0.

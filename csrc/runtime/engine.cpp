@@ -178,6 +178,19 @@ void Engine::clear_prefixes() {
   states_.cache().clear_prefixes();
 }
 
+bool Engine::read_page(std::span<const int32_t> tokens, uint32_t index,
+                       const std::function<void(std::span<const uint8_t>)>& use) {
+  const Call call(*this);
+  const uint8_t* page = states_.shares() ? states_.cache().kept(tokens, index) : nullptr;
+  if (page) use({page, page_bytes()});
+  return page != nullptr;
+}
+
+bool Engine::restore_page(std::span<const int32_t> tokens, const std::function<void(std::span<uint8_t>)>& fill) {
+  const Call call(*this);
+  return states_.shares() && states_.cache().restore(tokens, [&](uint8_t* page) { fill({page, page_bytes()}); });
+}
+
 uint32_t Engine::available_pages() {
   const Call call(*this);
   return states_.cache().available();

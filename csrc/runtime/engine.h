@@ -36,6 +36,7 @@ class Engine : public BatchEngine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
+  const ModelFile& file() const { return *file_; }
   const ModelConfig& config() const { return model_.config; }
   const MemoryPlan& plan() const { return plan_; }
   Isa isa() const { return kernels_.isa; }
@@ -60,6 +61,13 @@ class Engine : public BatchEngine {
   void share(uint32_t from, uint32_t to);
   // Forgets what was kept.
   void clear_prefixes();
+  // Page `index` of the longest beginning of `tokens` that was kept, if it is there and whole: use(its bytes) is called, and
+  // true returned.
+  bool read_page(std::span<const int32_t> tokens, uint32_t index, const std::function<void(std::span<const uint8_t>)>& use);
+  // Keeps the last page of `tokens`, whole pages, as fill(its bytes) writes it; fill is not called where it is there already.
+  // False when the pages before it are not, or no page is available.
+  bool restore_page(std::span<const int32_t> tokens, const std::function<void(std::span<uint8_t>)>& fill);
+  size_t page_bytes() const { return states_.cache().page_bytes(); }
   uint32_t available_pages() override;
   void for_each(uint32_t count, const std::function<void(uint32_t)>& f) override;
 

@@ -8,20 +8,21 @@ namespace q3e {
 Generation::Generation(GenerationRequest&& request, uint64_t number)
     : request_(std::move(request)), number_(number), tokens_(request_.prompt), arrived_(Clock::now()) {
   if (request_.texts) text_.emplace(request_.texts, request_.reasoning, request_.stops);
-  for (const int32_t token : request_.prompt) request_.sampler->accept(token, false);
+  if (!by_hand())
+    for (const int32_t token : request_.prompt) request_.sampler->accept(token, false);
 }
 
 void Generation::append(int32_t token, uint32_t context) {
   last_ = Clock::now();
   if (completion() == 0) first_ = last_;
   tokens_.push_back(token);
-  new_tokens_.push_back(token);
+  news_.tokens.push_back(token);
   has_news_ = true;
   if (std::find(request_.stop_tokens.begin(), request_.stop_tokens.end(), token) != request_.stop_tokens.end())
     return end(Finish::stop);
   request_.sampler->accept(token, true);
   if (text_) {
-    text_->push(token, new_pieces_);
+    text_->push(token, news_.pieces);
     if (text_->stopped()) return end(Finish::stop);
   }
   if (completion() == request_.max_tokens)
@@ -35,17 +36,25 @@ void Generation::end(Finish finish) {
   has_news_ = true;
   const bool cut_by_string = text_ && text_->stopped();
   if (!text_ || cut_by_string || finish == Finish::cancelled || finish == Finish::failed) return;
-  text_->finish(new_pieces_);
+  text_->finish(news_.pieces);
   if (text_->stopped()) finish_ = Finish::stop;  // a stop string that the last held characters complete
+}
+
+void Generation::give(News& news) {
+  news = std::exchange(news_, {});
+  news.finish = finish_;
+  news.usage = usage();
+  news.reasoning = text_ && text_->reasoning();
+  news.error = error_;
+  has_news_ = false;
 }
 
 Usage Generation::usage() const {
   const auto seconds = [](Clock::time_point from, Clock::time_point to) {
     return from == Clock::time_point{} || to < from ? 0.0 : std::chrono::duration<double>(to - from).count();
   };
-  const auto prompt = static_cast<uint32_t>(request_.prompt.size());
   const Clock::time_point none{};
-  return {prompt,
+  return {prompt_size(),
           cached_,
           read_,
           completion(),

@@ -1,4 +1,5 @@
-// One answer: what was asked, how far it is, and what its reader has not taken yet.
+// One answer: what was asked, how far it is, and what its reader has not taken yet. Or a sequence of tokens that its owner
+// continues by hand.
 #pragma once
 
 #include <atomic>
@@ -10,6 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "exec/cancel_flag.h"
+#include "runtime/constraint.h"
+#include "runtime/logprobs.h"
 #include "runtime/sampler.h"
 #include "text/answer_text.h"
 
@@ -23,6 +27,10 @@ struct GenerationRequest {
   std::shared_ptr<const Bpe> texts;  // null: tokens only
   bool reasoning = false;            // the prompt has opened `<think>`
   std::vector<std::string> stops;    // UTF-8; end the content and do not belong to it
+  // How many of the most probable tokens are told beside each of the answer, and beside each of the prompt from the second on;
+  // none: no log probabilities at all. Those of a prompt are computed, whatever was kept of it.
+  std::optional<uint32_t> logprobs, prompt_logprobs;
+  std::shared_ptr<Constraint> constraint;  // null: any token may be picked
 };
 
 enum class Finish : uint8_t {
@@ -44,6 +52,8 @@ struct Usage {
 // What happened since the reader looked last.
 struct News {
   std::vector<int32_t> tokens;
+  std::vector<Logprobs> logprobs;         // of each of these tokens, if they were asked for
+  std::vector<Logprobs> prompt_logprobs;  // of the next tokens of the prompt
   std::vector<TextPiece> pieces;
   Finish finish = Finish::running;
   Usage usage{};
@@ -59,17 +69,26 @@ class Generation {
 
  private:
   friend class Scheduler;
+  friend class ScheduledBatch;
   using Clock = std::chrono::steady_clock;
 
   Generation(GenerationRequest&& request, uint64_t number);
 
+  bool by_hand() const { return request_.sampler == nullptr; }
+  // By hand, and for its owner to go on.
+  bool idle() const { return by_hand() && (!extension_.cancel || has_news_); }
   uint32_t size() const { return static_cast<uint32_t>(tokens_.size()); }
   uint32_t left() const { return size() - computed_; }
-  uint32_t completion() const { return size() - static_cast<uint32_t>(request_.prompt.size()); }
-  // Appends a token that was sampled, and ends the answer where it ends. context: tokens of a sequence.
+  uint32_t prompt_size() const { return static_cast<uint32_t>(request_.prompt.size()); }
+  uint32_t completion() const { return size() - prompt_size(); }
+  // Tokens of the prompt whose log probabilities are still wanted.
+  bool scores() const { return request_.prompt_logprobs && scored_ < prompt_size(); }
+  // Appends a token that was picked, and ends the answer where it ends. context: tokens of a sequence.
   void append(int32_t token, uint32_t context);
   void end(Finish finish);
   Usage usage() const;
+  // All that its reader has not seen.
+  void give(News& news);
 
   const GenerationRequest request_;
   const uint64_t number_;  // in the order of arrival
@@ -79,6 +98,8 @@ class Generation {
   uint32_t cached_ = 0;               // of the prompt, when it was started first
   uint32_t reused_ = 0;               // tokens, when it was started last
   uint32_t read_ = 0;                 // of the prompt, so far
+  uint32_t scored_ = 1;               // of the prompt, the first included, which nothing comes before
+  uint32_t constrained_ = 0;          // tokens of the answer that the constraint has seen
   std::optional<uint32_t> sequence_;  // while it runs
   bool cancelled_ = false;
   std::atomic<bool> abandoned_{false};  // nobody reads it any more; set without the scheduler's lock
@@ -87,10 +108,15 @@ class Generation {
 
   Finish finish_ = Finish::running;
   std::exception_ptr error_;
-  // For the reader.
-  std::vector<int32_t> new_tokens_;
-  std::vector<TextPiece> new_pieces_;
+  News news_;  // for the reader: tokens, pieces, log probabilities
   bool has_news_ = false;
+
+  // By hand: of the tokens that are being appended.
+  struct Extension {
+    uint32_t begin = 0;
+    float* logits = nullptr;             // [vocabulary] after the last one
+    const CancelFlag* cancel = nullptr;  // null: there are none
+  } extension_;
 };
 
 }  // namespace q3e

@@ -13,7 +13,7 @@ namespace q3e {
 namespace {
 
 // Of a token. The lowest bits count how often the answer has it; all of them set: `many_` does.
-constexpr uint8_t kSeen = 0x80, kBiased = 0x40, kStop = 0x20, kCount = 0x1f;
+constexpr uint8_t kSeen = 0x80, kBiased = 0x40, kBarred = 0x20, kCount = 0x1f;
 constexpr uint32_t kGenerated = uint32_t{1} << 31;  // beside a token of the history
 
 bool before(const std::pair<int32_t, uint32_t>& count, int32_t token) { return count.first < token; }
@@ -50,8 +50,9 @@ Sampler::Sampler(uint32_t vocabulary, uint32_t usable, SamplingParameters parame
     marks_[each.token] |= kBiased;
     raises_ = raises_ || each.value > 0;
   }
-  for (const int32_t token : parameters_.stop_tokens)
-    if (token >= 0 && static_cast<size_t>(token) < marks_.size()) marks_[token] |= kStop;
+  for (const std::vector<int32_t>* tokens : {&parameters_.stop_tokens, &parameters_.never})
+    for (const int32_t token : *tokens)
+      if (token >= 0 && static_cast<size_t>(token) < marks_.size()) marks_[token] |= kBarred;
 }
 
 void Sampler::require_token(const char* name, int32_t token) const {
@@ -88,7 +89,7 @@ uint32_t Sampler::count_of(int32_t token) const {
 
 void Sampler::truncate(size_t length) {
   if (length >= history_.size()) return;
-  for (const uint32_t each : history_) marks_[each & ~kGenerated] &= kBiased | kStop;
+  for (const uint32_t each : history_) marks_[each & ~kGenerated] &= kBiased | kBarred;
   many_.clear();
   generated_ = 0;
   history_.resize(length);
@@ -99,7 +100,8 @@ void Sampler::truncate(size_t length) {
 float Sampler::adjusted(float logit, int32_t token, size_t index) const {
   const SamplingParameters& p = parameters_;
   const uint8_t mark = marks_[token];
-  if (mark & kStop && index < p.min_tokens) return kNever;
+  if (mark & kBarred && (index < p.min_tokens || std::find(p.never.begin(), p.never.end(), token) != p.never.end()))
+    return kNever;
   float v = logit;
   if (mark & kBiased) {
     const auto lower = [](const LogitBias& bias, int32_t of) { return bias.token < of; };

@@ -21,8 +21,9 @@ struct LogitBias {
 // In the order in which they are applied, one after the other; the values given here switch a step off. What is never picked
 // comes first: tokens beyond the vocabulary or outside a mask, and the stop tokens of an answer that is too short.
 struct SamplingParameters {
-  uint32_t min_tokens = 0;           // of the answer, before which none of `stop_tokens` is picked; UINT32_MAX: never
-  std::vector<int32_t> stop_tokens;  // others than the model has are passed over
+  std::vector<int32_t> never;  // are not picked; here and below, tokens that the model does not have are passed over
+  uint32_t min_tokens = 0;     // of the answer, before which none of `stop_tokens` is picked
+  std::vector<int32_t> stop_tokens;
   std::vector<LogitBias> logit_bias;
   float repetition_penalty = 1;  // divides positive and multiplies negative logits of tokens seen (Keskar et al. 2019)
   float frequency_penalty = 0;   // subtracted from a token's logit as often as the answer has it

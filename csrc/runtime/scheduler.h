@@ -19,11 +19,14 @@
 #include "base/process.h"
 #include "runtime/batch_engine.h"
 #include "runtime/generation.h"
+#include "runtime/scheduled_batch.h"
 
 namespace q3e {
 
 class Scheduler {
  public:
+  using Held = std::shared_ptr<Generation>;
+
   // engine: outlives the scheduler; its sequences are the scheduler's, but for those of `take_sequence`.
   explicit Scheduler(BatchEngine& engine, uint32_t most_waiting = 1024);
   Scheduler(const Scheduler&) = delete;
@@ -31,12 +34,19 @@ class Scheduler {
 
   // Puts a request at the end of the queue. Throws Error: bad_argument for what no sampler or context takes, over_budget for what
   // does not fit the pages even alone, busy when the queue is full.
-  std::shared_ptr<Generation> submit(GenerationRequest request);
+  Held submit(GenerationRequest request);
 
   // Waits, at most so long, until there is something that its reader has not seen, and gives it; false when there is not. The
   // engine is driven meanwhile, a step of which may take longer. After the end there is nothing new any more.
   bool next(Generation& generation, News& news, std::chrono::milliseconds patience);
+  // The same without waiting, and without driving.
+  bool poll(Generation& generation, News& news);
+  // For a thread that drives while others wait in another way: a step, or, while somebody else is in one, its end, for which it
+  // waits at most so long. False when there is nothing to compute.
+  bool advance(std::chrono::milliseconds patience);
 
+  // Whether there is something new, or it has ended.
+  bool ready(const Generation& generation);
   // Whether it has ended and its reader has seen all of it.
   bool ended(const Generation& generation);
 
@@ -44,6 +54,16 @@ class Scheduler {
   void cancel(Generation& generation);
   // The same for all, and no request is taken any more. When it returns nothing of them is computed.
   void close();
+
+  // A sequence of tokens that its owner continues by hand, empty; `cancel` ends it. It takes part in the steps as answers do, and
+  // gives up its memory while it waits for its owner, if others need it.
+  Held open();
+  // Appends tokens to it and waits until they are computed; logits: [vocabulary] after the last one, or null. Throws Error:
+  // bad_argument; cancelled, soon after the flag was set; others; nothing is appended then.
+  void extend(const Held& by_hand, std::span<const int32_t> tokens, float* logits, const CancelFlag& cancel);
+  uint32_t length(const Generation& by_hand);
+  // Leaves at most so many tokens of it and returns how many, as BatchEngine::truncate.
+  uint32_t truncate(Generation& by_hand, uint32_t length);
 
   // A sequence for those who drive the engine themselves, empty. Throws Error(bad_argument) when all are in use.
   uint32_t take_sequence();
@@ -57,28 +77,32 @@ class Scheduler {
 
  private:
   using Lock = std::unique_lock<ForkMutex>;
-  using Held = std::shared_ptr<Generation>;
-  // A part of a step: the next `count` tokens of an answer.
-  struct Row {
-    Generation* generation;
-    uint32_t count;
-    bool samples;  // they are all that it has
-  };
+  using Row = ScheduledBatch::Row;
+  using Clock = std::chrono::steady_clock;
 
-  void enter();  // a call: after a fork in the middle of a step nothing can be relied on
-  void drive(Lock& lock);
-  void step(Lock& lock);
+  // scheduler.cpp: calls
+  void enter();  // after a fork in the middle of a step nothing can be relied on
+  void require_open() const;
+  void require_tokens(const char* name, std::span<const int32_t> tokens) const;
+  bool wait_for_news(Generation& generation, Lock& lock, Clock::time_point until);
+  bool drive(Lock& lock);
+
+  // scheduler_step.cpp: a step
+  bool step(Lock& lock);
   void admit();
   bool start(Generation& generation);
   std::vector<Row> choose_rows();
   uint32_t prompt_tokens_beside(uint32_t decoding) const;
   bool make_room(std::vector<Row>& rows);
-  void run(std::span<const Row> rows, Lock& lock);
+  void run(std::vector<Row> rows, Lock& lock);
+  void settle(ScheduledBatch& batch);
+  void learn(const ScheduledBatch& batch, double seconds);
   void finish_ended();
   // Gives the sequence back; what was computed is kept for others.
   void release(Generation& generation);
+  bool release_idle();
+  void take_back(Generation& by_hand, std::exception_ptr error);
   void fail(std::span<const Row> rows, std::exception_ptr error);
-  uint32_t pages_for(uint64_t tokens) const;
   uint32_t promised(const Generation& generation) const;
   uint32_t held(const Generation& generation) const;
   bool shares_open_page(const Generation& generation) const;

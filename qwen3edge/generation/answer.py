@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from qwen3edge import _core
 from qwen3edge.closing import Closing
+from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # Python has it from 3.11 on
 
 _REASONS = {"stop": "stop", "max_tokens": "length", "context": "length", "cancelled": "cancelled", "error": "error"}
 """What users are told, by how the scheduler ended it."""
@@ -29,6 +34,17 @@ class TextChunk(str):
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """How probable a token was where it stands, as a natural logarithm: by the model alone, before temperature and all
+    else that sampling does."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+    """The most probable tokens there and their logarithms, best first."""
+
+
+@dataclass(frozen=True)
 class Usage:
     """Tokens and seconds of an answer so far."""
 
@@ -40,11 +56,6 @@ class Usage:
     prefill_seconds: float  # to the first token
     decode_seconds: float
     seed: int  # with which the same request gives the same answer again
-
-    @classmethod
-    def before(cls, prompt_tokens: int, seed: int) -> Usage:
-        """Of an answer for which nothing was computed yet."""
-        return cls(prompt_tokens, 0, 0, 0, 0.0, 0.0, 0.0, seed)
 
     @property
     def prefill_tokens_per_second(self) -> float:
@@ -58,27 +69,34 @@ class Usage:
 
 
 class Answer(Closing):
-    """Iterate over it for the pieces. Closing it, leaving the loop or dropping it stops the model; the cache stays
-    usable. One thread reads it at a time; any thread may close it.
+    """Iterate over it for the pieces, with `for` or with `async for`. Closing it, leaving the loop or dropping it stops
+    the model; the cache stays usable. One thread or coroutine reads it at a time; any thread may close it.
     """
 
     def __init__(
         self,
+        engine: Engine,
         generation: _core.Generation,
-        usage: Usage,
+        prompt: Sequence[int],
+        seed: int,
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
-        """Use `Model.generate` or `Session.generate`. usage: before anything is computed. progress(done, all) is called
-        after each chunk of the prompt."""
+        """Use `Model.generate` or `Session.generate`. progress(done, all) is called after each chunk of the prompt."""
         self.reader = threading.current_thread()
         self.tokens: list[int] = []
         """All that were sampled, the stop token included."""
-        self.usage = usage
+        self.logprobs: list[TokenLogprob] = []
+        """Of each of `tokens`, if they were asked for."""
+        self.prompt_logprobs: list[TokenLogprob] = []
+        """Of the prompt's tokens from the second on, if they were asked for."""
+        self.usage = Usage(len(prompt), 0, 0, 0, 0.0, 0.0, 0.0, seed)
         """Counts and times so far."""
         self.thinking = False
         """Whether it stands in its thoughts."""
         self._generation = generation
+        self._engine = engine
         self._finish: str | None = None  # as the scheduler says it
+        self._prompt = prompt
         self._progress = progress
         self._computed = 0  # tokens of the prompt
         self._unread: deque[TextChunk] = deque()
@@ -95,33 +113,53 @@ class Answer(Closing):
                 if self._finish is not None:
                     raise StopIteration
                 try:
-                    computed = self._computed
-                    self._take_news()
-                    if self._progress is not None and self._computed > computed:
-                        self._progress(self._computed, self.usage.prompt_tokens)
+                    self._take(self._generation.next())
                 except BaseException as error:  # of the engine, of `progress`, or an interrupt
                     self._generation.cancel()
                     self._finish = "cancelled" if isinstance(error, KeyboardInterrupt) else "error"
                     raise
-            self._read.append(self._unread.popleft())
-            return self._read[-1]
+            return self._next_piece()
+
+    def __aiter__(self) -> AsyncIterator[TextChunk]:
+        return self
+
+    async def __anext__(self) -> TextChunk:
+        while not self._unread:
+            if self._finish is not None:
+                raise StopAsyncIteration
+            await self._engine.pump.ready(self._generation)
+            with self._reading:
+                try:
+                    self._take(self._generation.poll())
+                except BaseException:
+                    self._finish = "error"
+                    self._generation.abandon()
+                    raise
+        return self._next_piece()
 
     def __repr__(self) -> str:
         return f"<Answer of {len(self.tokens)} tokens, {self.finish_reason or 'running'}>"
 
-    def _take_news(self) -> None:
-        """Waits for it, unless there is some."""
-        news = self._generation.next()
+    def _next_piece(self) -> TextChunk:
+        self._read.append(self._unread.popleft())
+        return self._read[-1]
+
+    def _take(self, news: _core.News | None) -> None:
         if news is None:  # another call of this thread's own took the last, within a callback
             return
-        self._computed = news.computed_tokens
+        computed, self._computed = self._computed, news.computed_tokens
         self.tokens += news.tokens
+        self.logprobs += map(_logprob, news.tokens, news.logprobs)
+        first = 1 + len(self.prompt_logprobs)
+        self.prompt_logprobs += map(_logprob, self._prompt[first:], news.prompt_logprobs)
         self.thinking = news.reasoning
         self.usage = Usage(**news.usage, seed=self.usage.seed)
         self._unread.extend(TextChunk(text, reasoning) for text, reasoning in news.pieces)
         if news.finish == "error":
             news.raise_error()
         self._finish = self._finish or news.finish
+        if self._progress is not None and self._computed > computed:
+            self._progress(self._computed, self.usage.prompt_tokens)
 
     def close(self) -> None:
         """Stops the answer, from any thread. Another thread that is inside it leaves within a step; this waits for it.
@@ -132,7 +170,7 @@ class Answer(Closing):
         self._generation.cancel()
         with self._reading:
             if self._finish is None:
-                self._take_news()
+                self._take(self._generation.next())
             self._unread.clear()
 
     def read(self) -> str:
@@ -140,6 +178,22 @@ class Answer(Closing):
         for _ in self:
             pass
         return self.content
+
+    async def aread(self) -> str:
+        """`read` in a coroutine."""
+        async for _ in self:
+            pass
+        return self.content
+
+    async def aclose(self) -> None:
+        """`close` in a coroutine."""
+        await self._engine.pump.call(self.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     @property
     def finish_reason(self) -> str | None:
@@ -162,3 +216,7 @@ class Answer(Closing):
     def reasoning(self) -> str:
         """The thoughts so far."""
         return "".join([piece for piece in self._read if piece.reasoning])
+
+
+def _logprob(token: int, found: _core.LogprobPair) -> TokenLogprob:
+    return TokenLogprob(token, found[0], tuple(found[1]))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +11,18 @@ from qwen3edge.closing import Closing
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import FileFormatError, UnsupportedModelError
 from qwen3edge.generation.answer import Answer
+from qwen3edge.generation.options import DEFAULTS as OPTIONS
+from qwen3edge.generation.options import Options
 from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.generation.sequence import OwnSequence
-from qwen3edge.generation.session import GenerationDefaults, Session, checked_tokens
+from qwen3edge.generation.session import GenerationDefaults, Path, Session, checked_tokens
+from qwen3edge.keywords import shows
 from qwen3edge.runtime import devices
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.runtime.program import pending_bytes
-from qwen3edge.settings import CheckedSettings, Settings, checked, require_known, shows_settings
+from qwen3edge.sampling import MAX_CHOICE
+from qwen3edge.settings import DEFAULTS, CheckedSettings, Settings, checked, require_known
 from qwen3edge.templates.given import read_template
 from qwen3edge.text import text_size
 from qwen3edge.text.prompt import Input, PromptBuilder
@@ -28,13 +31,12 @@ from qwen3edge.text.template import ChatTemplate
 from qwen3edge.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from typing import NoReturn as Never  # as in session.py
-
     import numpy as np
     from numpy.typing import NDArray
     from typing_extensions import Unpack  # Python has it from 3.11 on; type checkers always
 
-Path = str | os.PathLike[str]
+MAX_REQUESTS = 1 << 16
+"""Of a batch; the queue takes fewer."""
 
 
 @dataclass(frozen=True)
@@ -133,38 +135,36 @@ class Model(Closing):
         """How answers are sampled when `generate` is not told: `.thinking` and `.direct`, of the file."""
         return self._defaults.sampling
 
-    def generate(
-        self,
-        request: Input,
-        *,
-        thinking: bool | None = None,
-        max_tokens: int | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        presence_penalty: float | None = None,
-        frequency_penalty: float | None = None,
-        repetition_penalty: float | None = None,
-        logit_bias: Mapping[int, float] | None = None,
-        raw: bool = False,
-        tags_as_text: bool = True,
-        template_variables: Mapping[str, Any] | None = None,
-        progress: Callable[[int, int], object] | None = None,
-        **unknown: Never,
-    ) -> Answer:
-        """`Session.generate`, which explains the arguments, in a session of its own: answers of several calls may be
-        read in turns or by several threads, and a prompt reuses what it has in common with earlier ones.
+    @shows(Options, OPTIONS)
+    def generate(self, request: Input, **options: Unpack[Options]) -> Answer:
+        """`Session.generate`, in a session of its own: answers of several calls may be read in turns or by several
+        threads, and a prompt reuses what it has in common with earlier ones.
         """
-        return self.session().generate(
-            request, thinking=thinking, max_tokens=max_tokens, tools=tools, stop=stop, seed=seed,
-            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, presence_penalty=presence_penalty,
-            frequency_penalty=frequency_penalty, repetition_penalty=repetition_penalty, logit_bias=logit_bias, raw=raw,
-            tags_as_text=tags_as_text, template_variables=template_variables, progress=progress, **unknown,
-        )  # fmt: skip
+        return self.session().generate(request, **options)
+
+    @shows(Options, OPTIONS)
+    def generate_batch(self, requests: Sequence[Input], n: int = 1, **options: Unpack[Options]) -> list[Answer]:
+        """Starts n answers to each of the requests, which are computed together, up to `load(sequences=N)` at a time:
+        those to the first request, then those to the second, and so on. Reading one drives all. The answers to one
+        request share their prompt's memory and their seed, and differ by `choice`, which counts from the given one.
+
+        Raises as `generate` does, BusyError also for more than the queue takes; none of the answers runs then.
+        """
+        count = checks.whole("n", n, 1, MAX_CHOICE)
+        first = checks.whole("choice", options.pop("choice", 0), 0, MAX_CHOICE - count + 1)
+        answers: list[Answer] = []
+        try:
+            for request in checks.items("requests", requests, MAX_REQUESTS):
+                seed = options.get("seed")
+                for choice in range(first, first + count):
+                    answer = self.generate(request, **{**options, "seed": seed, "choice": choice})  # type: ignore[arg-type]
+                    seed = answer.usage.seed
+                    answers.append(answer)
+        except BaseException:
+            for answer in answers:
+                answer.close()
+            raise
+        return answers
 
     def tokens_of(
         self,
@@ -206,6 +206,15 @@ class Model(Closing):
         once than the model was loaded for (`load` with sequences=N)."""
         return Session(self.engine, self._defaults)
 
+    def load_session(self, path: Path) -> Session:
+        """A session that `Session.save` wrote: what its file holds of the KV cache is not computed again, as far as
+        there is memory for it.
+
+        Raises SessionFileError for a file that is none, is damaged, or is of another model, KV type or version of this
+        program's numerics; RequestError on a GPU; OSError.
+        """
+        return Session.load(self.engine, self._defaults, path)
+
     def close(self) -> None:
         """Ends the answers that run and frees the weights, the caches and the threads; sessions of the model cannot be
         used any more. From any thread.
@@ -216,7 +225,7 @@ class Model(Closing):
         return f"<Model {self.name!r}, context {self.plan.context}, {self.plan.sequences} sequences>"
 
 
-@shows_settings
+@shows(Settings, DEFAULTS)
 def load(path: Path, **settings: Unpack[Settings]) -> Model:
     """Loads a `.q3e` file. Every setting has a default; `qwen3edge.Settings` lists them.
 
@@ -232,7 +241,7 @@ def load(path: Path, **settings: Unpack[Settings]) -> Model:
     return model
 
 
-@shows_settings
+@shows(Settings, DEFAULTS)
 def plan(path: Path, **settings: Unpack[Settings]) -> MemoryPlan:
     """What `load` with the same settings will take; no weight is read. Raises as `load` does.
 

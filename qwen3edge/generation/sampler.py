@@ -10,7 +10,7 @@ from typing import Any
 
 from qwen3edge import _core, checks
 from qwen3edge.errors import FileFormatError, RequestError, shown
-from qwen3edge.sampling import ADVICE, MAX_BIASES, MAX_CHOICE, MAX_SEED, MAX_TOP_K, NEVER_STOPS, RANGES
+from qwen3edge.sampling import ADVICE, MAX_BIASES, MAX_CHOICE, MAX_SEED, MAX_TOKENS, MAX_TOP_K, RANGES
 from qwen3edge.text.tokenizer import Metadata
 
 _NUMBERS = tuple(ADVICE["direct"])  # the parameters that a file can hold
@@ -62,10 +62,11 @@ class SamplingParameters:
         choice: int = 0,
         min_tokens: int = 0,
         stop_tokens: Collection[int] = (),
+        never: Collection[int] = (),
     ) -> _core.Sampler:
         """The core's, for one answer. usable: ids from there on are rows that no token has. choice: which of the
-        answers to one request. min_tokens: of the answer, before which none of stop_tokens is picked. Raises
-        RequestError, also for a bias of a token beyond the vocabulary.
+        answers to one request. min_tokens: of the answer, before which none of stop_tokens is picked. never: tokens
+        that are not picked at all. Raises RequestError, also for a bias of a token beyond the vocabulary.
         """
         return _core.Sampler(
             vocabulary=vocabulary,
@@ -73,8 +74,9 @@ class SamplingParameters:
             logit_bias=dict(self.logit_bias),
             seed=seed,
             choice=checks.whole("choice", choice, 0, MAX_CHOICE),
-            min_tokens=checks.whole("min_tokens", min_tokens, 0, NEVER_STOPS),
+            min_tokens=checks.whole("min_tokens", min_tokens, 0, MAX_TOKENS),
             stop_tokens=list(stop_tokens),
+            never=list(never),
             **self.numbers,  # type: ignore[arg-type]
         )
 

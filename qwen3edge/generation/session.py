@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
+import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qwen3edge import checks
+from qwen3edge import _core, checks
 from qwen3edge.closing import Closing
-from qwen3edge.errors import RequestError, UnsupportedModelError, shown
-from qwen3edge.generation.answer import Answer, Usage
+from qwen3edge.errors import FileFormatError, RequestError, SessionFileError, UnsupportedModelError, shown
+from qwen3edge.generation.answer import Answer
+from qwen3edge.generation.options import DEFAULTS, Options, checked
 from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
+from qwen3edge.keywords import shows
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
 from qwen3edge.text.prompt import Input, PromptBuilder
-from qwen3edge.text.stop import checked_stops
 
 if TYPE_CHECKING:
-    from typing import NoReturn as Never  # no keyword has this type: type checkers refuse unknown ones
+    from typing_extensions import Unpack  # Python has it from 3.11 on; type checkers always
 
-
-MAX_TOKENS = 2**31 - 1
-"""Of an answer; no context is as long."""
+Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -46,102 +44,114 @@ class Session(Closing):
     One thread at a time asks and reads; `cancel` and `close` are for any thread at any time.
     """
 
-    def __init__(self, engine: Engine, defaults: GenerationDefaults) -> None:
+    def __init__(
+        self, engine: Engine, defaults: GenerationDefaults, tokens: Sequence[int] = (), note: str = ""
+    ) -> None:
         """Use `Model.session`."""
+        self.note = note
+        """The text that it was saved with."""
         self._defaults = defaults
         self._engine = engine
         self._closed = False
-        self._prompt: tuple[int, ...] = ()
+        self._prompt = tuple(tokens)
         self._answered: Sequence[int] = ()  # grows with the answer
         self._answer: weakref.ref[Answer] | None = None  # weak: an answer that its user dropped has ended
         self._starting = ForkLock()
 
-    def generate(
-        self,
-        request: Input,
-        *,
-        thinking: bool | None = None,
-        max_tokens: int | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        presence_penalty: float | None = None,
-        frequency_penalty: float | None = None,
-        repetition_penalty: float | None = None,
-        logit_bias: Mapping[int, float] | None = None,
-        raw: bool = False,
-        tags_as_text: bool = True,
-        template_variables: Mapping[str, Any] | None = None,
-        progress: Callable[[int, int], object] | None = None,
-        **unknown: Never,
-    ) -> Answer:
+    @shows(Options, DEFAULTS)
+    def generate(self, request: Input, **options: Unpack[Options]) -> Answer:
         """Starts an answer; iterate over it for its pieces. An earlier answer of this session that still runs is
         closed.
 
         request: the whole conversation as messages, one user's message as a str, or token ids [tokens] (a list or an
-        array). Of the prompt only what differs from the cache is computed. thinking: None leaves it to the model's
-        template. max_tokens None: until the context is full. tools: schemas of functions, as OpenAI's API takes them.
-        stop: strings that end the content and are not part of it. seed: for the same answer again; `Usage.seed` tells
-        the one that was taken. temperature (0: greedy), top_k (0 or -1: off), top_p, min_p, presence_penalty,
-        frequency_penalty, repetition_penalty: what is not given follows `Model.sampling_defaults`. logit_bias: what is
-        added to logits, from -100 to 100, by token ids. raw: a str is the prompt itself, which the model continues: no
-        template, and names of special tokens in it are those tokens. tags_as_text: `<think>`, `<tool_call>` and their
-        like in what users, systems and tools say are text, not tokens. template_variables: what the template knows
-        besides, such as `documents`. progress(done, all) is called after each chunk of the prompt, in tokens.
+        array). Of the prompt only what differs from the cache is computed.
 
         Raises, before anything is computed, ContextError for a prompt that does not fit, RequestError (also when
-        another thread still reads this session's last answer) and TemplateError.
+        another thread still reads this session's last answer), BusyError when too many requests wait, and
+        TemplateError.
         """
-        if unknown:
-            raise _unknown(unknown)
-        if self._closed:
-            raise RequestError("expected an open session, found a closed one")
-        if max_tokens is not None:
-            max_tokens = min(checks.whole("max_tokens", max_tokens, 1, 2**63 - 1), MAX_TOKENS)
-        if progress is not None and not callable(progress):
-            raise RequestError(f"expected progress as something to call, found {shown(progress)}")
         defaults = self._defaults
-        stops = checked_stops(stop)
+        asked = checked(options, defaults.vocabulary)
+        self._require_open()
         prompt_builder = self._prompt_builder
-        prompt = prompt_builder.prompt(
-            request, thinking=thinking, tools=tools, raw=raw, tags_as_text=tags_as_text,
-            template_variables=template_variables, limit=self._engine.plan.context,
-        )  # fmt: skip
+        prompt = prompt_builder.prompt(request, **asked.prompt, limit=self._engine.plan.context)
         if not prompt.tokens:
             raise RequestError("expected a prompt of at least one token, found none")
         for token in prompt.tokens:
             if not 0 <= token < defaults.vocabulary:
                 raise RequestError(f"expected token ids from 0 to {defaults.vocabulary - 1}, found {token}")
-        parameters = defaults.sampling.choose(prompt.thinking).override(
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            presence_penalty=presence_penalty,
-            frequency_penalty=frequency_penalty,
-            repetition_penalty=repetition_penalty,
-            logit_bias=logit_bias,
+        seed = chosen_seed(defaults.seed if asked.seed is None else asked.seed)
+        ends = frozenset() if asked.ignore_eos else defaults.stop_tokens
+        stop_tokens = ends.union(asked.stop_token_ids)
+        sampler = (
+            defaults.sampling.choose(prompt.thinking)
+            .override(**asked.sampling)
+            .sampler(
+                defaults.vocabulary,
+                seed,
+                usable=prompt_builder.tokenizer.vocabulary_size,
+                choice=asked.choice,
+                min_tokens=asked.min_tokens,
+                stop_tokens=stop_tokens,
+                never=defaults.stop_tokens - stop_tokens,
+            )
         )
-        seed = chosen_seed(defaults.seed if seed is None else seed)
-        sampler = parameters.sampler(defaults.vocabulary, seed, usable=prompt_builder.tokenizer.vocabulary_size)
         with self._starting:
             self._claim()
             generation = self._engine.scheduler.submit(
                 prompt.tokens,
                 sampler,
-                max_tokens=max_tokens or 0,
-                stop_tokens=list(defaults.stop_tokens),
+                max_tokens=asked.max_tokens,
+                stop_tokens=list(stop_tokens),
                 texts=prompt_builder.tokenizer.bpe,
                 reasoning=prompt.reasoning,
-                stops=stops,
+                stops=asked.stops,
+                logprobs=asked.logprobs,
+                prompt_logprobs=asked.prompt_logprobs,
+                allow=asked.mask,
             )
-            answer = Answer(generation, Usage.before(len(prompt.tokens), seed), progress)
+            answer = Answer(self._engine, generation, prompt.tokens, seed, asked.progress)
             self._prompt, self._answered, self._answer = prompt.tokens, answer.tokens, weakref.ref(answer)
         return answer
+
+    def fork(self) -> Session:
+        """Another session that begins as this one is now: what was computed is shared, not copied, until the two
+        differ. Raises RequestError once closed.
+        """
+        self._require_open()
+        return Session(self._engine, self._defaults, self.tokens, self.note)
+
+    def save(self, path: Path, note: str = "") -> None:
+        """Writes the conversation to a file, for `Model.load_session`: its tokens, the KV cache of all of them that is
+        still in memory, in whole pages of 64 tokens, and a text of the caller's. The file is readable for its owner
+        alone, and takes the place of another at once or not at all.
+
+        Raises RequestError (also on a GPU), OSError.
+        """
+        self._require_open()
+        where = checks.path("path", path)
+        try:
+            text = checks.text("note", note).encode()
+        except UnicodeEncodeError:
+            raise RequestError("expected note as a text, found a surrogate in it, which is none") from None
+        _savable(self._engine).save_session(list(self.tokens), where, text)
+        self.note = note
+
+    @classmethod
+    def load(cls, engine: Engine, defaults: GenerationDefaults, path: Path) -> Session:
+        """Use `Model.load_session`."""
+        core = _savable(engine)
+        try:
+            tokens, note, _ = core.load_session(checks.path("path", path))
+            return cls(engine, defaults, tokens, note.decode())
+        except FileFormatError as error:
+            raise SessionFileError(str(error)) from None
+        except UnicodeDecodeError:
+            raise SessionFileError(f"{path}: expected a note in UTF-8, found other bytes") from None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RequestError("expected an open session, found a closed one")
 
     @property
     def _prompt_builder(self) -> PromptBuilder:
@@ -212,10 +222,7 @@ def checked_tokens(tokens: object, vocabulary: int, context: int) -> list[int]:
     return ids
 
 
-def _unknown(names: Iterable[str]) -> RequestError:
-    known = [name for name, parameter in inspect.signature(Session.generate).parameters.items()
-             if parameter.kind is parameter.KEYWORD_ONLY]  # fmt: skip
-    name = next(iter(names))
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return RequestError(f"unknown argument {name:.60}: {hint}expected {', '.join(known)}")
+def _savable(engine: Engine) -> _core.Engine:
+    if not isinstance(engine.core, _core.Engine):
+        raise RequestError("expected a model on the CPU for saved sessions, found one on another device")
+    return engine.core

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qwen3edge.runtime.pump import Pump
+
 
 class Core(Protocol):
     """The part of `_core.Engine` that is used here."""
@@ -46,6 +48,7 @@ class Engine:
         self.plan = MemoryPlan(**core.plan)
         self._core: Core | None = core
         self._scheduler = _core.Scheduler(core, vocabulary)
+        self._pump: Pump | None = None
         self._lock = ForkLock()
         self._abandoned: deque[int] = deque()
 
@@ -62,6 +65,16 @@ class Engine:
         if self._core is None:
             raise _closed()
         return self._scheduler
+
+    @property
+    def pump(self) -> Pump:
+        """What answers requests of coroutines."""
+        from qwen3edge.runtime.pump import Pump  # noqa: PLC0415
+
+        with self._lock:
+            if self._pump is None:
+                self._pump = Pump(self._scheduler)
+            return self._pump
 
     @property
     def metrics(self) -> _core.Metrics:

@@ -1,9 +1,10 @@
-"""The stop strings of a request; `_core.AnswerText` looks for them."""
+"""What ends the answer to a request, beside the model's own end tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qwen3edge import checks
 from qwen3edge.errors import RequestError, shown
 
 MAX_STOPS = 64
@@ -23,3 +24,9 @@ def checked_stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
                 f"expected stop as strings of 1 to {MAX_STOP_CHARACTERS} characters, found {shown(item)}"
             )
     return tuple(stops)
+
+
+def checked_stop_tokens(ids: Sequence[int], vocabulary: int) -> tuple[int, ...]:
+    """The stop tokens of a request. Raises RequestError."""
+    found = checks.items(f"stop_token_ids (at most {MAX_STOPS})", ids, MAX_STOPS)
+    return tuple(checks.whole("stop_token_ids", token, 0, vocabulary - 1) for token in found)

@@ -338,3 +338,65 @@ def test_parameters_out_of_range(library, host, name):
         low, high = (f"{float(np.float32(each)):f}" for each in RANGES[name])
         assert f"{name}: expected {low} to {high}, found" in library.q3e_error_text().decode()
     host.session = None
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.4])
+def test_sessions_of_several_threads(library, tiny_int4, kept, seed):
+    """Computed together, each as alone; on few pages those that wait for their owner give theirs up meanwhile."""
+    alone = Host(library, tiny_int4, context=512, threads=1)
+    rng = np.random.default_rng(seed)
+    beginning = rng.integers(0, 500, 100)
+    texts = [np.concatenate([beginning[: 50 * (n % 3)], rng.integers(0, 500, 250)]) for n in range(4)]
+    parts = [np.split(text, np.sort(rng.integers(1, len(text) - 1, 12))) for text in texts]
+    expected = []
+    for own in parts:
+        library.q3e_session_truncate(alone.session, 0)
+        expected.append([])
+        for part in own:
+            assert len(part) == 0 or alone.forward(part) == OK
+            expected[-1].append(alone.logits.copy())
+    alone.free()
+    settings = {"context": 512, "sessions": 4, "threads": 2}
+    asked, plan = library.q3e_default_settings(), Plan()
+    for name, value in settings.items():
+        setattr(asked, name, value)
+    assert library.q3e_plan(os.fsencode(tiny_int4), byref(asked), byref(plan)) == OK
+    budget = plan.peak - int((1 - kept) * plan.kv_cache)
+    first = Host(library, tiny_int4, memory=budget, **settings)
+    assert first.status == OK, library.q3e_error_text()
+    sessions = [first.session] + [c_void_p() for _ in range(3)]
+    for session in sessions[1:]:
+        assert library.q3e_session_new(first.model, byref(library.q3e_default_sampling()), byref(session)) == OK
+    wrong: list[str] = []
+
+    def work(number):
+        logits = np.empty_like(first.logits)
+        own = np.random.default_rng([seed, number])
+        for place, part in enumerate(parts[number]):
+            if len(part) == 0:
+                continue
+            tokens = np.ascontiguousarray(part, np.int32)
+            call = (sessions[number], tokens.ctypes.data_as(POINTER(c_int32)), len(tokens))
+            if own.integers(3) == 0:
+                library.q3e_session_cancel(sessions[number])
+                if library.q3e_forward(*call, None) != CANCELLED:
+                    wrong.append("not cancelled")
+                library.q3e_session_resume(sessions[number])
+            if library.q3e_forward(*call, logits.ctypes.data_as(POINTER(c_float))) != OK:
+                wrong.append(library.q3e_error_text().decode())
+            if not np.array_equal(logits, expected[number][place]):
+                wrong.append(f"session {number}, part {place}")
+
+    threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not wrong and not any(thread.is_alive() for thread in threads)
+    assert [library.q3e_session_length(session) for session in sessions] == [len(text) for text in texts]
+    assert (
+        library.q3e_session_new(first.model, byref(library.q3e_default_sampling()), byref(c_void_p())) == BAD_ARGUMENT
+    )
+    for session in sessions[1:]:
+        library.q3e_session_free(session)
+    first.free()

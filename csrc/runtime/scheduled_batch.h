@@ -1,0 +1,56 @@
+// A step: one pass through the engine for several answers. What goes in, and what comes out for each.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <vector>
+
+#include "exec/cancel_flag.h"
+#include "runtime/batch_engine.h"
+#include "runtime/generation.h"
+
+namespace q3e {
+
+class ScheduledBatch {
+ public:
+  // A part: the next `count` tokens of an answer.
+  struct Row {
+    Generation* generation;
+    uint32_t count;
+    bool ends;    // they are all that it has, so that the next token is picked
+    bool scores;  // the log probabilities of the tokens that follow each of them are wanted
+  };
+  // What is made of a row of logits.
+  struct Outcome {
+    Generation* generation;
+    int32_t token;  // one of the prompt that is scored; -1: it is picked
+    bool picked;
+    std::optional<TokenMask> mask{};
+    Logprobs logprobs{};
+    std::exception_ptr error{};
+  };
+
+  ScheduledBatch(std::vector<Row> rows, uint32_t vocabulary);
+
+  const std::vector<Row>& rows() const { return rows_; }
+  uint32_t tokens() const { return static_cast<uint32_t>(tokens_.size()); }
+  uint32_t prompt_tokens() const { return prompt_tokens_; }  // of rows of more than one
+
+  // Without the scheduler's lock: until it returns, nobody else reads or changes what it uses of these answers. logits: a buffer,
+  // [outcomes][vocabulary]. Throws what the engine throws; an answer's own errors are in its outcome.
+  void compute(BatchEngine& engine, std::vector<float>& logits, CancelFlag& cancel);
+  std::vector<Outcome>& outcomes() { return outcomes_; }  // in the order of the rows
+
+ private:
+  void make(Outcome& outcome, const float* logits) const;
+
+  std::vector<Row> rows_;
+  uint32_t vocabulary_;
+  uint32_t prompt_tokens_ = 0;
+  std::vector<int32_t> tokens_, positions_, sequences_;
+  std::vector<uint8_t> want_;
+  std::vector<Outcome> outcomes_;
+};
+
+}  // namespace q3e

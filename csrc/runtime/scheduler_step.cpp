@@ -1,0 +1,279 @@
+// A step of the scheduler: who leaves, who starts, what is computed, what came of it.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "exec/prefix_cache.h"
+#include "runtime/scheduler.h"
+
+namespace q3e {
+namespace {
+
+// A step in which answers wait for their next token takes at most so long, or so many times what it takes without prompts.
+constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
+constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said
+
+}  // namespace
+
+// False when there are requests and none can start: others hold all sequences.
+bool Scheduler::step(Lock& lock) {
+  ++steps_;
+  finish_ended();
+  admit();
+  std::vector<Row> rows = choose_rows();
+  if (make_room(rows)) run(std::move(rows), lock);
+  finish_ended();
+  return waiting_.empty() || !running_.empty();
+}
+
+// Those whose reader has gone, or who failed, leave.
+void Scheduler::finish_ended() {
+  const auto ended = [&](const Held& g) {
+    if ((g->cancelled_ || g->abandoned_.load(std::memory_order_relaxed)) && g->finish_ == Finish::running)
+      g->end(Finish::cancelled);
+    if (g->finish_ == Finish::running) {
+      if (g->by_hand() && !g->idle() && g->extension_.cancel->is_set())
+        take_back(*g, std::make_exception_ptr(
+                          Error(Status::cancelled, "forward: cancelled, and the tokens of this call were taken back")));
+      return g->idle() && !g->sequence_;
+    }
+    release(*g);
+    return true;
+  };
+  std::erase_if(running_, ended);
+  std::erase_if(waiting_, ended);
+}
+
+void Scheduler::release(Generation& g) {
+  if (!g.sequence_) return;
+  engine_.keep(*g.sequence_, std::span(g.tokens_).first(g.computed_));
+  engine_.truncate(*g.sequence_, 0);
+  free_.push_back(*g.sequence_);
+  g.sequence_.reset();
+  g.computed_ = 0;
+}
+
+// A sequence that is continued by hand, and for which nothing is to be computed now, gives its place up: what it holds is kept as
+// long as nobody needs the memory, and computed again otherwise. False when there is none.
+bool Scheduler::release_idle() {
+  const auto idle = std::find_if(running_.begin(), running_.end(), [](const Held& g) { return g->idle(); });
+  if (idle == running_.end()) return false;
+  release(**idle);
+  running_.erase(idle);
+  return true;
+}
+
+// What is being appended by hand is not: `error` tells its owner.
+void Scheduler::take_back(Generation& g, std::exception_ptr error) {
+  uint32_t begin = g.extension_.begin;
+  if (g.sequence_ && g.computed_ > begin) g.computed_ = begin = engine_.truncate(*g.sequence_, begin);
+  g.tokens_.resize(begin);
+  g.reused_ = g.computed_;  // its last page may be another's too
+  g.error_ = error;
+  g.has_news_ = true;
+}
+
+void Scheduler::fail(std::span<const Row> rows, std::exception_ptr error) {
+  for (const Row& row : rows) {
+    Generation& g = *row.generation;
+    if (g.by_hand()) {
+      take_back(g, error);
+      continue;
+    }
+    g.error_ = error;
+    g.end(Finish::failed);
+  }
+}
+
+// ---- who starts ----
+
+// Pages that an answer may grow to before others must make room for it.
+uint32_t Scheduler::promised(const Generation& g) const {
+  const uint64_t answer = g.request_.max_tokens ? g.request_.max_tokens : limits_.context / kShareOfContext;
+  const uint64_t most = std::min<uint64_t>(limits_.context, g.prompt_size() + answer);
+  return limits_.pages_for(std::max<uint64_t>(most, g.size()));
+}
+
+// Its last page is another's as well, so that it is copied before anything is appended.
+bool Scheduler::shares_open_page(const Generation& g) const {
+  return g.computed_ == g.reused_ && g.computed_ % limits_.page_tokens != 0;
+}
+
+uint32_t Scheduler::held(const Generation& g) const { return limits_.pages_for(g.computed_); }
+
+// The first in the queue starts as long as there are a sequence and pages for it: nobody overtakes, so nobody starves.
+void Scheduler::admit() {
+  while (!waiting_.empty() && (!free_.empty() || release_idle()) && start(*waiting_.front())) {
+    running_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+}
+
+bool Scheduler::start(Generation& g) {
+  // What another one computes just now can be shared once it is there.
+  for (const Held& other : running_)
+    if (other->left() > 1 && !other->idle() && !g.scores())
+      if (const uint32_t shared = common_length(other->tokens_, g.tokens_);
+          shared / limits_.page_tokens * limits_.page_tokens > other->computed_)
+        return false;
+  const uint32_t sequence = engine_.choose(free_, g.tokens_);
+  // A token's score needs the logits of the one before it.
+  g.computed_ = engine_.reuse(sequence, g.scores() ? std::span(g.tokens_).first(g.scored_) : g.tokens_);
+  g.reused_ = g.computed_;
+  uint64_t to_come = promised(g) - held(g) + shares_open_page(g);
+  for (const Held& other : running_)
+    if (!other->idle()) to_come += promised(*other) - std::min(promised(*other), held(*other));
+  while (to_come > engine_.available_pages() && release_idle()) {
+  }
+  if (to_come > engine_.available_pages() && !running_.empty()) {
+    engine_.truncate(sequence, 0);
+    g.computed_ = 0;
+    return false;
+  }
+  g.sequence_ = sequence;
+  std::erase(free_, sequence);
+  if (g.started_ == Clock::time_point{}) {
+    g.started_ = Clock::now();
+    g.cached_ = std::min(g.computed_, g.prompt_size());
+  }
+  return true;
+}
+
+// ---- what is computed ----
+
+// How many tokens of prompts a step takes in which so many answers decode.
+uint32_t Scheduler::prompt_tokens_beside(uint32_t decoding) const {
+  if (decoding == 0) return limits_.chunk;
+  const uint32_t most = limits_.chunk - std::min(limits_.chunk - 1, decoding);
+  if (token_seconds_ <= 0) return std::min(most, limits_.page_tokens);
+  const double left = std::max(kLongestStep, kMostDecodeSteps * decode_seconds_) - decode_seconds_;
+  return static_cast<uint32_t>(std::clamp(left / token_seconds_, 1.0, static_cast<double>(most)));
+}
+
+std::vector<Scheduler::Row> Scheduler::choose_rows() {
+  std::vector<Row> rows;
+  std::vector<Generation*> reading;
+  for (const Held& g : running_) {
+    if (g->idle()) continue;
+    if (g->left() == 1)
+      rows.push_back({g.get(), 1, true, g->scores()});
+    else
+      reading.push_back(g.get());
+  }
+  // In turns, so that a short prompt does not wait for the end of a long one.
+  std::stable_sort(reading.begin(), reading.end(), [](const auto* a, const auto* b) { return a->served_ < b->served_; });
+  uint32_t tokens = prompt_tokens_beside(static_cast<uint32_t>(rows.size()));
+  // The plan has logits for a row of each sequence: those of sequences that want none in this step are left for scores.
+  uint32_t spare = limits_.sequences - static_cast<uint32_t>(rows.size() + reading.size());
+  for (Generation* g : reading) {
+    uint32_t count = std::min(tokens, g->left());
+    if (count == 0) break;
+    if (g->scores()) {
+      count = std::min(count, 1 + spare);
+      spare -= count - 1;
+    }
+    rows.push_back({g, count, count == g->left(), g->scores()});
+    g->served_ = steps_;
+    tokens -= count;
+  }
+  return rows;
+}
+
+// The youngest go back to the queue until the others' pages fit; they come to the same tokens later. False when nothing is left.
+bool Scheduler::make_room(std::vector<Row>& rows) {
+  for (;;) {
+    uint64_t needed = 0;
+    for (const Row& row : rows) {
+      const Generation& g = *row.generation;
+      needed += limits_.pages_for(g.computed_ + row.count) - held(g);
+      needed += shares_open_page(g);
+    }
+    if (needed <= engine_.available_pages()) return !rows.empty();
+    if (release_idle()) continue;
+    const auto youngest =
+        std::max_element(running_.begin(), running_.end(), [](const Held& a, const Held& b) { return a->number_ < b->number_; });
+    if (running_.size() == 1) {
+      Generation& g = *running_.front();
+      if (shares_open_page(g)) {  // whose copy would be the one page too many: it is computed again
+        g.computed_ = g.reused_ = engine_.truncate(*g.sequence_, g.computed_ / limits_.page_tokens * limits_.page_tokens);
+        return false;
+      }
+      fail(rows, std::make_exception_ptr(
+                     Error(Status::over_budget, "expected " + std::to_string(needed) + " more pages of the KV cache, found " +
+                                                    std::to_string(engine_.available_pages()) +
+                                                    " free: the others are held by those who drive the engine themselves")));
+      return false;
+    }
+    Generation* back = youngest->get();
+    release(*back);
+    ++preemptions_;
+    std::erase_if(rows, [&](const Row& row) { return row.generation == back; });
+    waiting_.push_front(std::move(*youngest));
+    running_.erase(youngest);
+  }
+}
+
+void Scheduler::run(std::vector<Row> rows, Lock& lock) {
+  ScheduledBatch batch(std::move(rows), limits_.vocabulary);
+  cancel_.clear();
+  cancel_.follow({});
+  lock.unlock();
+  const auto began = Clock::now();
+  std::exception_ptr error;
+  bool cancelled = false;
+  try {
+    batch.compute(engine_, logits_, cancel_);
+  } catch (const Error& e) {
+    cancelled = e.status() == Status::cancelled;
+    error = std::current_exception();
+  } catch (...) {
+    error = std::current_exception();
+  }
+  const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  lock.lock();
+  if (error) {
+    for (const Row& row : batch.rows()) row.generation->computed_ = engine_.length(*row.generation->sequence_);
+    if (!cancelled) fail(batch.rows(), error);
+    return;
+  }
+  learn(batch, seconds);
+  settle(batch);
+}
+
+void Scheduler::learn(const ScheduledBatch& batch, double seconds) {
+  const auto mean = [](double& known, double found) { known = known > 0 ? (known + found) / 2 : found; };
+  const uint32_t of_prompts = batch.prompt_tokens();
+  if (of_prompts == 0)
+    mean(decode_seconds_, seconds);
+  else
+    mean(token_seconds_, std::max(seconds - (of_prompts < batch.tokens() ? decode_seconds_ : 0), seconds / 16) / of_prompts);
+}
+
+void Scheduler::settle(ScheduledBatch& batch) {
+  for (const Row& row : batch.rows()) {
+    Generation& g = *row.generation;
+    g.computed_ += row.count;
+    g.read_ = std::max(g.read_, std::min(g.computed_, g.prompt_size()));
+    if (row.count > 1)
+      engine_.keep(*g.sequence_, std::span(g.tokens_).first(g.computed_ / limits_.page_tokens * limits_.page_tokens));
+    g.has_news_ = g.has_news_ || (g.by_hand() ? row.ends : row.count > 1);
+  }
+  for (ScheduledBatch::Outcome& outcome : batch.outcomes()) {
+    Generation& g = *outcome.generation;
+    if (g.by_hand() || g.cancelled_ || g.finish_ != Finish::running) continue;
+    if (outcome.error) {
+      g.error_ = outcome.error;
+      g.end(Finish::failed);
+    } else if (!outcome.picked) {
+      ++g.scored_;
+      g.news_.prompt_logprobs.push_back(std::move(outcome.logprobs));
+      g.has_news_ = true;
+    } else {
+      if (g.request_.logprobs) g.news_.logprobs.push_back(std::move(outcome.logprobs));
+      g.append(outcome.token, limits_.context);
+    }
+  }
+}
+
+}  // namespace q3e

@@ -1,0 +1,249 @@
+#include "runtime/session_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/error.h"
+#include "io/crc32.h"
+#include "io/open_error.h"
+#include "runtime/numerics.h"
+
+namespace q3e {
+namespace {
+
+constexpr char kMagic[8] = {'Q', '3', 'E', 'S', 'A', 'V', 'E', 'D'};
+constexpr uint32_t kVersion = 1;
+constexpr uint64_t kMostTokens = uint64_t{1} << 28, kMostNote = uint64_t{1} << 28;
+
+// Little endian, without gaps.
+struct Header {
+  char magic[8];
+  uint32_t version, numerics;
+  uint64_t model;  // fingerprint
+  uint32_t kv, page_tokens;
+  uint64_t page_bytes, tokens, note_bytes, pages;
+  float min_expert_share;
+  uint32_t crc32;  // of this header, with 0 here, then of the tokens and of the note
+};
+static_assert(sizeof(Header) == 72);
+
+// FNV-1a of everything that a model's states depend on: its shape, and the checksums of its weights.
+class Fingerprint {
+ public:
+  void add(const void* data, size_t nbytes) {
+    for (size_t i = 0; i < nbytes; ++i) hash_ = (hash_ ^ static_cast<const uint8_t*>(data)[i]) * 1099511628211u;
+  }
+  void add(std::string_view text) {
+    add_number(text.size());
+    add(text.data(), text.size());
+  }
+  void add_number(uint64_t number) { add(&number, sizeof number); }
+  uint64_t value() const { return hash_; }
+
+ private:
+  uint64_t hash_ = 14695981039346656037u;
+};
+
+uint64_t fingerprint_of(const ModelFile& file) {
+  Fingerprint f;
+  const std::string_view architecture = file.string("general.architecture");
+  for (const MetadataEntry& entry : file.metadata())
+    if (entry.key.starts_with(architecture)) {
+      f.add(entry.key);
+      f.add({reinterpret_cast<const char*>(entry.data), entry.nbytes});
+    }
+  for (const TensorView& tensor : file.tensors()) {
+    f.add(tensor.name);
+    f.add(tensor.format->name);
+    for (const uint64_t number : {uint64_t{tensor.rows}, uint64_t{tensor.columns}, uint64_t{tensor.crc32}}) f.add_number(number);
+  }
+  return f.value();
+}
+
+Header header_of(const Engine& engine, uint64_t tokens, uint64_t note_bytes) {
+  Header h{};
+  std::memcpy(h.magic, kMagic, sizeof kMagic);
+  h.version = kVersion;
+  h.numerics = kNumericsVersion;
+  h.model = fingerprint_of(engine.file());
+  h.kv = static_cast<uint32_t>(engine.plan().settings.kv);
+  h.page_tokens = engine.limits().page_tokens;
+  h.page_bytes = engine.page_bytes();
+  h.tokens = tokens;
+  h.note_bytes = note_bytes;
+  h.min_expert_share = engine.plan().settings.min_expert_share;
+  return h;
+}
+
+uint32_t checksum(Header header, std::span<const int32_t> tokens, std::string_view note) {
+  header.crc32 = 0;
+  uint32_t sum = crc32(&header, sizeof header);
+  sum = crc32(tokens.data(), tokens.size_bytes(), sum);
+  return crc32(note.data(), note.size(), sum);
+}
+
+// A descriptor, closed at the end of its scope.
+class OpenFileDescriptor {
+ public:
+  OpenFileDescriptor(const std::string& path, int flags) : path_(path), fd_(::open(path.c_str(), flags | O_CLOEXEC, 0600)) {
+    if (fd_ < 0) throw OpenError(path, errno);
+  }
+  ~OpenFileDescriptor() { ::close(fd_); }
+  OpenFileDescriptor(const OpenFileDescriptor&) = delete;
+  OpenFileDescriptor& operator=(const OpenFileDescriptor&) = delete;
+
+  void write(const void* data, size_t nbytes) {
+    for (const auto* at = static_cast<const char*>(data); nbytes > 0;) {
+      const ssize_t n = ::write(fd_, at, nbytes);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) fail("write");
+      at += n;
+      nbytes -= static_cast<size_t>(n);
+    }
+  }
+  void read(void* data, size_t nbytes) {
+    for (auto* at = static_cast<char*>(data); nbytes > 0;) {
+      const ssize_t n = ::read(fd_, at, nbytes);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) fail("read");
+      if (n == 0) throw Error(Status::truncated_file, path_ + ": expected " + std::to_string(nbytes) + " more bytes, found none");
+      at += n;
+      nbytes -= static_cast<size_t>(n);
+    }
+  }
+  void seek(uint64_t offset) {
+    if (::lseek(fd_, static_cast<off_t>(offset), SEEK_SET) < 0) fail("seek");
+  }
+  void sync() {
+    if (::fsync(fd_) != 0 && errno != EINVAL && errno != ENOTSUP) fail("fsync");
+  }
+  uint64_t size() const {
+    struct stat info;
+    if (::fstat(fd_, &info) != 0) fail("fstat");
+    if (!S_ISREG(info.st_mode)) throw Error(Status::io_error, path_ + ": expected a file, found something else");
+    return static_cast<uint64_t>(info.st_size);
+  }
+
+ private:
+  [[noreturn]] void fail(const char* what) const {
+    throw Error(Status::io_error, path_ + ": " + what + ": " + std::strerror(errno));
+  }
+  std::string path_;
+  int fd_;
+};
+
+// A file of another name beside `path`, which is gone again unless it took its place.
+class NewFile {
+ public:
+  explicit NewFile(const std::string& path)
+      : path_(path),
+        beside_(path + ".new-" + std::to_string(::getpid()) + "-" + std::to_string(++number)),
+        file_(beside_, O_WRONLY | O_CREAT | O_EXCL) {}
+  ~NewFile() {
+    if (!done_) ::unlink(beside_.c_str());
+  }
+  NewFile(const NewFile&) = delete;
+  NewFile& operator=(const NewFile&) = delete;
+
+  OpenFileDescriptor& file() { return file_; }
+  void take_place() {
+    file_.sync();
+    if (::rename(beside_.c_str(), path_.c_str()) != 0) throw OpenError(path_, errno);
+    done_ = true;
+  }
+
+ private:
+  static inline std::atomic<uint32_t> number{0};
+  std::string path_, beside_;
+  OpenFileDescriptor file_;
+  bool done_ = false;
+};
+
+[[noreturn]] void foreign(const std::string& path, const std::string& expected, const std::string& found) {
+  throw Error(Status::foreign_file, path + ": expected " + expected + ", found " + found);
+}
+
+void require_same(const std::string& path, const Header& found, const Header& own) {
+  if (std::memcmp(found.magic, kMagic, sizeof kMagic) != 0) foreign(path, "a saved session", "another kind of file");
+  if (found.version != own.version)
+    foreign(path, "version " + std::to_string(own.version) + " of saved sessions", std::to_string(found.version));
+  if (found.numerics != own.numerics)
+    foreign(path, "numerics version " + std::to_string(own.numerics) + ", with which this program computes",
+            std::to_string(found.numerics) + ": what it holds must be computed again");
+  if (found.model != own.model) foreign(path, "a session of this model", "another model's");
+  if (found.min_expert_share != own.min_expert_share)
+    foreign(path, "min_expert_share " + std::to_string(own.min_expert_share), std::to_string(found.min_expert_share));
+  if (found.kv != own.kv || found.page_bytes != own.page_bytes || found.page_tokens != own.page_tokens) {
+    const bool known = found.kv <= static_cast<uint32_t>(KvType::int4);
+    foreign(path, std::string("a KV cache in ") + kv_name(static_cast<KvType>(own.kv)),
+            known ? kv_name(static_cast<KvType>(found.kv)) : "another type");
+  }
+}
+
+}  // namespace
+
+void save_session(Engine& engine, std::span<const int32_t> tokens, std::string_view note, const std::string& path) {
+  if (tokens.size() > kMostTokens || note.size() > kMostNote)
+    throw Error(Status::bad_argument, "save: expected at most " + std::to_string(kMostTokens) + " tokens and a note of " +
+                                          std::to_string(kMostNote) + " bytes, found " + std::to_string(tokens.size()) + " and " +
+                                          std::to_string(note.size()));
+  NewFile made(path);
+  Header header = header_of(engine, tokens.size(), note.size());
+  OpenFileDescriptor& file = made.file();
+  file.write(&header, sizeof header);
+  file.write(tokens.data(), tokens.size_bytes());
+  file.write(note.data(), note.size());
+  const auto write_page = [&](std::span<const uint8_t> page) {
+    const uint32_t sum = crc32(page.data(), page.size());
+    file.write(&sum, sizeof sum);
+    file.write(page.data(), page.size());
+  };
+  while (engine.read_page(tokens, static_cast<uint32_t>(header.pages), write_page)) ++header.pages;
+  header.crc32 = checksum(header, tokens, note);
+  file.seek(0);
+  file.write(&header, sizeof header);
+  made.take_place();
+}
+
+SavedSession load_session(Engine& engine, const std::string& path) {
+  OpenFileDescriptor file(path, O_RDONLY);
+  Header header;
+  if (file.size() < sizeof header) foreign(path, "a saved session", "a file of " + std::to_string(file.size()) + " bytes");
+  file.read(&header, sizeof header);
+  require_same(path, header, header_of(engine, 0, 0));
+  const uint64_t most_pages = header.tokens / header.page_tokens;
+  if (header.tokens > kMostTokens || header.note_bytes > kMostNote || header.pages > most_pages)
+    throw Error(Status::corrupt_file, path + ": expected the sizes of a session, found others");
+  const uint64_t pages_bytes = header.pages * (sizeof(uint32_t) + header.page_bytes);
+  const uint64_t expected = sizeof header + header.tokens * sizeof(int32_t) + header.note_bytes + pages_bytes;
+  if (file.size() != expected)
+    throw Error(Status::truncated_file,
+                path + ": expected " + std::to_string(expected) + " bytes, found " + std::to_string(file.size()));
+  SavedSession saved{std::vector<int32_t>(header.tokens), std::string(header.note_bytes, '\0'), 0};
+  file.read(saved.tokens.data(), saved.tokens.size() * sizeof(int32_t));
+  file.read(saved.note.data(), saved.note.size());
+  if (checksum(header, saved.tokens, saved.note) != header.crc32)
+    throw Error(Status::corrupt_file, path + ": expected the checksum of its header, found another");
+  for (uint64_t i = 0; i < header.pages; ++i) {
+    const auto tokens = std::span(saved.tokens).first((i + 1) * header.page_tokens);
+    const bool kept = engine.restore_page(tokens, [&](std::span<uint8_t> page) {
+      uint32_t claimed = 0;
+      file.seek(expected - pages_bytes + i * (sizeof claimed + page.size()));
+      file.read(&claimed, sizeof claimed);
+      file.read(page.data(), page.size());
+      if (crc32(page.data(), page.size()) != claimed)
+        throw Error(Status::corrupt_file, path + ": expected the checksum of page " + std::to_string(i) + ", found another");
+    });
+    if (!kept) break;
+    saved.restored = static_cast<uint32_t>(i + 1) * header.page_tokens;
+  }
+  return saved;
+}
+
+}  // namespace q3e

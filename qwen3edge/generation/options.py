@@ -1,0 +1,166 @@
+"""How an answer is made: every argument of `generate` once, with its default and its check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from qwen3edge import checks
+from qwen3edge.errors import RequestError, shown
+from qwen3edge.generation.sampler import SamplingParameters
+from qwen3edge.keywords import nearest
+from qwen3edge.sampling import MAX_TOKENS, MAX_TOP_LOGPROBS
+from qwen3edge.text.stop import checked_stop_tokens, checked_stops
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Mask = Callable[[list[int]], NDArray[np.uint32] | NDArray[np.int32] | None]
+
+
+class Options(TypedDict, total=False):
+    """thinking: None leaves it to the model's template.
+    max_tokens: None: until the context is full.
+    min_tokens: before so many no end token and none of stop_token_ids is picked.
+    tools: schemas of functions, as OpenAI's API takes them.
+    stop: strings that end the content and are not part of it.
+    stop_token_ids: token ids that end the answer, beside the model's own.
+    ignore_eos: the model's own end tokens are never picked.
+    seed: for the same answer again; `Usage.seed` tells the one that was taken.
+    choice: which of the answers with this seed; `generate_batch` counts them from 0.
+    temperature: 0 is greedy. It, top_k (0 or -1: off), top_p, min_p, presence_penalty, frequency_penalty and
+        repetition_penalty follow `Model.sampling_defaults` where they are not given.
+    logit_bias: what is added to logits, from -100 to 100, by token ids.
+    logprobs: `Answer.logprobs` tells how probable each token was; top_logprobs: and how the most probable ones, at most
+        20, were.
+    prompt_logprobs: `Answer.prompt_logprobs` tells the same of the prompt's tokens, all of which are computed then.
+    mask: a grammar: called before each token with the list of the answer's tokens since its last call; returns bits of
+        the tokens that may come next, in int32 or uint32 (bit t % 32 of word t // 32), or None for all. It is called in
+        the thread of anybody who reads an answer.
+    raw: a str is the prompt itself, which the model continues: no template, and names of special tokens in it are those
+        tokens.
+    tags_as_text: `<think>`, `<tool_call>` and their like in what users, systems and tools say are text, not tokens.
+    template_variables: what the template knows besides, such as `documents`.
+    progress: progress(done, all) is called after each chunk of the prompt, in tokens.
+    """
+
+    thinking: bool | None
+    max_tokens: int | None
+    min_tokens: int
+    tools: Sequence[Mapping[str, Any]] | None
+    stop: str | Sequence[str] | None
+    stop_token_ids: Sequence[int]
+    ignore_eos: bool
+    seed: int | None
+    choice: int
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    repetition_penalty: float | None
+    logit_bias: Mapping[int, float] | None
+    logprobs: bool
+    top_logprobs: int
+    prompt_logprobs: bool
+    mask: Mask | None
+    raw: bool
+    tags_as_text: bool
+    template_variables: Mapping[str, Any] | None
+    progress: Callable[[int, int], object] | None
+
+
+DEFAULTS: Options = {
+    "thinking": None,
+    "max_tokens": None,
+    "min_tokens": 0,
+    "tools": None,
+    "stop": None,
+    "stop_token_ids": (),
+    "ignore_eos": False,
+    "seed": None,
+    "choice": 0,
+    "temperature": None,
+    "top_k": None,
+    "top_p": None,
+    "min_p": None,
+    "presence_penalty": None,
+    "frequency_penalty": None,
+    "repetition_penalty": None,
+    "logit_bias": None,
+    "logprobs": False,
+    "top_logprobs": 0,
+    "prompt_logprobs": False,
+    "mask": None,
+    "raw": False,
+    "tags_as_text": True,
+    "template_variables": None,
+    "progress": None,
+}
+
+_SAMPLING = [name for name in DEFAULTS if name in SamplingParameters.__dataclass_fields__]
+_PROMPT = ("thinking", "tools", "raw", "tags_as_text", "template_variables")
+
+
+@dataclass(frozen=True)
+class CheckedOptions:
+    """What an answer can be made with, as `Options` explains it. prompt: arguments of `PromptBuilder.prompt`, which
+    checks them itself. sampling: the parameters that were given. logprobs, prompt_logprobs: how many of the most
+    probable tokens; None: none are asked for."""
+
+    prompt: dict[str, Any]
+    sampling: dict[str, Any]
+    max_tokens: int  # 0: until the context is full
+    min_tokens: int
+    stops: tuple[str, ...]
+    stop_token_ids: tuple[int, ...]
+    ignore_eos: bool
+    seed: int | None
+    choice: int
+    logprobs: int | None
+    prompt_logprobs: int | None
+    mask: Mask | None
+    progress: Callable[[int, int], object] | None
+
+
+def checked(asked: Options, vocabulary: int) -> CheckedOptions:
+    """Raises RequestError for a name that is no option or a value out of range."""
+    _require_known(asked)
+    options: Options = {**DEFAULTS, **asked}
+    max_tokens = options["max_tokens"]
+    most = 0 if max_tokens is None else min(checks.whole("max_tokens", max_tokens, 1, 2**63 - 1), MAX_TOKENS)
+    least = checks.whole("min_tokens", options["min_tokens"], 0, most or MAX_TOKENS)
+    for name in ("progress", "mask"):
+        if options[name] is not None and not callable(options[name]):
+            raise RequestError(f"expected {name} as something to call, found {shown(options[name])}")
+    logprobs = checks.flag("logprobs", options["logprobs"])
+    prompt_logprobs = checks.flag("prompt_logprobs", options["prompt_logprobs"])
+    top = checks.whole("top_logprobs", options["top_logprobs"], 0, MAX_TOP_LOGPROBS)
+    if top and not logprobs and not prompt_logprobs:
+        raise RequestError("top_logprobs: expected logprobs=True or prompt_logprobs=True beside it, found neither")
+    return CheckedOptions(
+        prompt={name: options[name] for name in _PROMPT},  # type: ignore[literal-required]
+        sampling={name: options[name] for name in _SAMPLING},  # type: ignore[literal-required]
+        max_tokens=most,
+        min_tokens=least,
+        stops=checked_stops(options["stop"]),
+        stop_token_ids=checked_stop_tokens(options["stop_token_ids"], vocabulary),
+        ignore_eos=checks.flag("ignore_eos", options["ignore_eos"]),
+        seed=options["seed"],
+        choice=options["choice"],
+        logprobs=top if logprobs else None,
+        prompt_logprobs=top if prompt_logprobs else None,
+        mask=options["mask"],
+        progress=options["progress"],
+    )
+
+
+def _require_known(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in DEFAULTS:
+            near = nearest(name, DEFAULTS)
+            hint = f"did you mean {near}? " if near else ""
+            raise RequestError(f"unknown argument {name:.60}: {hint}expected {', '.join(DEFAULTS)}")
