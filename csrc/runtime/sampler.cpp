@@ -1,12 +1,14 @@
 #include "runtime/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <string>
 
 #include "base/error.h"
 #include "base/rounding.h"
 #include "runtime/best_logits.h"
 #include "runtime/draw.h"
+#include "runtime/exp_pair.h"
 #include "ukernels/math_scalar.h"
 
 namespace q3e {
@@ -17,6 +19,47 @@ constexpr uint8_t kSeen = 0x80, kBiased = 0x40, kBarred = 0x20, kCount = 0x1f;
 constexpr uint32_t kGenerated = uint32_t{1} << 31;  // beside a token of the history
 
 bool before(const std::pair<int32_t, uint32_t>& count, int32_t token) { return count.first < token; }
+
+// Replaces logits by exp((logit - best) / temperature); returns their sum.
+double to_weights(std::vector<Candidate>& candidates, float best, float temperature) {
+  const auto distance = [&](const Candidate& c) {
+    return c.logit == best ? 0.0 : (static_cast<double>(c.logit) - static_cast<double>(best)) / static_cast<double>(temperature);
+  };
+  double total = 0;
+  for (size_t i = 0; i < candidates.size(); i += 2) {
+    Candidate &a = candidates[i], &b = candidates[std::min(i + 1, candidates.size() - 1)];
+    const Pair weights = exp_f64(Pair{distance(a), distance(b)});
+    total += a.logit = static_cast<float>(weights[0]);
+    if (&a != &b) total += b.logit = static_cast<float>(weights[1]);
+  }
+  return total;
+}
+
+// Weights from 0 to 1 by their first bits: of two buckets the higher has the larger ones.
+constexpr int kBucketShift = 20;  // of 32 bits: sign, exponent and three of the mantissa are left
+constexpr size_t kBuckets = (std::bit_cast<uint32_t>(1.0f) >> kBucketShift) + 1;
+size_t bucket_of(float weight) { return std::bit_cast<uint32_t>(weight) >> kBucketShift; }
+
+// Leaves the best that have a weight of `enough` together and of `least` each, at least one of them, in the order in which they
+// stand; returns their sum. Only the bucket in which the last of them lies is sorted.
+double keep_nucleus(std::vector<Candidate>& candidates, double enough, float least) {
+  double sums[kBuckets] = {};
+  for (const Candidate& c : candidates) sums[bucket_of(c.logit)] += c.logit;
+  size_t bucket = kBuckets - 1;
+  double kept = 0;
+  while (bucket > bucket_of(least) && kept + sums[bucket] < enough) kept += sums[bucket--];
+  std::vector<Candidate> last;
+  for (const Candidate& c : candidates)
+    if (bucket_of(c.logit) == bucket) last.push_back(c);
+  std::sort(last.begin(), last.end(), better);
+  size_t count = 0;
+  while (count < last.size() && (kept == 0 || (kept < enough && last[count].logit >= least))) kept += last[count++].logit;
+  std::erase_if(candidates, [&](const Candidate& c) {
+    const size_t own = bucket_of(c.logit);
+    return own < bucket || (own == bucket && (count == 0 || better(last[count - 1], c)));
+  });
+  return kept;
+}
 
 }  // namespace
 
@@ -146,29 +189,14 @@ Logprobs Sampler::logprobs(const float* logits, int32_t token, size_t top) const
   // From here on `logit` holds the weight exp((logit - best) / temperature). Sums are taken in an order that no library chooses.
   float best = kNever;
   for (const Candidate& c : candidates) best = max_f32(c.logit, best);
-  double total = 0;
-  for (Candidate& c : candidates) total += c.logit = c.logit == best ? 1.0f : exp_f32((c.logit - best) / p.temperature);
-  size_t count = candidates.size();
-  double kept = total;
-  if (p.top_p < 1 || p.min_p > 0) {
-    size_t sorted = keep < usable_ ? count : 0;  // a whole vocabulary is sorted no further than the nucleus reaches
-    kept = 0;
-    for (count = 0; count < candidates.size(); kept += candidates[count++].logit) {
-      if (count == sorted) {
-        const size_t next = std::min(candidates.size(), std::max<size_t>(256, 4 * sorted));
-        const auto at = [&](size_t i) { return candidates.begin() + static_cast<ptrdiff_t>(i); };
-        std::partial_sort(at(sorted), at(next), candidates.end(), better);
-        sorted = next;
-      }
-      if (count > 0 && (kept >= p.top_p * total || candidates[count].logit < p.min_p)) break;
-    }
-  }
+  double kept = to_weights(candidates, best, p.temperature);
+  if (p.top_p < 1 || p.min_p > 0) kept = keep_nucleus(candidates, p.top_p * kept, p.min_p);
   double at = draw(p.seed, p.choice, index) * kept;
-  for (size_t i = 0; i < count; ++i) {
-    at -= candidates[i].logit;
-    if (at < 0) return candidates[i].token;
+  for (const Candidate& c : candidates) {
+    at -= c.logit;
+    if (at < 0) return c.token;
   }
-  return candidates[count - 1].token;
+  return candidates.back().token;
 }
 
 }  // namespace q3e

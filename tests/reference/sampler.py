@@ -156,7 +156,7 @@ def sample(
         return None
     weights = row.weights(order)
     filtered = 0 < parameters.top_k < (len(logits) if usable is None else usable)
-    if parameters.temperature > 0 and not filtered and parameters.top_p == 1 and parameters.min_p == 0:
+    if parameters.temperature > 0 and not filtered:
         by_token = np.argsort(order)
         order, weights = order[by_token], weights[by_token]
     chosen = draw(parameters.seed, parameters.choice, len(answer)) if at is None else at
