@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from qwen3edge import convert, errors
     from qwen3edge.generation.answer import Answer, TextChunk, TokenLogprob, Usage
     from qwen3edge.generation.model import Model, load, plan
-    from qwen3edge.generation.options import Options
+    from qwen3edge.generation.options import BUDGET_MESSAGE, Options
     from qwen3edge.generation.sampler import SamplingDefaults, SamplingParameters
     from qwen3edge.generation.session import Session
     from qwen3edge.runtime.plan import MemoryPlan
     from qwen3edge.settings import Settings
 
 __all__ = [
+    "BUDGET_MESSAGE",
     "Answer",
     "MemoryPlan",
     "Model",
@@ -48,6 +49,7 @@ __all__ = [
 
 _HOMES = {
     "Answer": "qwen3edge.generation.answer",
+    "BUDGET_MESSAGE": "qwen3edge.generation.options",
     "MemoryPlan": "qwen3edge.runtime.plan",
     "Model": "qwen3edge.generation.model",
     "Options": "qwen3edge.generation.options",

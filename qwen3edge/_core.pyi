@@ -451,12 +451,14 @@ class Scheduler:
         logprobs: int | None = None,
         prompt_logprobs: int | None = None,
         allow: Callable[[list[int]], NDArray[np.uint32] | NDArray[np.int32] | None] | None = None,
+        thinking_budget: int | None = None,
+        end_of_thoughts: Sequence[int] = (),
     ) -> Generation:
         """Puts a request at the end of the queue. sampler: this answer's alone, which has counted nothing. max_tokens
         0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`. logprobs,
         prompt_logprobs: how many of the most probable tokens are told beside each; None: no log probabilities. allow:
         gets the tokens of the answer since its last call, and gives a mask as `Sampler.sample` takes it; called in the
-        thread of anybody who reads an answer.
+        thread of anybody who reads an answer. end_of_thoughts: appended once thoughts have had thinking_budget tokens.
 
         Raises RequestError for what no context or vocabulary takes, MemoryBudgetError for what does not fit the pages
         even alone, BusyError when the queue is full.

@@ -1,6 +1,7 @@
 #include "runtime/generation.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace q3e {
@@ -14,7 +15,22 @@ Generation::Generation(GenerationRequest&& request, uint64_t number)
 
 void Generation::append(int32_t token, uint32_t context) {
   last_ = Clock::now();
-  if (completion() == 0) first_ = last_;
+  if (first_ == Clock::time_point{}) first_ = last_;
+  take(token, context);
+  end_thoughts(context);
+}
+
+// Where they have used up their budget.
+void Generation::end_thoughts(uint32_t context) {
+  if (!text_ || !text_->reasoning() || !request_.thinking_budget || text_->reasoning_tokens() < *request_.thinking_budget) return;
+  for (const int32_t token : request_.end_of_thoughts) {
+    if (finish_ != Finish::running) return;
+    if (request_.logprobs) news_.logprobs.push_back({std::numeric_limits<double>::quiet_NaN(), {}});
+    take(token, context);
+  }
+}
+
+void Generation::take(int32_t token, uint32_t context) {
   tokens_.push_back(token);
   news_.tokens.push_back(token);
   has_news_ = true;

@@ -31,6 +31,9 @@ struct GenerationRequest {
   // none: no log probabilities at all. Those of a prompt are computed, whatever was kept of it.
   std::optional<uint32_t> logprobs, prompt_logprobs;
   std::shared_ptr<Constraint> constraint;  // null: any token may be picked
+  // After so many tokens of thoughts `end_of_thoughts` is appended, which is not picked; none: thoughts end by themselves.
+  std::optional<uint32_t> thinking_budget;
+  std::vector<int32_t> end_of_thoughts;
 };
 
 enum class Finish : uint8_t {
@@ -83,8 +86,12 @@ class Generation {
   uint32_t completion() const { return size() - prompt_size(); }
   // Tokens of the prompt whose log probabilities are still wanted.
   bool scores() const { return request_.prompt_logprobs && scored_ < prompt_size(); }
-  // Appends a token that was picked, and ends the answer where it ends. context: tokens of a sequence.
+  // What comes before the first token that is picked. context: tokens of a sequence.
+  void begin(uint32_t context) { end_thoughts(context); }
+  // Appends a token that was picked, and ends the answer where it ends.
   void append(int32_t token, uint32_t context);
+  void take(int32_t token, uint32_t context);
+  void end_thoughts(uint32_t context);
   void end(Finish finish);
   Usage usage() const;
   // All that its reader has not seen.

@@ -60,6 +60,7 @@ Scheduler::Held Scheduler::submit(GenerationRequest request) {
   if (waiting_.size() >= most_waiting_)
     throw Error(Status::busy, "expected at most " + std::to_string(most_waiting_) + " requests in the queue, found it full");
   Held generation(new Generation(std::move(request), ++number_));
+  generation->begin(limits_.context);
   waiting_.push_back(generation);
   return generation;
 }

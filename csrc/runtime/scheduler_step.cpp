@@ -12,6 +12,7 @@ namespace {
 
 // A step in which answers wait for their next token takes at most so long, or so many times what it takes without prompts.
 constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
+constexpr uint32_t kEnoughToLearn = 16;  // tokens of prompts, from a step's time
 constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said
 
 }  // namespace
@@ -246,7 +247,7 @@ void Scheduler::learn(const ScheduledBatch& batch, double seconds) {
   const uint32_t of_prompts = batch.prompt_tokens();
   if (of_prompts == 0)
     mean(decode_seconds_, seconds);
-  else
+  else if (of_prompts >= kEnoughToLearn)
     mean(token_seconds_, std::max(seconds - (of_prompts < batch.tokens() ? decode_seconds_ : 0), seconds / 16) / of_prompts);
 }
 

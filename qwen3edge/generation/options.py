@@ -20,8 +20,16 @@ if TYPE_CHECKING:
     Mask = Callable[[list[int]], NDArray[np.uint32] | NDArray[np.int32] | None]
 
 
+BUDGET_MESSAGE = (
+    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n"
+)
+"""What Qwen's own service ends such thoughts with (Qwen3's technical report, section 4.7)."""
+
+
 class Options(TypedDict, total=False):
     """thinking: None leaves it to the model's template.
+    thinking_budget: tokens of thoughts, after which the model is made to answer; 0: before the first.
+    thinking_budget_message: what its thoughts end with then, such as `qwen3edge.BUDGET_MESSAGE`, Qwen's own.
     max_tokens: None: until the context is full.
     min_tokens: before so many no end token and none of stop_token_ids is picked.
     tools: schemas of functions, as OpenAI's API takes them.
@@ -47,6 +55,8 @@ class Options(TypedDict, total=False):
     """
 
     thinking: bool | None
+    thinking_budget: int | None
+    thinking_budget_message: str
     max_tokens: int | None
     min_tokens: int
     tools: Sequence[Mapping[str, Any]] | None
@@ -75,6 +85,8 @@ class Options(TypedDict, total=False):
 
 DEFAULTS: Options = {
     "thinking": None,
+    "thinking_budget": None,
+    "thinking_budget_message": "",
     "max_tokens": None,
     "min_tokens": 0,
     "tools": None,
@@ -113,6 +125,8 @@ class CheckedOptions:
 
     prompt: dict[str, Any]
     sampling: dict[str, Any]
+    thinking_budget: int | None
+    thinking_budget_message: str
     max_tokens: int  # 0: until the context is full
     min_tokens: int
     stops: tuple[str, ...]
@@ -130,7 +144,7 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
     """Raises RequestError for a name that is no option or a value out of range."""
     _require_known(asked)
     options: Options = {**DEFAULTS, **asked}
-    max_tokens = options["max_tokens"]
+    max_tokens, budget = options["max_tokens"], options["thinking_budget"]
     most = 0 if max_tokens is None else min(checks.whole("max_tokens", max_tokens, 1, 2**63 - 1), MAX_TOKENS)
     least = checks.whole("min_tokens", options["min_tokens"], 0, most or MAX_TOKENS)
     for name in ("progress", "mask"):
@@ -144,6 +158,8 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
     return CheckedOptions(
         prompt={name: options[name] for name in _PROMPT},  # type: ignore[literal-required]
         sampling={name: options[name] for name in _SAMPLING},  # type: ignore[literal-required]
+        thinking_budget=None if budget is None else checks.whole("thinking_budget", budget, 0, MAX_TOKENS),
+        thinking_budget_message=checks.text("thinking_budget_message", options["thinking_budget_message"]),
         max_tokens=most,
         min_tokens=least,
         stops=checked_stops(options["stop"]),

@@ -96,6 +96,9 @@ class Session(Closing):
                 never=defaults.stop_tokens - stop_tokens,
             )
         )
+        end_of_thoughts: list[int] = []
+        if asked.thinking_budget is not None:
+            end_of_thoughts = prompt_builder.end_of_thoughts(asked.thinking_budget_message)
         with self._starting:
             self._claim()
             generation = self._engine.scheduler.submit(
@@ -109,6 +112,8 @@ class Session(Closing):
                 logprobs=asked.logprobs,
                 prompt_logprobs=asked.prompt_logprobs,
                 allow=asked.mask,
+                thinking_budget=asked.thinking_budget,
+                end_of_thoughts=end_of_thoughts,
             )
             answer = Answer(self._engine, generation, prompt.tokens, seed, asked.progress)
             self._prompt, self._answered, self._answer = prompt.tokens, answer.tokens, weakref.ref(answer)

@@ -97,6 +97,13 @@ class PromptBuilder:
         )
         return self._from_tokens(_within(self._encoded(text, limit), limit), thinking, self.template)
 
+    def end_of_thoughts(self, message: str) -> list[int]:
+        """The ids that end thoughts after a last message. Raises RequestError where no token ends them."""
+        close = self.tokenizer.token_id(THINK_CLOSE)
+        if close is None:
+            raise RequestError(f"thinking_budget: expected {THINK_CLOSE} in the vocabulary, found none")
+        return [*self.tokenizer.encode(message), close]
+
     def _encoded(self, text: str, limit: int | None, *, special: bool = False) -> list[int]:
         most = None if limit is None else _COUNTED * limit
         try:
