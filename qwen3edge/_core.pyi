@@ -283,8 +283,8 @@ class Engine:
         """Notes what a sequence's first tokens are, so that others may reuse them: as many as its length, or whole
         pages of 64."""
 
-    def share(self, source: int, target: int) -> None:
-        """Empties target and gives it all that source holds, in shared pages."""
+    def share(self, source: int, target: int, length: int = ...) -> int:
+        """Empties target and gives it source's first tokens, by default all, in shared pages; returns how many."""
 
     def clear_prefixes(self) -> None:
         """Forgets what was kept."""

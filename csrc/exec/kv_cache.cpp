@@ -109,12 +109,13 @@ bool KvCache::restore(std::span<const int32_t> tokens, const std::function<void(
   return true;
 }
 
-void KvCache::share(uint32_t from, uint32_t to) {
-  for (const uint32_t page : sequences_[from].pages) {
+void KvCache::share(uint32_t from, uint32_t to, uint32_t length) {
+  for (uint32_t i = 0; i < pages_for(length); ++i) {
+    const uint32_t page = sequences_[from].pages[i];
     pool_.add_owner(page);
     append(sequences_[to], page);
   }
-  sequences_[to].length = sequences_[from].length;
+  sequences_[to].length = length;
 }
 
 }  // namespace q3e

@@ -39,8 +39,8 @@ class KvCache {
   uint32_t reuse(uint32_t sequence, std::span<const int32_t> tokens);
   // Puts the pages of a sequence's tokens, from its first on, into the prefix cache. Of a sequence that goes on: whole ones only.
   void keep(uint32_t sequence, std::span<const int32_t> tokens);
-  // An empty sequence takes all of another's pages.
-  void share(uint32_t from, uint32_t to);
+  // An empty sequence takes the pages of another's first tokens.
+  void share(uint32_t from, uint32_t to, uint32_t length);
   void clear_prefixes() { prefixes_.clear(); }
   size_t page_bytes() const { return pool_.page_bytes(); }
   // Page `index` of the longest beginning of `tokens` that the prefix cache has, all of it; null when it is not there.

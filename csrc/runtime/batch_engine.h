@@ -43,6 +43,8 @@ class BatchEngine {
   // Empties a sequence and gives it the longest beginning of `tokens` that was kept, at most all but the last, whose logits are
   // needed: nothing is computed. Returns its length.
   virtual uint32_t reuse(uint32_t sequence, std::span<const int32_t> tokens) = 0;
+  // Empties `to` and gives it the first tokens of `from`, at most so many; returns how many: 0 where nothing can be shared.
+  virtual uint32_t share(uint32_t from, uint32_t to, uint32_t length);
   // Notes what a sequence's first tokens are, so that others may reuse them. They are as many as its length, or as many whole
   // pages of a sequence that goes on.
   virtual void keep(uint32_t sequence, std::span<const int32_t> tokens) = 0;
@@ -54,6 +56,7 @@ class BatchEngine {
 };
 
 inline uint32_t BatchEngine::choose(std::span<const uint32_t> free, std::span<const int32_t>) { return free.front(); }
+inline uint32_t BatchEngine::share(uint32_t, uint32_t, uint32_t) { return 0; }
 inline void BatchEngine::for_each(uint32_t count, const std::function<void(uint32_t)>& f) {
   for (uint32_t i = 0; i < count; ++i) f(i);
 }

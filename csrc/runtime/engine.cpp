@@ -162,15 +162,16 @@ void Engine::keep(uint32_t sequence, std::span<const int32_t> tokens) {
   if (states_.shares()) states_.cache().keep(sequence, tokens);
 }
 
-void Engine::share(uint32_t from, uint32_t to) {
+uint32_t Engine::share(uint32_t from, uint32_t to, uint32_t length) {
   const Call call(*this);
   check_sequence(from);
   check_sequence(to);
-  if (!states_.shares() || from == to)
-    throw Error(Status::bad_argument, from == to ? "share: expected two sequences, found one"
-                                                 : "share: expected a model whose state is a KV cache alone");
+  if (from == to) throw Error(Status::bad_argument, "share: expected two sequences, found one");
   states_.truncate(to, 0);
-  states_.cache().share(from, to);
+  if (!states_.shares()) return 0;
+  length = std::min(length, states_.length(from));
+  states_.cache().share(from, to, length);
+  return length;
 }
 
 void Engine::clear_prefixes() {

@@ -57,8 +57,8 @@ class Engine : public BatchEngine {
   // Shares pages; 0 where a block's state cannot be shared.
   uint32_t reuse(uint32_t sequence, std::span<const int32_t> tokens) override;
   void keep(uint32_t sequence, std::span<const int32_t> tokens) override;
-  // Empties `to` and gives it all that `from` holds, in shared pages.
-  void share(uint32_t from, uint32_t to);
+  // In shared pages.
+  uint32_t share(uint32_t from, uint32_t to, uint32_t length) override;
   // Forgets what was kept.
   void clear_prefixes();
   // Page `index` of the longest beginning of `tokens` that was kept, if it is there and whole: use(its bytes) is called, and

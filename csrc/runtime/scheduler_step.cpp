@@ -13,6 +13,7 @@ namespace {
 // A step in which answers wait for their next token takes at most so long, or so many times what it takes without prompts.
 constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
 constexpr uint32_t kEnoughToLearn = 16;  // tokens of prompts, from a step's time
+constexpr uint32_t kWorthWaiting = 16;   // tokens
 constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said
 
 }  // namespace
@@ -112,15 +113,22 @@ void Scheduler::admit() {
 }
 
 bool Scheduler::start(Generation& g) {
-  // What another one computes just now can be shared once it is there.
-  for (const Held& other : running_)
-    if (other->left() > 1 && !other->idle() && !g.scores())
-      if (const uint32_t shared = common_length(other->tokens_, g.tokens_);
-          shared / limits_.page_tokens * limits_.page_tokens > other->computed_)
-        return false;
-  const uint32_t sequence = engine_.choose(free_, g.tokens_);
   // A token's score needs the logits of the one before it.
-  g.computed_ = engine_.reuse(sequence, g.scores() ? std::span(g.tokens_).first(g.scored_) : g.tokens_);
+  const auto tokens = std::span(g.tokens_).first(g.scores() ? g.scored_ : g.size());
+  // What others have, or compute just now, can be shared: all but the last token, whose logits are needed.
+  Generation* best = nullptr;
+  uint32_t most = 0;
+  for (const Held& other : running_) {
+    const uint32_t shared = common_length(other->tokens_, tokens.first(tokens.size() - 1));
+    const uint32_t there = std::min(shared, other->computed_);
+    if (other->left() > 1 && !other->idle() && shared > there + kWorthWaiting) return false;
+    if (there > most) best = other.get(), most = there;
+  }
+  const uint32_t sequence = engine_.choose(free_, tokens);
+  g.computed_ = engine_.reuse(sequence, tokens);
+  if (most > g.computed_) most = engine_.share(*best->sequence_, sequence, most);
+  const bool from_other = most > g.computed_;
+  if (from_other) g.computed_ = most;
   g.reused_ = g.computed_;
   uint64_t to_come = promised(g) - held(g) + shares_open_page(g);
   for (const Held& other : running_)
@@ -134,6 +142,7 @@ bool Scheduler::start(Generation& g) {
   }
   g.sequence_ = sequence;
   std::erase(free_, sequence);
+  if (from_other && shares_open_page(g)) best->reused_ = best->computed_;  // it may be that one's last page
   if (g.started_ == Clock::time_point{}) {
     g.started_ = Clock::now();
     g.cached_ = std::min(g.computed_, g.prompt_size());

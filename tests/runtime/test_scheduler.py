@@ -156,7 +156,7 @@ def test_prefix_is_computed_once(file):
             usage = news.usage
         usages.append(usage)
         assert tokens == asked.expected
-    assert [usage["cached_tokens"] for usage in usages] == [0, 256, 256, 256]
+    assert [usage["cached_tokens"] for usage in usages] == [0, 300, 300, 300]
     assert read(requests[0].submit(scheduler)) == requests[0].expected
 
 
