@@ -8,7 +8,9 @@ from typing import Any, Protocol, cast
 
 from qwen3edge.settings import KV_TYPES, Settings
 
-_LOADING = ("memory", "context", "threads", "kv", "min_expert_share", "texts", "chat_template", "device")
+_LOADING = (
+    *("memory", "context", "threads", "kv", "sequences", "min_expert_share", "texts", "chat_template", "device"),
+)
 SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
     "temperature": (float, "0: greedy; 0.6 thinking, 0.7 direct"),
     "top_k": (int, "20"),
@@ -19,7 +21,8 @@ SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
     "repetition_penalty": (float, "1; Qwen2.5: 1.05 or 1.1"),
 }
 """How each is read from text, and what the models' own mostly are."""
-_ANSWER = ("thinking", "max_tokens", "stop", "seed", *SAMPLING)
+ANSWERING = ("thinking", "max_tokens", "stop", "seed", *SAMPLING)
+"""What `answering` gives."""
 
 
 class Arguments(Protocol):
@@ -47,6 +50,11 @@ def add_threads(parser: Arguments) -> None:
 def add_kv(parser: Arguments, types: Sequence[str], note: str = "") -> None:
     """--kv, one of these types."""
     parser.add_argument("--kv", default="int8", choices=types, help=f"type of the KV cache (int8){note}")
+
+
+def add_sequences(parser: Arguments, what: str) -> None:
+    """--sequences. what: is done so many at a time."""
+    parser.add_argument("--sequences", type=int, default=1, metavar="N", help=f"{what} (1)")
 
 
 def add_quiet(parser: Arguments, progress: str) -> None:
@@ -103,7 +111,7 @@ def loading(arguments: argparse.Namespace) -> Settings:
 
 def answering(arguments: argparse.Namespace) -> dict[str, Any]:
     """For `generate`."""
-    return {name: getattr(arguments, name) for name in _ANSWER}
+    return {name: getattr(arguments, name) for name in ANSWERING}
 
 
 def system(arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,8 @@ HELP = '''\
 /reset              forget the conversation
 /system [TEXT|off]  show or change the system prompt
 /set [NAME VALUE]   show or change a setting: thinking on|off|auto, max_tokens, stop, seed, temperature, top_k, ...
+/save FILE          keep the conversation, with what was computed for it
+/load FILE          go on with one that was kept
 /stats              what the conversation takes, and how fast it is
 /help               this list
 /exit, Ctrl-D       leave
@@ -41,7 +44,9 @@ class Leave(Exception):
 
 
 def run_command(line: str, conversation: Conversation) -> str | None:
-    """What a command says; None for a line that is none and is for the model. Raises Leave."""
+    """What a command says; None for a line that is none and is for the model. Raises Leave; Qwen3EdgeError and OSError
+    for a file that cannot be saved or loaded.
+    """
     if line.strip() in _LEAVE[:2]:  # as in Python's own prompt
         raise Leave
     match = _COMMAND.fullmatch(line.rstrip())
@@ -59,6 +64,8 @@ def run_command(line: str, conversation: Conversation) -> str | None:
         return _system(rest, conversation)
     if name == "set":
         return _set(rest, conversation)
+    if name in ("save", "load"):
+        return _file(name, rest, conversation)
     if name == "stats":
         return _stats(conversation)
     return f"unknown command /{name}: /help lists them; a space before the / sends the line to the model"
@@ -73,6 +80,25 @@ def _system(text: str, conversation: Conversation) -> str:
             conversation.system = before
             return str(error)
     return f"system prompt: {conversation.system or 'none'}"
+
+
+def _file(name: str, path: str, conversation: Conversation) -> str:
+    if not path:
+        raise RequestError(f"/{name}: expected a file, found none")
+    path = os.path.expanduser(path)
+    if name == "save":
+        conversation.save(path)
+        return f"saved in {path}"
+    conversation.load(path)
+    return loaded(conversation)
+
+
+def loaded(conversation: Conversation) -> str:
+    """What is told of one that goes on."""
+    return (
+        f"{len(conversation.turns)} turns, {len(conversation.session.tokens)} of {conversation.context} tokens; system "
+        f"prompt: {conversation.system or 'none'}"
+    )
 
 
 def _set(text: str, conversation: Conversation) -> str:

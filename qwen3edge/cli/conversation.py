@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qwen3edge.cli.saved_chat import SavedChat
 from qwen3edge.errors import ContextError
 from qwen3edge.generation.answer import Answer, Usage
 from qwen3edge.generation.model import Model
@@ -25,8 +26,10 @@ class Conversation:
         self.check(settings)
 
     def check(self, settings: dict[str, Any]) -> None:
-        """Raises RequestError or TemplateError for settings that do not work; nothing is computed."""
-        self.session.generate(self._messages("hi"), **settings).close()
+        """Raises RequestError or TemplateError for settings that do not work; nothing is computed, and the session
+        stays as it is.
+        """
+        self.model.generate(self._messages("hi"), **settings).close()
 
     def ask(self, question: str, progress: Any = None) -> tuple[Answer, int]:
         """Starts an answer; also the number of turns that were forgotten to make room for it.
@@ -50,6 +53,28 @@ class Conversation:
         """Forgets all turns."""
         self.turns.clear()
         self.session.reset()
+
+    def save(self, path: str) -> None:
+        """Writes turns, settings and the KV cache. Raises Qwen3EdgeError, OSError."""
+        settings = {name: value for name, value in self.settings.items() if value is not None}
+        turns = [(question["content"], answer["content"]) for question, answer in self.turns]
+        self.session.save(path, note=SavedChat(self.system, settings, turns).note())
+
+    def load(self, path: str, *, system: str | None = None, settings: dict[str, Any] | None = None) -> None:
+        """Becomes what `save` wrote. system, settings: what is to count in place of the saved ones; None of a setting
+        leaves it. Raises Qwen3EdgeError, OSError, and stays as it is then.
+        """
+        session = self.model.load_session(path)
+        saved = SavedChat.read(session.note, path)
+        chosen = {name: value for name, value in (settings or {}).items() if value is not None}
+        loaded = Conversation(self.model, session, system or saved.system, {**saved.settings, **chosen})
+        loaded.turns = [
+            ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
+            for question, answer in saved.turns
+        ]
+        loaded.check(loaded.settings)
+        self.session.close()
+        vars(self).update(vars(loaded))
 
     @property
     def context(self) -> int:

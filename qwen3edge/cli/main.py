@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from qwen3edge import __version__
 from qwen3edge.cli import verbs
+from qwen3edge.cli.output import error_text
 from qwen3edge.cli.process import open_standard_streams, unwound_by_signals
 from qwen3edge.errors import Qwen3EdgeError, RequestError
 from qwen3edge.extras import named_extra
@@ -64,12 +65,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except MemoryError:
         return _fail("the memory of this machine is used up", 1)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
         try:
             sys.stdout.flush()
         except OSError:
             _drop_output()
-        return _fail(f"{where}{error.strerror or error}", 1)
+        return _fail(error_text(error), 1)
 
 
 def _drop_output() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge.runtime.plan import format_bytes
 
 if TYPE_CHECKING:
     from qwen3edge.convert import ConvertReport, ExportReport
+    from qwen3edge.generation.answer import Answer
 
 
 def print_json(value: object) -> None:
@@ -28,6 +30,24 @@ def print_result(result: object, text: str, *, as_json: bool) -> None:
         print_json(result)
     else:
         print(text)
+
+
+def error_text(error: Exception) -> str:
+    """What a user is told of it; of the system's errors with the file."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: " * bool(error.filename) + (error.strerror or str(error))
+    return str(error) or type(error).__name__
+
+
+def answer_record(answer: Answer) -> dict[str, Any]:
+    """What programs are told of an answer that has ended."""
+    return {
+        "content": answer.content,
+        "reasoning": answer.reasoning,
+        "finish_reason": answer.finish_reason,
+        "cut_by": answer.cut_by,
+        "usage": asdict(answer.usage),
+    }
 
 
 def print_report(report: ConvertReport | ExportReport, *, as_json: bool, bits_per_weight: float | None = None) -> None:

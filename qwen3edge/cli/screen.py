@@ -37,7 +37,7 @@ class Screen:
         if piece.reasoning != self._reasoning:
             self._switch(piece.reasoning)
         self._empty = False
-        self._stream.write(self._wrapper.push(_STEERING.sub("\N{REPLACEMENT CHARACTER}", piece)))
+        self._stream.write(self._wrapper.push(_harmless(piece)))
         self._stream.flush()
 
     def finish(self) -> None:
@@ -52,7 +52,7 @@ class Screen:
     def note(self, text: str) -> None:
         """A dimmed line beside the answer; only on a terminal."""
         if self._terminal:
-            text = wrapped(text, self._columns())
+            text = wrapped(_harmless(text), self._columns())
             self._stream.write(f"{_DIM}{text}{_PLAIN}\n" if self._dims else f"({text})\n")
             self._stream.flush()
 
@@ -80,6 +80,10 @@ class Screen:
         self._reasoning = reasoning
 
 
+def _harmless(text: str) -> str:
+    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def speed(usage: Usage) -> str:
     """One line on how fast an answer came."""
     return (
@@ -91,10 +95,11 @@ def speed(usage: Usage) -> str:
 def ending(answer: Answer, context: int) -> str:
     """What cut an answer short, in words; empty for one that came to its end."""
     thinking = " while thinking" if answer.thinking else ""
+    empty = "" if answer.content else ", before the answer began"
     if answer.finish_reason == "cancelled":
-        return "stopped" + thinking
+        return f"stopped{thinking}{empty}"
     if answer.cut_by == "max_tokens":
-        return f"cut by --max-tokens ({len(answer.tokens)}){thinking}"
+        return f"cut by --max-tokens ({len(answer.tokens)}){thinking}{empty}"
     if answer.cut_by == "context":
-        return f"cut{thinking}: the context of {context} tokens is full (--context N holds more)"
+        return f"cut{thinking}: the context of {context} tokens is full (--context N holds more){empty}"
     return ""

@@ -31,23 +31,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", type=int, default=512, metavar="N", help="tokens to prefill (512)")
     parser.add_argument("--generate", type=int, default=64, metavar="N", help="tokens to decode (64)")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="the median of so many runs counts (3)")
+    options.add_sequences(parser, "answers that decode together, beside the bare core with as many rows")
+    parser.add_argument(
+        "--shared-prefix",
+        type=int,
+        default=0,
+        metavar="N",
+        help="tokens that these prompts have in common",
+    )
+    parser.add_argument("--temperature", type=float, metavar="X", help="of --sequences (0)")
+    parser.add_argument("--top-k", type=int, metavar="N", help="of --sequences, beside --temperature")
     options.add_loading(parser)
     options.add_device(parser)
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prefills random tokens, decodes greedily, then does so in turns with reading memory at full speed."""
+    """Prefills random tokens, decodes greedily, then does so in turns with reading memory; or many answers at once."""
     for name in ("prompt", "generate", "repeat"):
         if getattr(arguments, name) < 1:
             raise RequestError(f"expected --{name} of at least 1, found {getattr(arguments, name)}")
     line = StatusLine()
-    result = measure(
-        arguments.model, arguments.prompt, arguments.generate, arguments.repeat, options.loading(arguments), line.show
-    )
-    line.erase()
-    print_result(result, _table(result), as_json=arguments.json)
+    try:
+        if arguments.sequences == 1:
+            result, shown = _one(arguments, line.show)
+        else:
+            result, shown = _many(arguments, line.show)
+    finally:
+        line.erase()
+    print_result(result, shown, as_json=arguments.json)
     return 0
+
+
+def _one(arguments: argparse.Namespace, say: Callable[[str], None]) -> tuple[dict[str, Any], str]:
+    for flag, value in (
+        ("--shared-prefix", arguments.shared_prefix or None),
+        ("--temperature", arguments.temperature),
+        ("--top-k", arguments.top_k),
+    ):
+        if value is not None:
+            raise RequestError(f"{flag}: expected --sequences of at least 2 beside it")
+    result = measure(
+        arguments.model, arguments.prompt, arguments.generate, arguments.repeat, options.loading(arguments), say
+    )
+    return result, _table(result)
+
+
+def _many(arguments: argparse.Namespace, say: Callable[[str], None]) -> tuple[dict[str, Any], str]:
+    from qwen3edge.cli import throughput
+
+    sampling = {"temperature": arguments.temperature or 0.0}
+    if arguments.top_k is not None:
+        sampling["top_k"] = arguments.top_k
+    work = throughput.Work(arguments.sequences, arguments.prompt, arguments.generate, arguments.shared_prefix, sampling)
+    result = throughput.measure(arguments.model, work, arguments.repeat, options.loading(arguments), say)
+    return result, throughput.table(result)
 
 
 def measure(

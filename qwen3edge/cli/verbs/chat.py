@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from qwen3edge.cli import arguments as options
-from qwen3edge.errors import RequestError, TemplateError
+from qwen3edge.cli.output import error_text
+from qwen3edge.errors import Qwen3EdgeError, RequestError, TemplateError
 
 if TYPE_CHECKING:
     from qwen3edge.cli.conversation import Conversation
@@ -18,6 +19,7 @@ HELP = "talk with a model"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A model, how to load it, how it answers."""
     options.add_model(parser)
+    parser.add_argument("--load", metavar="FILE", help="go on with a conversation that /save kept")
     options.add_answering(parser)
     options.add_loading(parser)
     options.add_device(parser)
@@ -25,22 +27,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads messages until the end of the input. From a pipe: 2 if one of them was refused."""
-    from qwen3edge.cli.commands import Leave, run_command
+    from qwen3edge.cli.commands import Leave, loaded, run_command
     from qwen3edge.cli.conversation import Conversation
     from qwen3edge.cli.keyboard import Keyboard
     from qwen3edge.cli.screen import Screen
     from qwen3edge.generation.model import load
 
     keyboard, refused = Keyboard(), False
-    with load(arguments.model, **options.loading(arguments)) as model, model.session() as session:
-        conversation = Conversation(model, session, arguments.system, options.answering(arguments))
-        Screen(sys.stdout).note(f"{model.name}, context of {model.plan.context} tokens. /help lists the commands.")
+    with load(arguments.model, **options.loading(arguments)) as model:
+        settings, screen = options.answering(arguments), Screen(sys.stdout)
+        conversation = Conversation(model, model.session(), arguments.system, settings)
+        screen.note(f"{model.name}, context of {model.plan.context} tokens. /help lists the commands.")
+        if arguments.load is not None:
+            conversation.load(arguments.load, system=arguments.system, settings=settings)
+            screen.note(loaded(conversation))
         while True:
             try:
                 message = keyboard.read()
                 if not message.strip():
                     continue
-                said = run_command(message, conversation)
+                try:
+                    said = run_command(message, conversation)
+                except (Qwen3EdgeError, OSError) as error:  # of a file
+                    print(f"qwen3edge: {error_text(error)}", file=sys.stderr)
+                    refused = True
+                    continue
             except EOFError:
                 if keyboard.terminal:
                     print()
@@ -77,12 +88,12 @@ def _turn(conversation: Conversation, message: str) -> bool:
             f"the context of {conversation.context} tokens is full: the oldest {forgotten} of the questions are "
             "forgotten, with their answers (--context N holds more)"
         )
-    try:
-        for piece in answer:
-            screen.show(piece)
-    except KeyboardInterrupt:
-        answer.close()
-    progress.end()
+    with progress:
+        try:
+            for piece in answer:
+                screen.show(piece)
+        except KeyboardInterrupt:
+            answer.close()
     screen.finish()
     conversation.keep(message, answer)
     short = ending(answer, conversation.context)

@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A model, and how it would be loaded."""
     options.add_model(parser)
     options.add_loading(parser)
+    options.add_sequences(parser, "answers that are computed together")
     parser.add_argument(
         "--no-texts", dest="texts", action="store_false", help="for a program that passes token ids alone"
     )

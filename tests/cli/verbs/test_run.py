@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -101,16 +103,54 @@ def test_raw_prompts(tiny_q3e):
     one_line(run("run", path, "--raw", "a", "--system", "b"), 2)
 
 
-def test_progress_of_a_long_prompt_on_a_terminal(tiny_q3e, monkeypatch):
-    """However fast the machine is: patience is switched off."""
-    program = (
-        "import sys; from qwen3edge.cli import status; status.PromptProgress.PATIENCE = -1.0; "
-        "from qwen3edge.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    )
-    terminal = Terminal("run", tiny_q3e("int8"), "word " * 900, "--max-tokens", 1, python=["-c", program])
-    terminal.wait_for("reading the prompt: ")
-    terminal.wait_for("tok/s")
+# Each chunk of a prompt takes a while, however fast the machine is.
+SLOW = (
+    "import sys, time; from qwen3edge.cli import status; from qwen3edge.cli.main import main\n"
+    "def slow(self, done, tokens, call=status.PromptProgress.__call__):\n"
+    "    call(self, done, tokens); time.sleep(0.5 if done < tokens else 0)\n"
+    "status.PromptProgress.__call__ = slow; status.Spinner.PATIENCE = 0.0\n"
+    "sys.exit(main(sys.argv[1:]))"
+)
+LONG = ["word " * 700, "--no-thinking", "--temperature", "0", "--max-tokens", "3", "--context", "1024"]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_long_prompt_shows_life_until_the_answer_begins(tiny_q3e, tmp_path, many):
+    path = tmp_path / "prompts.txt"
+    path.write_text(LONG[0])
+    asked = ["--prompts", path, *LONG[1:]] if many else LONG
+    terminal = Terminal("run", tiny_q3e("int8"), *asked, python=["-c", SLOW])
+    terminal.wait_for("reading the prompt: 256 of 7")
+    marks = {terminal.wait_for(" reading the prompt: 512 of 7")[-1] for _ in range(3)}
+    assert len(marks) > 1 and marks <= set("|/-\\")
+    assert re.search(r"\d tokens, \d+ s, \d+ tok/s", "512 of 7" + terminal.wait_for("tok/s") + "tok/s")
+    rest = terminal.wait_for("prompt of 7")  # the note
+    assert re.search(r"tok/s\r +\r[^\r]*word", rest)  # the answer, or its heading, in the place of blanks
+    assert "reading" not in rest.rpartition("word")[0].rpartition("\r")[2]
     assert terminal.status() == 0
+
+
+def test_nothing_turns_where_nobody_looks(tiny_q3e):
+    command = [sys.executable, "-c", SLOW, "run", str(tiny_q3e("int8")), *LONG]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stderr == "qwen3edge: cut by --max-tokens (3)\n"
+
+
+def test_a_narrow_terminal(tiny_q3e):
+    """A line of which a part is on the row above could not be erased."""
+    terminal = Terminal("run", tiny_q3e("int8"), *LONG, python=["-c", "import time; time.sleep(0.3)\n" + SLOW])
+    terminal.resize(24, 20)
+    shown = terminal.wait_for("prompt of 7").replace("\n", "\r").split("\r")
+    assert any("reading the promp" in part for part in shown)
+    assert max(map(len, shown)) <= 20
+    assert terminal.status() == 0
+
+
+def test_an_interrupt_while_the_prompt_is_read(tiny_q3e):
+    terminal = Terminal("run", tiny_q3e("int8"), *LONG, python=["-c", SLOW])
+    terminal.wait_for("reading the prompt: 256")
+    terminal.type("\x03")
+    assert terminal.status() == 130
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
