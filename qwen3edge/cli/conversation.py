@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from qwen3edge.cli.saved_chat import SavedChat
-from qwen3edge.errors import ContextError
+from qwen3edge.errors import ContextError, RequestError
 from qwen3edge.generation.answer import Answer, Usage
 from qwen3edge.generation.model import Model
 from qwen3edge.generation.session import Session
 
 Message = dict[str, Any]
+
+_MAGIC = b"Q3ESAVED"  # of saved sessions (docs/format.md)
 
 
 class Conversation:
@@ -55,7 +58,8 @@ class Conversation:
         self.session.reset()
 
     def save(self, path: str) -> None:
-        """Writes turns, settings and the KV cache. Raises Qwen3EdgeError, OSError."""
+        """Writes turns, settings and the KV cache; replaces no file of another kind. Raises RequestError, OSError."""
+        _require_replaceable(path)
         settings = {name: value for name, value in self.settings.items() if value is not None}
         turns = [(question["content"], answer["content"]) for question, answer in self.turns]
         self.session.save(path, note=SavedChat(self.system, settings, turns).note())
@@ -107,3 +111,15 @@ class Conversation:
     def _tokens(self, question: str) -> int:
         thinking = self.settings.get("thinking")
         return len(self.model.tokens_of(self._messages(question), thinking=thinking))
+
+
+def _require_replaceable(path: str) -> None:
+    """A slip of the keyboard must not cost a model its file."""
+    if not os.path.exists(path):
+        return
+    begin = None
+    if os.path.isfile(path):  # a pipe would be waited for
+        with open(path, "rb") as file:
+            begin = file.read(len(_MAGIC))
+    if begin not in (b"", _MAGIC):
+        raise RequestError(f"{path}: expected a new file, or a saved session to replace, found another file")

@@ -12,6 +12,7 @@ from qwen3edge.errors import SessionFileError
 from tests.cli.terminal import Terminal, plain
 from tests.cli.test_cli import one_line, run
 
+NAMES = "Mia Paris, Tom London, Ida Rome, Max Oslo. " * 6
 GREEDY = ["--no-thinking", "--temperature", "0", "--context", 512]
 
 
@@ -29,15 +30,15 @@ def checked(result, status):
 
 @pytest.fixture
 def saved(chat, tmp_path) -> Path:
-    """One that knows a name, and was told to be brief."""
+    """One that was told names, and to be brief."""
     path = tmp_path / "a chat.q3s"
-    chat(f"/system Be brief.\nMia Paris, Tom London.\n/set max_tokens 20\n/save {path}\n")
+    chat(f"/system Be brief.\n{NAMES}\n/set max_tokens 20\n/save {path}\n")
     return path
 
 
 def test_it_goes_on_as_if_nothing_had_happened(chat, saved):
     asked = "Find Tom in the list.\nWhat is 3 + 4?\n"
-    whole = chat(f"/system Be brief.\nMia Paris, Tom London.\n/set max_tokens 20\n{asked}").stdout.splitlines()
+    whole = chat(f"/system Be brief.\n{NAMES}\n/set max_tokens 20\n{asked}").stdout.splitlines()
     assert chat(asked, "--load", saved).stdout.splitlines() == whole[-2:]
     loaded = chat(f"What is 1 + 1?\n/load {saved}\n{asked}").stdout.splitlines()
     assert loaded[-2:] == whole[-2:]
@@ -54,7 +55,7 @@ def test_what_was_computed_is_there_again(tiny_q3e, saved):
     terminal.wait_for("\n")
     note = " ".join(plain(terminal.wait_for("\x1b[0m") + terminal.prompt()).split())
     cached = int(re.search(r"\((\d+) cached\)", note)[1])
-    assert tokens - 8 <= cached <= tokens
+    assert max(64, tokens - 128) <= cached <= tokens  # whole pages are kept
     assert terminal.leave() == 0
 
 
@@ -86,15 +87,14 @@ def test_what_cannot_be_loaded_leaves_the_conversation_as_it_was(chat, saved, ti
         for index, text in enumerate(notes):
             bad[f"note{index}"] = tmp_path / f"note{index}"
             session.save(bad[f"note{index}"], note=text)
-    plain = chat("/system Be kind.\nWhat is 12 + 7?\nWhat is 3 + 4?\n/stats\n").stdout.splitlines()
+    plain = chat("/system Be kind.\nWhat is 12 + 7?\nWhat is 3 + 4?\n/stats\n")
     loads = "".join(f"/load {path}\n" for path in bad.values())
     result = chat(f"/system Be kind.\nWhat is 12 + 7?\n{loads}/load\nWhat is 3 + 4?\n/stats\n", status=2)
-    assert [line for line in result.stdout.splitlines() if "answer:" not in line] == [
-        line for line in plain if "answer:" not in line
-    ]
+    assert result.stdout.splitlines()[:4] == plain.stdout.splitlines()[:4]  # the system prompt, the answers, the turns
+    assert "2 turns" in result.stdout.splitlines()[3]
     assert len(re.findall("^qwen3edge: ", result.stderr, re.MULTILINE)) == len(bad) + 1
-    for path in bad.values():
-        one_line(run("chat", tiny_q3e("int8"), *GREEDY, "--load", path), 1 if "note1" not in path.name else 2)
+    for path in (bad["absent"], bad["cut"], bad["note1"]):
+        one_line(run("chat", tiny_q3e("int8"), *GREEDY, "--load", path, stdin="hi\n"), 1)
 
 
 def note(**changed: object) -> str:
@@ -108,9 +108,16 @@ def test_another_model(chat, saved, tiny_q3e):
 
 
 def test_a_file_that_cannot_be_written(chat, tmp_path):
-    result = chat(f"What is 3 + 4?\n/save {tmp_path}\n/save {tmp_path}/no/chat\n/save\nWhat is 3 + 4?\n", status=2)
+    other = tmp_path / "other"
+    other.write_text("Some text.")
+    saves = "".join(f"/save {path}\n" for path in (tmp_path, tmp_path / "no" / "chat", other, ""))
+    result = chat(f"What is 3 + 4?\n{saves}What is 3 + 4?\n", status=2)
     assert result.stdout.count("3 + 4 = ") == 2
-    assert result.stderr.count("qwen3edge: ") == 3
+    assert result.stderr.count("qwen3edge: ") == 4
+    assert other.read_text() == "Some text."
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert chat(f"/save {empty}\n/save {empty}\n").stdout.count("saved in") == 2
 
 
 def test_a_note_tells_what_the_chat_was():
