@@ -29,10 +29,10 @@ class Conversation:
         self.check(settings)
 
     def check(self, settings: dict[str, Any]) -> None:
-        """Raises RequestError or TemplateError for settings that do not work; nothing is computed, and the session
-        stays as it is.
+        """Raises RequestError or TemplateError for settings, or a system prompt, that do not work. Nothing is computed,
+        and the session stays as it is. Turns do not count: where they fill the context, the oldest will go.
         """
-        self.model.generate(self._messages("hi"), **settings).close()
+        self.model.generate([*self._begin(), {"role": "user", "content": "hi"}], **settings).close()
 
     def ask(self, question: str, progress: Any = None) -> tuple[Answer, int]:
         """Starts an answer; also the number of turns that were forgotten to make room for it.
@@ -76,7 +76,6 @@ class Conversation:
             ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
             for question, answer in saved.turns
         ]
-        loaded.check(loaded.settings)
         self.session.close()
         vars(self).update(vars(loaded))
 
@@ -86,8 +85,11 @@ class Conversation:
         return self.model.plan.context
 
     def _messages(self, question: str) -> list[Message]:
-        begin = [{"role": "system", "content": self.system}] if self.system else []
-        return [*begin, *(message for turn in self.turns for message in turn), {"role": "user", "content": question}]
+        turns = (message for turn in self.turns for message in turn)
+        return [*self._begin(), *turns, {"role": "user", "content": question}]
+
+    def _begin(self) -> list[Message]:
+        return [{"role": "system", "content": self.system}] if self.system else []
 
     def _make_room(self, question: str) -> int:
         """An answer should have an eighth of the context. Once turns must go, a quarter becomes free, as the prompt is

@@ -45,6 +45,16 @@ def test_it_goes_on_as_if_nothing_had_happened(chat, saved):
     assert "1 turns" in loaded[-3] and "system prompt: Be brief." in loaded[-3]
 
 
+def test_a_chat_that_fills_its_context(chat, tmp_path):
+    """What is asked next lets the oldest turn go, as it would have."""
+    path = tmp_path / "full"
+    chat(f"What is 3 + 4?\nWhat is 12 + 7?\n/save {path}\n", "--context", 64)
+    for begin, flags in ((f"/load {path}\n", []), ("", ["--load", path])):
+        result = chat(f"{begin}/set max_tokens 12\nWhat is 3 + 4?\n", "--context", 64, *flags)
+        assert "are forgotten" in result.stderr
+        assert "max_tokens: 12" in result.stdout and result.stdout.splitlines()[-1].startswith("3 + 4 = ")
+
+
 def test_what_was_computed_is_there_again(tiny_q3e, saved):
     terminal = Terminal("chat", tiny_q3e("int8"), *GREEDY, "--load", saved)
     first = " ".join(plain(terminal.prompt()).split())
