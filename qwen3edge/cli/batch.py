@@ -184,10 +184,13 @@ class TextOutput:
             self._several = True
             self._screen.note(f"line {asked.number}: {asked.title}")
         pieces, asked.pieces = asked.pieces, []
-        for piece in pieces:
-            self._screen.show(piece)
-        if not asked.ended:
-            return
+        if self._screen is not None:
+            for piece in pieces:
+                self._screen.show(piece)
+        if asked.ended:
+            self._end(asked)
+
+    def _end(self, asked: Asked) -> None:
         if self._screen is not None:
             self._screen.finish()
             if asked.usage is not None:
@@ -205,10 +208,18 @@ def answer_all(prompts: PromptFile, ask: Ask, output: Output, *, sequences: int,
     totals = Totals()
     asked: deque[Asked] = deque()  # in their order, until they are told
     running: list[Asked] = []
-    most = min(2 * sequences, MAX_SEQUENCES)  # so many again wait, so that nobody waits for this loop
+    most = min(2 * sequences, MAX_SEQUENCES)  # others wait, so that a sequence is taken as soon as it is free
+
+    def next_line() -> PromptLine | None:
+        """Waits for it where there is nothing to compute; that time does not count."""
+        began = time.monotonic()
+        line = prompts.next(wait=not running)
+        totals.began += time.monotonic() - began
+        return line
+
     try:
         while True:
-            while len(running) < most and len(asked) < _AHEAD and (line := prompts.next(wait=not running)):
+            while len(running) < most and len(asked) < _AHEAD and (line := next_line()):
                 asked.append(each := Asked(line))
                 each.start(ask, line)
                 if each.ended:
@@ -218,8 +229,7 @@ def answer_all(prompts: PromptFile, ask: Ask, output: Output, *, sequences: int,
                 output.tell(asked, totals)
             if not running:
                 return totals
-            # The first in the queue are those that are computed. Each piece is taken by one who waits for it alone, so
-            # that nobody's end is seen late.
+            # The engine works on the oldest. They are read in turns, so that the end of each is seen soon.
             for each in running[:sequences]:
                 each.step(context)
                 if each.ended:

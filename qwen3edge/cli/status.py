@@ -76,9 +76,8 @@ class Spinner:
                 self._line.erase()
             self._ended = None
 
-    def __enter__(self) -> Spinner:
+    def __enter__(self) -> None:
         self.begin()
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.end()

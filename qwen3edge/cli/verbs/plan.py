@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what loading with the same options will take."""
-    from qwen3edge.cli import screen, status  # noqa: F401  # what `run` holds counts in the plan
+    from qwen3edge.cli import batch, screen, status  # noqa: F401  # what `run` holds counts in the plan
     from qwen3edge.cli.verbs import run as _  # noqa: F401
     from qwen3edge.generation.model import plan
 

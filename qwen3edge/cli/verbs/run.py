@@ -84,8 +84,8 @@ def _run_one(arguments: argparse.Namespace) -> None:
         request = prompt if arguments.raw else [*options.system(arguments), {"role": "user", "content": prompt}]
         if STDIN not in arguments.prompt and (arguments.prompt or arguments.file) and _input_waits():
             print(f"qwen3edge: standard input is not read beside a prompt; {STDIN} adds it", file=sys.stderr)
-        screen = Screen(sys.stdout)
-        with PromptProgress() as progress:
+        screen, progress = Screen(sys.stdout), PromptProgress()
+        with progress:
             answer = model.generate(request, **options.answering(arguments), raw=arguments.raw, progress=progress)
             if arguments.json:
                 answer.read()
