@@ -21,7 +21,7 @@ SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
     "repetition_penalty": (float, "1; Qwen2.5: 1.05 or 1.1"),
 }
 """How each is read from text, and what the models' own mostly are."""
-ANSWERING = ("thinking", "max_tokens", "stop", "seed", *SAMPLING)
+ANSWERING = ("thinking", "thinking_budget", "max_tokens", "stop", "seed", *SAMPLING)
 """What `answering` gives."""
 
 
@@ -91,6 +91,9 @@ def add_answering(parser: argparse.ArgumentParser) -> None:
     mode = group.add_mutually_exclusive_group()
     mode.add_argument("--thinking", action="store_true", default=None, help="reason before answering")
     mode.add_argument("--no-thinking", dest="thinking", action="store_false", help="answer directly")
+    group.add_argument(
+        "--thinking-budget", type=int, metavar="N", help="answer after so many tokens of thoughts (no limit)"
+    )
     group.add_argument("--system", metavar="TEXT", help="system prompt")
     group.add_argument("--chat-template", metavar="FILE", help="a Jinja2 template in place of the model's own")
     group.add_argument("--max-tokens", type=int, metavar="N", help="default: until the context is full")

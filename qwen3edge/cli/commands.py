@@ -16,7 +16,7 @@ from qwen3edge.runtime.plan import format_bytes
 HELP = '''\
 /reset              forget the conversation
 /system [TEXT|off]  show or change the system prompt
-/set [NAME VALUE]   show or change a setting: thinking on|off|auto, max_tokens, stop, seed, temperature, top_k, ...
+/set [NAME VALUE]   show or change a setting: thinking on|off|auto, thinking_budget, max_tokens, stop, seed, top_k, ...
 /save FILE          keep the conversation, with what was computed for it
 /load FILE          go on with one that was kept
 /stats              what the conversation takes, and how fast it is
@@ -31,6 +31,7 @@ _FOR_THE_MODEL = ("think", "no_think")
 _LEAVE = ("exit", "quit", "bye")
 
 _KINDS: dict[str, Callable[[str], Any]] = {
+    "thinking_budget": int,
     "max_tokens": int,
     "stop": str,
     "seed": int,
