@@ -69,6 +69,7 @@ LLAMA_AVX512 = Tool("llama.cpp for AVX-512", BATCHED, "QWEN3EDGE_LLAMA_AVX512", 
 LLAMA_AVX2 = Tool("llama.cpp for AVX2", BATCHED, "QWEN3EDGE_LLAMA_AVX2", on_path=False)
 IK_LLAMA = Tool("ik_llama.cpp", BATCHED, "QWEN3EDGE_IK_LLAMA", on_path=False)
 LLAMA_COMPLETION = Tool("llama.cpp", "llama-completion", "QWEN3EDGE_LLAMA_COMPLETION")  # for the start of a process
+LLAMA_SERVER = Tool("llama.cpp", "llama-server", "QWEN3EDGE_LLAMA_SERVER")
 LLAMA_QUANTIZE = Tool("llama.cpp", "llama-quantize", "QWEN3EDGE_LLAMA_QUANTIZE")
 LLAMA_CONVERT = Tool("llama.cpp", "convert_hf_to_gguf.py", "QWEN3EDGE_LLAMA_CONVERT")
 # Interpreters that have openvino-genai, or llama-cpp-python for llama.cpp's logits.

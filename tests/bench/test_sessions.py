@@ -1,0 +1,58 @@
+"""The benches of many sessions with tiny settings: what they count is asked for here, what they time is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import peers
+from bench.sessions.ledger import common_length
+from bench.sessions.scenes import SCENES
+
+TOGETHER = ("six questions at once", "four answers to one prompt", "another question while the last answer runs")
+
+
+def run(module: str, *words: object) -> dict[str, Any]:
+    return peers.json_of(peers.run_bench(f"sessions.{module}", *words, "--json", "--busy-anyway"), module)
+
+
+def test_common_length() -> None:
+    assert [common_length([1, 2, 3], other) for other in ([], [2], [1, 2], [1, 2, 4], [1, 2, 3, 4])] == [0, 0, 2, 2, 3]
+
+
+def test_all_is_found_again_that_can_be(tiny_int4: Path) -> None:
+    """But of a conversation in a file, which holds whole pages."""
+    result = run("reuse", "--model", tiny_int4)
+    rows = {row["scene"]: row for row in result["rows"]}
+    assert set(rows) == {scene.name for scene in SCENES}
+    more = {scene for scene, row in rows.items() if row["more"]}
+    assert more <= {"a chat in a file between turns", *TOGETHER}
+    assert sum("met" in note for note in result["notes"]) == 3
+    assert rows["tool loop that thinks"]["of_all"] == "100.0 %"
+
+
+def test_sessions_beside_the_bare_core(tiny_int4: Path) -> None:
+    words = ["--model", tiny_int4, "--sessions", "1", "3", "--prompt", "70", "--generate", "8", "--rounds", "1"]
+    rows = run("throughput", *words)["rows"]
+    assert [(row["sessions"], row["of_one"]) for row in rows][::2] == [(1, "1.00")] * 2
+    assert all(row["of_core"] for row in rows)
+
+
+def test_a_long_prompt_beside_answers(tiny_int4: Path) -> None:
+    words = ["--model", tiny_int4, "--decoding", "2", "--prompt", "300", "--rounds", "1"]
+    (row,) = run("gaps", *words)["rows"]
+    assert row["gap"] in ("met", "missed") and row["prompt_s"] and row["alone_s"]
+
+
+def test_the_first_token_of_a_long_chat(tiny_int4: Path) -> None:
+    rows = run("first_token", "--model", tiny_int4, "--tokens", "1500", "--rounds", "1")["rows"]
+    assert len(rows) == 2 and all(row["computed"] < row["prompt"] / 3 for row in rows)
+
+
+@pytest.mark.parametrize("sessions", [1, 32])
+def test_a_beginning_is_held_once(tiny_int4: Path, sessions: int) -> None:
+    (row,) = run("pages", "--model", tiny_int4, "--sessions", sessions)["rows"]
+    assert row["held"] == row["least"] == 31 + sessions
+    assert row["apart"] == 32 * sessions
