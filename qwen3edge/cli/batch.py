@@ -203,7 +203,7 @@ class TextOutput:
 
 def answer_all(prompts: PromptFile, ask: Ask, output: Output, *, sequences: int, context: int) -> Totals:
     """Answers them to the end of the file, so many together; what fails is told, and the others go on. context: tokens
-    of a sequence. Raises OSError for the file of the prompts, and for what `output` writes to.
+    of a sequence. Raises what `prompts.next` raises, and OSError for what `output` writes to.
     """
     totals = Totals()
     asked: deque[Asked] = deque()  # in their order, until they are told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import select
 import sys
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import dataclass
 from io import FileIO
 from typing import Any
@@ -58,7 +58,9 @@ class PromptFile:
             print("qwen3edge: reading prompts from the terminal, one a line; Ctrl-D ends them", file=sys.stderr)
 
     def next(self, *, wait: bool) -> PromptLine | None:
-        """The next prompt; None at the end, or where it has not come yet and is not waited for. Raises OSError."""
+        """The next prompt; None at the end, or where it has not come yet and is not waited for. Raises OSError, and
+        RequestError for a file in UTF-16.
+        """
         while not self._ended:
             end = self._unread.find(b"\n")
             if end < 0 and not self._at_end:
@@ -72,6 +74,8 @@ class PromptFile:
             too_long, self._cut = self._cut or len(line) > self._longest, False
             if self._number == 1:
                 line = line.removeprefix(BOM_UTF8)  # which editors of Windows write
+                if line.startswith((BOM_UTF16_BE, BOM_UTF16_LE)):
+                    raise RequestError("expected prompts in UTF-8, found a file in UTF-16: save it as UTF-8")
             if too_long or line.strip():
                 text = None if too_long else line.removesuffix(b"\r").decode("utf-8", "replace")
                 self._index += 1

@@ -145,6 +145,8 @@ def test_what_fails_is_told_and_the_others_are_answered(many, alone):
 def test_bytes_that_are_no_text(many):
     result = many(b"What is 12 + \xff7?\n\x00\x01\n\xc3\n", *GREEDY, "--json", "--max-tokens", 4)
     assert result.returncode == 0 and len(lines(result)) == 3
+    for order in ("le", "be"):
+        assert "expected prompts in UTF-8" in one_line(many("\ufeffhi\n".encode(f"utf-16-{order}")), 2)
 
 
 def test_raw_lines(many, alone):
