@@ -12,6 +12,7 @@ namespace {
 
 // A step in which answers wait for their next token takes at most so long, or so many times what it takes without prompts.
 constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
+constexpr double kAim = 0.7;             // of that, as steps vary
 constexpr uint32_t kEnoughToLearn = 16;  // tokens of prompts, from a step's time
 constexpr uint32_t kWorthWaiting = 16;   // tokens
 constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said
@@ -157,8 +158,9 @@ uint32_t Scheduler::prompt_tokens_beside(uint32_t decoding) const {
   if (decoding == 0) return limits_.chunk;
   const uint32_t most = limits_.chunk - std::min(limits_.chunk - 1, decoding);
   if (token_seconds_ <= 0) return std::min(most, limits_.page_tokens);
-  const double left = std::max(kLongestStep, kMostDecodeSteps * decode_seconds_) - decode_seconds_;
-  return static_cast<uint32_t>(std::clamp(left / token_seconds_, 1.0, static_cast<double>(most)));
+  const double left = kAim * std::max(kLongestStep, kMostDecodeSteps * decode_seconds_) - decode_seconds_;
+  const auto least = std::min<double>(kEnoughToLearn, most);
+  return static_cast<uint32_t>(std::clamp(left / token_seconds_, least, static_cast<double>(most)));
 }
 
 std::vector<Scheduler::Row> Scheduler::choose_rows() {
@@ -252,12 +254,15 @@ void Scheduler::run(std::vector<Row> rows, Lock& lock) {
 }
 
 void Scheduler::learn(const ScheduledBatch& batch, double seconds) {
-  const auto mean = [](double& known, double found) { known = known > 0 ? (known + found) / 2 : found; };
   const uint32_t of_prompts = batch.prompt_tokens();
-  if (of_prompts == 0)
-    mean(decode_seconds_, seconds);
-  else if (of_prompts >= kEnoughToLearn)
-    mean(token_seconds_, std::max(seconds - (of_prompts < batch.tokens() ? decode_seconds_ : 0), seconds / 16) / of_prompts);
+  if (of_prompts == 0) {
+    decode_seconds_ = decode_seconds_ > 0 ? (decode_seconds_ + seconds) / 2 : seconds;
+  } else if (of_prompts >= kEnoughToLearn) {
+    const double beside = of_prompts < batch.tokens() ? decode_seconds_ : 0;
+    const double found = std::max(seconds - beside, seconds / 16) / of_prompts;
+    // What took longer counts at once, what took less by and by.
+    token_seconds_ = std::max(found, 0.8 * token_seconds_ + 0.2 * found);
+  }
 }
 
 void Scheduler::settle(ScheduledBatch& batch) {
