@@ -2,8 +2,9 @@
  *
  * Every function returns a status; after anything but Q3E_OK, q3e_error_text() says what was expected and what was found.
  * Handles are opaque. One model serves several sessions, whose calls of q3e_forward from several threads are computed together;
- * calls on one session come from one thread at a time, but for q3e_session_cancel. A model must outlive its sessions. A forked child may use and free what its parent loaded, unless a thread
- * of the parent was in a call on it at the fork: then calls give Q3E_BAD_ARGUMENT. */
+ * calls on one session come from one thread at a time, but for q3e_session_cancel. A model must outlive its sessions. A forked
+ * child may use and free what its parent loaded, unless a thread of the parent was in a call on it at the fork: then calls give
+ * Q3E_BAD_ARGUMENT. */
 #ifndef QWEN3EDGE_H
 #define QWEN3EDGE_H
 
