@@ -39,7 +39,7 @@ class Settings(TypedDict, total=False):
     chunk: tokens of a prompt that are computed together, by default the most that fit.
     min_expert_share: of a mixture of experts on the CPU, lossy when above 0: a token leaves out experts whose share of
         its weights is smaller, and the weights of the others grow to the same sum.
-    texts: False for a program that passes token ids alone, which takes 13 MiB less: a text is refused with RequestError
+    texts: False for a program that passes token ids alone, which takes 15 MiB less: a text is refused with RequestError
         then; answers still are texts.
     chat_template: in place of the file's: a path, or a str with `{{`, `{%` or a line break, which is the template
         itself (docs/python.md).

@@ -31,6 +31,13 @@ void Scheduler::require_open() const {
   if (closed_) throw bad("expected an open model, found a closed one");
 }
 
+void Scheduler::require_outside_step() const {
+  if (driven_ && driver_ == std::this_thread::get_id())
+    throw bad(
+        "expected a call outside of a step, found one that would wait for the step in which it is made: a mask or an "
+        "observer waits for no answer and closes none");
+}
+
 void Scheduler::require_tokens(const char* name, std::span<const int32_t> tokens) const {
   for (const int32_t token : tokens)
     if (token < 0 || static_cast<uint32_t>(token) >= limits_.vocabulary)
@@ -57,6 +64,12 @@ Scheduler::Held Scheduler::submit(GenerationRequest request) {
   const Lock lock(mutex_);
   enter();
   require_open();
+  if (waiting_.size() >= most_waiting_)  // those whose reader has gone need no step to leave
+    std::erase_if(waiting_, [](const Held& g) {
+      const bool abandoned = g->abandoned_.load(std::memory_order_relaxed);
+      if (abandoned) g->end(Finish::cancelled);
+      return abandoned;
+    });
   if (waiting_.size() >= most_waiting_)
     throw Error(Status::busy, "expected at most " + std::to_string(most_waiting_) + " requests in the queue, found it full");
   Held generation(new Generation(std::move(request), ++number_));
@@ -93,6 +106,7 @@ bool Scheduler::advance(std::chrono::milliseconds patience) {
 bool Scheduler::wait_for_news(Generation& generation, Lock& lock, Clock::time_point until) {
   while (!generation.has_news_) {
     if (generation.finish_ != Finish::running) return false;
+    require_outside_step();
     // What waits for a sequence that somebody drives himself waits until it is given back.
     if (driven_ || (!drive(lock) && !generation.has_news_)) changed_->wait_until(lock, until);
     if (Clock::now() >= until) return generation.has_news_;
@@ -142,6 +156,7 @@ void Scheduler::cancel(Generation& generation) {
 void Scheduler::close() {
   Lock lock(mutex_);
   enter();
+  require_outside_step();
   closed_ = true;
   for (const Held& g : waiting_) g->cancelled_ = true;
   for (const Held& g : running_) g->cancelled_ = true;

@@ -81,7 +81,8 @@ class Scheduler {
   using Clock = std::chrono::steady_clock;
 
   // scheduler.cpp: calls
-  void enter();  // after a fork in the middle of a step nothing can be relied on
+  void enter();                       // after a fork in the middle of a step nothing can be relied on
+  void require_outside_step() const;  // of what waits for a step's end
   void require_open() const;
   void require_tokens(const char* name, std::span<const int32_t> tokens) const;
   bool wait_for_news(Generation& generation, Lock& lock, Clock::time_point until);

@@ -6,8 +6,9 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "base/error.h"
 #include "io/crc32.h"
@@ -91,8 +92,10 @@ uint32_t checksum(Header header, std::span<const int32_t> tokens, std::string_vi
 // A descriptor, closed at the end of its scope.
 class OpenFileDescriptor {
  public:
-  OpenFileDescriptor(const std::string& path, int flags) : path_(path), fd_(::open(path.c_str(), flags | O_CLOEXEC, 0600)) {
-    if (fd_ < 0) throw OpenError(path, errno);
+  // shown: in messages.
+  OpenFileDescriptor(const std::string& path, int flags, const std::string& shown)
+      : path_(shown), fd_(::open(path.c_str(), flags | O_CLOEXEC, 0600)) {
+    if (fd_ < 0) throw OpenError(shown, errno);
   }
   ~OpenFileDescriptor() { ::close(fd_); }
   OpenFileDescriptor(const OpenFileDescriptor&) = delete;
@@ -138,13 +141,22 @@ class OpenFileDescriptor {
   int fd_;
 };
 
+// Where a link leads, so that it stays one. Throws Error(io_error) for what is there and is no file: a device or a folder.
+std::string place_of(const std::string& path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0) return path;
+  if (!S_ISREG(info.st_mode)) throw Error(Status::io_error, path + ": expected a file or a new name, found something else");
+  const std::unique_ptr<char, decltype(&std::free)> resolved(::realpath(path.c_str(), nullptr), &std::free);
+  return resolved ? resolved.get() : path;
+}
+
 // A file of another name beside `path`, which is gone again unless it took its place.
 class NewFile {
  public:
   explicit NewFile(const std::string& path)
-      : path_(path),
+      : path_(place_of(path)),
         beside_(path + ".new-" + std::to_string(::getpid()) + "-" + std::to_string(++number)),
-        file_(beside_, O_WRONLY | O_CREAT | O_EXCL) {}
+        file_(beside_, O_WRONLY | O_CREAT | O_EXCL, path) {}
   ~NewFile() {
     if (!done_) ::unlink(beside_.c_str());
   }
@@ -212,7 +224,7 @@ void save_session(Engine& engine, std::span<const int32_t> tokens, std::string_v
 }
 
 SavedSession load_session(Engine& engine, const std::string& path) {
-  OpenFileDescriptor file(path, O_RDONLY);
+  OpenFileDescriptor file(path, O_RDONLY, path);
   Header header;
   if (file.size() < sizeof header) foreign(path, "a saved session", "a file of " + std::to_string(file.size()) + " bytes");
   file.read(&header, sizeof header);

@@ -69,8 +69,9 @@ class Usage:
 
 
 class Answer(Closing):
-    """Iterate over it for the pieces, with `for` or with `async for`. Closing it, leaving the loop or dropping it stops
-    the model; the cache stays usable. One thread or coroutine reads it at a time; any thread may close it.
+    """Iterate over it for the pieces, with `for` or with `async for`. Closing it, leaving its `with` (`async with`) or
+    dropping it stops the model; the cache stays usable. Whoever leaves a loop and holds it may go on reading, and it is
+    computed along with others until then. Any thread may close it.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qwen3edge import _core, checks
 from qwen3edge.closing import Closing
 from qwen3edge.config import ModelConfig
-from qwen3edge.errors import FileFormatError, UnsupportedModelError
+from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.options import DEFAULTS as OPTIONS
 from qwen3edge.generation.options import Options
@@ -151,10 +151,15 @@ class Model(Closing):
         Raises as `generate` does, BusyError also for more than the queue takes; none of the answers runs then.
         """
         count = checks.whole("n", n, 1, MAX_CHOICE)
+        listed = checks.items("requests", requests, MAX_REQUESTS)
+        if options.get("mask") is not None and len(listed) * count > 1:
+            raise RequestError(
+                "mask: expected one answer, which a grammar follows, found several: generate each with its own"
+            )
         first = checks.whole("choice", options.pop("choice", 0), 0, MAX_CHOICE - count + 1)
         answers: list[Answer] = []
         try:
-            for request in checks.items("requests", requests, MAX_REQUESTS):
+            for request in listed:
                 seed = options.get("seed")
                 for choice in range(first, first + count):
                     answer = self.generate(request, **{**options, "seed": seed, "choice": choice})  # type: ignore[arg-type]

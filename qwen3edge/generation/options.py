@@ -26,10 +26,15 @@ BUDGET_MESSAGE = (
 """What Qwen's own service ends such thoughts with (Qwen3's technical report, section 4.7)."""
 
 
+MAX_MESSAGE = 1024
+
+
 class Options(TypedDict, total=False):
     """thinking: None leaves it to the model's template.
-    thinking_budget: tokens of thoughts, after which the model is made to answer; 0: before the first.
-    thinking_budget_message: what its thoughts end with then, such as `qwen3edge.BUDGET_MESSAGE`, Qwen's own.
+    thinking_budget: tokens of thoughts, after which the model is made to answer; 0: before the first. A model that does
+        not think has none to cut.
+    thinking_budget_message: what its thoughts end with then, beyond the budget, such as `qwen3edge.BUDGET_MESSAGE`,
+        Qwen's own.
     max_tokens: None: until the context is full.
     min_tokens: before so many no end token and none of stop_token_ids is picked.
     tools: schemas of functions, as OpenAI's API takes them.
@@ -43,10 +48,11 @@ class Options(TypedDict, total=False):
     logit_bias: what is added to logits, from -100 to 100, by token ids.
     logprobs: `Answer.logprobs` tells how probable each token was; top_logprobs: and how the most probable ones, at most
         20, were.
-    prompt_logprobs: `Answer.prompt_logprobs` tells the same of the prompt's tokens, all of which are computed then.
+    prompt_logprobs: `Answer.prompt_logprobs` tells the same of the prompt's tokens from the second on, all of which are
+        computed then.
     mask: a grammar: called before each token with the list of the answer's tokens since its last call; returns bits of
         the tokens that may come next, in int32 or uint32 (bit t % 32 of word t // 32), or None for all. It is called in
-        the thread of anybody who reads an answer.
+        the thread of anybody who reads an answer, and must not wait for one.
     raw: a str is the prompt itself, which the model continues: no template, and names of special tokens in it are those
         tokens.
     tags_as_text: `<think>`, `<tool_call>` and their like in what users, systems and tools say are text, not tokens.
@@ -159,7 +165,7 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
         prompt={name: options[name] for name in _PROMPT},  # type: ignore[literal-required]
         sampling={name: options[name] for name in _SAMPLING},  # type: ignore[literal-required]
         thinking_budget=None if budget is None else checks.whole("thinking_budget", budget, 0, MAX_TOKENS),
-        thinking_budget_message=checks.text("thinking_budget_message", options["thinking_budget_message"]),
+        thinking_budget_message=_message(options["thinking_budget_message"]),
         max_tokens=most,
         min_tokens=least,
         stops=checked_stops(options["stop"]),
@@ -172,6 +178,13 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
         mask=options["mask"],
         progress=options["progress"],
     )
+
+
+def _message(message: object) -> str:
+    found = checks.text("thinking_budget_message", message)
+    if len(found) > MAX_MESSAGE:
+        raise RequestError(f"expected thinking_budget_message of at most {MAX_MESSAGE} characters, found {len(found)}")
+    return found
 
 
 def _require_known(names: Iterable[str]) -> None:

@@ -227,3 +227,28 @@ def test_every_option_is_explained(model):
             "top_logprobs",
         }
         assert all(f"\n{name}: " in text or (name in named and name in text) for name in DEFAULTS)
+
+
+def test_dropped_answers_leave_the_queue(model):
+    """Nobody needs to compute a step for that."""
+    for _ in range(3):
+        answers = model.generate_batch(["hi"], n=1000, **GREEDY)
+        del answers
+        gc.collect()
+    assert model.generate(SUMS[0], **GREEDY).read() == "12 + 7 = 19"
+
+
+def test_a_mask_that_waits_for_an_answer_is_refused(model):
+    held: list[qwen3edge.Answer] = []
+    for wait in (lambda tokens: model.generate("hi", **GREEDY).read(), lambda tokens: model.close()):
+        held[:] = [model.generate(SUMS[0], mask=wait, **GREEDY)]
+        with pytest.raises(RequestError, match="outside of a step"):
+            held[0].read()
+        assert held[0].finish_reason == "error"
+    held[:] = [model.generate(SUMS[0], mask=lambda tokens: held[0].close(), **GREEDY)]
+    assert held[0].read() == "" and held[0].finish_reason == "cancelled"
+    assert model.generate(SUMS[0], **GREEDY).read() == "12 + 7 = 19"
+    with pytest.raises(RequestError, match="mask"):
+        model.generate_batch(SUMS, mask=lambda tokens: None, **GREEDY)
+    with pytest.raises(RequestError, match="thinking_budget_message"):
+        model.generate("hi", thinking_budget=1, thinking_budget_message="a" * 2000)

@@ -74,12 +74,20 @@ def test_file_is_private_and_whole(file, saved, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["chat.session"], "nothing is left beside it"
     with qwen3edge.load(file, **SETTINGS) as model:
         session = model.session()
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(FileNotFoundError) as absent:
             session.save(tmp_path / "absent" / "x")
+        assert absent.value.filename == str(tmp_path / "absent" / "x")
         (tmp_path / "folder").mkdir()
         with pytest.raises(OSError, match="folder"):
             session.save(tmp_path / "folder")
         assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(OSError, match="found something else"):
+            session.save(tmp_path / "pipe")
+        (tmp_path / "link").symlink_to("target")
+        (tmp_path / "target").write_bytes(b"before")
+        session.save(tmp_path / "link")
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes().startswith(b"Q3ESAVED")
         session.save(tmp_path / "empty")  # of a conversation without a token
         assert model.load_session(tmp_path / "empty").tokens == ()
         with pytest.raises(RequestError, match="surrogate"):

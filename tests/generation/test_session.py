@@ -229,7 +229,7 @@ def test_unknown_arguments_are_named():
         session.generate("hi", max_new_tokens=3)
     with pytest.raises(RequestError, match="did you mean temperature"):
         session.generate("hi", temprature=3)
-    with pytest.raises(RequestError, match="unknown argument zzz: expected thinking, max_tokens"):
+    with pytest.raises(RequestError, match="unknown argument zzz: expected thinking, thinking_budget"):
         session.generate("hi", zzz=3)
 
 
