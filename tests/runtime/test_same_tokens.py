@@ -160,7 +160,7 @@ def check(case: Case, folder: Path) -> int:
         with case.load(sequences) as model:
             for how in ("cold", "warm"):
                 assert case.side_by_side(model, batch, forgets=False) == wanted, how
-        with case.load(sequences, pages=CONTEXT // 64 + 2 * len(batch)) as model:
+        with case.load(sequences, pages=CONTEXT // 64 + 2) as model:
             assert case.side_by_side(model, batch, forgets=True) == wanted, "few pages, and forgotten in the middle"
             preemptions += model.engine.scheduler.counts["preemptions"]
     saved_elsewhere(case, case.requests[:: max(1, len(case.requests) // 20)], folder)
