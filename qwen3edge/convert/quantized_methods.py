@@ -135,7 +135,7 @@ class _Reader:
     def _block(self, name: str, shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[int, int]:
         """Rows and columns under one scale. Raises CheckpointError."""
         size = self._settings.get("weight_block_size")
-        choices = [shape, (1, shape[1])]
+        choices = [shape, (1, shape[1])] if all(shape) else []
         if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
             choices.insert(0, (size[0], size[1]))
         for rows, columns in choices:

@@ -512,6 +512,16 @@ def test_any_tensor_is_read_or_refused(make, tmp_path, data):
         convert(tmp_path, tmp_path / "m.q3e", allow_missing_tokenizer=True)
 
 
+@pytest.mark.parametrize("shape", [(0, 0), (0, 64), (64, 0)], ids=str)
+def test_fp8_without_weights_is_refused(tmp_path, shape):
+    case = Quantized(SMALL, 0)
+    fp8(case, "block")
+    case.tensors["model.layers.0.mlp.up_proj.weight"] = np.zeros(shape, np.uint8)
+    case.write(tmp_path, "quantization_config")
+    with pytest.raises(Qwen3EdgeError, match=r"up_proj\.weight"):
+        convert(tmp_path, tmp_path / "m.q3e", allow_missing_tokenizer=True)
+
+
 def test_awqs_nibbles():
     order = [0, 2, 4, 6, 1, 3, 5, 7]
     assert [order.index(column) for column in range(8)] == list(AWQ_NIBBLES)
