@@ -8,9 +8,7 @@ from typing import Any, Protocol, cast
 
 from qwen3edge.settings import KV_TYPES, Settings
 
-_LOADING = (
-    *("memory", "context", "threads", "kv", "sequences", "min_expert_share", "texts", "chat_template", "device"),
-)
+_LOADING = ("memory", "context", "threads", "kv", "sequences", "min_expert_share", "texts", "chat_template", "device")
 SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
     "temperature": (float, "0: greedy; 0.6 thinking, 0.7 direct"),
     "top_k": (int, "20"),
