@@ -294,8 +294,8 @@ class Engine:
 
         Raises RequestError, OSError."""
 
-    def load_session(self, path: str | os.PathLike[str]) -> tuple[list[int], bytes, int]:
-        """Tokens and note of such a file, and how many of the tokens, from the first on, are kept now. Raises
+    def load_session(self, path: str | os.PathLike[str]) -> tuple[list[int], bytes]:
+        """Tokens and note of such a file, whose pages are kept now, as many as there is memory for. Raises
         FileFormatError and its kinds, also for a session of another model, KV type or numerics version; OSError."""
 
     def available_pages(self) -> int:

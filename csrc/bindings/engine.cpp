@@ -257,7 +257,7 @@ void bind_engine(py::module_& m) {
               const WithoutGil released;
               saved = load_session(e, where);
             }
-            return py::make_tuple(std::move(saved.tokens), py::bytes(saved.note), saved.restored);
+            return py::make_tuple(std::move(saved.tokens), py::bytes(saved.note));
           },
           "path"_a)
       .def("available_pages", &Engine::available_pages, GilReleased());

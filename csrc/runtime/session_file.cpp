@@ -237,7 +237,7 @@ SavedSession load_session(Engine& engine, const std::string& path) {
   if (file.size() != expected)
     throw Error(Status::truncated_file,
                 path + ": expected " + std::to_string(expected) + " bytes, found " + std::to_string(file.size()));
-  SavedSession saved{std::vector<int32_t>(header.tokens), std::string(header.note_bytes, '\0'), 0};
+  SavedSession saved{std::vector<int32_t>(header.tokens), std::string(header.note_bytes, '\0')};
   file.read(saved.tokens.data(), saved.tokens.size() * sizeof(int32_t));
   file.read(saved.note.data(), saved.note.size());
   if (checksum(header, saved.tokens, saved.note) != header.crc32)
@@ -253,7 +253,6 @@ SavedSession load_session(Engine& engine, const std::string& path) {
         throw Error(Status::corrupt_file, path + ": expected the checksum of page " + std::to_string(i) + ", found another");
     });
     if (!kept) break;
-    saved.restored = static_cast<uint32_t>(i + 1) * header.page_tokens;
   }
   return saved;
 }

@@ -15,7 +15,6 @@ namespace q3e {
 struct SavedSession {
   std::vector<int32_t> tokens;
   std::string note;
-  uint32_t restored;  // of the tokens, from the first on: what the prefix cache has of them now
 };
 
 // Writes a new file and puts it in the place of `path` at once, readable for its owner alone. Steps of other threads run between

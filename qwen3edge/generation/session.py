@@ -147,7 +147,7 @@ class Session(Closing):
         """Use `Model.load_session`."""
         core = _savable(engine)
         try:
-            tokens, note, _ = core.load_session(checks.path("path", path))
+            tokens, note = core.load_session(checks.path("path", path))
             return cls(engine, defaults, tokens, note.decode())
         except FileFormatError as error:
             raise SessionFileError(str(error)) from None
