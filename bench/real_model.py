@@ -47,8 +47,7 @@ class Row:
     part: str  # which of the costs
     what: str
     nbytes: int | None  # of the file, where its size belongs to the cost
-    scores: Scores | None  # None: `reason`
-    reason: str = ""
+    scores: Scores
 
     def cells(self) -> dict[str, Cell]:
         first: dict[str, Cell] = {
@@ -56,8 +55,6 @@ class Row:
             "in": self.what,
             "MB": None if self.nbytes is None else f"{self.nbytes / 1e6:.1f}",
         }
-        if self.scores is None:
-            return first | {"perplexity": self.reason}
         found = self.scores.summary()
         return first | {
             "perplexity": f"{found['perplexity']:.3f}",
@@ -95,10 +92,7 @@ def _files(study: Study, recipes: Sequence[str], has_llama: bool) -> Iterator[tu
 def caches_alone(study: Study, has_llama: bool) -> Iterator[Row]:
     """Of the unquantized weights. llama.cpp's f32 cache shows how far the two programs are from each other."""
     for kv in CACHES:
-        try:
-            yield Row(CACHE, kv, None, study.scores(study.engine(study.exact, kv)))
-        except Qwen3EdgeError as error:
-            yield Row(CACHE, kv, None, None, f"refused: {error}")
+        yield Row(CACHE, kv, None, study.scores(study.engine(study.exact, kv)))
     for kv in THEIR_CACHES if has_llama else ():
         yield Row(CACHE, f"llama.cpp {kv}", None, study.scores(study.llama(study.base, kv)))
 

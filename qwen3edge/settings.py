@@ -33,7 +33,7 @@ class Settings(TypedDict, total=False):
         taken of its memory.
     context: tokens that a sequence can hold, by default 4096 or all that the model knows.
     threads: at most so many, by default as many as the process has cores.
-    kv: type of the KV cache: "int8", "int4" (half of it; refused where keys have outliers), "bf16" or "f32"; on a GPU
+    kv: type of the KV cache: "int8", "int4" (about half of it), "bf16" or "f32"; on a GPU
         "int8", "f16" or "bf16".
     sequences: conversations at a time.
     chunk: tokens of a prompt that are computed together, by default the most that fit.

@@ -26,8 +26,11 @@ KV_WIDTH = {"f32": 4, "bf16": 2, "int8": 1, "int4": 0.5}  # bytes a value
 
 
 def vector_bytes(shape: ModelConfig, kv: str) -> float:
-    """Of one key or value of a head in the cache, its scale included."""
-    return shape.head_size * KV_WIDTH[kv] + (4 if kv in ("int8", "int4") else 0)
+    """Of a key and a value of a head in the cache, their mean, scales included: one for each; keys in int4 have a scale
+    and a middle by channel and page instead.
+    """
+    scales = {"int8": 4, "int4": (4 + 8 * shape.head_size / 64) / 2}
+    return shape.head_size * KV_WIDTH[kv] + scales.get(kv, 0)
 
 
 def check(report: Report, size: str, kv: str, isas: list[str]) -> str:

@@ -93,7 +93,7 @@ def rope(arguments: argparse.Namespace) -> Report:
                 head_dim=shape.head_size, seconds=arguments.seconds,
             )  # fmt: skip
             read = 4 * (shape.heads + 2 * shape.kv_heads) * shape.head_size
-            query = (1 if kv in ("int8", "int4") else 4) * shape.heads * shape.head_size
+            query = (1 if kv == "int8" else 4) * shape.heads * shape.head_size
             nbytes = read + query + 2 * shape.kv_heads * vector_bytes(shape, kv)
             report.time_tiers(
                 case, time, isas, arguments.rounds, column="us_token", factor=1e6, nbytes=nbytes, size=size, kv=kv

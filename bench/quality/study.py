@@ -78,7 +78,7 @@ class Study:
         return path
 
     def engine(self, path: Path, kv: str = "f32") -> Logits:
-        """By our engine. Raises Qwen3EdgeError for a cache that the model refuses."""
+        """By our engine."""
         with self.load(path, kv) as model:
             for tokens in self.texts:
                 yield model.logits(tokens.tolist())

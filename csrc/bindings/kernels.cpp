@@ -164,13 +164,17 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
           "tile: expected tile * group of at most 48");
   require(together >= 1 && (together == 1 || together * tile * group <= kMaxGroup),
           "together: expected together * tile * group of at most 64");
-  const size_t page_bytes = kv_heads * kv_block_layout(type, d).bytes;
+  const size_t head_bytes = kv_block_layout(type, d).bytes, page_bytes = kv_heads * head_bytes;
   KvCache cache(page_bytes, 1, std::max(tokens, 1u), KvCache::pages_for(std::max(tokens, 1u)));
   cache.grow(0, tokens);
   for (uint32_t p = 0; p < tokens; p += kKvBlock)  // NaNs: what lies behind the last position must not matter
     std::memset(cache.page(0, p), 0xff, page_bytes);
   std::vector<uint8_t> q(size_t{tokens} * heads * d * 4);
   std::vector<float> q_scales(size_t{tokens} * heads), cos_sin(d);
+  std::vector<uint8_t> open_keys(packs_keys(type) ? KvCache::pages_for(tokens) * kv_heads * open_keys_bytes(d) : 0, 0xff);
+  const auto open_keys_of = [&](uint32_t position, uint32_t head) -> uint8_t* {
+    return packs_keys(type) ? open_keys.data() + (position / kKvBlock * kv_heads + head) * open_keys_bytes(d) : nullptr;
+  };
   const size_t q_width = query_width(type);
   const float* q_bias = bias ? bias->data() : nullptr;
   for (uint32_t t = 0; t < tokens; ++t) {
@@ -179,17 +183,22 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
                           q_bias ? q_bias + size_t{heads + kv_heads} * d : nullptr, q_weight ? q_weight->data() : nullptr,
                           k_weight ? k_weight->data() : nullptr, cos_sin.data(), eps, heads, kv_heads, d, type,
                           q.data() + size_t{t} * heads * d * q_width, q_scales.data() + size_t{t} * heads, cache.page(0, t),
-                          t % kKvBlock, 0, kv_heads});
+                          open_keys_of(t, 0), t % kKvBlock, 0, kv_heads});
+    for (uint32_t h = 0; packs_keys(type) && t % kKvBlock == kKvBlock - 1 && h < kv_heads; ++h)
+      kernels.pack_keys(open_keys_of(t, h), d, cache.page(0, t) + h * head_bytes);
   }
   py::array_t<float> out({qkv.shape(0), static_cast<py::ssize_t>(heads), qkv.shape(2)});
   const auto scratch = std::make_unique<WorkerScratch>();
-  for (uint32_t t = 0; t < tokens; t += tile)
+  for (uint32_t t = 0, count; t < tokens; t += count) {
+    count = std::min(tile, tokens - t);
+    if (packs_keys(type)) count = std::min(count, kKvBlock - t % kKvBlock);
     for (uint32_t h = 0; h < kv_heads; h += together) {
       const size_t first = size_t{t} * heads + size_t{h} * group;
-      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, std::min(together, kv_heads - h),
-                         std::min(tile, tokens - t), group, d, t, type, cache.pages(0), h * kv_block_layout(type, d).bytes,
-                         nullptr, out.mutable_data() + first * d, scratch->attention});
+      kernels.attention({q.data() + first * d * q_width, q_scales.data() + first, heads, std::min(together, kv_heads - h), count,
+                         group, d, t, type, cache.pages(0), h * head_bytes, open_keys_of(t, h), nullptr,
+                         out.mutable_data() + first * d, scratch->attention});
     }
+  }
   return out;
 }
 

@@ -1,6 +1,7 @@
 // What a forward pass is asked, and how a part of it is split for the threads.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -61,6 +62,9 @@ struct AttentionTiles {
   uint32_t parts() const { return (shape.kv_heads + heads_per_item - 1) / heads_per_item; }
 };
 
+// by_page: no tile has tokens of two pages.
+AttentionTiles split_attention(const AttentionShape& shape, const std::vector<Run>& runs, uint32_t threads, bool by_page);
+
 // The part of a batch that goes through the model at once.
 struct Chunk {
   Batch batch{};
@@ -68,12 +72,24 @@ struct Chunk {
   std::vector<uint8_t*> token_pages;      // [tokens] the page that holds the token's own position
   std::vector<AttentionTiles> attention;  // for each shape that the model has
   std::vector<uint32_t> logits, hidden;   // tokens that want them
-  bool alone = false;                     // every run is one token
+  // Where keys are packed by page: a sequence has room for the open keys of one page. Those of the further pages that a run
+  // reaches into are the chunk's, for one block at a time.
+  static constexpr uint32_t kOwnPage = UINT32_MAX;
+  std::vector<uint32_t> spare_pages;  // [tokens] in which of the chunk's pages a token's key waits, or kOwnPage
+  std::vector<uint32_t> full_pages;   // tokens that fill their page
+  std::vector<uint32_t> begun_pages;  // the last tokens of runs that end in one of the chunk's pages
+  bool alone = false;                 // every run is one token
 
   uint32_t tokens() const { return static_cast<uint32_t>(batch.count); }
+  static uint32_t most_spare_pages(uint32_t tokens, uint32_t sequences) {
+    return tokens / kKvBlock + std::min(sequences, tokens / 2);
+  }
   // Grows the states of its sequences. Allocates.
   void prepare(const Batch& part, SequenceStates& states, std::span<const AttentionShape> shapes, uint32_t threads);
   const AttentionTiles& tiles_of(const AttentionShape& shape) const;
+
+ private:
+  void find_open_pages();
 };
 
 }  // namespace q3e

@@ -5,8 +5,8 @@
 
 namespace q3e {
 
-KvCache::KvCache(size_t page_bytes, uint32_t sequences, uint32_t context, uint32_t pages)
-    : context_(context), pool_(page_bytes, pages), prefixes_(pool_, kKvBlock), sequences_(sequences) {
+KvCache::KvCache(size_t page_bytes, uint32_t sequences, uint32_t context, uint32_t pages, bool whole_pages)
+    : context_(context), whole_pages_(whole_pages), pool_(page_bytes, pages), prefixes_(pool_, kKvBlock), sequences_(sequences) {
   for (Sequence& s : sequences_) {
     s.pages.reserve(pages_for(context));
     s.data.reserve(pages_for(context));
@@ -63,15 +63,17 @@ void KvCache::truncate(uint32_t sequence, uint32_t length) {
 uint32_t KvCache::reuse(uint32_t sequence, std::span<const int32_t> tokens) {
   Sequence& s = sequences_[sequence];
   const PrefixCache::Match match = prefixes_.find(tokens);
-  for (const uint32_t page : match.pages) {
-    pool_.add_owner(page);
-    append(s, page);
+  s.length = shared(match.length);
+  for (uint32_t i = 0; i < pages_for(s.length); ++i) {
+    pool_.add_owner(match.pages[i]);
+    append(s, match.pages[i]);
   }
-  return s.length = match.length;
+  return s.length;
 }
 
 void KvCache::keep(uint32_t sequence, std::span<const int32_t> tokens) {
   Sequence& s = sequences_[sequence];
+  tokens = tokens.first(shared(tokens.size()));
   const std::span<uint32_t> pages(s.pages.data(), pages_for(static_cast<uint32_t>(tokens.size())));
   prefixes_.insert(tokens, pages);
   for (size_t i = 0; i < pages.size(); ++i) s.data[i] = pool_.data(pages[i]);
@@ -109,13 +111,14 @@ bool KvCache::restore(std::span<const int32_t> tokens, const std::function<void(
   return true;
 }
 
-void KvCache::share(uint32_t from, uint32_t to, uint32_t length) {
+uint32_t KvCache::share(uint32_t from, uint32_t to, uint32_t length) {
+  length = shared(length);
   for (uint32_t i = 0; i < pages_for(length); ++i) {
     const uint32_t page = sequences_[from].pages[i];
     pool_.add_owner(page);
     append(sequences_[to], page);
   }
-  sequences_[to].length = length;
+  return sequences_[to].length = length;
 }
 
 }  // namespace q3e

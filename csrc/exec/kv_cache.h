@@ -16,7 +16,8 @@ namespace q3e {
 class KvCache {
  public:
   // page_bytes: of a page, with the part of every block that has one. pages: that all sequences and the prefix cache share.
-  KvCache(size_t page_bytes, uint32_t sequences, uint32_t context, uint32_t pages);
+  // whole_pages: a page that is not full has a part elsewhere, so that sequences share full ones alone.
+  KvCache(size_t page_bytes, uint32_t sequences, uint32_t context, uint32_t pages, bool whole_pages = false);
 
   static uint32_t pages_for(uint32_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
   uint32_t sequences() const { return static_cast<uint32_t>(sequences_.size()); }
@@ -39,8 +40,8 @@ class KvCache {
   uint32_t reuse(uint32_t sequence, std::span<const int32_t> tokens);
   // Puts the pages of a sequence's tokens, from its first on, into the prefix cache. Of a sequence that goes on: whole ones only.
   void keep(uint32_t sequence, std::span<const int32_t> tokens);
-  // An empty sequence takes the pages of another's first tokens.
-  void share(uint32_t from, uint32_t to, uint32_t length);
+  // An empty sequence takes the pages of another's first tokens; returns its length.
+  uint32_t share(uint32_t from, uint32_t to, uint32_t length);
   void clear_prefixes() { prefixes_.clear(); }
   size_t page_bytes() const { return pool_.page_bytes(); }
   // Page `index` of the longest beginning of `tokens` that the prefix cache has, all of it; null when it is not there.
@@ -59,10 +60,13 @@ class KvCache {
     std::vector<const uint8_t*> data;  // of the pages
     uint32_t length = 0;
   };
+  // How many of so many tokens can be shared.
+  uint32_t shared(size_t tokens) const { return static_cast<uint32_t>(whole_pages_ ? tokens / kKvBlock * kKvBlock : tokens); }
   uint32_t take();
   void append(Sequence& sequence, uint32_t page);
 
   uint32_t context_;
+  bool whole_pages_;
   PagePool pool_;
   PrefixCache prefixes_;
   std::vector<Sequence> sequences_;

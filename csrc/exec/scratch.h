@@ -36,7 +36,8 @@ struct ActivationBlocks {
 
 // What a block's scratch depends on.
 struct ScratchRequest {
-  uint32_t tokens;  // of a chunk, at most
+  uint32_t tokens;     // of a chunk, at most
+  uint32_t sequences;  // in it, at most
   KvType kv;
   const ActivationBlocks* blocks;
 };

@@ -5,19 +5,38 @@
 
 namespace q3e {
 
-SequenceStates::SequenceStates(size_t page_bytes, size_t fixed_bytes, uint32_t sequences, uint32_t context, uint32_t pages,
-                               uint32_t snapshots)
-    : cache_(page_bytes, sequences, context, pages),
-      fixed_bytes_(fixed_bytes),
+SequenceStates::SequenceStates(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t pages, uint32_t snapshots)
+    : bytes_(bytes),
+      cache_(bytes.page_bytes, sequences, context, pages, bytes.open_bytes > 0),
       most_snapshots_(snapshots),
-      fixed_(fixed_memory(fixed_bytes, sequences, snapshots), "states of sequences"),
-      snapshots_(sequences) {
+      fixed_(own_memory({0, bytes.fixed_bytes, 0}, sequences, snapshots), "states of sequences"),
+      snapshots_(sequences),
+      open_(own_memory({0, 0, bytes.open_bytes}, sequences, 0), "open keys of sequences"),
+      open_pages_(sequences, kNoPage) {
   for (std::vector<Snapshot>& own : snapshots_) own.reserve(snapshots);
 }
 
 uint32_t SequenceStates::reachable(uint32_t sequence, uint32_t length) const {
   const uint32_t present = this->length(sequence);
-  return fixed_bytes_ == 0 || length >= present ? std::min(length, present) : last_snapshot(sequence, length);
+  return length >= present ? present : last_place(sequence, length);
+}
+
+void SequenceStates::grow(uint32_t sequence, uint32_t length) {
+  cache_.grow(sequence, length);
+  open_pages_[sequence] = (length - 1) / kKvBlock;
+}
+
+uint32_t SequenceStates::last_place(uint32_t sequence, uint32_t length) const {
+  for (;;) {
+    const uint32_t at = shares() ? length : last_snapshot(sequence, length);
+    length = last_cut(sequence, at);
+    if (length == at) return at;
+  }
+}
+
+uint32_t SequenceStates::last_cut(uint32_t sequence, uint32_t length) const {
+  const uint32_t page = length / kKvBlock;
+  return !packs_keys() || open_pages_[sequence] == page ? length : page * kKvBlock;
 }
 
 uint32_t SequenceStates::last_snapshot(uint32_t sequence, uint32_t length) const {
@@ -29,14 +48,20 @@ uint32_t SequenceStates::last_snapshot(uint32_t sequence, uint32_t length) const
 
 uint32_t SequenceStates::truncate(uint32_t sequence, uint32_t length) {
   const uint32_t reached = reachable(sequence, length);
-  if (fixed_bytes_ > 0 && reached < this->length(sequence)) restore(sequence, reached);
-  cache_.truncate(sequence, reached);
+  if (!shares() && reached < this->length(sequence)) restore(sequence, reached);
+  cut(sequence, reached);
   return reached;
 }
 
 void SequenceStates::recover(uint32_t sequence, uint32_t length) {
-  if (fixed_bytes_ > 0) restore(sequence, length = last_snapshot(sequence, length));
+  length = last_place(sequence, length);
+  if (!shares()) restore(sequence, length);
+  cut(sequence, length);
+}
+
+void SequenceStates::cut(uint32_t sequence, uint32_t length) {
   cache_.truncate(sequence, length);
+  if (uint32_t& open = open_pages_[sequence]; open != kNoPage && length <= open * kKvBlock) open = kNoPage;
 }
 
 // The fixed state as it was at `length`, a snapshot's or 0. What was copied behind it is no part of the sequence any more.
@@ -45,14 +70,14 @@ void SequenceStates::restore(uint32_t sequence, uint32_t length) {
   own.erase(std::remove_if(own.begin(), own.end(), [&](const Snapshot& s) { return s.length > length; }), own.end());
   const auto at = std::find_if(own.begin(), own.end(), [&](const Snapshot& s) { return s.length == length; });
   if (at == own.end())
-    std::memset(fixed(sequence), 0, fixed_bytes_);
+    std::memset(fixed(sequence), 0, bytes_.fixed_bytes);
   else
-    std::memcpy(fixed(sequence), fixed_state(sequence, at->place), fixed_bytes_);
+    std::memcpy(fixed(sequence), fixed_state(sequence, at->place), bytes_.fixed_bytes);
 }
 
 void SequenceStates::snapshot(uint32_t sequence) {
   const uint32_t length = this->length(sequence);
-  if (fixed_bytes_ == 0 || most_snapshots_ == 0 || length == 0 || reachable(sequence, length - 1) == length) return;
+  if (shares() || most_snapshots_ == 0 || length == 0 || reachable(sequence, length - 1) == length) return;
   std::vector<Snapshot>& own = snapshots_[sequence];
   if (std::any_of(own.begin(), own.end(), [&](const Snapshot& s) { return s.length == length; })) return;
   uint32_t place = static_cast<uint32_t>(own.size()) + 1;
@@ -66,7 +91,7 @@ void SequenceStates::snapshot(uint32_t sequence) {
     for (place = 1; taken(place); ++place) {
     }
   }
-  std::memcpy(fixed_state(sequence, place), fixed(sequence), fixed_bytes_);
+  std::memcpy(fixed_state(sequence, place), fixed(sequence), bytes_.fixed_bytes);
   own.push_back({length, place});
 }
 

@@ -1,6 +1,7 @@
 #include "exec/steps.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace q3e {
 
@@ -112,6 +113,37 @@ void Steps::gate_up(Rows rows, const Tensor& gate, const Tensor& up, float* out)
 
 // ---- attention ----
 
+// Where the keys of a token's page wait, while keys are packed by page.
+uint8_t* Steps::open_keys(const AttentionInputs& in, uint32_t token) const {
+  const uint32_t spare = pass.chunk.spare_pages[token];
+  if (spare == Chunk::kOwnPage)
+    return pass.states.open_keys(static_cast<uint32_t>(pass.chunk.batch.sequences[token])) + in.states.open_bytes;
+  return in.spare + spare * in.shape.kv_heads * open_keys_bytes(in.shape.head_dim);
+}
+
+// What later tokens read of a page that is full now.
+void Steps::pack_full_pages(const AttentionInputs& in) const {
+  const std::vector<uint32_t>& full = pass.chunk.full_pages;
+  if (full.empty()) return;
+  const auto& [heads, kv_heads, d] = in.shape;
+  const size_t block = kv_block_layout(pass.request.kv, d).bytes;
+  worker.for_each(static_cast<uint32_t>(full.size()) * kv_heads, [&, kv_heads = kv_heads, d = d](uint32_t item) {
+    const uint32_t token = full[item / kv_heads], head = item % kv_heads;
+    uint8_t* page = pass.chunk.token_pages[token] + in.states.page_bytes;
+    kernels().pack_keys(open_keys(in, token) + head * open_keys_bytes(d), d, page + head * block);
+  });
+}
+
+// A sequence keeps the open keys of its last page, which some tokens of the chunk may have begun.
+void Steps::move_open_keys(const AttentionInputs& in) const {
+  const std::vector<uint32_t>& last = pass.chunk.begun_pages;
+  if (last.empty()) return;
+  worker.for_each(static_cast<uint32_t>(last.size()), [&](uint32_t i) {
+    uint8_t* own = pass.states.open_keys(static_cast<uint32_t>(pass.chunk.batch.sequences[last[i]])) + in.states.open_bytes;
+    std::memcpy(own, open_keys(in, last[i]), in.shape.kv_heads * open_keys_bytes(in.shape.head_dim));
+  });
+}
+
 // Query, key and value of one token, for some KV heads and the query heads that share them.
 void Steps::rotate_and_store(const AttentionInputs& in, uint32_t token, uint32_t first_kv_head, uint32_t kv_heads) const {
   const auto& [heads, all_kv_heads, d] = in.shape;
@@ -130,7 +162,8 @@ void Steps::rotate_and_store(const AttentionInputs& in, uint32_t token, uint32_t
   task.type = pass.request.kv;
   task.q = in.q + size_t{token} * heads * d * query_width(task.type);
   task.q_scales = in.q_scales + size_t{token} * heads;
-  task.page = pass.chunk.token_pages[token] + in.page_offset;
+  task.page = pass.chunk.token_pages[token] + in.states.page_bytes;
+  if (packs_keys(task.type)) task.open_keys = open_keys(in, token);
   task.row = static_cast<uint32_t>(pass.chunk.batch.positions[token]) % kKvBlock;
   task.first = first_kv_head;
   task.count = kv_heads;
@@ -143,13 +176,15 @@ void Steps::attend(const AttentionInputs& in) const {
   const size_t q_width = query_width(type), head_bytes = kv_block_layout(type, in.shape.head_dim).bytes;
   const uint32_t group = in.shape.group(), together = tiles.heads_per_item, parts = tiles.parts();
   const uint32_t items = static_cast<uint32_t>(tiles.tiles.size()) * parts;
-  const auto first_block = [&](uint32_t item) { return in.page_offset + item % parts * together * head_bytes; };
+  const auto first_block = [&](uint32_t item) { return in.states.page_bytes + item % parts * together * head_bytes; };
   // The tokens of a run read each other's keys, so that all are written first; a token alone needs its own only.
-  if (!pass.chunk.alone) worker.for_each(tokens(), [&](uint32_t t) { rotate_and_store(in, t, 0, in.shape.kv_heads); });
+  const bool alone = pass.chunk.alone && pass.chunk.full_pages.empty();
+  if (!alone) worker.for_each(tokens(), [&](uint32_t t) { rotate_and_store(in, t, 0, in.shape.kv_heads); });
+  pack_full_pages(in);
   worker.for_each(items, [&](uint32_t item) {
     const Run& tile = tiles.tiles[item / parts];
     const uint32_t kv_head = item % parts * together, own_heads = std::min(together, in.shape.kv_heads - kv_head);
-    if (pass.chunk.alone) rotate_and_store(in, tile.first, kv_head, own_heads);
+    if (alone) rotate_and_store(in, tile.first, kv_head, own_heads);
     const size_t first_head = size_t{tile.first} * in.shape.heads + size_t{kv_head} * group;
     AttentionTask task{};
     task.q = in.q + first_head * in.shape.head_dim * q_width;
@@ -163,11 +198,13 @@ void Steps::attend(const AttentionInputs& in) const {
     task.type = type;
     task.pages = pass.states.pages(tile.sequence);
     task.offset = first_block(item);
+    if (packs_keys(type)) task.open_keys = open_keys(in, tile.first) + kv_head * open_keys_bytes(task.head_dim);
     if (item + 1 < items) task.next = pass.states.pages(tiles.tiles[(item + 1) / parts].sequence)[0] + first_block(item + 1);
     task.out = in.out + first_head * in.shape.head_dim;
     task.scratch = own_.attention;
     kernels().attention(task);
   });
+  move_open_keys(in);
 }
 
 // ---- what a thread reads next ----

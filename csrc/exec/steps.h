@@ -27,12 +27,13 @@ enum class Epilogue { store, add };
 // The tensors of attention that are no matrices, null where the model has none, and where it works.
 struct AttentionInputs {
   AttentionShape shape;
-  size_t page_offset;  // of the block's part of a page
+  StateSpec states;  // of the blocks in front
   const float *q_norm, *k_norm, *q_bias, *k_bias, *v_bias;
   const float* qkv;  // [tokens][heads + 2 kv_heads][head_dim]
   uint8_t* q;        // [tokens][heads][head_dim], query_width(kv) bytes each
   float* q_scales;   // [tokens][heads]
   float* out;        // [tokens][heads][head_dim]
+  uint8_t* spare;    // open keys of the chunk's spare pages
 };
 
 // One thread's view of a pass.
@@ -96,6 +97,9 @@ class Steps {
   }
   Stream share(std::span<const Tensor* const> matrices, uint32_t step, size_t bytes) const;
   void fetch_cache(const Turn& turn) const;
+  uint8_t* open_keys(const AttentionInputs& inputs, uint32_t token) const;
+  void pack_full_pages(const AttentionInputs& inputs) const;
+  void move_open_keys(const AttentionInputs& inputs) const;
   void rotate_and_store(const AttentionInputs& inputs, uint32_t token, uint32_t first_kv_head, uint32_t kv_heads) const;
 
   WorkerScratch& own_;

@@ -95,8 +95,8 @@ Q3E_API q3e_status q3e_model_sampling(const q3e_model* model, int thinking, q3e_
 Q3E_API q3e_status q3e_session_new(q3e_model* model, const q3e_sampling* sampling, q3e_session** session);
 Q3E_API void q3e_session_free(q3e_session* session);
 Q3E_API uint32_t q3e_session_length(const q3e_session* session);
-/* Forgets all after the first `length` tokens, for the penalties as well. Where a model keeps a state that cannot go back it may
- * forget more: q3e_session_length tells what is left, and the caller appends the rest again. */
+/* Forgets all after the first `length` tokens, for the penalties as well. Where what is kept of them cannot go back so far, as in
+ * a cache of Q3E_KV_INT4, the next q3e_forward computes some of them again. */
 Q3E_API q3e_status q3e_session_truncate(q3e_session* session, uint32_t length);
 
 /* From any thread, a signal's handler included: the q3e_forward of this session that runs ends within a layer, and until

@@ -31,6 +31,11 @@ Attention::Attention(const ModelConfig& c) : shape_{c.heads, c.kv_heads, c.head_
   output_ = add(matrix("attn_output", c.hidden_size, c.query_size(), 1));
 }
 
+StateSpec Attention::state(KvType kv) const {
+  return {shape_.kv_heads * kv_block_layout(kv, shape_.head_dim).bytes, 0,
+          packs_keys(kv) ? shape_.kv_heads * open_keys_bytes(shape_.head_dim) : 0};
+}
+
 Attention::Scratch Attention::scratch(const ScratchRequest& request) const {
   const size_t t = request.tokens, d = shape_.head_dim;
   Layout layout;
@@ -39,6 +44,7 @@ Attention::Scratch Attention::scratch(const ScratchRequest& request) const {
   s.q = layout.take(t * shape_.heads * d * query_width(request.kv));
   s.q_scales = layout.take(t * shape_.heads * 4);
   s.out = layout.take(t * shape_.heads * d * 4);
+  s.open_keys = layout.take(Chunk::most_spare_pages(request.tokens, request.sequences) * state(request.kv).open_bytes);
   s.bytes = layout.end();
   return s;
 }
@@ -56,8 +62,8 @@ bool Attention::step(const Steps& steps, const BlockPlace& at) const {
 
   const Rows n = steps.norm(t[norm_], {&t[q_], &t[k_], &t[v_]});
   steps.project(n, {{t[q_], q, stride}, {t[k_], k, stride}, {t[v_], v, stride}});
-  steps.attend({shape_, at.page_offset, optional(q_norm_), optional(k_norm_), optional(q_bias_), optional(k_bias_),
-                optional(v_bias_), qkv, steps.scratch<uint8_t>(s.q), steps.scratch<float>(s.q_scales), out});
+  steps.attend({shape_, at.states, optional(q_norm_), optional(k_norm_), optional(q_bias_), optional(k_bias_), optional(v_bias_),
+                qkv, steps.scratch<uint8_t>(s.q), steps.scratch<float>(s.q_scales), out, steps.scratch<uint8_t>(s.open_keys)});
   const Rows attended = steps.round(out, t[output_]);
   steps.project(attended, {{t[output_], steps.x(), steps.pass.sizes.hidden}}, Epilogue::add);
   return true;

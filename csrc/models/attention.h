@@ -11,7 +11,7 @@ class Attention : public Block {
   explicit Attention(const ModelConfig& config);
 
   const char* kind() const override { return "attention"; }
-  StateSpec state(KvType kv) const override { return {shape_.kv_heads * kv_block_layout(kv, shape_.head_dim).bytes, 0}; }
+  StateSpec state(KvType kv) const override;
   const AttentionShape* attention() const override { return &shape_; }
   size_t scratch_bytes(const ScratchRequest& request) const override;
   bool step(const Steps& steps, const BlockPlace& at) const override;
@@ -22,6 +22,7 @@ class Attention : public Block {
     size_t qkv;          // float32 [T][(heads + 2 kv_heads) * head_dim]
     size_t q, q_scales;  // int8 or float32 [T][heads][head_dim], float32 [T][heads]
     size_t out;          // float32 [T][heads * head_dim]
+    size_t open_keys;    // of Chunk::spare_pages_most pages
     size_t bytes;
   };
   Scratch scratch(const ScratchRequest& request) const;

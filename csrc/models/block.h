@@ -14,19 +14,12 @@
 
 namespace q3e {
 
-// What a block keeps of each sequence.
-struct StateSpec {
-  size_t page_bytes = 0;   // of kKvBlock positions in the KV cache, which can be cut anywhere
-  size_t fixed_bytes = 0;  // of a state that every token overwrites: it can only go back to where it was copied
-};
-
 // Where a block stands in the model at work.
 struct BlockPlace {
-  const Tensor* tensors;   // in the order of Block::tensors
-  const Tensor* next;      // of the next block of its kind; null behind the last, and where they cannot be read yet
-  size_t page_offset = 0;  // of its part of a page
-  size_t fixed_offset = 0;
-  uint32_t pool = 0;  // of experts, where it has one
+  const Tensor* tensors;  // in the order of Block::tensors
+  const Tensor* next;     // of the next block of its kind; null behind the last, and where they cannot be read yet
+  StateSpec states;       // of the blocks in front: where its own begin
+  uint32_t pool = 0;      // of experts, where it has one
 };
 
 class Block {

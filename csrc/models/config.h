@@ -20,7 +20,6 @@ struct ModelConfig {
   uint32_t kv_heads = 0;
   uint32_t head_size = 0;
   float rms_epsilon = 0;
-  float key_outliers = 0;  // the largest channels of a head's keys over the median one; 0: not known
   bool qk_norm = false;
   bool qkv_bias = false;
   bool tied_embeddings = false;

@@ -34,11 +34,6 @@ void read_attention(const ModelFile& file, ModelConfig& c) {
   if (c.heads % c.kv_heads != 0)
     file.fail(Status::bad_file, "expected attention.head_count_kv to divide attention.head_count, found " +
                                     std::to_string(c.kv_heads) + " and " + std::to_string(c.heads));
-  if (file.find_key("qwen3edge.attention.key_outliers")) {
-    c.key_outliers = file.f32("qwen3edge.attention.key_outliers");
-    if (!(c.key_outliers >= 0) || !std::isfinite(c.key_outliers))
-      file.fail(Status::bad_file, "expected attention.key_outliers of at least 0, found " + std::to_string(c.key_outliers));
-  }
   c.qk_norm = file.boolean("qwen3edge.attention.qk_norm");
   c.qkv_bias = file.boolean("qwen3edge.attention.qkv_bias");
 }

@@ -24,21 +24,22 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
   for (uint32_t p = 0; p < context; p += kKvBlock) std::memset(cache.page(0, p), 0x3c, layers * layer_bytes);
   std::vector<float> q(size_t{tokens} * shape.heads * d), q_scales(size_t{tokens} * shape.heads, 0.01f), out(q.size());
   std::memset(q.data(), 0x3c, q.size() * sizeof(float));
+  const std::vector<uint8_t> open_keys(packs_keys(type) ? shape.kv_heads * open_keys_bytes(d) : 0, 0x3c);
   const auto scratch = std::make_unique<WorkerScratch[]>(static_cast<size_t>(threads));
   ThreadPool pool(threads);
-  // As the engine splits it: tiles of tokens, or with one token a thread's KV heads together.
-  const uint32_t tile = tokens == 1 ? 1 : std::max(1u, kAttentionRows / group), tiles = (tokens + tile - 1) / tile;
-  const uint32_t heads = tokens == 1 ? std::clamp(kMaxGroup / group, 1u, (shape.kv_heads + team - 1) / team) : 1;
-  const uint32_t parts = (shape.kv_heads + heads - 1) / heads;
+  const AttentionTiles split = split_attention(shape, {{0, 0, tokens, context - tokens}}, team, packs_keys(type));
+  const uint32_t parts = split.parts(), heads = split.heads_per_item;
   const auto step = [&] {
     pool.run([&](Worker& w) {
       for (uint32_t layer = 0; layer < layers; ++layer)
-        w.for_each(tiles * parts, [&](uint32_t item) {
-          const uint32_t h = item % parts * heads, t = (tiles - 1 - item / parts) * tile;
-          const size_t first = size_t{t} * shape.heads + size_t{h} * group;
+        w.for_each(static_cast<uint32_t>(split.tiles.size()) * parts, [&](uint32_t item) {
+          const Run& tile = split.tiles[item / parts];
+          const uint32_t h = item % parts * heads;
+          const size_t first = size_t{tile.first} * shape.heads + size_t{h} * group;
           kernels.attention({reinterpret_cast<const uint8_t*>(q.data()) + first * d * q_width, q_scales.data() + first,
-                             shape.heads, std::min(heads, shape.kv_heads - h), std::min(tile, tokens - t), group, d,
-                             context - tokens + t, type, cache.pages(0), layer * layer_bytes + h * head_bytes, nullptr,
+                             shape.heads, std::min(heads, shape.kv_heads - h), tile.count, group, d, tile.position, type,
+                             cache.pages(0), layer * layer_bytes + h * head_bytes,
+                             open_keys.empty() ? nullptr : open_keys.data() + h * open_keys_bytes(d), nullptr,
                              out.data() + first * d, scratch[static_cast<size_t>(w.index)].attention});
         });
     });
@@ -54,13 +55,16 @@ double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, doub
   cache.grow(0, kKvBlock);
   std::vector<float> qkv(size_t{rows} * d), weight(d, 1.0f), frequencies(d / 2, 0.01f), cos_sin(d), q(size_t{shape.heads} * d),
       q_scales(shape.heads);
+  std::vector<uint8_t> open_keys(packs_keys(type) ? shape.kv_heads * open_keys_bytes(d) : 0);
   for (size_t i = 0; i < qkv.size(); ++i) qkv[i] = static_cast<float>(i % 17) - 8.0f;
   fill_cos_sin(7, frequencies.data(), d / 2, cos_sin.data());
   const auto block = [&] {
     for (uint32_t row = 0; row < kKvBlock; ++row)
       kernels.qk_norm_rope({qkv.data(), nullptr, nullptr, nullptr, weight.data(), weight.data(), cos_sin.data(), 1e-6f,
-                            shape.heads, shape.kv_heads, d, type, q.data(), q_scales.data(), cache.page(0, row), row, 0,
-                            shape.kv_heads});
+                            shape.heads, shape.kv_heads, d, type, q.data(), q_scales.data(), cache.page(0, row), open_keys.data(),
+                            row, 0, shape.kv_heads});
+    for (uint32_t h = 0; packs_keys(type) && h < shape.kv_heads; ++h)
+      kernels.pack_keys(open_keys.data() + h * open_keys_bytes(d), d, cache.page(0, 0) + h * kv_block_layout(type, d).bytes);
   };
   return time_calls(seconds, block) / kKvBlock;
 }

@@ -26,11 +26,10 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
       store_(*file_, mapped_, plan_.residence, request.reader),
       kernels_(kernel_table(isa)),
       blocks_(mapped_.all),
-      states_(state_of(model_, plan_.settings.kv).page_bytes, state_of(model_, plan_.settings.kv).fixed_bytes,
-              plan_.settings.sequences, plan_.settings.context, plan_.pages, plan_.settings.snapshots),
-      pass_(kernels_, {config().hidden_size, config().head_size, config().rms_epsilon},
-            {plan_.settings.chunk, plan_.settings.kv, &blocks_},
-            scratch_of(model_, {plan_.settings.chunk, plan_.settings.kv, &blocks_}, plan_.settings.threads), states_),
+      states_(state_of(model_, plan_.settings.kv), plan_.settings.sequences, plan_.settings.context, plan_.pages,
+              plan_.settings.snapshots),
+      pass_(kernels_, {config().hidden_size, config().head_size, config().rms_epsilon}, scratch_request(),
+            scratch_of(model_, scratch_request(), plan_.settings.threads), states_),
       threads_(static_cast<int>(plan_.settings.threads)) {
   if (const uint32_t slots = plan_.residence.expert_slots; slots > 0) {
     auto source = std::make_unique<ExpertSlots>(*file_, mapped_.pools, slots, request.reader);
@@ -49,7 +48,7 @@ Engine::~Engine() = default;
 
 // Where the parts of each block are.
 void Engine::place_blocks() {
-  size_t page_offset = 0, fixed_offset = 0;
+  StateSpec before;  // of the blocks in front
   uint32_t pool = 0;
   std::map<const Block*, size_t> last;  // of each kind
   for (size_t i = 0; i < model_.blocks.size(); ++i) {
@@ -57,13 +56,10 @@ void Engine::place_blocks() {
     const bool enters = i == 0 || model_.blocks[i - 1].layer != layer;
     const bool leaves = i + 1 == model_.blocks.size() || model_.blocks[i + 1].layer != layer;
     const Tensor* tensors = store_.tensors().data() + mapped_.first[i];
-    steps_.push_back({block, layer, enters, leaves, {tensors, nullptr, page_offset, fixed_offset, pool}});
-    if (const auto before = last.find(block); before != last.end() && !store_.streams(layer))
-      steps_[before->second].place.next = tensors;
+    steps_.push_back({block, layer, enters, leaves, {tensors, nullptr, before, pool}});
+    if (const auto own = last.find(block); own != last.end() && !store_.streams(layer)) steps_[own->second].place.next = tensors;
     last[block] = i;
-    const StateSpec state = block->state(plan_.settings.kv);
-    page_offset += state.page_bytes;
-    fixed_offset += state.fixed_bytes;
+    before += block->state(plan_.settings.kv);
     pool += block->experts_per_token() > 0;
     if (const AttentionShape* shape = block->attention();
         shape && std::find(shapes_.begin(), shapes_.end(), *shape) == shapes_.end())
@@ -87,7 +83,7 @@ void Engine::order_turns() {
       if (tensor.spec->place == Place::layer) turn.tensors.push_back(&tensor);
       if (tensor.spec->turn != 0) continue;
       turn.cache = step.block->attention();
-      turn.page_offset = step.place.page_offset;
+      turn.page_offset = step.place.states.page_bytes;
     }
   }
   const Tensor& head = store_.tensors()[static_cast<size_t>(mapped_.head - mapped_.all.data())];
@@ -169,9 +165,7 @@ uint32_t Engine::share(uint32_t from, uint32_t to, uint32_t length) {
   if (from == to) throw Error(Status::bad_argument, "share: expected two sequences, found one");
   states_.truncate(to, 0);
   if (!states_.shares()) return 0;
-  length = std::min(length, states_.length(from));
-  states_.cache().share(from, to, length);
-  return length;
+  return states_.cache().share(from, to, std::min(length, states_.length(from)));
 }
 
 void Engine::clear_prefixes() {

@@ -100,6 +100,7 @@ class Engine : public BatchEngine {
     BlockPlace place;
   };
 
+  ScratchRequest scratch_request() const { return {plan_.settings.chunk, plan_.settings.sequences, plan_.settings.kv, &blocks_}; }
   void place_blocks();
   void order_turns();
   void check(const Batch& batch) const;

@@ -25,10 +25,6 @@ constexpr uint64_t kHistory = 16;        // a sequence's token as its sampler re
 constexpr uint64_t kSequenceToken = 4 + 1, kToken = 4 + 8;
 constexpr uint32_t kDefaultContext = 4096;
 constexpr uint64_t kMostBytes = uint64_t{1} << 62;
-// Keys with channels larger than this, relative to the median one, lose too much in 4 bits (docs/decisions/int4-cache.md).
-constexpr float kMostKeyOutliers = 4.0f;
-
-bool loses_keys(KvType kv, const ModelConfig& config) { return kv == KvType::int4 && config.key_outliers > kMostKeyOutliers; }
 
 // What the program will have taken at its peak, beside what the plan lists.
 uint64_t program_bytes(const ModelFile& file, const ModelConfig& config, const PlanRequest& r) {
@@ -55,15 +51,6 @@ class Planner {
     require_range<uint64_t>("chunk", request_.chunk, 0, 8192);
     require_range<uint64_t>("snapshots", request_.snapshots, 0, 64);
     require_range<uint64_t>("later", request_.later, 0, uint64_t{1} << 40);
-    if (loses_keys(request_.kv, config)) {
-      char text[160];
-      std::snprintf(
-          text, sizeof text,
-          "kv: expected int8, bf16 or f32 for this model, found int4: some channels of its keys are %.0f times as large "
-          "as most, and 4 bits would lose the others",
-          static_cast<double>(config.key_outliers));
-      throw Error(Status::bad_argument, text);
-    }
     if (!(request_.min_expert_share >= 0 && request_.min_expert_share < 1))
       throw Error(Status::bad_argument,
                   "min_expert_share: expected 0 to below 1, found " + std::to_string(request_.min_expert_share));
@@ -116,8 +103,8 @@ class Planner {
     p.kv_token_bytes = state.page_bytes / kKvBlock;
     p.kv_cache =
         p.pages * std::min<uint64_t>(page_cost(request.kv), kMostBytes / p.pages) +  // a file's shape may be beyond 64 bits
-        SequenceStates::fixed_memory(state.fixed_bytes, request.sequences, request.snapshots);
-    p.scratch = scratch_of(model_, {p.settings.chunk, request.kv, &blocks_}, request.threads).bytes;
+        SequenceStates::own_memory(state, request.sequences, request.snapshots);
+    p.scratch = scratch_of(model_, {p.settings.chunk, request.sequences, request.kv, &blocks_}, request.threads).bytes;
     p.program = request.program;
     p.peak = p.weights + p.buffers + p.kv_cache + p.scratch + p.program;
     p.budget = request.memory;
@@ -213,7 +200,7 @@ class Planner {
     const auto bytes = [](KvType kv) { return kv_block_layout(kv, 32).bytes; };
     std::vector<KvType> smaller;
     for (KvType kv : kKvTypes)
-      if (bytes(kv) < bytes(request_.kv) && !loses_keys(kv, config_)) smaller.push_back(kv);
+      if (bytes(kv) < bytes(request_.kv)) smaller.push_back(kv);
     std::sort(smaller.begin(), smaller.end(), [&](KvType a, KvType b) { return bytes(a) > bytes(b); });
     for (KvType kv : smaller) {
       PlanRequest r = request_;
@@ -264,11 +251,7 @@ class Planner {
 
 StateSpec state_of(const Model& model, KvType kv) {
   StateSpec all;
-  for (const PlacedBlock& placed : model.blocks) {
-    const StateSpec own = placed.block->state(kv);
-    all.page_bytes += own.page_bytes;
-    all.fixed_bytes += own.fixed_bytes;
-  }
+  for (const PlacedBlock& placed : model.blocks) all += placed.block->state(kv);
   return all;
 }
 

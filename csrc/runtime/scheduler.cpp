@@ -203,7 +203,8 @@ uint32_t Scheduler::truncate(Generation& g, uint32_t length) {
   const Lock lock(mutex_);
   enter();
   if (length >= g.size()) return g.size();
-  if (g.sequence_) g.computed_ = g.reused_ = length = engine_.truncate(*g.sequence_, length);
+  // Less may be left of its states; the tokens between are computed again with the next step.
+  if (g.computed_ > length) g.computed_ = g.reused_ = engine_.truncate(*g.sequence_, length);
   g.tokens_.resize(length);
   return length;
 }

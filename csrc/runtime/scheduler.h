@@ -62,7 +62,7 @@ class Scheduler {
   // bad_argument; cancelled, soon after the flag was set; others; nothing is appended then.
   void extend(const Held& by_hand, std::span<const int32_t> tokens, float* logits, const CancelFlag& cancel);
   uint32_t length(const Generation& by_hand);
-  // Leaves at most so many tokens of it and returns how many, as BatchEngine::truncate.
+  // Leaves at most so many tokens of it; returns how many it has.
   uint32_t truncate(Generation& by_hand, uint32_t length);
 
   // A sequence for those who drive the engine themselves, empty. Throws Error(bad_argument) when all are in use.

@@ -37,7 +37,7 @@ void begin_head(const AttentionRows& rows, AttentionState& state) {
     state.maxima[at] = -1e30f;
     state.denominators[at] = 0;
     state.q_scales[at] = 1;
-    if constexpr (is_integer(type)) {
+    if constexpr (rounds_queries(type)) {
       const int8_t* q = static_cast<const int8_t*>(a.q) + rows.index(i) * d;
       state.q_scales[at] = a.q_scales[rows.index(i)];
       int32_t sum = 0;  // not in memory, which `q` might alias: then no loop over bytes becomes vectors

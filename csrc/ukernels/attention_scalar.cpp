@@ -17,30 +17,57 @@ float load_float(KvType type, const uint8_t* p, size_t i) {
   return f;
 }
 
-// q . key of token `t` of a block, without the scale of q.
-float score(const AttentionTask& a, const KvBlockLayout& layout, const uint8_t* block, size_t q_row, uint32_t t) {
-  const uint32_t d = a.head_dim;
-  const uint8_t* keys = block + layout.keys;
+// q . key of token `t` of panels of float keys.
+float score_float(KvType type, const uint8_t* keys, const float* q, uint32_t d, uint32_t t) {
   const size_t panel = size_t{t / kPanelRows} * kPanelRows * d, r = t % kPanelRows;
-  if (a.type == KvType::int4) {
-    const int8_t* q = static_cast<const int8_t*>(a.q) + q_row * d;
+  float acc = 0;
+  for (uint32_t i = 0; i < d; ++i) acc = fma_f32(load_float(type, keys, panel + size_t{i} * kPanelRows + r), q[i], acc);
+  return acc;
+}
+
+// The same of int8 keys, without the scale of q.
+float score_integers(const KvBlockLayout& layout, const uint8_t* block, const int8_t* q, uint32_t d, uint32_t t) {
+  const uint8_t* panel = block + layout.keys + size_t{t / kPanelRows} * kPanelRows * d;
+  int32_t isum = 0;
+  for (uint32_t i = 0; i < d; ++i) isum += q[i] * static_cast<int8_t>(panel[size_t{i / 4} * 64 + t % kPanelRows * 4 + i % 4]);
+  return static_cast<float>(isum) * load_float(KvType::f32, block + layout.key_scales, t);
+}
+
+// Of a page of packed keys: sum q ((2 c - 15) scale + middle), with q * scale rounded to int8, anew for every page.
+void score_codes(const KvBlockLayout& layout, const uint8_t* block, const float* q, uint32_t d, float* scores) {
+  float scaled[kMaxHeadDim], lanes[16] = {}, scale;
+  int8_t rounded[kMaxHeadDim];
+  int32_t sum;
+  for (uint32_t i = 0; i < d; ++i) {
+    scaled[i] = q[i] * load_float(KvType::f32, block + layout.key_scales, i);
+    lanes[i % 16] = fma_f32(q[i], load_float(KvType::f32, block + layout.key_scales, d + i), lanes[i % 16]);
+  }
+  quantize_scalar(scaled, d, d, rounded, &scale, &sum);
+  const float middle = fold_lanes(lanes);
+  for (uint32_t t = 0; t < kKvBlock; ++t) {
+    const uint8_t* panel = block + layout.keys + size_t{t / kPanelRows} * kPanelRows * d / 2;
     int32_t isum = 0;
     for (uint32_t i = 0; i < d; ++i) {
-      const uint8_t pair = keys[panel / 2 + size_t{i / 8} * 64 + r * 4 + i % 4];
-      isum += q[i] * (2 * (i % 8 < 4 ? pair & 15 : pair >> 4) - 15);
+      const uint8_t pair = panel[size_t{i / 8} * 64 + t % kPanelRows * 4 + i % 4];
+      isum += rounded[i] * (2 * (i % 8 < 4 ? pair & 15 : pair >> 4) - 15);
     }
-    return static_cast<float>(isum) * load_float(KvType::f32, block + layout.key_scales, t);
+    scores[t] = fma_f32(static_cast<float>(isum), scale, middle);
   }
-  if (a.type == KvType::int8) {
-    const int8_t* q = static_cast<const int8_t*>(a.q) + q_row * d;
-    int32_t isum = 0;
-    for (uint32_t i = 0; i < d; ++i) isum += q[i] * static_cast<int8_t>(keys[panel + size_t{i / 4} * 64 + r * 4 + i % 4]);
-    return static_cast<float>(isum) * load_float(KvType::f32, block + layout.key_scales, t);
-  }
-  const float* q = static_cast<const float*>(a.q) + q_row * d;
-  float acc = 0;
-  for (uint32_t i = 0; i < d; ++i) acc = fma_f32(load_float(a.type, keys, panel + size_t{i} * kPanelRows + r), q[i], acc);
-  return acc;
+}
+
+// Scores of a query row against the first n tokens of a block, without the scale of q. open_keys: of the row's own page, or null.
+void score(const AttentionTask& a, const KvBlockLayout& layout, const uint8_t* block, const uint8_t* open_keys, size_t q_row,
+           uint32_t n, float* scores) {
+  const uint32_t d = a.head_dim;
+  const size_t first = q_row * d;
+  if (packs_keys(a.type) && !open_keys) return score_codes(layout, block, static_cast<const float*>(a.q) + first, d, scores);
+  for (uint32_t t = 0; t < n; ++t)
+    if (open_keys)
+      scores[t] = score_float(KvType::bf16, open_keys, static_cast<const float*>(a.q) + first, d, t);
+    else if (a.type == KvType::int8)
+      scores[t] = score_integers(layout, block, static_cast<const int8_t*>(a.q) + first, d, t);
+    else
+      scores[t] = score_float(a.type, block + layout.keys, static_cast<const float*>(a.q) + first, d, t);
 }
 
 // o[d] = o * correction + p[n] . values
@@ -79,18 +106,17 @@ void weigh_integers(const AttentionTask& a, const uint8_t* values, const float* 
 void attend_row(const AttentionTask& a, size_t q_row, uint32_t head, uint32_t position, float* o) {
   const uint32_t d = a.head_dim;
   const KvBlockLayout layout = kv_block_layout(a.type, d);
-  const float q_scale = is_integer(a.type) ? a.q_scales[q_row] : 1.0f;
+  const float q_scale = rounds_queries(a.type) ? a.q_scales[q_row] : 1.0f;
   float maximum = -1e30f, denominator = 0;
   for (uint32_t i = 0; i < d; ++i) o[i] = 0;
   for (uint32_t start = 0; start <= position; start += kKvBlock) {
     const uint8_t* block = a.pages[start / kKvBlock] + a.offset + head * layout.bytes;
     const uint32_t n = position - start + 1 < kKvBlock ? position - start + 1 : kKvBlock;
+    const bool open = packs_keys(a.type) && start + kKvBlock > position;
     float p[kKvBlock], lanes[16] = {};
+    score(a, layout, block, open ? a.open_keys + head * open_keys_bytes(d) : nullptr, q_row, n, p);
     float top = -1e30f;
-    for (uint32_t t = 0; t < n; ++t) {
-      p[t] = score(a, layout, block, q_row, t);
-      top = max_f32(p[t], top);
-    }
+    for (uint32_t t = 0; t < n; ++t) top = max_f32(p[t], top);
     const float m = max_f32(top * q_scale, maximum);
     const float correction = exp2_f32(maximum - m);
     for (uint32_t t = 0; t < n; ++t) {

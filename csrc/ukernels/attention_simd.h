@@ -11,9 +11,17 @@ namespace {
 
 inline constexpr uint32_t kStripRows = 12;  // whole tiles of every tier
 
+// The rows of a strip as a page of packed keys meets them: q * scale rounded to int8, anew for every page.
+struct RoundedQueries {
+  float scales[kStripRows], middles[kStripRows];  // middles: q . the page's middles
+  int32_t sums[kStripRows];
+  alignas(64) int8_t rows[kStripRows][kMaxHeadDim];
+};
+
 struct AttentionScratch {
   AttentionState state;
   AttentionStrip<kStripRows> strip;
+  RoundedQueries rounded;
 };
 static_assert(sizeof(AttentionScratch) <= kAttentionScratchBytes);
 
@@ -36,43 +44,97 @@ struct Prefetch {
   }
 };
 
-// scores[row][NP panels of 16] for NR rows, without the queries' scales.
+// NR rows together, so that one waits for its largest value while the others go on: as quantize_block_simd for each.
+template <class S, int NR>
+void round_queries(const float* const* q, const float* scales, uint32_t d, uint32_t first, RoundedQueries& rounded) {
+  const float* middles = scales + d;
+  typename S::F top[NR], middle[NR], inverse[NR];
+  typename S::I total[NR];
+  for (int r = 0; r < NR; ++r) top[r] = middle[r] = S::zero();
+  for (uint32_t i = 0; i < d; i += 16) {
+    const typename S::F scale = S::load(scales + i), shift = S::load(middles + i);
+    for (int r = 0; r < NR; ++r) {
+      const typename S::F x = S::load(q[r] + i);
+      top[r] = S::max(S::abs(S::mul(x, scale)), top[r]);
+      middle[r] = S::fma(x, shift, middle[r]);
+    }
+  }
+  for (int r = 0; r < NR; ++r) {
+    const float amax = S::fold_max(top[r]);
+    rounded.scales[first + r] = amax / 127.0f;
+    rounded.middles[first + r] = S::fold(middle[r]);
+    inverse[r] = S::set1(amax > 0 ? 127.0f / amax : 0.0f);
+    total[r] = S::izero();
+  }
+  const typename S::F low = S::set1(-127.0f), high = S::set1(127.0f);
+  for (uint32_t i = 0; i < d; i += 16) {
+    const typename S::F scale = S::load(scales + i);
+    for (int r = 0; r < NR; ++r) {
+      const typename S::F x = S::mul(S::mul(S::load(q[r] + i), scale), inverse[r]);
+      const typename S::I code = S::to_int(S::min(S::max(x, low), high));
+      S::store_s8(rounded.rows[first + r] + i, code);
+      total[r] = S::iadd(total[r], code);
+    }
+  }
+  for (int r = 0; r < NR; ++r) rounded.sums[first + r] = S::ifold(total[r]);
+}
+
+// scores[row][NP panels of 16] against packed keys, for NR rows from `first` on.
+template <class S, int NR, int NP>
+void score_codes(const RoundedQueries& rounded, uint32_t first, uint32_t d, const uint8_t* keys, const Prefetch& prefetch,
+                 float* scores) {
+  typename S::I acc[NR][NP];
+  for (int i = 0; i < NR; ++i)
+    for (int p = 0; p < NP; ++p) acc[i][p] = S::izero();
+  for (uint32_t k = 0; k < d; k += 8) {
+    typename S::W w[NP];
+    for (int p = 0; p < NP; ++p) {
+      w[p] = S::load_w(keys + (p * size_t{kPanelRows} * d / 2) + size_t{k} * 8);
+      prefetch.at<S>((size_t{k} / 8 * NP + p) * 64);
+    }
+    for (int i = 0; i < NR; ++i) {
+      const int8_t* q = rounded.rows[first + i] + k;
+      for (int p = 0; p < NP; ++p) {
+        acc[i][p] = S::dot_nibbles(acc[i][p], S::low_nibbles(w[p]), q);
+        acc[i][p] = S::dot_nibbles(acc[i][p], S::high_nibbles(w[p]), q + 4);
+      }
+    }
+  }
+  for (int i = 0; i < NR; ++i)
+    for (int p = 0; p < NP; ++p) {
+      const typename S::I sum = S::isub(S::iadd(acc[i][p], acc[i][p]), S::iset1(15 * rounded.sums[first + i]));
+      S::store(scores + size_t(i) * kKvBlock + p * kPanelRows,
+               S::fma(S::to_float(sum), S::set1(rounded.scales[first + i]), S::set1(rounded.middles[first + i])));
+    }
+}
+
+// The same against other keys, without the queries' scales.
 template <class S, KvType type, int NR, int NP>
 void score_panels(const AttentionTask& a, const uint8_t* keys, const float* key_scales, const uint32_t* indices,
                   const int32_t* q_sums, const Prefetch& prefetch, float* scores) {
+  static_assert(!packs_keys(type));
   const uint32_t d = a.head_dim;
   const size_t panel = kv_bytes(type, size_t{kPanelRows} * d);
   if constexpr (is_integer(type)) {
-    constexpr bool kCodes = type == KvType::int4;
-    constexpr uint32_t kStep = kCodes ? 8 : 4;  // k of a vector
     const int8_t* q[NR];
     typename S::I acc[NR][NP];
     for (int i = 0; i < NR; ++i) {
       q[i] = static_cast<const int8_t*>(a.q) + size_t{indices[i]} * d;
-      for (int p = 0; p < NP; ++p) acc[i][p] = kCodes ? S::izero() : S::iset1(-S::kSignedBias * q_sums[i]);
+      for (int p = 0; p < NP; ++p) acc[i][p] = S::iset1(-S::kSignedBias * q_sums[i]);
     }
-    for (uint32_t k = 0; k < d; k += kStep) {
+    for (uint32_t k = 0; k < d; k += 4) {
       typename S::W w[NP];
       for (int p = 0; p < NP; ++p) {
-        const uint8_t* at = keys + p * panel + size_t{k} * 64 / kStep;
-        w[p] = kCodes ? S::load_w(at) : S::load_signed(at);
-        prefetch.at<S>((size_t{k} / kStep * NP + p) * 64);
+        w[p] = S::load_signed(keys + p * panel + size_t{k} * 16);
+        prefetch.at<S>((size_t{k} / 4 * NP + p) * 64);
       }
       for (int i = 0; i < NR; ++i)
-        for (int p = 0; p < NP; ++p)
-          if constexpr (kCodes) {
-            acc[i][p] = S::dot_nibbles(acc[i][p], S::low_nibbles(w[p]), q[i] + k);
-            acc[i][p] = S::dot_nibbles(acc[i][p], S::high_nibbles(w[p]), q[i] + k + 4);
-          } else {
-            acc[i][p] = S::dot_signed(acc[i][p], w[p], q[i] + k);
-          }
+        for (int p = 0; p < NP; ++p) acc[i][p] = S::dot_signed(acc[i][p], w[p], q[i] + k);
     }
     for (int i = 0; i < NR; ++i)
-      for (int p = 0; p < NP; ++p) {
-        typename S::I sum = acc[i][p];
-        if constexpr (kCodes) sum = S::isub(S::iadd(sum, sum), S::iset1(15 * q_sums[i]));
-        S::store(scores + size_t(i) * kKvBlock + p * kPanelRows, S::mul(S::to_float(sum), S::load(key_scales + p * kPanelRows)));
-      }
+      for (int p = 0; p < NP; ++p)
+        S::store(scores + size_t(i) * kKvBlock + p * kPanelRows,
+                 S::mul(S::to_float(acc[i][p]), S::load(key_scales + p * kPanelRows)));
   } else {
     const float* q[NR];
     typename S::F acc[NR][NP];
@@ -156,7 +218,11 @@ struct AttentionBlock {
   const KvBlockLayout& layout;
   AttentionState& state;
   AttentionStrip<kStripRows>& strip;
+  RoundedQueries& rounded;
   const CacheBlock block;
+
+  // Whether the rows read their own page's keys, which are not packed.
+  bool open() const { return packs_keys(type) && block.start + kKvBlock > rows.a.position; }
 
   // While keys are read, the block's values come into L1 and the next one's keys into L2.
   Prefetch beside_keys(size_t offset) const { return {block.data + layout.values + offset, block.ahead + layout.keys + offset}; }
@@ -165,20 +231,48 @@ struct AttentionBlock {
     return {block.ahead + layout.keys + offset, block.ahead + layout.values + offset};
   }
 
+  void round_strip(uint32_t first, uint32_t count) const {
+    constexpr uint32_t kTogether = 4;
+    const uint32_t d = rows.a.head_dim;
+    const float* q[kTogether];
+    for (uint32_t i = 0; i < count; i += kTogether) {
+      const uint32_t some = count - i < kTogether ? count - i : kTogether;
+      for (uint32_t r = 0; r < some; ++r)
+        q[r] = static_cast<const float*>(rows.a.q) + size_t{state.indices[rows.state(first + i + r)]} * d;
+      with_count<kTogether>(static_cast<int>(some), [&]<int NR>() {
+        round_queries<S, NR>(q, reinterpret_cast<const float*>(block.data + layout.key_scales), d, i, rounded);
+      });
+    }
+  }
+
   void score(uint32_t first, uint32_t count, bool leads) const {
+    if constexpr (packs_keys(type)) {
+      if (open())
+        return score_as<KvType::bf16>(first, count, false, rows.a.open_keys + block.head * open_keys_bytes(rows.a.head_dim));
+      round_strip(first, count);
+    }
+    score_as<type>(first, count, leads, block.data + layout.keys);
+  }
+
+  template <KvType key_type>
+  void score_as(uint32_t first, uint32_t count, bool leads, const uint8_t* keys) const {
     const uint32_t panels = (block.tokens + kPanelRows - 1) / kPanelRows;
     const float* scales = reinterpret_cast<const float*>(block.data + layout.key_scales);
     for (uint32_t i = 0; i < count; i += S::kTileRows)
       for (uint32_t panel = 0; panel < panels; panel += S::kTilePanels) {
         const int nr = count - i < S::kTileRows ? static_cast<int>(count - i) : S::kTileRows;
         const int np = panels - panel < S::kTilePanels ? static_cast<int>(panels - panel) : S::kTilePanels;
-        const size_t offset = kv_bytes(type, size_t{panel} * kPanelRows * rows.a.head_dim);
+        const size_t offset = kv_bytes(key_type, size_t{panel} * kPanelRows * rows.a.head_dim);
         const uint32_t at = rows.state(first + i);
+        const Prefetch prefetch = leads && i == 0 ? beside_keys(offset) : Prefetch{};
+        float* scores = strip.scores[i] + panel * kPanelRows;
         with_count<S::kTileRows>(nr, [&]<int NR>() {
           with_count<S::kTilePanels>(np, [&]<int NP>() {
-            score_panels<S, type, NR, NP>(
-                rows.a, block.data + layout.keys + offset, scales + panel * kPanelRows, state.indices + at, state.q_sums + at,
-                leads && i == 0 ? beside_keys(offset) : Prefetch{}, strip.scores[i] + panel * kPanelRows);
+            if constexpr (packs_keys(key_type))
+              score_codes<S, NR, NP>(rounded, i, rows.a.head_dim, keys + offset, prefetch, scores);
+            else
+              score_panels<S, key_type, NR, NP>(rows.a, keys + offset, scales + panel * kPanelRows, state.indices + at,
+                                                state.q_sums + at, prefetch, scores);
           });
         });
       }
@@ -232,7 +326,7 @@ struct AttentionBlock {
       if (leads && !whole)
         fetch(block.ahead,
               kv_bytes(type, size_t{(block.ahead_tokens + kPanelRows - 1) / kPanelRows} * kPanelRows * rows.a.head_dim));
-      if (leads) fetch(block.ahead + layout.key_scales, kKvBlock * 4);
+      if (leads) fetch(block.ahead + layout.key_scales, layout.values - layout.key_scales);
       weigh(first, count, leads && whole);
     }
   }
@@ -244,7 +338,8 @@ void attention_of(const AttentionTask& a) {
   AttentionScratch& scratch = *reinterpret_cast<AttentionScratch*>(a.scratch);
   begin_rows<S, type>(a, scratch.state);
   for_each_block(a, layout, [&](const CacheBlock& block) {
-    AttentionBlock<S, type>{{a, block.head}, layout, scratch.state, scratch.strip, block}.run(block.begin, a.tokens * a.group);
+    const AttentionBlock<S, type> walk{{a, block.head}, layout, scratch.state, scratch.strip, scratch.rounded, block};
+    walk.run(block.begin, a.tokens * a.group);
   });
   finish_rows<S>(a, scratch.state);
 }

@@ -15,6 +15,7 @@ constexpr KernelTable kScalarTier = {.isa = Isa::scalar,
                                      .route = route_scalar,
                                      .add_weighted = add_weighted_scalar,
                                      .qk_norm_rope = qk_norm_rope_scalar,
+                                     .pack_keys = pack_keys_scalar,
                                      .attention = attention_scalar};
 
 }  // namespace

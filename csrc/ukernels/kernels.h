@@ -106,9 +106,13 @@ AddWeightedFn add_weighted_scalar;
 
 enum class KvType : uint8_t { int8, bf16, f32, int4 };
 inline constexpr KvType kKvTypes[] = {KvType::int8, KvType::int4, KvType::bf16, KvType::f32};
-// Integers with one scale a position and head; queries are int8 then, else float32.
+// Values are integers with one scale a position and head.
 static constexpr bool is_integer(KvType type) { return type == KvType::int8 || type == KvType::int4; }
-static constexpr uint32_t query_width(KvType type) { return is_integer(type) ? 1 : 4; }
+// Queries are int8, else float32.
+static constexpr bool rounds_queries(KvType type) { return type == KvType::int8; }
+static constexpr uint32_t query_width(KvType type) { return rounds_queries(type) ? 1 : 4; }
+// Keys are packed by page: those of a sequence's last page wait in bfloat16 beside it (open keys) until the page is full.
+static constexpr bool packs_keys(KvType type) { return type == KvType::int4; }
 // Bytes of so many values.
 static constexpr size_t kv_bytes(KvType type, size_t values) {
   return type == KvType::int4 ? values / 2 : type == KvType::int8 ? values : type == KvType::bf16 ? 2 * values : 4 * values;
@@ -117,10 +121,12 @@ inline constexpr uint32_t kKvBlock = 64;  // tokens of a page; attention walks t
 inline constexpr uint32_t kMaxHeadDim = 256;
 
 // Where the parts of one KV head's share of a page lie, in bytes. Keys are panels of 16 tokens, as the rows of a weight matrix
-// are. A value of int4 is a code c in 0..15 that stands for (2 c - 15) times the scale: all 16 levels, none of them zero.
+// are. A value of int4 is a code c in 0..15 that stands for (2 c - 15) times the scale: all 16 levels, none of them zero. A key's
+// channel has a scale and a middle of its own in every page (Liu et al. 2024, KIVI), and is (2 c - 15) * scale + middle: some
+// channels of trained models are a hundred times as large as others (docs/decisions/int4-cache.md).
 struct KvBlockLayout {
   size_t keys;        // int8 [4][d/4][16][4], or bf16 or float32 [4][d][16]; int4 [4][d/8][16][4], k + 4 in the high nibbles
-  size_t key_scales;  // float32 [64]   (int8, int4)
+  size_t key_scales;  // float32 [64] (int8), or scales [d] and middles [d] (int4)
   size_t values;      // int8 [16][d][4], quads of tokens, or bf16 or float32 [64][d]; int4 [16][d/32][16][4], d + 16 in the high
   size_t value_scales;  // float32 [64]   (int8, int4)
   size_t bytes;         // a multiple of 64
@@ -128,13 +134,12 @@ struct KvBlockLayout {
 
 static inline KvBlockLayout kv_block_layout(KvType type, uint32_t head_dim) {
   const size_t matrix = kv_bytes(type, size_t{kKvBlock} * head_dim), scales = is_integer(type) ? kKvBlock * 4 : 0;
-  return {0, matrix, matrix + scales, 2 * matrix + scales, 2 * matrix + 2 * scales};
+  const size_t key_scales = packs_keys(type) ? size_t{head_dim} * 8 : scales;
+  return {0, matrix, matrix + key_scales, 2 * matrix + key_scales, 2 * matrix + key_scales + scales};
 }
 
-// With int4, queries and keys are rotated by a Walsh-Hadamard transform (Ashkboos et al. 2024, QuaRot), normalized, on blocks of
-// the largest power of two that divides head_dim: scores do not change, and no value of a key stands out. Steps go from the
-// widest to the narrowest, then comes the norm. Values are not rotated, which gained nothing (docs/decisions/int4-cache.md).
-static inline uint32_t hadamard_block(uint32_t head_dim) { return head_dim & (~head_dim + 1); }
+// Of one KV head's open keys: bfloat16 [4][d][16], as the keys of a bf16 cache.
+static constexpr size_t open_keys_bytes(uint32_t head_dim) { return size_t{kKvBlock} * head_dim * 2; }
 
 // What scores are multiplied with: 1 / sqrt(head_dim), and log2(e) because softmax takes powers of two.
 static inline float query_scale(uint32_t head_dim) {
@@ -152,15 +157,31 @@ struct RopeTask {
   uint32_t heads, kv_heads, head_dim;
   KvType type;
   void* q;                // [heads][head_dim]: int8, or float32 already times query_scale(head_dim)
-  float* q_scales;        // [heads], times query_scale(head_dim)  (int8, int4)
+  float* q_scales;        // [heads], times query_scale(head_dim)  (int8)
   uint8_t* page;          // this layer's share of the page: kv_heads blocks
+  uint8_t* open_keys;     // and of the open keys, kv_heads times open_keys_bytes, which keys go to  (int4)
   uint32_t row;           // position % kKvBlock
   uint32_t first, count;  // the KV heads that are wanted, with their query heads
 };
 using RopeFn = void(const RopeTask& task);
 RopeFn qk_norm_rope_scalar;
 
-// Consecutive tokens of one sequence, the query heads of some KV heads.
+// How a channel of a page is packed: code = (key - middle) * inverse + 7.5, rounded.
+struct PackedChannel {
+  float scale, middle, inverse;
+  // Of its largest and its smallest key. Neither is ever -0, whichever of two zeros a tier finds.
+  PackedChannel(float top, float bottom)
+      : scale((top - bottom) / 30.0f + 0.0f),
+        middle((top + bottom) * 0.5f + 0.0f),
+        inverse(top > bottom ? 15.0f / (top - bottom) : 0.0f) {}
+};
+
+// The open keys of a full page become its block's codes, scales and middles (int4), for one KV head.
+using PackKeysFn = void(const uint8_t* open_keys, uint32_t head_dim, uint8_t* block);
+PackKeysFn pack_keys_scalar;
+
+// Consecutive tokens of one sequence, the query heads of some KV heads. Where keys are packed by page, all tokens are of one
+// page, whose open keys they read: what a query reads depends on its position alone, not on what was computed together with it.
 struct AttentionTask {
   const void* q;  // first token's first query head; see RopeTask
   const float* q_scales;
@@ -171,13 +192,14 @@ struct AttentionTask {
   KvType type;
   const uint8_t* const* pages;  // of the sequence
   size_t offset;                // of this layer's and the first head's block in a page
+  const uint8_t* open_keys;     // of the first head, the others lie behind it  (int4)
   const uint8_t* next;          // the block that this thread reads afterwards, or null
   float* out;                   // [tokens][q_stride][head_dim], first token's first query head
   uint8_t* scratch;             // kAttentionScratchBytes, 64-byte aligned
 };
 inline constexpr uint32_t kAttentionRows = 48;  // tokens * group at most, or one token
 inline constexpr uint32_t kMaxGroup = 64;       // and heads * tokens * group at most
-inline constexpr size_t kAttentionScratchBytes = 6720;
+inline constexpr size_t kAttentionScratchBytes = 9984;
 
 // With integer values, weights are integers up to kLargestWeight, relative to the largest of a row and block: w = 128 * high +
 // low, both in 0..127, so that every tier's dot product of bytes takes them exactly.
@@ -199,6 +221,7 @@ struct KernelTable {
   RouteFn* route;
   AddWeightedFn* add_weighted;
   RopeFn* qk_norm_rope;
+  PackKeysFn* pack_keys;
   AttentionFn* attention;
 };
 

@@ -54,19 +54,4 @@ static inline float fold_lanes(const float* lanes) {
   return v[0];
 }
 
-// Rotates blocks of n values, a power of two: see hadamard_block in kernels.h.
-static inline void hadamard_f32(float* y, uint32_t count, uint32_t n) {
-  const float norm = 1.0f / __builtin_sqrtf(static_cast<float>(n));
-  for (float* block = y; block < y + count; block += n) {
-    for (uint32_t step = n / 2; step >= 1; step /= 2)
-      for (uint32_t i = 0; i < n; ++i)
-        if ((i & step) == 0) {
-          const float a = block[i], b = block[i + step];
-          block[i] = a + b;
-          block[i + step] = a - b;
-        }
-    for (uint32_t i = 0; i < n; ++i) block[i] *= norm;
-  }
-}
-
 }  // namespace q3e

@@ -34,30 +34,5 @@ typename S::F exp2_simd(typename S::F x) {
   return S::times_power_of_two(p, n);
 }
 
-// Steps inside a vector are plain loops: a sum and a difference are the same wherever they are computed.
-template <class S>
-void hadamard_simd(float* y, uint32_t count, uint32_t n) {
-  const typename S::F norm = S::set1(1.0f / __builtin_sqrtf(static_cast<float>(n)));
-  for (float* block = y; block < y + count; block += n) {
-    for (uint32_t step = n / 2; step >= 16; step /= 2)
-      for (uint32_t first = 0; first < n; first += 2 * step)
-        for (float* at = block + first; at < block + first + step; at += 16) {
-          const typename S::F a = S::load(at), b = S::load(at + step);
-          S::store(at, S::add(a, b));
-          S::store(at + step, S::sub(a, b));
-        }
-    for (float* at = block; at < block + n; at += 16) {
-      float v[16];
-      S::store(v, S::load(at));
-      for (int step = 8; step >= 1; step /= 2) {
-        float next[16];
-        for (int i = 0; i < 16; ++i) next[i] = (i & step) == 0 ? v[i] + v[i + step] : v[i - step] - v[i];
-        for (int i = 0; i < 16; ++i) v[i] = next[i];
-      }
-      S::store(at, S::mul(S::load(v), norm));
-    }
-  }
-}
-
 }  // namespace
 }  // namespace q3e

@@ -46,17 +46,9 @@ void quantize_codes(const float* y, uint32_t n, uint8_t* codes, float* scale) {
   *scale = top / 15.0f;
 }
 
-// Element i of the key of token `row` in a block: see KvBlockLayout.
+// Element i of the key of token `row` in a block: see KvBlockLayout. Not for int4.
 void store_key(KvType type, const float* y, uint32_t d, uint8_t* keys, float* scales, uint32_t row) {
   uint8_t packed[kMaxHeadDim * 4];
-  if (type == KvType::int4) {
-    quantize_codes(y, d, packed, scales + row);
-    uint8_t* panel = keys + size_t{row / kPanelRows} * kPanelRows * d / 2;
-    for (uint32_t k = 0; k < d; k += 8)
-      for (uint32_t j = 0; j < 4; ++j)
-        panel[k / 8 * 64 + row % kPanelRows * 4 + j] = static_cast<uint8_t>(packed[k + j] | packed[k + 4 + j] << 4);
-    return;
-  }
   store_row(type, y, d, packed, scales ? scales + row : nullptr);
   const size_t width = kv_bytes(type, 1);
   const size_t unit = type == KvType::int8 ? 4 : width;  // bytes of one row that lie side by side
@@ -94,8 +86,7 @@ void qk_norm_rope_scalar(const RopeTask& t) {
   const uint32_t group = t.heads / t.kv_heads, last = t.first + t.count;
   for (uint32_t h = t.first * group; h < last * group; ++h) {
     rotate_head(t, t.qkv + size_t{h} * d, t.q_bias ? t.q_bias + size_t{h} * d : nullptr, t.q_weight, y);
-    if (t.type == KvType::int4) hadamard_f32(y, d, hadamard_block(d));
-    if (is_integer(t.type)) {
+    if (rounds_queries(t.type)) {
       store_row(KvType::int8, y, d, static_cast<uint8_t*>(t.q) + size_t{h} * d, t.q_scales + h);
       t.q_scales[h] *= root;
     } else {
@@ -105,11 +96,13 @@ void qk_norm_rope_scalar(const RopeTask& t) {
   for (uint32_t h = t.first; h < last; ++h) {
     uint8_t* block = t.page + h * layout.bytes;
     const size_t at = size_t{h} * d, k = size_t{t.heads} * d + at, v = size_t{t.heads + t.kv_heads} * d + at;
-    float* key_scales = is_integer(t.type) ? reinterpret_cast<float*>(block + layout.key_scales) : nullptr;
+    float* key_scales = rounds_queries(t.type) ? reinterpret_cast<float*>(block + layout.key_scales) : nullptr;
     float* value_scales = is_integer(t.type) ? reinterpret_cast<float*>(block + layout.value_scales) : nullptr;
     rotate_head(t, t.qkv + k, t.k_bias ? t.k_bias + at : nullptr, t.k_weight, y);
-    if (t.type == KvType::int4) hadamard_f32(y, d, hadamard_block(d));
-    store_key(t.type, y, d, block + layout.keys, key_scales, t.row);
+    if (packs_keys(t.type))
+      store_key(KvType::bf16, y, d, t.open_keys + h * open_keys_bytes(d), nullptr, t.row);
+    else
+      store_key(t.type, y, d, block + layout.keys, key_scales, t.row);
     for (uint32_t i = 0; i < d; ++i) y[i] = t.v_bias ? t.qkv[v + i] + t.v_bias[at + i] : t.qkv[v + i];
     store_value(t.type, y, d, block + layout.values, value_scales, t.row);
   }

@@ -66,18 +66,6 @@ void scatter_key(const uint8_t* packed, size_t bytes, uint8_t* at) {
 template <class S>
 void store_key_simd(KvType type, const float* y, uint32_t d, uint8_t* keys, float* scale, uint32_t row) {
   alignas(64) uint8_t packed[kMaxHeadDim * 4];
-  if (type == KvType::int4) {
-    quantize_codes_simd<S>(y, d, reinterpret_cast<int8_t*>(packed), scale);
-    uint8_t* at = keys + size_t{row / kPanelRows} * kPanelRows * d / 2 + row % kPanelRows * 4;
-    for (uint32_t k = 0; k < d; k += 8, at += 64) {
-      uint32_t low, high;
-      std::memcpy(&low, packed + k, 4);
-      std::memcpy(&high, packed + k + 4, 4);
-      low |= high << 4;  // codes have four bits: nothing crosses a byte
-      std::memcpy(at, &low, 4);
-    }
-    return;
-  }
   store_row_simd<S>(type, y, d, packed, scale);
   const size_t width = kv_bytes(type, 1);
   uint8_t* panel = keys + size_t{row / kPanelRows} * kPanelRows * d * width;
@@ -118,8 +106,7 @@ void qk_norm_rope_simd(const RopeTask& t) {
   for (uint32_t h = t.first * group; h < last * group; ++h) {
     const size_t at = size_t{h} * d;
     rotate_head_simd<S>(t, t.qkv + at, t.q_bias ? t.q_bias + at : nullptr, t.q_weight, y);
-    if (t.type == KvType::int4) hadamard_simd<S>(y, d, hadamard_block(d));
-    if (is_integer(t.type)) {
+    if (rounds_queries(t.type)) {
       store_row_simd<S>(KvType::int8, y, d, static_cast<uint8_t*>(t.q) + at, t.q_scales + h);
       t.q_scales[h] *= root;
     } else {
@@ -132,8 +119,10 @@ void qk_norm_rope_simd(const RopeTask& t) {
     float* key_scales = reinterpret_cast<float*>(block + layout.key_scales);
     float* value_scales = reinterpret_cast<float*>(block + layout.value_scales);
     rotate_head_simd<S>(t, t.qkv + k, t.k_bias ? t.k_bias + at : nullptr, t.k_weight, y);
-    if (t.type == KvType::int4) hadamard_simd<S>(y, d, hadamard_block(d));
-    store_key_simd<S>(t.type, y, d, block + layout.keys, key_scales + t.row, t.row);
+    if (packs_keys(t.type))
+      store_key_simd<S>(KvType::bf16, y, d, t.open_keys + h * open_keys_bytes(d), nullptr, t.row);
+    else
+      store_key_simd<S>(t.type, y, d, block + layout.keys, key_scales + t.row, t.row);
     add_bias_simd<S>(t.qkv + v, t.v_bias ? t.v_bias + at : nullptr, d, y);
     store_value_simd<S>(t.type, y, d, block + layout.values, value_scales + t.row, t.row);
   }

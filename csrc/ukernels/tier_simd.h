@@ -4,6 +4,7 @@
 #include "ukernels/experts_simd.h"
 #include "ukernels/kernel_tiers.h"
 #include "ukernels/norm_simd.h"
+#include "ukernels/pack_keys_simd.h"
 #include "ukernels/rope_simd.h"
 #include "ukernels/silu_simd.h"
 
@@ -22,6 +23,7 @@ constexpr KernelTable tier(Isa isa, MatmulFn* matmul, AttentionFn* attention) {
           .route = route_simd<S>,
           .add_weighted = add_weighted_simd<S>,
           .qk_norm_rope = qk_norm_rope_simd<S>,
+          .pack_keys = pack_keys_simd<S>,
           .attention = attention};
 }
 

@@ -32,7 +32,7 @@ class Decay : public Block {
     steps.project(n, {{at.tensors[mix_], mixed, hidden_}});
     const std::vector<Run>& runs = steps.pass.chunk.runs;
     steps.worker.for_each(static_cast<uint32_t>(runs.size()), [&](uint32_t r) {
-      auto* s = reinterpret_cast<float*>(steps.pass.states.fixed(runs[r].sequence) + at.fixed_offset);
+      auto* s = reinterpret_cast<float*>(steps.pass.states.fixed(runs[r].sequence) + at.states.fixed_bytes);
       for (uint32_t t = runs[r].first; t < runs[r].first + runs[r].count; ++t)
         for (uint32_t i = 0; i < hidden_; ++i) {
           s[i] = s[i] / 2 + mixed[size_t{t} * hidden_ + i];

@@ -16,7 +16,13 @@ DIGESTS = {
         "dense int4": ("67b850c0ad87eef2", "a0d0ac98a8bc291d"),
         "moe int8": ("6e6b914aa6c7140d", "0c1dd6a836f7a81e"),
         "moe int4": ("b17e3f43358bc2de", "0efdb2cdf499623f"),
-    }
+    },
+    2: {  # keys of an int4 cache by channel and page
+        "dense int8": ("bf764e18f7331bf6", "9cec6126afc50884"),
+        "dense int4": ("67b850c0ad87eef2", "5d5e04e21a800e81"),
+        "moe int8": ("6e6b914aa6c7140d", "6d7b56724f8c55fe"),
+        "moe int4": ("b17e3f43358bc2de", "ba917a19c34fbfc1"),
+    },
 }
 
 

@@ -20,6 +20,7 @@ from qwen3edge.convert import convert
 from tests import real_file
 
 CONTEXT, CHUNK = 512, 64
+CACHES = ("int8", "int4")  # whose keys are rounded one by one, and by page
 TEXTS = 3  # that prompts begin with
 SAMPLED = (
     {"temperature": 1.5, "top_k": 50, "repetition_penalty": 1.1},
@@ -55,15 +56,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Case:
-    """A model on a tier, with so many requests."""
+    """A model on a tier and with a type of cache, with so many requests."""
 
     path: Path
     tier: str
+    kv: str
     draw: random.Random
     requests: list[Request]
 
     @classmethod
-    def make(cls, path: Path, tier: str, seed: int, count: int, longest: int, most: int) -> "Case":
+    def make(cls, path: Path, tier: str, kv: str, seed: int, count: int, longest: int, most: int) -> "Case":
         """Prompts of up to `longest` tokens, many of which begin alike; answers of up to `most`."""
         draw = random.Random(seed)
         vocabulary = tokenizer_size(path)
@@ -77,12 +79,12 @@ class Case:
             prompt = draw.choice(texts)[: draw.randrange(longest - 4)] + some(draw.randrange(1, 5))
             sampling = {**PLAIN, "temperature": 0.0} if number % 2 else {**PLAIN, **draw.choice(SAMPLED)}
             requests.append(Request(prompt, draw.randrange(1, most + 1), {**sampling, "seed": draw.getrandbits(32)}))
-        return cls(path, tier, draw, requests)
+        return cls(path, tier, kv, draw, requests)
 
     def alone(self, request: Request) -> list[int]:
         """By an engine of its own."""
         file = _core.ModelFile(str(self.path))
-        engine = _core.Engine(file, context=CONTEXT, threads=1, isa=self.tier)
+        engine = _core.Engine(file, context=CONTEXT, threads=1, isa=self.tier, kv=self.kv)
         sampler = _core.Sampler(
             vocabulary=file.get("qwen3edge.vocab_size"),
             usable=tokenizer_size(self.path),
@@ -102,7 +104,7 @@ class Case:
 
     def load(self, sequences: int, pages: int | None = None) -> qwen3edge.Model:
         """With so many pages for all sequences together, about."""
-        settings = {"context": CONTEXT, "sequences": sequences, "threads": 2, "chunk": CHUNK}
+        settings = {"context": CONTEXT, "sequences": sequences, "threads": 2, "chunk": CHUNK, "kv": self.kv}
         if pages is not None:
             settings["memory"] = budget_for(self.path, pages, **settings)
         model = qwen3edge.load(self.path, **settings)
@@ -179,7 +181,7 @@ def saved_elsewhere(case: Case, requests: list[Request], folder: Path) -> None:
             expected.append(case.alone(longer))
             asked.append((str(folder / str(number)), longer.prompt, longer.options()))
             held.append((len(longer.prompt) - 2) // 64 * 64)
-    settings = {"context": CONTEXT, "threads": 2, "chunk": CHUNK}
+    settings = {"context": CONTEXT, "threads": 2, "chunk": CHUNK, "kv": case.kv}
     given = json.dumps([str(case.path), settings, asked])
     environment = os.environ | {"QWEN3EDGE_ISA": case.tier}
     command = [sys.executable, "-c", GO_ON]
@@ -198,18 +200,20 @@ def tiny_files(tiny_int4, tiny_moe_path, tmp_path_factory) -> dict[str, Path]:
     return {"dense": tiny_int4, "moe": moe}
 
 
+@pytest.mark.parametrize("kv", CACHES)
 @pytest.mark.parametrize("model", ["dense", "moe"])
-def test_twenty_requests(tiny_files, model, seed, tmp_path):
+def test_twenty_requests(tiny_files, model, kv, seed, tmp_path):
     tier = _core.selected_isa()
-    check(Case.make(tiny_files[model], tier, seed, count=20, longest=200, most=60), tmp_path)
+    check(Case.make(tiny_files[model], tier, kv, seed, count=20, longest=200, most=60), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", ALL_TIERS)
 @pytest.mark.parametrize("model", ["dense", "moe"])
-def test_two_hundred_requests(tiny_files, model, tier, seed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kv", CACHES)
+def test_two_hundred_requests(tiny_files, model, tier, kv, seed, tmp_path, monkeypatch):
     monkeypatch.setenv("QWEN3EDGE_ISA", tier)
-    case = Case.make(tiny_files[model], tier, seed, count=200, longest=300, most=100)
+    case = Case.make(tiny_files[model], tier, kv, seed, count=200, longest=300, most=100)
     assert check(case, tmp_path) > 0, "some answers are sent back to the queue"
 
 
@@ -229,6 +233,7 @@ def real_int4(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", sorted({ALL_TIERS[-1], *(tier for tier in ALL_TIERS if tier == "avx2")}))
-def test_twenty_requests_of_the_real_model(real_int4, tier, seed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kv", CACHES)
+def test_twenty_requests_of_the_real_model(real_int4, tier, kv, seed, tmp_path, monkeypatch):
     monkeypatch.setenv("QWEN3EDGE_ISA", tier)
-    check(Case.make(real_int4, tier, seed, count=20, longest=150, most=30), tmp_path)
+    check(Case.make(real_int4, tier, kv, seed, count=20, longest=150, most=30), tmp_path)
