@@ -79,17 +79,20 @@ void KvCache::keep(uint32_t sequence, std::span<const int32_t> tokens) {
   for (size_t i = 0; i < pages.size(); ++i) s.data[i] = pool_.data(pages[i]);
 }
 
-const uint8_t* KvCache::kept(std::span<const int32_t> tokens, uint32_t index) {
+KvCache::Kept KvCache::kept(std::span<const int32_t> tokens, uint32_t index) {
   const PrefixCache::Match match = prefixes_.find(tokens);
-  return index < match.length / kKvBlock ? pool_.data(match.pages[index]) : nullptr;
+  const uint32_t length = shared(match.length), begin = index * kKvBlock;
+  if (begin >= length) return {};
+  return {pool_.data(match.pages[index]), std::min(kKvBlock, length - begin)};
 }
 
 bool KvCache::restore(std::span<const int32_t> tokens, const std::function<void(uint8_t*)>& fill) {
   PrefixCache::Match match = prefixes_.find(tokens);
   if (match.length == tokens.size()) return true;
   std::vector<uint32_t>& pages = match.pages;
-  if (match.length < tokens.size() - kKvBlock) return false;
-  pages.resize(tokens.size() / kKvBlock - 1);
+  const uint32_t before = pages_for(static_cast<uint32_t>(tokens.size())) - 1;
+  if (match.length < before * kKvBlock) return false;
+  pages.resize(before);
   // Owned here, so that making room leaves them alone, and again without an owner if anything is thrown.
   struct Owners {
     PagePool& pool;

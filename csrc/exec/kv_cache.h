@@ -44,10 +44,14 @@ class KvCache {
   uint32_t share(uint32_t from, uint32_t to, uint32_t length);
   void clear_prefixes() { prefixes_.clear(); }
   size_t page_bytes() const { return pool_.page_bytes(); }
-  // Page `index` of the longest beginning of `tokens` that the prefix cache has, all of it; null when it is not there.
-  const uint8_t* kept(std::span<const int32_t> tokens, uint32_t index);
-  // Puts the last page of `tokens`, whole pages, into the prefix cache, as `fill` writes it; not called when it is there. False
-  // when the pages before it are not, or there is no room.
+  // Page `index` of the longest beginning of `tokens` that the prefix cache has, and how many of the tokens are in it.
+  struct Kept {
+    const uint8_t* page = nullptr;
+    uint32_t tokens = 0;
+  };
+  Kept kept(std::span<const int32_t> tokens, uint32_t index);
+  // Puts the last page of `tokens`, which may be a part of one, into the prefix cache, as `fill` writes it; not called when it is
+  // there. False when the pages before it are not, or there is no room.
   bool restore(std::span<const int32_t> tokens, const std::function<void(uint8_t*)>& fill);
 
   // Page i of a sequence holds positions 64 i .. 64 i + 63.

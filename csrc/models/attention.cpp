@@ -36,6 +36,11 @@ StateSpec Attention::state(KvType kv) const {
           packs_keys(kv) ? shape_.kv_heads * open_keys_bytes(shape_.head_dim) : 0};
 }
 
+void Attention::clear_rows(KvType kv, uint32_t first, uint8_t* page) const {
+  const size_t block = kv_block_layout(kv, shape_.head_dim).bytes;
+  for (uint32_t h = 0; h < shape_.kv_heads; ++h) q3e::clear_rows(kv, shape_.head_dim, first, page + h * block);
+}
+
 Attention::Scratch Attention::scratch(const ScratchRequest& request) const {
   const size_t t = request.tokens, d = shape_.head_dim;
   Layout layout;

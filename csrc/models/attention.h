@@ -12,6 +12,7 @@ class Attention : public Block {
 
   const char* kind() const override { return "attention"; }
   StateSpec state(KvType kv) const override;
+  void clear_rows(KvType kv, uint32_t first, uint8_t* page) const override;
   const AttentionShape* attention() const override { return &shape_; }
   size_t scratch_bytes(const ScratchRequest& request) const override;
   bool step(const Steps& steps, const BlockPlace& at) const override;

@@ -30,6 +30,8 @@ class Block {
   // Valid as long as the block.
   std::span<const TensorSpec> tensors() const { return tensors_; }
   virtual StateSpec state(KvType) const { return {}; }
+  // Its part of a page: rows from `first` on become zeros.
+  virtual void clear_rows(KvType, uint32_t /*first*/, uint8_t* /*page*/) const {}
   // Of the attention that it does, or null: its tokens are split before the threads start.
   virtual const AttentionShape* attention() const { return nullptr; }
   // Experts that a token takes; 0 without a pool.

@@ -173,12 +173,18 @@ void Engine::clear_prefixes() {
   states_.cache().clear_prefixes();
 }
 
-bool Engine::read_page(std::span<const int32_t> tokens, uint32_t index,
-                       const std::function<void(std::span<const uint8_t>)>& use) {
+uint32_t Engine::read_page(std::span<const int32_t> tokens, uint32_t index,
+                           const std::function<void(std::span<const uint8_t>)>& use) {
   const Call call(*this);
-  const uint8_t* page = states_.shares() ? states_.cache().kept(tokens, index) : nullptr;
-  if (page) use({page, page_bytes()});
-  return page != nullptr;
+  if (!states_.shares()) return 0;
+  const auto [page, rows] = states_.cache().kept(tokens, index);
+  if (rows == kKvBlock) use({page, page_bytes()});
+  if (rows % kKvBlock != 0) {  // a copy, as the other rows may be another sequence's
+    std::vector<uint8_t> part(page, page + page_bytes());
+    for (const Step& s : steps_) s.block->clear_rows(plan_.settings.kv, rows, part.data() + s.place.states.page_bytes);
+    use(part);
+  }
+  return rows;
 }
 
 bool Engine::restore_page(std::span<const int32_t> tokens, const std::function<void(std::span<uint8_t>)>& fill) {

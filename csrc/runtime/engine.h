@@ -61,11 +61,11 @@ class Engine : public BatchEngine {
   uint32_t share(uint32_t from, uint32_t to, uint32_t length) override;
   // Forgets what was kept.
   void clear_prefixes();
-  // Page `index` of the longest beginning of `tokens` that was kept, if it is there and whole: use(its bytes) is called, and
-  // true returned.
-  bool read_page(std::span<const int32_t> tokens, uint32_t index, const std::function<void(std::span<const uint8_t>)>& use);
-  // Keeps the last page of `tokens`, whole pages, as fill(its bytes) writes it; fill is not called where it is there already.
-  // False when the pages before it are not, or no page is available.
+  // Page `index` of the longest beginning of `tokens` that was kept: use(its bytes) is called, of the tokens' own rows, the
+  // others are zeros. Returns how many rows those are; 0 when it is not there.
+  uint32_t read_page(std::span<const int32_t> tokens, uint32_t index, const std::function<void(std::span<const uint8_t>)>& use);
+  // Keeps the last page of `tokens`, which may be a part of one, as fill(its bytes) writes it; fill is not called where it is
+  // there already. False when the pages before it are not, or no page is available.
   bool restore_page(std::span<const int32_t> tokens, const std::function<void(std::span<uint8_t>)>& fill);
   size_t page_bytes() const { return states_.cache().page_bytes(); }
   uint32_t available_pages() override;

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
@@ -19,7 +20,7 @@ namespace q3e {
 namespace {
 
 constexpr char kMagic[8] = {'Q', '3', 'E', 'S', 'A', 'V', 'E', 'D'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr uint64_t kMostTokens = uint64_t{1} << 28, kMostNote = uint64_t{1} << 28;
 
 // Little endian, without gaps.
@@ -28,7 +29,7 @@ struct Header {
   uint32_t version, numerics;
   uint64_t model;  // fingerprint
   uint32_t kv, page_tokens;
-  uint64_t page_bytes, tokens, note_bytes, pages;
+  uint64_t page_bytes, tokens, note_bytes, kept;  // kept: tokens whose pages are here
   float min_expert_share;
   uint32_t crc32;  // of this header, with 0 here, then of the tokens and of the note
 };
@@ -216,7 +217,8 @@ void save_session(Engine& engine, std::span<const int32_t> tokens, std::string_v
     file.write(&sum, sizeof sum);
     file.write(page.data(), page.size());
   };
-  while (engine.read_page(tokens, static_cast<uint32_t>(header.pages), write_page)) ++header.pages;
+  for (uint32_t rows = header.page_tokens, page = 0; rows == header.page_tokens; ++page)
+    header.kept += rows = engine.read_page(tokens, page, write_page);
   header.crc32 = checksum(header, tokens, note);
   file.seek(0);
   file.write(&header, sizeof header);
@@ -229,10 +231,10 @@ SavedSession load_session(Engine& engine, const std::string& path) {
   if (file.size() < sizeof header) foreign(path, "a saved session", "a file of " + std::to_string(file.size()) + " bytes");
   file.read(&header, sizeof header);
   require_same(path, header, header_of(engine, 0, 0));
-  const uint64_t most_pages = header.tokens / header.page_tokens;
-  if (header.tokens > kMostTokens || header.note_bytes > kMostNote || header.pages > most_pages)
+  if (header.tokens > kMostTokens || header.note_bytes > kMostNote || header.kept > header.tokens)
     throw Error(Status::corrupt_file, path + ": expected the sizes of a session, found others");
-  const uint64_t pages_bytes = header.pages * (sizeof(uint32_t) + header.page_bytes);
+  const uint64_t pages = engine.limits().pages_for(static_cast<uint32_t>(header.kept));
+  const uint64_t pages_bytes = pages * (sizeof(uint32_t) + header.page_bytes);
   const uint64_t expected = sizeof header + header.tokens * sizeof(int32_t) + header.note_bytes + pages_bytes;
   if (file.size() != expected)
     throw Error(Status::truncated_file,
@@ -242,8 +244,8 @@ SavedSession load_session(Engine& engine, const std::string& path) {
   file.read(saved.note.data(), saved.note.size());
   if (checksum(header, saved.tokens, saved.note) != header.crc32)
     throw Error(Status::corrupt_file, path + ": expected the checksum of its header, found another");
-  for (uint64_t i = 0; i < header.pages; ++i) {
-    const auto tokens = std::span(saved.tokens).first((i + 1) * header.page_tokens);
+  for (uint64_t i = 0; i < pages; ++i) {
+    const auto tokens = std::span(saved.tokens).first(std::min((i + 1) * header.page_tokens, header.kept));
     const bool kept = engine.restore_page(tokens, [&](std::span<uint8_t> page) {
       uint32_t claimed = 0;
       file.seek(expected - pages_bytes + i * (sizeof claimed + page.size()));

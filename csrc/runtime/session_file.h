@@ -1,4 +1,4 @@
-// A conversation in a file: its tokens, a text of its owner's, and the whole pages of the KV cache that are kept of it.
+// A conversation in a file: its tokens, a text of its owner's, and the pages of the KV cache that are kept of it.
 // docs/format.md describes the file.
 #pragma once
 

@@ -166,6 +166,9 @@ struct RopeTask {
 using RopeFn = void(const RopeTask& task);
 RopeFn qk_norm_rope_scalar;
 
+// Rows [first, kKvBlock) of a block become zeros: what the page held before leaves no trace. Not for int4.
+void clear_rows(KvType type, uint32_t head_dim, uint32_t first, uint8_t* block);
+
 // How a channel of a page is packed: code = (key - middle) * inverse + 7.5, rounded.
 struct PackedChannel {
   float scale, middle, inverse;

@@ -78,6 +78,15 @@ void store_value(KvType type, const float* y, uint32_t d, uint8_t* values, float
 
 }  // namespace
 
+void clear_rows(KvType type, uint32_t d, uint32_t first, uint8_t* block) {
+  const KvBlockLayout layout = kv_block_layout(type, d);
+  const float zeros[kMaxHeadDim] = {};
+  for (uint32_t row = first; row < kKvBlock; ++row) {
+    store_key(type, zeros, d, block + layout.keys, reinterpret_cast<float*>(block + layout.key_scales), row);
+    store_value(type, zeros, d, block + layout.values, reinterpret_cast<float*>(block + layout.value_scales), row);
+  }
+}
+
 void qk_norm_rope_scalar(const RopeTask& t) {
   const uint32_t d = t.head_dim;
   const float root = query_scale(d);

@@ -127,8 +127,8 @@ class Session(Closing):
         return Session(self._engine, self._defaults, self.tokens, self.note)
 
     def save(self, path: Path, note: str = "") -> None:
-        """Writes the conversation to a file, for `Model.load_session`: its tokens, the KV cache of all of them that is
-        still in memory, in whole pages of 64 tokens, and a text of the caller's. The file is readable for its owner
+        """Writes the conversation to a file, for `Model.load_session`: its tokens, what is still in memory of their KV
+        cache (in int4: in whole pages of 64 tokens), and a text of the caller's. The file is readable for its owner
         alone, and takes the place of another at once or not at all.
 
         Raises RequestError (also on a GPU), OSError.

@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_refused(file, tiny_q3e, saved, tmp_path):
         for damaged, words in (
             (b"", "0 bytes"),
             (b"GGUF" + data[4:], "another kind"),
-            (data[:8] + b"\x09" + data[9:], "version 1"),
+            (data[:8] + b"\x09" + data[9:], "version 2"),
             (data[:12] + b"\x09" + data[13:], "numerics version"),
             (data[:-1], "expected .* bytes"),
             (data + b"x", "expected .* bytes"),
@@ -144,6 +144,20 @@ def test_what_does_not_fit_is_refused(file, tiny_q3e, saved, tmp_path):
         answer = model.generate(request, **GREEDY)  # nothing of the damaged ones is used
         answer.read()
         assert answer.tokens == expected
+
+
+@pytest.mark.parametrize("kv", ["int8", "int4", "bf16", "f32"])
+def test_nothing_of_other_conversations_is_in_it(file, tmp_path, kv):
+    """Not even in the rest of its last page, which another conversation filled."""
+    common = [7 * i % 500 for i in range(100)]
+    for name, others in (("alone", ()), ("beside", ([*common, *range(300, 360)], [*common[:70], *range(99)]))):
+        with qwen3edge.load(file, **SETTINGS, kv=kv) as model:
+            for other in others:
+                model.generate(other, max_tokens=2, ignore_eos=True, temperature=0.0).read()
+            session = model.session()
+            session.generate(common[:90], max_tokens=2, ignore_eos=True, temperature=0.0).read()
+            session.save(tmp_path / name)
+    assert (tmp_path / "alone").read_bytes() == (tmp_path / "beside").read_bytes()
 
 
 def test_load_into_a_cache_that_is_full(file, saved):

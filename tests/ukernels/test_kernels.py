@@ -266,8 +266,8 @@ def as_bf16(x):
 @pytest.mark.parametrize("outlier", [1, 100])
 @pytest.mark.parametrize("d", [32, 96, 128])
 def test_attention_rounds_int4_as_documented(d, outlier, seed):
-    """A query reads its own page's keys in bfloat16, of pages before it (2 c - 15) * scale + middle by channel and page,
-    with its own product with the scales in int8; values are (2 c - 15) * largest / 15 everywhere."""
+    """A query reads its own page's keys in bfloat16, of pages before it (2 c - 15) * scale + middle by channel and
+    page, with its own product with the scales in int8; values are (2 c - 15) * largest / 15 everywhere."""
     rng = np.random.default_rng(seed)
     tokens, heads, kv_heads, page = 200, 4, 2, 64
     qkv = rng.standard_normal((tokens, heads + 2 * kv_heads, d)).astype(np.float32)
