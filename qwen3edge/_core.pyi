@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,21 +167,38 @@ class Bpe:
     def encode(self, words: list[str]) -> list[int]:
         """The ids of each word in turn; no merge goes beyond a word."""
 
+def json_kind(text: str) -> str | None:
+    """The type, as JSON Schema names it ("number" for integers too), of the one JSON value that a text is; None if it
+    is none, or nested deeper or with longer numbers than the arguments of a call may be. For tests."""
+
+CallEvent = Literal["begun", "arguments", "complete", "broken"]
+"""What happened to a tool call. The texts beside: the function's name; the next part of its arguments, JSON; none; why
+it is no call: then its own text comes as content or thought, and it may not have begun."""
+
+Piece = tuple[str, bool | CallEvent]
+"""A text and whether it is a thought's, or what it says of a tool call."""
+
+Tools = Mapping[str, Mapping[str, Sequence[str]]]
+"""Of each tool's parameters the types, as JSON Schema names them."""
+
 class AnswerText:
     """The text of an answer, token by token: whole characters, thoughts apart from content, up to the first stop
-    string. Thoughts are told by the ids of `<think>` and `</think>`; the blanks beside them are left out.
+    string; and the tool calls in it. Thoughts are told by the ids of `<think>` and `</think>`, calls by those of
+    `<tool_call>` and `</tool_call>`, or by these texts where they are no tokens; the blanks beside them are left out.
     """
 
-    def __init__(self, bpe: Bpe, *, reasoning: bool = False, stops: Sequence[str] = ()) -> None:
-        """reasoning: the prompt has opened `<think>` already. stops: looked for in the content; none is empty."""
+    def __init__(
+        self, bpe: Bpe, *, reasoning: bool = False, stops: Sequence[str] = (), tools: Tools | None = None
+    ) -> None:
+        """reasoning: the prompt has opened `<think>` already. stops: looked for in the content; none is empty. tools:
+        None: calls are text."""
 
-    def push(self, token: int) -> list[tuple[str, bool]]:
-        """The pieces that this token completes, each with whether it is a thought's. Ids without bytes, or out of
-        range, are no text.
-        """
+    def push(self, token: int) -> list[Piece]:
+        """The pieces that this token completes. Ids without bytes, or out of range, are no text."""
 
-    def finish(self) -> list[tuple[str, bool]]:
-        """What is left when the answer ends; it may complete a stop string yet."""
+    def finish(self, cut: bool = False) -> list[Piece]:
+        """What is left when the answer ends; it may complete a stop string yet. cut: the model did not end it, and a
+        call that is open is not complete."""
 
     @property
     def stopped(self) -> bool:
@@ -194,6 +211,10 @@ class AnswerText:
     @property
     def reasoning_tokens(self) -> int:
         """Of thoughts, without the marks."""
+
+    @property
+    def tool_calls(self) -> int:
+        """That are complete."""
 
 def plan(
     file: ModelFile,
@@ -386,12 +407,11 @@ class News:
         """Of the next tokens of the prompt; the first of them is the prompt's second."""
 
     @property
-    def pieces(self) -> list[tuple[str, bool]]:
-        """Text, and whether it is a thought's."""
+    def pieces(self) -> list[Piece]: ...
 
     @property
     def finish(self) -> str | None:
-        """None while it runs; then "stop", "max_tokens", "context", "cancelled" or "error"."""
+        """None while it runs; then "stop", "tool_calls", "max_tokens", "context", "cancelled" or "error"."""
 
     @property
     def reasoning(self) -> bool:
@@ -447,6 +467,7 @@ class Scheduler:
         stop_tokens: Sequence[int] = (),
         texts: Bpe | None = None,
         reasoning: bool = False,
+        tools: Tools | None = None,
         stops: Sequence[str] = (),
         logprobs: int | None = None,
         prompt_logprobs: int | None = None,
@@ -455,10 +476,11 @@ class Scheduler:
         end_of_thoughts: Sequence[int] = (),
     ) -> Generation:
         """Puts a request at the end of the queue. sampler: this answer's alone, which has counted nothing. max_tokens
-        0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`. logprobs,
-        prompt_logprobs: how many of the most probable tokens are told beside each; None: no log probabilities. allow:
-        gets the tokens of the answer since its last call, and gives a mask as `Sampler.sample` takes it; called in the
-        thread of anybody who reads an answer. end_of_thoughts: appended once thoughts have had thinking_budget tokens.
+        0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`. tools None:
+        calls in the answer are text. logprobs, prompt_logprobs: how many of the most probable tokens are told beside
+        each; None: no log probabilities. allow: gets the tokens of the answer since its last call, and gives a mask as
+        `Sampler.sample` takes it; called in the thread of anybody who reads an answer. end_of_thoughts: appended once
+        thoughts have had thinking_budget tokens.
 
         Raises RequestError for what no context or vocabulary takes, MemoryBudgetError for what does not fit the pages
         even alone, BusyError when the queue is full.

@@ -92,7 +92,9 @@ inline py::str path_text(const std::string& path) {
 
 // UTF-8. Lone surrogates, which a str may hold, become three bytes that no text has.
 std::vector<std::string> encoded(const std::vector<py::str>& texts);
-// [(text, whether it is a thought's)]
+// {tool: {parameter: kinds of its values, as JSON Schema names them}}; null for None.
+std::shared_ptr<const Tools> tools_of(const py::object& tools);
+// [(text, whether it is a thought's)] or, of calls, [(text, what happened)]
 py::list listed(const std::vector<TextPiece>& pieces);
 
 // Words as grammars' libraries fill them, signed or not: what is of another size is no mask, and not converted. None: no mask.

@@ -8,7 +8,7 @@ namespace q3e {
 
 Generation::Generation(GenerationRequest&& request, uint64_t number)
     : request_(std::move(request)), number_(number), tokens_(request_.prompt), arrived_(Clock::now()) {
-  if (request_.texts) text_.emplace(request_.texts, request_.reasoning, request_.stops);
+  if (request_.texts) text_.emplace(request_.texts, request_.reasoning, request_.stops, request_.tools);
   if (!by_hand())
     for (const int32_t token : request_.prompt) request_.sampler->accept(token, false);
 }
@@ -52,8 +52,11 @@ void Generation::end(Finish finish) {
   has_news_ = true;
   const bool cut_by_string = text_ && text_->stopped();
   if (!text_ || cut_by_string || finish == Finish::cancelled || finish == Finish::failed) return;
-  text_->finish(news_.pieces);
-  if (text_->stopped()) finish_ = Finish::stop;  // a stop string that the last held characters complete
+  text_->finish(news_.pieces, finish != Finish::stop);
+  if (text_->stopped())
+    finish_ = Finish::stop;  // a stop string that the last held characters complete
+  else if (finish == Finish::stop && text_->tool_calls() > 0)
+    finish_ = Finish::tool_calls;
 }
 
 void Generation::give(News& news) {

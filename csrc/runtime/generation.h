@@ -20,13 +20,14 @@
 namespace q3e {
 
 struct GenerationRequest {
-  std::vector<int32_t> prompt;       // at least one token
-  std::shared_ptr<Sampler> sampler;  // of this answer alone; it has counted nothing yet
-  uint32_t max_tokens = 0;           // of the answer; 0: until the context is full
-  std::vector<int32_t> stop_tokens;  // end the answer and belong to it
-  std::shared_ptr<const Bpe> texts;  // null: tokens only
-  bool reasoning = false;            // the prompt has opened `<think>`
-  std::vector<std::string> stops;    // UTF-8; end the content and do not belong to it
+  std::vector<int32_t> prompt;         // at least one token
+  std::shared_ptr<Sampler> sampler;    // of this answer alone; it has counted nothing yet
+  uint32_t max_tokens = 0;             // of the answer; 0: until the context is full
+  std::vector<int32_t> stop_tokens;    // end the answer and belong to it
+  std::shared_ptr<const Bpe> texts;    // null: tokens only
+  bool reasoning = false;              // the prompt has opened `<think>`
+  std::shared_ptr<const Tools> tools;  // null: calls in the answer are text
+  std::vector<std::string> stops;      // UTF-8; end the content and do not belong to it
   // How many of the most probable tokens are told beside each of the answer, and beside each of the prompt from the second on;
   // none: no log probabilities at all. Those of a prompt are computed, whatever was kept of it.
   std::optional<uint32_t> logprobs, prompt_logprobs;
@@ -39,6 +40,7 @@ struct GenerationRequest {
 enum class Finish : uint8_t {
   running,
   stop,        // a stop token or string
+  tool_calls,  // a stop token, after calls
   max_tokens,  // cut
   context,     // cut: the context is full
   cancelled,

@@ -1,4 +1,5 @@
-// The text of an answer, token by token: whole characters, thoughts apart from content, up to the first stop string.
+// The text of an answer, token by token: whole characters, thoughts apart from content, up to the first stop string; and the tool
+// calls in it.
 #pragma once
 
 #include <cstdint>
@@ -10,51 +11,70 @@
 
 #include "text/bpe.h"
 #include "text/stop_strings.h"
+#include "text/text_piece.h"
+#include "text/tool_calls.h"
 #include "text/utf8_assembler.h"
 
 namespace q3e {
-
-// A stretch of an answer's text, never empty, UTF-8.
-struct TextPiece {
-  std::string text;
-  bool reasoning;
-};
 
 // Thoughts are told from content by the ids of `<think>` and `</think>`, never by text, so that neither mark can leak or be
 // imitated. The line breaks that models put around the marks (none, one, two, with spaces) belong to neither part and are left
 // out, and so is a mark that changes nothing, such as a second `</think>`. Control tokens are no text. Stop strings are looked
 // for in the content alone.
+//
+// With tools, `<tool_call>` and `</tool_call>` are marks as well. Where the vocabulary lacks one, text decides instead, in the
+// content alone; there `</think>` at its very start is left out if it is no token, and an unfinished `<tool_call>` at its end. A
+// mark within a string of a call is text. A call ends thoughts, but only once it is complete: what turns out to be none goes back
+// to the part in which it stood.
 class AnswerText {
  public:
-  // bpe: of any vocabulary, also one without the marks. reasoning: the prompt has opened `<think>` already. stops: UTF-8. Throws
-  // Error(bad_argument) for an empty one.
-  AnswerText(std::shared_ptr<const Bpe> bpe, bool reasoning, std::vector<std::string> stops);
+  // bpe: of any vocabulary, also one without the marks. reasoning: the prompt has opened `<think>` already. stops: UTF-8. tools:
+  // null: calls are text. Throws Error(bad_argument) for an empty stop string.
+  AnswerText(std::shared_ptr<const Bpe> bpe, bool reasoning, std::vector<std::string> stops,
+             std::shared_ptr<const Tools> tools = nullptr);
 
   // Appends the pieces that this token completes, mostly one or none. Ids without bytes, or out of range, are no text. After a
   // stop nothing comes any more, nor is it counted.
   void push(int32_t token, std::vector<TextPiece>& out);
 
-  // Appends what is left when the answer ends; it may complete a stop string yet.
-  void finish(std::vector<TextPiece>& out);
+  // Appends what is left when the answer ends; it may complete a stop string yet. cut: the model did not end it; a call that is
+  // open then stays so, even if only its closing tag is missing.
+  void finish(std::vector<TextPiece>& out, bool cut = false);
 
-  bool stopped() const { return stops_.stopped(); }                // by a stop string
-  bool reasoning() const { return reasoning_; }                    // whether the last token was a thought's
-  uint32_t reasoning_tokens() const { return reasoning_tokens_; }  // without the marks
+  bool stopped() const { return stops_.stopped(); }                     // by a stop string
+  bool reasoning() const { return reasoning_ && !in_call(); }           // whether the last token was a thought's
+  uint32_t reasoning_tokens() const { return reasoning_tokens_; }       // without the marks
+  uint32_t tool_calls() const { return calls_ ? calls_->count() : 0; }  // that are complete
 
  private:
+  bool in_call() const { return calls_ && calls_->open(); }
+  void push_mark(uint32_t id, std::vector<TextPiece>& out);
+  void end_characters(std::vector<TextPiece>& out);
   void end_part(std::vector<TextPiece>& out);
+  void begin_call();
+  void settle_call(std::vector<TextPiece>& out);
+  void add(std::string_view text, std::vector<TextPiece>& out);
+  bool may_be_tag() const;
+  size_t look_for_tags(std::string_view text, std::vector<TextPiece>& out);
   void assign(std::string_view text, std::vector<TextPiece>& out);
   void show(std::string_view text, std::vector<TextPiece>& out);
 
   std::shared_ptr<const Bpe> bpe_;
   std::optional<uint32_t> open_, close_;
+  std::optional<uint32_t> call_open_, call_close_;  // with tools
+  std::optional<ToolCalls> calls_;
   Utf8Assembler utf8_;
   StopStrings stops_;
   std::string decoded_, shown_;  // buffers
   std::string blanks_;           // that may turn out to stand beside a mark, and are not shown yet
+  std::string gap_;              // that stood before a call, and are shown if content follows it
+  std::string tag_;              // the beginning of a mark in text
   bool reasoning_;
-  bool at_mark_;  // nothing but blanks since the last mark
+  bool at_mark_;              // nothing but blanks since the last mark
+  bool has_content_ = false;  // any but blanks
+  bool broke_ = false;        // the last call did, and its closing tag is text
   uint32_t reasoning_tokens_ = 0;
+  uint32_t call_tokens_ = 0;  // of the open call
 };
 
 }  // namespace q3e

@@ -13,9 +13,9 @@ from qwen3edge.text.template import ChatTemplate
 from qwen3edge.text.tokenizer import Tokenizer
 from tests.reference.byte_alphabet import BYTE_TO_CHAR
 
-ADDED = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>"]
+ADDED = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>", "</tool_call>"]
 VOCABULARY = 256 + len(ADDED)
-END, OPEN, CLOSE = 258, 259, 260
+END, OPEN, CLOSE, CALL, CALLED = range(258, 263)
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
@@ -29,7 +29,7 @@ def metadata(**changes: object) -> dict[str, object]:
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "qwen2",
         "tokenizer.ggml.tokens": [*BYTE_TO_CHAR.values(), *ADDED],
-        "tokenizer.ggml.token_type": [1] * 256 + [3, 3, 3, 4, 4, 4],
+        "tokenizer.ggml.token_type": [1] * 256 + [3, 3, 3, 4, 4, 4, 4],
     }
     return keys | {f"tokenizer.ggml.{name}": value for name, value in changes.items()}
 
