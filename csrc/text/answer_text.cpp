@@ -57,6 +57,7 @@ void AnswerText::push_mark(uint32_t id, std::vector<TextPiece>& out) {
     if (std::exchange(broke_, false)) assign(ToolCalls::kClose, out);
     return;
   }
+  if (calls_ && !has_content_) blanks_.clear();
   end_part(out);
   reasoning_ = id == open_;
   at_mark_ = true;

@@ -1,5 +1,7 @@
 #include "text/json_call.h"
 
+#include <string_view>
+
 namespace q3e {
 
 bool JsonCall::push(char c, ToolCall& call) {
@@ -20,7 +22,8 @@ bool JsonCall::push(char c, ToolCall& call) {
     text_ += c;
     return read_key(call);
   }
-  if (before_value && !scanner_.before_value() && !begin_value(c, call)) return false;
+  const bool is_blank = std::string_view(" \t\r\n").find(c) != std::string_view::npos;
+  if (before_value && !is_blank && !begin_value(c, call)) return false;
   if (value_ == Field::other) return true;
   (streams_ ? call.arguments : text_) += c;
   return scanner_.depth() > 1 || !scanner_.after_value() || end_value(call);

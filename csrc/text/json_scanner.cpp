@@ -87,7 +87,7 @@ bool JsonScanner::push(char c) {
 
 bool JsonScanner::begin_value(char c) {
   is_key_ = false;
-  digits_ = 1;
+  digits_ = is_digit(c);
   const auto literal = [&](std::string_view rest) {
     literal_ = rest;
     return go(State::literal);

@@ -1,0 +1,507 @@
+"""Tool calls in an answer's tokens: made-up ones cut anywhere, and what models were seen to do, case by case."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import tiktoken
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qwen3edge import _core
+from tests import real_tokenizer as real
+from tests.generation import fakes
+from tests.generation.fakes import CALL, CALLED, OPEN, make_tokenizer
+from tests.generation.fakes import CLOSE as THOUGHT
+from tests.reference.byte_alphabet import BYTE_TO_CHAR, from_bytes
+from tests.reference.tool_calls import (
+    CLOSE,
+    Call,
+    any_call,
+    as_json,
+    as_read,
+    as_xml,
+    declared,
+    ends_early,
+    read_json,
+)  # fmt: skip
+from tests.reference.tool_calls import OPEN as TAG
+
+MARKED = make_tokenizer().bpe  # a token for each byte and for each mark
+PLAIN = _core.Bpe(list(BYTE_TO_CHAR.values()), [1] * 256, [])  # and none for the marks
+IDS = {"<think>": OPEN, "</think>": THOUGHT, TAG: CALL, CLOSE: CALLED}
+HELLO = '{"name": "f", "arguments": {"a": 1}}'
+NO_TOOLS: _core.Tools = {}
+
+
+@dataclass
+class Outcome:
+    thoughts: str = ""
+    content: str = ""
+    calls: list[list[str]] = field(default_factory=list)  # name, arguments, "open", "complete" or "broken"
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, pieces: Sequence[_core.Piece]) -> None:
+        """Holds each call to the order of its events."""
+        for text, what in pieces:
+            if what == "begun":
+                assert text and not self._open
+                self.calls.append([text, "", "open"])
+            elif what == "arguments":
+                assert text and self._open
+                self.calls[-1][1] += text
+            elif what == "complete":
+                assert not text and self._open
+                self.calls[-1][2] = "complete"
+            elif what == "broken":
+                self.problems.append(text)
+                if self._open:
+                    self.calls[-1][2] = "broken"
+            elif what:
+                self.thoughts += text
+            else:
+                self.content += text
+
+    @property
+    def _open(self) -> bool:
+        return bool(self.calls) and self.calls[-1][2] == "open"
+
+    @property
+    def read(self) -> list[Call]:
+        return [Call(name, json.loads(text)) for name, text, state in self.calls if state == "complete"]
+
+
+def said(bpe: _core.Bpe, tokens: Sequence[int], *, cut: bool = False, **settings) -> Outcome:
+    text = _core.AnswerText(bpe, **{"tools": NO_TOOLS, **settings})
+    outcome = Outcome()
+    for token in tokens:
+        outcome.add(text.push(token))
+    outcome.add(text.finish(cut))
+    assert text.tool_calls == len(outcome.read)
+    return outcome
+
+
+def marked(text: str) -> list[int]:
+    """The tokens of a text in which every mark is one."""
+    tokens: list[int] = []
+    while text:
+        first = min((text.find(mark) % (len(text) + 1), mark) for mark in IDS)
+        tokens += fakes.ids(text[: first[0]])
+        tokens += [IDS[first[1]]] if first[0] < len(text) else []
+        text = text[first[0] + len(first[1]) :]
+    return tokens
+
+
+BOTH = pytest.mark.parametrize("way", ["tokens", "text"])
+
+
+def answer(way: str, text: str, **settings) -> Outcome:
+    """Of a vocabulary with the marks, or without."""
+    return said(MARKED, marked(text), **settings) if way == "tokens" else said(PLAIN, fakes.ids(text), **settings)
+
+
+# ---- made-up answers ----
+
+
+@dataclass
+class Answer:
+    parts: list[str]  # each mark is one of them
+    content: str
+    calls: list[Call]
+    tools: _core.Tools
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
+
+
+def any_answer(rng: random.Random) -> Answer:
+    """Texts, and calls in one form."""
+    xml = rng.random() < 0.5
+    calls = [any_call(rng) for _ in range(rng.randint(1, 3))]
+    calls = [call for call in calls if not (xml and ends_early(call))] or [Call("f", {})]
+    tools = declared(calls)
+    made = Answer([], "", [as_read(call, tools) for call in calls] if xml else calls, tools)
+    gap = ""
+    for call in calls:
+        words = rng.choice(
+            ["", "", "Let me look.", "a < b {", "Look at </thin and <tool", "`if x:\n\tpass`", "中 👩‍👩‍👧 é"]
+        )
+        blanks = rng.choice(["", "\n", "\n\n", " \n"])
+        if words:
+            made.content += gap + words
+            gap = blanks
+        made.parts += [words + blanks, TAG, as_xml(call) if xml else as_json(call, rng), CLOSE, rng.choice(["", "\n"])]
+    return made
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_made_up_calls_at_every_byte(part, seed):
+    """500 answers; in two pieces, cut at every byte, and byte by byte, with the marks as text."""
+    rng = random.Random(seed + part)
+    for _ in range(50):
+        made = any_answer(rng)
+        data = made.text.encode()
+        whole = said(PLAIN, fakes.ids(data), tools=made.tools)
+        assert (whole.content, whole.read, whole.thoughts, whole.problems) == (made.content, made.calls, "", []), made
+        pieces = [piece for at in range(1, len(data)) for piece in (data[:at], data[at:])]
+        known = {bytes([byte]): i for i, byte in enumerate(BYTE_TO_CHAR)}
+        for piece in (data, *pieces):
+            known.setdefault(piece, len(known))
+        bpe = _core.Bpe([from_bytes(piece) for piece in known], [1] * len(known), [])
+        assert said(bpe, [known[data]], tools=made.tools) == whole
+        for at in range(1, len(data)):
+            assert said(bpe, [known[data[:at]], known[data[at:]]], tools=made.tools) == whole, (made, at)
+
+
+@pytest.fixture(scope="module")
+def qwen() -> tuple[_core.Bpe, tiktoken.Encoding]:
+    """Qwen3's own vocabulary."""
+    ranks = real.ranks()
+    tokens = [from_bytes(text) for text, _ in sorted(ranks.items(), key=lambda item: item[1])]
+    kinds = [1] * len(tokens) + [3 if name in real.CONTROL else 4 for name in real.ADDED]
+    encoding = tiktoken.Encoding("qwen3", pat_str=real.WORDS, mergeable_ranks=ranks, special_tokens=real.ADDED)
+    return _core.Bpe([*tokens, *real.ADDED], kinds, []), encoding
+
+
+@pytest.mark.parametrize("special", ["all", set()], ids=["tokens", "text"])
+def test_made_up_calls_in_qwens_tokens(qwen, seed, special):
+    """500 answers, token by token, and cut after any of them. special: what the marks' names in arguments are."""
+    bpe, encoding = qwen
+    rng = random.Random(seed)
+    for _ in range(500):
+        made = any_answer(rng)
+        tokens = []
+        for part in made.parts:
+            mark = part in (TAG, CLOSE)
+            tokens += encoding.encode(part, allowed_special="all" if mark else special, disallowed_special=())
+        text = _core.AnswerText(bpe, tools=made.tools)
+        whole, states = Outcome(), []
+        for token in tokens:
+            whole.add(text.push(token))
+            states.append((whole.content, [list(call) for call in whole.calls]))
+        whole.add(text.finish())
+        assert (whole.content, whole.read, whole.problems) == (made.content, made.calls, []), made
+        for end, (content, calls) in enumerate(states, 1):
+            cut = said(bpe, tokens[:end], tools=made.tools, cut=True)
+            assert cut.content.startswith(content) and not cut.problems
+            for (name, arguments, state), found in zip(calls, cut.calls, strict=True):
+                assert (found[0], found[2]) == (name, state) and found[1].startswith(arguments)
+
+
+# ---- calls of any kind against the json module ----
+
+KEYS = st.sampled_from(["name", "arguments", "id", "n\u00e4me"])
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-99, 99)
+    | st.sampled_from(["", "f", "{}", "null", '{"a": "}"}', "[1]", CLOSE]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "name"]), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=1000)
+@given(
+    st.lists(st.tuples(KEYS, VALUES), max_size=4), st.booleans(), st.integers(0, 200),
+    st.text(st.sampled_from('{}[]",:\\ \nx'), max_size=2), st.integers(0, 2), st.booleans(),
+)  # fmt: skip
+def test_calls_as_python_reads_them(pairs, damaged, at, put, left_out, ascii_only):
+    """Keys that are missing, twice, of a wrong kind or in another order; and damaged texts, which stay content."""
+    body = (
+        "{"
+        + ", ".join(f"{json.dumps(key, ensure_ascii=ascii_only)}: {json.dumps(value)}" for key, value in pairs)
+        + "}"
+    )
+    if damaged:
+        at %= len(body)
+        body = body[:at] + put + body[at + left_out :]
+    expected = read_json(body)
+    found = said(MARKED, [CALL, *fakes.ids(body), CALLED])
+    assert found.read == ([] if expected is None else [expected]), body
+    assert found.content == ("" if expected else TAG + body + CLOSE)
+    assert len(found.problems) == (expected is None)
+
+
+# ---- what models do ----
+
+
+@BOTH
+def test_text_before_and_between(way):
+    """C8: no tag is left in the content, with nothing thought before it."""
+    found = answer(way, f"Let me look.\n{TAG}\n{HELLO}\n{CLOSE}\n{TAG}{HELLO}{CLOSE}")
+    assert (found.content, found.read) == ("Let me look.", 2 * [Call("f", {"a": 1})])
+    found = answer(way, f"One.\n\n{TAG}{HELLO}{CLOSE}\n  two\n{TAG}{HELLO}{CLOSE}\nthree\n")
+    assert (found.content, len(found.read)) == ("One.\n\n  two\nthree\n", 2)
+
+
+def test_thoughts_that_the_template_closed_or_opened():
+    """C1, C2: only the prompt says where an answer begins."""
+    assert answer("tokens", f"hm\n</think>\n\n{TAG}{HELLO}{CLOSE}", reasoning=True) == Outcome(
+        "hm", "", [["f", '{"a": 1}', "complete"]]
+    )
+    assert answer("tokens", "Well, yes.").content == "Well, yes."  # C3
+
+
+@BOTH
+def test_a_tag_behind_the_answer_loses_nothing(way):
+    """C4"""
+    assert answer(way, f"yes.{TAG}").content == answer(way, "yes.").content == "yes."
+    assert answer(way, f"yes.\n{TAG}{{").content == f"yes.\n{TAG}{{"
+    assert answer("tokens", "yes.<think>").content == "yes."
+
+
+BROKEN = [
+    '{"name": "f", "arguments": {"a": 1}', '{"name": "f", }', '{"name": 1}', "f(1)", '{"name": "f", "arguments": [1]}',
+    '{"name": "f", "arguments": "[1]"}', '{"name": ""}', "{}", '{"name": "f"} {', '{"name": "a\nb"}', "<function=>",
+    "<function=f>x", "<function=f></function>x", 
+    "<function=f><parameter=a>1</parameter><parameter=a>1</parameter></function>",
+]  # fmt: skip
+
+
+@BOTH
+def test_broken_calls_stay_content(way):
+    """C4: with the reason beside them, and whatever follows is read."""
+    for body in BROKEN:
+        found = answer(way, f"So.\n{TAG}\n{body}\n{CLOSE}\n")
+        assert (found.content, found.read) == (f"So.\n{TAG}\n{body}\n{CLOSE}\n", []), body
+        assert len(found.problems) == 1 and found.problems[0].startswith("expected ")
+    found = answer(way, f'{TAG}{{"name" "f"}}{CLOSE}\n{TAG}{HELLO}{CLOSE}')
+    assert (found.content, found.read) == (f'{TAG}{{"name" "f"}}{CLOSE}', [Call("f", {"a": 1})])
+
+
+@BOTH
+def test_a_call_that_was_announced_breaks(way):
+    found = answer(way, f'{TAG}{{"name": "f", "arguments": {{"a": 1,}}}}{CLOSE}{TAG}{HELLO}{CLOSE}')
+    assert [state for _, _, state in found.calls] == ["broken", "complete"]
+    assert found.content == f'{TAG}{{"name": "f", "arguments": {{"a": 1,}}}}{CLOSE}'
+
+
+def test_tag_split_over_tokens():
+    """C5, C7: text decides where the vocabulary has no token."""
+    data = f"<{TAG}{HELLO}{CLOSE}<".encode()
+    assert said(PLAIN, fakes.ids(data)) == Outcome("", "<<", [["f", '{"a": 1}', "complete"]])
+
+
+def test_length_inside_thoughts():
+    """C6"""
+    assert answer("tokens", "<think>so far", cut=True) == Outcome("so far")
+
+
+def test_a_call_ends_thoughts():
+    """C7"""
+    found = answer("tokens", f"<think>\nI will look.\n{TAG}\n{HELLO}\n{CLOSE}\nDone.")
+    assert found == Outcome("I will look.", "Done.", [["f", '{"a": 1}', "complete"]])
+    assert answer("tokens", f"hm{TAG}{HELLO}{CLOSE}</think>\n\nyes", reasoning=True).content == "yes"
+
+
+def test_a_tag_that_thoughts_speak_of():
+    """C7, the other way round: what is no call stays a thought, and they go on."""
+    found = answer("tokens", f"<think>I write {TAG} and\n{CLOSE} then.</think>yes")
+    assert (found.thoughts, found.content, found.read) == (f"I write {TAG} and\n{CLOSE} then.", "yes", [])
+    text = _core.AnswerText(MARKED, tools=NO_TOOLS)
+    for token in marked(f"<think>a {TAG} b"):
+        text.push(token)
+    assert text.reasoning and text.reasoning_tokens == len("a  b") + 1
+
+
+@BOTH
+@pytest.mark.parametrize("behind", ["", " ", "\n", CLOSE[:5]])
+def test_a_cut_call_is_not_complete(way, behind):
+    """C12: not even one that lacks its closing tag alone; the model itself may leave that away."""
+    for end in range(1, len(HELLO) + 1):
+        found = answer(way, f"So.\n{TAG}{HELLO[:end]}", cut=True)
+        assert (found.content, found.read, found.problems) == ("So.", [], [])
+    ended = behind if way == "text" else behind.strip("</tol")
+    assert answer(way, f"So.\n{TAG}{HELLO}{ended}", cut=True).read == []
+    assert answer(way, f"So.\n{TAG}{HELLO}{ended}").read == [Call("f", {"a": 1})]
+
+
+def test_a_call_that_the_next_mark_ends():
+    """Models leave the closing tag away before the next call, too."""
+    found = answer("tokens", f"{TAG}{HELLO}\n{TAG}\n{HELLO}</think>yes")
+    assert (found.content, found.read) == ("yes", 2 * [Call("f", {"a": 1})])
+
+
+@BOTH
+def test_braces_quotes_and_tags_in_strings(way):
+    """C13"""
+    arguments = {"a": "}}{", "b": '"\\"}', "c": f"{CLOSE}{TAG}</think>", "d": "\\", f"{CLOSE}": ["]", {"}": "<think>"}]}
+    for body in (
+        json.dumps({"name": "f", "arguments": arguments}),
+        json.dumps({"name": "f", "arguments": json.dumps(arguments)}),
+    ):
+        assert answer(way, TAG + body + CLOSE + "yes") == Outcome("", "yes", [["f", json.dumps(arguments), "complete"]])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "",
+        ', "arguments": {}',
+        ', "arguments": null',
+        ', "arguments": ""',
+        ', "arguments": "{}"',
+        ', "arguments": "null"',
+    ],
+)
+def test_no_arguments(way, rest):
+    """C14"""
+    assert answer(way, f'{TAG}{{"name": "f"{rest}}}{CLOSE}').calls == [["f", "{}", "complete"]]
+    assert answer(way, f"{TAG}<function=f>\n</function>{CLOSE}").calls == [["f", "{}", "complete"]]
+
+
+@BOTH
+def test_arguments_stay_as_they_were_written(way):
+    """So that the next prompt can repeat them (C31)."""
+    written = '{ "b":1.50, "a" : "\\u00e9é" ,"b": 1}'
+    assert answer(way, f'{TAG}{{"name":"f","arguments":{written}}}{CLOSE}').calls == [["f", written, "complete"]]
+
+
+@BOTH
+def test_names_and_keys_with_escapes(way):
+    body = '{"n\\u0061me": "\\ud83d\\ude00\\/\\n\\ud800", "\\u0061rguments": {}}'
+    assert answer(way, TAG + body + CLOSE).calls == [["😀/\n\ufffd", "{}", "complete"]]
+
+
+def xml(value: str, *kinds: str) -> str:
+    found = answer(
+        "text", f"{TAG}<function=f><parameter=x>\n{value}\n</parameter></function>{CLOSE}", tools={"f": {"x": kinds}}
+    )
+    [call] = found.read
+    return json.dumps(call.arguments["x"])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "value", "expected"),
+    [
+        (["string"], "12", '"12"'), ([], "12", '"12"'), (["whatever"], "12", '"12"'), (["string"], "null", '"null"'),
+        (["integer"], "12", "12"), (["integer"], " -3\n", "-3"), (["integer"], "twelve", '"twelve"'),
+        (["integer"], "012", '"012"'),
+        (["number"], "1.5e3", "1500.0"), (["number"], "NaN", '"NaN"'), (["boolean"], "true", "true"),
+        (["boolean"], "True", "true"),
+        (["boolean"], "1", '"1"'), (["object"], '{"a": [1,\n 2]}', '{"a": [1, 2]}'), (["object"], "[1]", '"[1]"'),
+        (["array"], "[1]", "[1]"), (["array"], "['a']", "\"['a']\""), (["null"], "None", "null"),
+        (["object"], "", '""'),
+        (["integer", "null"], "null", "null"), (["string", "null"], "null", "null"),
+        (["string", "integer"], "5", '"5"'),
+        (["string", "null"], "text", '"text"'), (["array", "object"], "{}", "{}"),
+    ],
+)  # fmt: skip
+def test_types_of_xml_values(kinds, value, expected):
+    assert xml(value, *kinds) == expected
+
+
+def test_line_breaks_around_xml_values():
+    for value in (
+        "",
+        "\n",
+        "\n\n",
+        " x",
+        "x\n",
+        "\nx\n",
+        "</parameter>",
+        "</parameter>\n</parameter>",
+        "<parameter=x>",
+        "a\n</function>",
+    ):
+        assert xml(value) == json.dumps(value)
+    for tight in ("x", " x", "é"):
+        assert answer("text", f"{TAG}<function=f><parameter=x>{tight}</parameter></function>{CLOSE}").read == [
+            Call("f", {"x": tight})
+        ]
+    endless = "</parameter>" + 300 * " "
+    assert xml(endless) == json.dumps(endless)
+
+
+def test_values_stream():
+    """Strings come as they are written, and nothing is held but what may end them."""
+    text, shown = _core.AnswerText(MARKED, tools=NO_TOOLS), ""
+    for token in marked(f"{TAG}<function=f><parameter=x>\nab < c\n\nd"):
+        shown += "".join(piece for piece, what in text.push(token) if what == "arguments")
+    assert shown == '{"x": "ab < c\\n\\nd'
+    text = _core.AnswerText(MARKED, tools=NO_TOOLS)
+    steps = [text.push(token) for token in marked(f'{TAG}{{"name": "f", "arguments": {{"a": "bc')]
+    assert steps[12] == [("f", "begun")] and steps[-1] == [("c", "arguments")] and steps[-2] == [("b", "arguments")]
+
+
+# ---- marks as text ----
+
+
+@pytest.mark.parametrize("closer", ["</think>", "\n</think>\n\n", "</think></think>\n</think>"])
+@BOTH
+def test_closers_at_the_start(way, closer):
+    """C19: of a model whose thoughts were closed for it."""
+    assert answer(way, f"{closer}yes").content == "yes"
+    assert answer(way, f"{closer}{TAG}{HELLO}{CLOSE}").read == [Call("f", {"a": 1})]
+
+
+def test_tags_elsewhere_are_text():
+    """People ask for code about them. Where they are tokens, their tokens decide."""
+    for text in (
+        "Write </think> there.",
+        "<think>a</think>",
+        "</tool_call>",
+        "a </thin",
+        "x </think>\n</think>",
+        "< tool_call>",
+    ):
+        assert said(PLAIN, fakes.ids(text)).content == text
+        assert said(MARKED, fakes.ids(text)).content == text
+    assert said(MARKED, fakes.ids(f"a {TAG}{HELLO}{CLOSE}")).content == f"a {TAG}{HELLO}{CLOSE}"
+    assert answer("tokens", f"a{CLOSE}b").content == "ab"  # a mark that changes nothing
+
+
+@pytest.mark.parametrize("end", range(2, len(TAG)))
+def test_unfinished_tag_at_the_end(end):
+    assert said(PLAIN, fakes.ids("yes" + TAG[:end]), cut=True).content == "yes"
+    assert said(PLAIN, fakes.ids("yes" + TAG[:end] + " no")).content == "yes" + TAG[:end] + " no"
+    assert said(PLAIN, fakes.ids("a <")).content == "a <"
+
+
+@pytest.mark.parametrize("name", ["éa", "中", "😀"])
+@BOTH
+def test_characters_come_whole(way, name):
+    """C26: also where a mark, or the end, cuts one."""
+    body = json.dumps({"name": name, "arguments": {"x": name}}, ensure_ascii=False)
+    found = answer(way, TAG + body + CLOSE)
+    assert found.read == [Call(name, {"x": name})]
+    half = fakes.ids("é")[:1]
+    assert said(MARKED, [*half, CALL, *fakes.ids(HELLO), CALLED, *half]).content == 2 * "\ufffd"
+    assert said(MARKED, [CALL, *fakes.ids(HELLO), *half, CALLED]).content == f"{TAG}{HELLO}\ufffd{CLOSE}"
+
+
+@BOTH
+def test_stop_strings_are_looked_for_in_the_content_alone(way):
+    """C27: dormant in thoughts and calls, and checked in what turned out to be none."""
+    body = '{"name": "END", "arguments": {"a": "END"}}'
+    found = answer(way, f"{TAG}{body}{CLOSE}a END b", stops=["END"])
+    assert (found.content, found.read) == ("a ", [Call("END", {"a": "END"})])
+    assert answer(way, f"a{TAG}x END b", stops=["END"]).content == f"a{TAG}x "
+    assert answer(way, f"a{TAG}{{}} {TAG}{HELLO}{CLOSE}", stops=["{}"]).read == []
+    assert answer(way, f"EN{TAG}{HELLO}{CLOSE}x", stops=["END"]).content == "ENx"
+
+
+@BOTH
+def test_without_tools_calls_are_text(way):
+    text = f"So.\n{TAG}{HELLO}{CLOSE}\n"
+    assert answer(way, text, tools=None) == Outcome("", text)
+
+
+PARTS = [*IDS, *'{}"', "\n", "x", HELLO, '"name":', "<function=f>", "<parameter=x>", "</parameter>", "</function>"]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(PARTS), max_size=12), st.booleans(), st.booleans())
+def test_any_marks(parts, reasoning, cut):
+    """Each event has its place, and what is announced as arguments is an object."""
+    text = "".join(parts)
+    for way in ("tokens", "text"):
+        found = answer(way, text, reasoning=reasoning and way == "tokens", cut=cut)
+        assert all(isinstance(call.arguments, dict) for call in found.read)
