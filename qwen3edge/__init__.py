@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from qwen3edge.generation.options import BUDGET_MESSAGE, Options
     from qwen3edge.generation.sampler import SamplingDefaults, SamplingParameters
     from qwen3edge.generation.session import Session
+    from qwen3edge.generation.tool_call import ToolCall
     from qwen3edge.runtime.plan import MemoryPlan
     from qwen3edge.settings import Settings
 
@@ -39,6 +40,7 @@ __all__ = [
     "Settings",
     "TextChunk",
     "TokenLogprob",
+    "ToolCall",
     "Usage",
     "__version__",
     "convert",
@@ -59,6 +61,7 @@ _HOMES = {
     "SamplingParameters": "qwen3edge.generation.sampler",
     "Session": "qwen3edge.generation.session",
     "Settings": "qwen3edge.settings",
+    "ToolCall": "qwen3edge.generation.tool_call",
     "Usage": "qwen3edge.generation.answer",
     "load": "qwen3edge.generation.model",
     "plan": "qwen3edge.generation.model",

@@ -408,7 +408,6 @@ class News:
 
     @property
     def pieces(self) -> list[Piece]: ...
-
     @property
     def finish(self) -> str | None:
         """None while it runs; then "stop", "tool_calls", "max_tokens", "context", "cancelled" or "error"."""

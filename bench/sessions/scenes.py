@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +37,6 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-CALL = re.compile(r"\s*<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 
 
 def user(text: str) -> Message:
@@ -56,13 +54,8 @@ def said(asked: Asked) -> Message:
 
 
 def said_with_calls(asked: Asked) -> Message:
-    """The same with the calls taken out of the content, as OpenAI's API has them."""
-    found, message = CALL.findall(asked.answer.content), said(asked)
-    try:
-        calls = [{"type": "function", "function": json.loads(text)} for text in found]
-    except ValueError:
-        return message
-    return message | ({"content": CALL.sub("", message["content"]), "tool_calls": calls} if calls else {})
+    """The same with the calls beside the content, as OpenAI's API has them."""
+    return asked.answer.message
 
 
 def said_without_thoughts(asked: Asked) -> Message:
@@ -85,12 +78,13 @@ def chat(
 def tool_loop(ledger: Ledger, sent_back: Callable[[Asked], Message], **options: Any) -> None:
     """Questions that take a call; the result is this program's, whatever the model called."""
     messages: list[Message] = []
+    options = {**options, "tools": [WEATHER], "tool_calls": sent_back is said_with_calls}
     for degrees, city in enumerate(CITIES, 11):
         messages.append(user(f"What is the weather in {city}?"))
-        call = ledger.ask(messages, tools=[WEATHER], **options)
+        call = ledger.ask(messages, **options)
         result = json.dumps({"city": city, "temperature": degrees, "sky": "cloudy"})
         messages += [sent_back(call), {"role": "tool", "content": result}]
-        messages.append(sent_back(ledger.ask(messages, call, tools=[WEATHER], **options)))
+        messages.append(sent_back(ledger.ask(messages, call, **options)))
 
 
 def regenerate(ledger: Ledger, **options: Any) -> None:

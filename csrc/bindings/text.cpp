@@ -21,6 +21,12 @@ std::string_view utf8_of(py::handle text) {
   return {data, static_cast<size_t>(nbytes)};
 }
 
+std::string encoded(py::handle text) {
+  PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass");
+  if (!bytes) throw py::error_already_set();
+  return py::reinterpret_steal<py::bytes>(bytes);
+}
+
 py::list encode_words(const Bpe& bpe, const py::list& words) {
   std::vector<uint32_t> ids;
   for (const py::handle word : words) bpe.encode(utf8_of(word), ids);
@@ -41,11 +47,7 @@ py::list pieces_of(F&& step) {
 
 std::vector<std::string> encoded(const std::vector<py::str>& texts) {
   std::vector<std::string> out;
-  for (const py::str& text : texts) {
-    PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass");
-    if (!bytes) throw py::error_already_set();
-    out.emplace_back(py::reinterpret_steal<py::bytes>(bytes));
-  }
+  for (const py::str& text : texts) out.push_back(encoded(text));
   return out;
 }
 
@@ -68,12 +70,12 @@ std::shared_ptr<const Tools> tools_of(const py::object& tools) {
   };
   auto out = std::make_shared<Tools>();
   for (const auto& [tool, parameters] : py::cast<py::dict>(tools)) {
-    ToolParameters& declared = (*out)[std::string(utf8_of(tool))];
+    ToolParameters& declared = (*out)[encoded(tool)];
     for (const auto& [parameter, kinds] : py::cast<py::dict>(parameters)) {
-      uint8_t& bits = declared[std::string(utf8_of(parameter))];
+      uint8_t& bits = declared[encoded(parameter)];
       for (const py::handle kind : kinds)
         for (const auto& [name, bit] : kKinds)
-          if (name == utf8_of(kind)) bits |= static_cast<uint8_t>(bit);
+          if (name == encoded(kind)) bits |= static_cast<uint8_t>(bit);
     }
   }
   return out;

@@ -89,6 +89,7 @@ def _answer(model: Model, item: Mapping[str, Any], max_tokens: int) -> TaskResul
     answer = model.generate(
         item["messages"] if "messages" in item else item["prompt"],
         tools=item.get("tools"),
+        tool_calls=False,  # judges read the text
         thinking=bool(item.get("enable_thinking", False)),
         max_tokens=max_tokens,
         temperature=0,

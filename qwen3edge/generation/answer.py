@@ -6,30 +6,39 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qwen3edge import _core
 from qwen3edge.closing import Closing
+from qwen3edge.generation.tool_call import ToolCall
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # Python has it from 3.11 on
 
-_REASONS = {"stop": "stop", "max_tokens": "length", "context": "length", "cancelled": "cancelled", "error": "error"}
+_REASONS = {
+    **{reason: reason for reason in ("stop", "tool_calls", "cancelled", "error")},
+    **{"max_tokens": "length", "context": "length"},
+}
 """What users are told, by how the scheduler ended it."""
 
 
 class TextChunk(str):
-    """A piece of an answer's text, whole characters only; `reasoning` tells thoughts from content."""
+    """A piece of an answer's text, whole characters only; `reasoning` tells thoughts from content.
 
-    __slots__ = ("reasoning",)
+    Of a tool call it is the next part of the arguments, empty where the call begins and where it ends, and `call` is
+    the call as far as it has come.
+    """
+
+    __slots__ = ("call", "reasoning")
     reasoning: bool
+    call: ToolCall | None
 
-    def __new__(cls, text: str, reasoning: bool = False) -> TextChunk:
-        """A str with the attribute."""
+    def __new__(cls, text: str, reasoning: bool = False, call: ToolCall | None = None) -> TextChunk:
+        """A str with the attributes."""
         piece = super().__new__(cls, text)
-        piece.reasoning = reasoning
+        piece.reasoning, piece.call = reasoning, call
         return piece
 
 
@@ -94,12 +103,18 @@ class Answer(Closing):
         """Counts and times so far."""
         self.thinking = False
         """Whether it stands in its thoughts."""
+        self.tool_calls: list[ToolCall] = []
+        """The complete ones so far."""
+        self.broken_calls: list[str] = []
+        """Of each `<tool_call>` that was none, and stayed text, why."""
         self._generation = generation
         self._engine = engine
         self._finish: str | None = None  # as the scheduler says it
         self._prompt = prompt
         self._progress = progress
         self._computed = 0  # tokens of the prompt
+        self._call: ToolCall | None = None  # that is open
+        self._calls = 0  # that have begun
         self._unread: deque[TextChunk] = deque()
         self._read: list[TextChunk] = []
         self._reading = ForkLock()  # held by whoever waits for news
@@ -155,12 +170,32 @@ class Answer(Closing):
         self.prompt_logprobs += map(_logprob, self._prompt[first:], news.prompt_logprobs)
         self.thinking = news.reasoning
         self.usage = Usage(**news.usage, seed=self.usage.seed)
-        self._unread.extend(TextChunk(text, reasoning) for text, reasoning in news.pieces)
+        for text, what in news.pieces:
+            self._hear(text, what)
         if news.finish == "error":
             news.raise_error()
         self._finish = self._finish or news.finish
         if self._progress is not None and self._computed > computed:
             self._progress(self._computed, self.usage.prompt_tokens)
+
+    def _hear(self, text: str, what: bool | _core.CallEvent) -> None:
+        if isinstance(what, bool):
+            self._unread.append(TextChunk(text, what))
+            return
+        if what == "begun":
+            self._call = ToolCall(self._calls, text)
+            self._calls += 1
+        elif what == "broken":
+            self.broken_calls.append(text)
+        call = self._call
+        if call is None:  # it broke before its name was known
+            return
+        if what == "arguments":
+            call.arguments += text
+        elif what != "begun":
+            call.state, self._call = what, None
+            self.tool_calls += [call] if what == "complete" else []
+        self._unread.append(TextChunk(text if what == "arguments" else "", call=call))
 
     def close(self) -> None:
         """Stops the answer, from any thread. Another thread that is inside it leaves within a step; this waits for it.
@@ -198,8 +233,8 @@ class Answer(Closing):
 
     @property
     def finish_reason(self) -> str | None:
-        """None while it runs; then "stop" (a stop token or string), "length" (cut), "cancelled" (closed before its
-        end) or "error" (the iteration raised).
+        """None while it runs; then "stop" (a stop token or string), "tool_calls" (a stop token, after calls), "length"
+        (cut), "cancelled" (closed before its end) or "error" (the iteration raised).
         """
         return None if self._finish is None else _REASONS[self._finish]
 
@@ -211,12 +246,24 @@ class Answer(Closing):
     @property
     def content(self) -> str:
         """The content so far."""
-        return "".join([piece for piece in self._read if not piece.reasoning])
+        return "".join([piece for piece in self._read if not piece.reasoning and piece.call is None])
 
     @property
     def reasoning(self) -> str:
         """The thoughts so far."""
         return "".join([piece for piece in self._read if piece.reasoning])
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """What it says so far as a message of the next request, its thoughts and its complete calls included: templates
+        leave out what the model is not to see again.
+        """
+        message: dict[str, Any] = {"role": "assistant", "content": self.content}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [call.message for call in self.tool_calls]
+        return message
 
 
 def _logprob(token: int, found: _core.LogprobPair) -> TokenLogprob:

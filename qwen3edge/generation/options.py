@@ -12,6 +12,7 @@ from qwen3edge.generation.sampler import SamplingParameters
 from qwen3edge.keywords import nearest
 from qwen3edge.sampling import MAX_TOKENS, MAX_TOP_LOGPROBS
 from qwen3edge.text.stop import checked_stop_tokens, checked_stops
+from qwen3edge.text.tools import checked_tool_choice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,9 @@ class Options(TypedDict, total=False):
         Qwen's own.
     max_tokens: None: until the context is full.
     min_tokens: before so many no end token and none of stop_token_ids is picked.
-    tools: schemas of functions, as OpenAI's API takes them.
+    tools: schemas of functions, as OpenAI's API takes them. Calls are read into `Answer.tool_calls` then.
+    tool_choice: "none": the model cannot begin a call; "auto" leaves it to the model.
+    tool_calls: whether calls are read, or stay text; None: if there are tools.
     stop: strings that end the content and are not part of it.
     stop_token_ids: token ids that end the answer, beside the model's own.
     ignore_eos: the model's own end tokens are never picked.
@@ -66,6 +69,8 @@ class Options(TypedDict, total=False):
     max_tokens: int | None
     min_tokens: int
     tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: str
+    tool_calls: bool | None
     stop: str | Sequence[str] | None
     stop_token_ids: Sequence[int]
     ignore_eos: bool
@@ -96,6 +101,8 @@ DEFAULTS: Options = {
     "max_tokens": None,
     "min_tokens": 0,
     "tools": None,
+    "tool_choice": "auto",
+    "tool_calls": None,
     "stop": None,
     "stop_token_ids": (),
     "ignore_eos": False,
@@ -135,6 +142,8 @@ class CheckedOptions:
     thinking_budget_message: str
     max_tokens: int  # 0: until the context is full
     min_tokens: int
+    reads_calls: bool | None  # None: if there are tools
+    bans_calls: bool
     stops: tuple[str, ...]
     stop_token_ids: tuple[int, ...]
     ignore_eos: bool
@@ -156,6 +165,8 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
     for name in ("progress", "mask"):
         if options[name] is not None and not callable(options[name]):
             raise RequestError(f"expected {name} as something to call, found {shown(options[name])}")
+    banned = checked_tool_choice(options["tool_choice"]) == "none"
+    reads = None if options["tool_calls"] is None else checks.flag("tool_calls", options["tool_calls"])
     logprobs = checks.flag("logprobs", options["logprobs"])
     prompt_logprobs = checks.flag("prompt_logprobs", options["prompt_logprobs"])
     top = checks.whole("top_logprobs", options["top_logprobs"], 0, MAX_TOP_LOGPROBS)
@@ -168,6 +179,8 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
         thinking_budget_message=_message(options["thinking_budget_message"]),
         max_tokens=most,
         min_tokens=least,
+        reads_calls=False if banned else reads,
+        bans_calls=banned,
         stops=checked_stops(options["stop"]),
         stop_token_ids=checked_stop_tokens(options["stop_token_ids"], vocabulary),
         ignore_eos=checks.flag("ignore_eos", options["ignore_eos"]),

@@ -19,6 +19,7 @@ from qwen3edge.keywords import shows
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
 from qwen3edge.text.prompt import Input, PromptBuilder
+from qwen3edge.text.tools import declared_types
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # Python has it from 3.11 on; type checkers always
@@ -83,6 +84,9 @@ class Session(Closing):
         seed = chosen_seed(defaults.seed if asked.seed is None else asked.seed)
         ends = frozenset() if asked.ignore_eos else defaults.stop_tokens
         stop_tokens = ends.union(asked.stop_token_ids)
+        never = defaults.stop_tokens - stop_tokens
+        if asked.bans_calls:
+            never |= {prompt_builder.call_token()}
         sampler = (
             defaults.sampling.choose(prompt.thinking)
             .override(**asked.sampling)
@@ -93,9 +97,11 @@ class Session(Closing):
                 choice=asked.choice,
                 min_tokens=asked.min_tokens,
                 stop_tokens=stop_tokens,
-                never=defaults.stop_tokens - stop_tokens,
+                never=never,
             )
         )
+        tools = asked.prompt["tools"]
+        reads_calls = bool(tools) if asked.reads_calls is None else asked.reads_calls
         end_of_thoughts: list[int] = []
         if asked.thinking_budget is not None:
             end_of_thoughts = prompt_builder.end_of_thoughts(asked.thinking_budget_message)
@@ -108,6 +114,7 @@ class Session(Closing):
                 stop_tokens=list(stop_tokens),
                 texts=prompt_builder.tokenizer.bpe,
                 reasoning=prompt.reasoning,
+                tools=declared_types(tools) if reads_calls else None,
                 stops=asked.stops,
                 logprobs=asked.logprobs,
                 prompt_logprobs=asked.prompt_logprobs,

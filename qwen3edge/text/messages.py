@@ -140,13 +140,15 @@ def _tool_call(call: object, where: str, guard: Guard) -> dict[str, Any]:
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise RequestError(f"expected {where} as an object with the function's name and arguments")
     guard.item()
-    arguments, text = function.get("arguments", {}), None
+    arguments, text = function.get("arguments"), None
     if isinstance(arguments, str):
         text = guard.text(arguments or "{}")  # before it is parsed: the guard bounds its size
         try:
             arguments = json.loads(arguments or "{}")
         except (ValueError, RecursionError):
             raise RequestError(f"expected {where}.arguments as a JSON object, found other text") from None
+    if arguments is None:
+        arguments, text = {}, None
     if not isinstance(arguments, Mapping):
         raise RequestError(f"expected {where}.arguments as a JSON object, found {_kind(arguments)}")
     values = _json(arguments, f"{where}.arguments", guard)

@@ -14,6 +14,7 @@ from qwen3edge.text.messages import Message
 from qwen3edge.text.reasoning import THINK_CLOSE, THINK_OPEN
 from qwen3edge.text.template import ChatTemplate
 from qwen3edge.text.tokenizer import Tokenizer, TokenLimitError
+from qwen3edge.text.tools import TOOL_CALL
 
 
 class Array(Protocol):
@@ -103,6 +104,16 @@ class PromptBuilder:
         if close is None:
             raise RequestError(f"thinking_budget: expected {THINK_CLOSE} in the vocabulary, found none")
         return [*self.tokenizer.encode(message), close]
+
+    def call_token(self) -> int:
+        """The id that begins a tool call. Raises RequestError where no token does."""
+        token = self.tokenizer.token_id(TOOL_CALL)
+        if token is None:
+            raise RequestError(
+                f"tool_choice: expected {TOOL_CALL} in the vocabulary, which 'none' bans, found no such token: leave "
+                "out the tools"
+            )
+        return token
 
     def _encoded(self, text: str, limit: int | None, *, special: bool = False) -> list[int]:
         most = None if limit is None else _COUNTED * limit

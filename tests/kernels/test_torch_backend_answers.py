@@ -41,7 +41,7 @@ def answers_of_the_cpu(path, items) -> list[tuple[list[int], list[int]]]:
         for item in items:
             asked = {"thinking": item["enable_thinking"], "tools": item.get("tools")}
             prompt = model.prompt_builder.prompt(item["messages"], **asked, limit=CONTEXT).tokens
-            answer = model.generate(item["messages"], **asked, temperature=0.0)
+            answer = model.generate(item["messages"], **asked, tool_calls=False, temperature=0.0)
             answer.read()
             assert answer.finish_reason == "stop"
             found.append((list(prompt), answer.tokens))

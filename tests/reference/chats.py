@@ -85,6 +85,7 @@ def answer_greedily(model: Model, records: Sequence[Record]) -> Answers:
         answer = model.generate(
             record["messages"],
             tools=record.get("tools"),
+            tool_calls=False,  # judges read the text
             thinking=record["enable_thinking"],
             max_tokens=MAX_ANSWER_TOKENS,
             temperature=0,

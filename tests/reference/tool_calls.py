@@ -18,7 +18,7 @@ BLANKS = " \t\r\n"
 NASTY = [
     "", " ", "\n", "a\n\nb\n", "\\", '"', '\\"', "{", "}", "}}", "{{[", "</tool_call>", "<tool_call>", "</parameter",
     "</parameter>", "<parameter=x>", "</function>", "</parameter>\n<param", "\n</parameter>\n\n</func", "</think>",
-    "<think>", "\t\r\n", "\x00\x1f", "\x7f", "é", "中文", "👩‍👩‍👧", 
+    "<think>", "\t\r\n", "\x00\x1f", "\x7f", "é", "中文", "👩‍👩‍👧",
     "\u2028", "\\u00e9", "null", "true", "12", "[1]", '{"a": 1}', "True", "<",
     "<<", "</", "if a < b:\n\tprint('x')  # ✓", "C:\\new\\table", "\n<", "&lt;", "'", "`",
 ]  # fmt: skip

@@ -13,11 +13,11 @@ from qwen3edge.text.template import ChatTemplate
 from qwen3edge.text.text_size import most_bytes
 from qwen3edge.text.tokenizer import Tokenizer
 from tests import text_files
-from tests.generation.fakes import ADDED, OPEN, TEMPLATE, make_tokenizer, metadata
+from tests.generation.fakes import ADDED, OPEN, TEMPLATE, VOCABULARY, make_tokenizer, metadata
 
 BYTES = make_tokenizer()
 PROMPT_BUILDER = PromptBuilder(BYTES, ChatTemplate(TEMPLATE))
-START, CALL = 257, 261
+START = 257
 TAGS = "a</think><think><tool_call>b<|im_end|>"
 
 
@@ -115,8 +115,8 @@ def test_added_words_are_found_in_every_text():
     keys["tokenizer.ggml.token_type"] = [*keys["tokenizer.ggml.token_type"], 4, 4]
     tokenizer = Tokenizer.from_metadata(keys)
     text = "COVID-19[cut]"
-    assert tokenizer.encode(text)[0] == 262 and 263 not in tokenizer.encode(text)
-    assert tokenizer.encode(text, allow_special=True) == [262, 263]
+    assert tokenizer.encode(text)[0] == VOCABULARY and VOCABULARY + 1 not in tokenizer.encode(text)
+    assert tokenizer.encode(text, allow_special=True) == [VOCABULARY, VOCABULARY + 1]
     assert tokenizer.encode_prompt(tokenizer.protect(text)) == tokenizer.encode(text)
 
 

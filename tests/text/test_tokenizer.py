@@ -10,7 +10,7 @@ from qwen3edge import _core
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
 from qwen3edge.text import pretokenizer
 from qwen3edge.text.tokenizer import Tokenizer
-from tests.generation.fakes import ADDED, ids, make_tokenizer, metadata
+from tests.generation.fakes import ADDED, VOCABULARY, ids, make_tokenizer, metadata
 
 BYTES = make_tokenizer()
 ANY_TEXT = st.text(st.characters(), max_size=200)  # surrogates and NUL as well
@@ -116,10 +116,10 @@ def test_no_text(text):
         {"tokens": [*metadata()["tokenizer.ggml.tokens"][:-1], "<think>"]},
         {"tokens": [*metadata()["tokenizer.ggml.tokens"][:-1], "a"]},
         {"tokens": [*metadata()["tokenizer.ggml.tokens"][:-1], ""]},
-        {"tokens": list(range(262))},
+        {"tokens": list(range(VOCABULARY))},
         {"tokens": "abc"},
         {"token_type": [1] * 255 + [7] + [3] * 6},
-        {"token_type": ["1"] * 262},
+        {"token_type": ["1"] * VOCABULARY},
         {"token_type": []},
         {"merges": ["a zz"]},
         {"merges": ["a b"]},  # no token for what it makes
@@ -145,11 +145,12 @@ def test_unused_ids_have_no_text():
     keys["tokenizer.ggml.tokens"] = [*keys["tokenizer.ggml.tokens"], "[unused]"]
     keys["tokenizer.ggml.token_type"] = [*keys["tokenizer.ggml.token_type"], 5]
     tokenizer = Tokenizer.from_metadata(keys)
-    assert tokenizer.vocabulary_size == 263
-    assert tokenizer.decode([262]) == ""
+    unused, beyond = VOCABULARY, VOCABULARY + 1
+    assert tokenizer.vocabulary_size == beyond
+    assert tokenizer.decode([unused]) == ""
     # A model's embedding may have more rows than the tokenizer has tokens: what it answers can always be decoded.
     more = Tokenizer.from_metadata(keys | {"qwen3edge.vocab_size": 300})
-    assert more.decode([262, 263, 299]) == "" and more.vocabulary_size == 263
+    assert more.decode([unused, beyond, 299]) == "" and more.vocabulary_size == beyond
     with pytest.raises(RequestError, match=r"from 0 to 299 .*, found 300"):
         more.decode([300])
     assert tokenizer.encode("[unused]", allow_special=True) == ids("[unused]")

@@ -259,7 +259,7 @@ def test_a_tag_behind_the_answer_loses_nothing(way):
 BROKEN = [
     '{"name": "f", "arguments": {"a": 1}', '{"name": "f", }', '{"name": 1}', "f(1)", '{"name": "f", "arguments": [1]}',
     '{"name": "f", "arguments": "[1]"}', '{"name": ""}', "{}", '{"name": "f"} {', '{"name": "a\nb"}', "<function=>",
-    "<function=f>x", "<function=f></function>x", 
+    "<function=f>x", "<function=f></function>x",
     "<function=f><parameter=a>1</parameter><parameter=a>1</parameter></function>",
 ]  # fmt: skip
 
