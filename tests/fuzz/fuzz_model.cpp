@@ -65,6 +65,9 @@ void tokenize(const ModelFile& file) {
     for (int32_t token = -1; token <= static_cast<int32_t>(std::min(bpe->size(), 1000u)); ++token) text.push(token, pieces);
     for (const uint32_t id : ids) text.push(static_cast<int32_t>(id), pieces);
     text.finish(pieces);
+    AnswerText calls(bpe, true, {"\n\n\n"}, std::make_shared<const Tools>());
+    for (const uint32_t id : ids) calls.push(static_cast<int32_t>(id), pieces);
+    calls.finish(pieces);
   } catch (const Error&) {
   }
 }
