@@ -566,8 +566,8 @@ class kernels:
         """A sequence through QK-norm, RoPE, KV write and causal attention, `tile` tokens and `together` KV heads at a
         time. qkv [tokens, heads + 2 kv_heads, head_dim] -> [tokens, heads, head_dim]. isa: as for matmul."""
     @staticmethod
-    def cos_sin(position: int, frequencies: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[head_dim / 2] cosines, then as many sines."""
+    def cos_sin(position: int, frequencies: NDArray[np.float32], factor: float = 1.0) -> NDArray[np.float32]:
+        """[head_dim / 2] cosines, then as many sines, each times factor."""
     @staticmethod
     def time_matmul(
         isa: str,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, get_type_hints
 from qwen3edge.architectures import find_architecture
 from qwen3edge.architectures.architecture import Architecture
 from qwen3edge.architectures.keys import flag, integer, number, refuse_options, rope_theta, token_ids
+from qwen3edge.architectures.rope_scaling import SCALING_TYPE, RopeScaling, read_rope_scaling
 from qwen3edge.errors import FileFormatError, UnsupportedModelError
 
 COLUMN_UNIT = 32
@@ -69,6 +70,7 @@ class ModelConfig:
     # The weights of a token's experts are divided by their sum.
     norm_topk_prob: Annotated[bool, Key("norm_topk_prob", "norm_topk_prob", "experts")] = False
     stop_token_ids: tuple[int, ...] = ()
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
         """Raises UnsupportedModelError for a value that the engine cannot run."""
@@ -93,13 +95,15 @@ class ModelConfig:
             raise UnsupportedModelError(f"rms_epsilon: expected a float32 above 0, found {self.rms_epsilon!r}")
         if not 1 <= self.rope_theta <= _LARGEST_FLOAT32:
             raise UnsupportedModelError(f"rope_theta: expected a float32 of at least 1, found {self.rope_theta!r}")
+        self.inverse_frequencies()  # whether RoPE can be scaled so
         for token in self.stop_token_ids:
             if type(token) is not int or not 0 <= token < self.vocab_size:
                 raise UnsupportedModelError(f"stop token: expected an id below {self.vocab_size}, found {token!r}")
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> ModelConfig:
-        """From the parsed config.json of a Hugging Face checkpoint; stop tokens are its `eos_token_id`.
+        """From the parsed config.json of a Hugging Face checkpoint; stop tokens are its `eos_token_id`. With YaRN the
+        context is what it makes of the original one, or max_position_embeddings where that is longer.
 
         Raises UnsupportedModelError for what the engine cannot run, CheckpointError for a key that is absent or of the
         wrong type. Nothing is inferred but what the architecture's own config leaves out.
@@ -118,7 +122,14 @@ class ModelConfig:
         read: dict[type, Callable[[Mapping[str, Any], str], Any]] = {int: integer, float: number, bool: flag}
         found = {name: read[kind](config, key.hf) for name, (kind, key) in keys_of(architecture).items() if key.hf}
         stop = token_ids(config.get("eos_token_id"), "eos_token_id")
-        return cls(architecture.model_type, **{**architecture.constants, **found}, stop_token_ids=stop)
+        scaling = read_rope_scaling(config)
+        found["context_length"] = max(found["context_length"], scaling.context_length if scaling else 0)
+        return cls(
+            architecture.model_type,
+            **{**architecture.constants, **found},
+            stop_token_ids=stop,
+            rope_scaling=scaling,
+        )
 
     @classmethod
     def from_metadata(cls, file: Metadata) -> ModelConfig:
@@ -134,12 +145,15 @@ class ModelConfig:
         stop = file.get(_STOP_TOKENS) if _STOP_TOKENS in file else []
         if not isinstance(stop, list):
             raise FileFormatError(f"{_STOP_TOKENS}: expected an array, found {stop!r}")
-        return cls(architecture.model_type, **found, stop_token_ids=tuple(stop))
+        scaling = RopeScaling.from_metadata(value) if _PREFIX + SCALING_TYPE in file else None
+        return cls(architecture.model_type, **found, stop_token_ids=tuple(stop), rope_scaling=scaling)
 
     def to_metadata(self) -> dict[str, Any]:
         """The keys of docs/format.md: int is uint32, float is float32, a tuple an array of uint32."""
         metadata: dict[str, Any] = {_PREFIX + "model_type": self.model_type}
         metadata |= {_PREFIX + key.key: getattr(self, name) for name, (_, key) in keys_of(self.architecture).items()}
+        if self.rope_scaling:
+            metadata |= {_PREFIX + key: value for key, value in self.rope_scaling.to_metadata().items()}
         if self.stop_token_ids:
             metadata[_STOP_TOKENS] = self.stop_token_ids
         return metadata
@@ -171,7 +185,8 @@ class ModelConfig:
 
     def inverse_frequencies(self) -> list[float]:
         """RoPE's angle per position, [head_size / 2], to be rounded to float32 once."""
-        return [self.rope_theta ** -(i / self.head_size) for i in range(0, self.head_size, 2)]
+        plain = [self.rope_theta ** -(i / self.head_size) for i in range(0, self.head_size, 2)]
+        return self.rope_scaling.scale(plain, self.rope_theta) if self.rope_scaling else plain
 
 
 _HINTS = get_type_hints(ModelConfig, include_extras=True)

@@ -178,7 +178,7 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   const size_t q_width = query_width(type);
   const float* q_bias = bias ? bias->data() : nullptr;
   for (uint32_t t = 0; t < tokens; ++t) {
-    fill_cos_sin(t, frequencies.data(), d / 2, cos_sin.data());
+    fill_cos_sin(t, frequencies.data(), d / 2, 1.0f, cos_sin.data());
     kernels.qk_norm_rope({qkv.data(t, 0, 0), q_bias, q_bias ? q_bias + size_t{heads} * d : nullptr,
                           q_bias ? q_bias + size_t{heads + kv_heads} * d : nullptr, q_weight ? q_weight->data() : nullptr,
                           k_weight ? k_weight->data() : nullptr, cos_sin.data(), eps, heads, kv_heads, d, type,
@@ -202,9 +202,9 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   return out;
 }
 
-py::array_t<float> kernel_cos_sin(uint32_t position, const Floats& frequencies) {
+py::array_t<float> kernel_cos_sin(uint32_t position, const Floats& frequencies, float factor) {
   py::array_t<float> out(frequencies.size() * 2);
-  fill_cos_sin(position, frequencies.data(), static_cast<uint32_t>(frequencies.size()), out.mutable_data());
+  fill_cos_sin(position, frequencies.data(), static_cast<uint32_t>(frequencies.size()), factor, out.mutable_data());
   return out;
 }
 
@@ -229,7 +229,7 @@ void bind_kernels(py::module_ m) {
   m.def("attention", &kernel_attention, "isa"_a, "kv"_a, "qkv"_a, "heads"_a, "kv_heads"_a, "frequencies"_a,
         "q_weight"_a = py::none(), "k_weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-6f, "tile"_a = 1,
         "together"_a = 1);
-  m.def("cos_sin", &kernel_cos_sin, "position"_a, "frequencies"_a);
+  m.def("cos_sin", &kernel_cos_sin, "position"_a, "frequencies"_a, "factor"_a = 1.0f);
   m.def(
       "time_matmul",
       [](const std::string& isa, const std::string& format, uint32_t rows, uint32_t columns, uint32_t tokens, int threads,

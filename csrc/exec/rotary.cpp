@@ -30,7 +30,7 @@ constexpr double kPio2[3] = {1.57079632673412561417e+00, 6.07710050630396597660e
 
 }  // namespace
 
-void fill_cos_sin(uint32_t position, const float* frequencies, uint32_t half, float* cos_sin) {
+void fill_cos_sin(uint32_t position, const float* frequencies, uint32_t half, float factor, float* cos_sin) {
   for (uint32_t i = 0; i < half; ++i) {
     const double x = static_cast<double>(static_cast<float>(position) * frequencies[i]);
     const double n = std::floor(x * kTwoOverPi + 0.5);
@@ -38,8 +38,8 @@ void fill_cos_sin(uint32_t position, const float* frequencies, uint32_t half, fl
     const double s = sin_kernel(r), c = cos_kernel(r);
     const double turned[4] = {c, -s, -c, s};  // the cosine in each quarter; the sine is the one before
     const auto quarter = static_cast<uint64_t>(static_cast<int64_t>(n));
-    cos_sin[i] = static_cast<float>(turned[quarter & 3]);
-    cos_sin[half + i] = static_cast<float>(turned[(quarter - 1) & 3]);
+    cos_sin[i] = static_cast<float>(factor * turned[quarter & 3]);
+    cos_sin[half + i] = static_cast<float>(factor * turned[(quarter - 1) & 3]);
   }
 }
 

@@ -34,6 +34,11 @@ void read_attention(const ModelFile& file, ModelConfig& c) {
   if (c.heads % c.kv_heads != 0)
     file.fail(Status::bad_file, "expected attention.head_count_kv to divide attention.head_count, found " +
                                     std::to_string(c.kv_heads) + " and " + std::to_string(c.heads));
+  if (file.find_key("qwen3edge.rope.scaling.attention_factor")) {
+    c.rope_factor = file.f32("qwen3edge.rope.scaling.attention_factor");
+    if (!(c.rope_factor > 0) || !std::isfinite(c.rope_factor))
+      file.fail(Status::bad_file, "expected rope.scaling.attention_factor above 0, found " + std::to_string(c.rope_factor));
+  }
   c.qk_norm = file.boolean("qwen3edge.attention.qk_norm");
   c.qkv_bias = file.boolean("qwen3edge.attention.qkv_bias");
 }

@@ -57,7 +57,7 @@ double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, doub
       q_scales(shape.heads);
   std::vector<uint8_t> open_keys(packs_keys(type) ? shape.kv_heads * open_keys_bytes(d) : 0);
   for (size_t i = 0; i < qkv.size(); ++i) qkv[i] = static_cast<float>(i % 17) - 8.0f;
-  fill_cos_sin(7, frequencies.data(), d / 2, cos_sin.data());
+  fill_cos_sin(7, frequencies.data(), d / 2, 1.0f, cos_sin.data());
   const auto block = [&] {
     for (uint32_t row = 0; row < kKvBlock; ++row)
       kernels.qk_norm_rope({qkv.data(), nullptr, nullptr, nullptr, weight.data(), weight.data(), cos_sin.data(), 1e-6f,

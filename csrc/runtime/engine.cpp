@@ -350,7 +350,7 @@ void Engine::embed(const Steps& steps) {
     else if (!store_.embeds_by_row())
       unpack_row(mapped_.embedding->matrix, static_cast<uint32_t>(batch.tokens[t]), x);
     const int32_t position = batch.rope_positions ? batch.rope_positions[3 * size_t{t}] : batch.positions[t];
-    fill_cos_sin(static_cast<uint32_t>(position), frequencies, half,
+    fill_cos_sin(static_cast<uint32_t>(position), frequencies, half, config().rope_factor,
                  pass_.at<float>(pass_.layout.cos_sin) + size_t{t} * 2 * half);
   });
 }

@@ -48,7 +48,7 @@ def token_ids(value: object, what: str) -> tuple[int, ...]:
 
 def rope_theta(config: Mapping[str, Any]) -> float:
     """As transformers 5 takes it: the one inside of the object before the one beside it. Raises CheckpointError."""
-    rope = _rope(config)
+    rope = rope_object(config)
     return number(rope if rope.get("rope_theta") is not None else config, "rope_theta")
 
 
@@ -64,17 +64,11 @@ def rope_notes(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def refuse_options(config: Mapping[str, Any]) -> None:
-    """Activations but SiLU, and RoPE that is scaled or turns a part of a head. Raises UnsupportedModelError."""
+    """Activations but SiLU, and RoPE that turns a part of a head. Raises UnsupportedModelError."""
     activation = config.get("hidden_act", "silu")
     if activation != "silu":
         raise UnsupportedModelError(f"hidden_act: expected 'silu', found {activation!r}")
-    rope = _rope(config)
-    scaling = rope.get("rope_type", rope.get("type", "default"))
-    if scaling != "default" and not (scaling == "linear" and rope.get("factor") == 1):
-        raise UnsupportedModelError(
-            f"rope_scaling: expected none, 'default', or 'linear' by 1, found {scaling!r}, which is not supported; "
-            "without it in config.json the model runs, unscaled, up to the positions that it was first trained for"
-        )
+    rope = rope_object(config)
     if rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1)) not in (1, None):
         raise UnsupportedModelError("partial_rotary_factor: expected RoPE on whole heads, found a part of them")
 
@@ -98,7 +92,7 @@ def refuse_windows(config: Mapping[str, Any], in_every_layer: bool = False) -> N
         )
 
 
-def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def rope_object(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The object that transformers 5 reads: rope_scaling, as version 4 wrote it, before rope_parameters."""
     for name in ("rope_scaling", "rope_parameters"):
         rope = config.get(name)

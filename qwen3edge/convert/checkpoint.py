@@ -27,6 +27,7 @@ from qwen3edge.convert.ordered import worker_count
 from qwen3edge.convert.quantize import Job, packed_slices
 from qwen3edge.convert.quantized_source import QuantizedSource
 from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
+from qwen3edge.convert.rope_scaling import with_scaling
 from qwen3edge.convert.small_weights import SmallWeights
 from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.template import given_template
@@ -90,6 +91,7 @@ def convert(
     quantizer: str | None = None,
     target_bits: float | None = None,
     chat_template: Given | None = None,
+    rope_scaling: str | None = None,
 ) -> ConvertReport:
     """Converts a folder with config.json, safetensors shards and tokenizer.json, or a GGUF file.
 
@@ -101,7 +103,8 @@ def convert(
     `qwen3edge calibrate`, or llama.cpp's importance matrix. quantizer: "search", all columns alike; "weighted", the
     default with imatrix, columns count by what they are multiplied with; "gptq", which needs X^T X. target_bits: a
     weight, on average; measured sensitivities then choose the formats, not quant. chat_template: to pack in place of
-    the checkpoint's, a path or the template itself, as in `qwen3edge.load`.
+    the checkpoint's, a path or the template itself, as in `qwen3edge.load`. rope_scaling: "yarn", for four times the
+    32,768 positions that Qwen3 was trained for, "yarn:FACTOR" or "yarn:FACTOR:POSITIONS".
 
     The target appears when it is complete, and what was there before stays until then. Raises CheckpointError (and
     MissingShardError), UnsupportedModelError, RequestError, TemplateError for a chat_template that does not compile;
@@ -143,6 +146,8 @@ def convert(
         if not text.present and not allow_missing_tokenizer:
             raise CheckpointError(f"{folder}: expected a tokenizer{where}")
         config = replace(config, stop_token_ids=stop)
+        if rope_scaling is not None:
+            config = with_scaling(config, rope_scaling)
         metadata = {"general.name": name or own_name, **texts}
         merged: list[LoraSource] = []
         for adapter in adapters:

@@ -21,6 +21,7 @@ from qwen3edge.convert.checkpoint import Progress, ProgressCallback
 from qwen3edge.convert.names import model_tensors
 from qwen3edge.convert.ordered import in_order, worker_count
 from qwen3edge.convert.panel_view import PanelView
+from qwen3edge.convert.rope_scaling import gguf_scaling_keys
 from qwen3edge.errors import RequestError, UnsupportedModelError
 from qwen3edge.formats.atomic import AtomicFile, require_no_input
 from qwen3edge.formats.gguf_blocks import (
@@ -203,6 +204,7 @@ def _metadata(
         **{key: getattr(config, name) for name, key in numbers.items()},
         "attention.value_length": config.head_size,
         "rope.dimension_count": config.head_size,
+        **gguf_scaling_keys(config.rope_scaling),
     }
     return {
         "general.type": "model",

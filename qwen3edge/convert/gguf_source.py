@@ -16,12 +16,11 @@ from qwen3edge.architectures.keys import integer, number
 from qwen3edge.config import ModelConfig, keys_of
 from qwen3edge.convert.names import EMBEDDING, HEAD, model_tensors
 from qwen3edge.convert.recipe import HOLDS_ANY, Recipe, recipe_of
+from qwen3edge.convert.rope_scaling import gguf_scaling
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
 from qwen3edge.formats.blocks import as_float32
 from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_blocks import INCOMING, UNQUANTIZED, GgmlType, read_weights, repack
-
-_ROPE_SCALING = ("rope.scaling.type", "rope.scaling.factor", "rope.scale_linear")
 
 
 def gguf_config(file: GgufFile) -> ModelConfig:
@@ -54,19 +53,12 @@ def gguf_config(file: GgufFile) -> ModelConfig:
     for key in ("attention.value_length", "rope.dimension_count"):
         if whole(key, head_size) != head_size:
             raise UnsupportedModelError(f"{file.path}: {architecture}.{key}: expected the head size, {head_size}")
-    scaling_key = f"{architecture}.rope.scaling.type"
-    factor = real("rope.scaling.factor", real("rope.scale_linear", 1.0))
-    scaling = keys.get(scaling_key, "linear")  # as llama.cpp reads it
-    if not isinstance(scaling, str):
-        raise CheckpointError(f"{file.path}: {scaling_key}: expected text, found {scaling!r:.60}")
-    if scaling != "none" and not (scaling == "linear" and factor in (0.0, 1.0)):
-        present = [key for name in _ROPE_SCALING if (key := f"{architecture}.{name}") in keys]
-        removal = " ".join(f"--remove-metadata {key}" for key in present)
-        raise UnsupportedModelError(
-            f"{file.path}: {scaling_key}: expected none, or linear by 1, found {scaling!r:.60} by {factor:g}, which is "
-            f"not supported; without it (gguf-new-metadata {removal} IN OUT) the model "
-            "runs, unscaled, up to the positions that it was first trained for"
-        )
+    prefix = f"{architecture}."
+    own_keys = {key.removeprefix(prefix): value for key, value in keys.items() if key.startswith(prefix)}
+    trained = whole("context_length")
+    scaling = gguf_scaling(
+        f"{file.path}: {architecture}", own_keys, real, lambda: whole("rope.scaling.original_context_length", trained)
+    )
     if whole("attention.sliding_window", 0):
         raise UnsupportedModelError(
             f"{file.path}: {architecture}.attention.sliding_window: expected none; it is not supported"
@@ -85,8 +77,10 @@ def gguf_config(file: GgufFile) -> ModelConfig:
         **{
             name: read[kind](key.key, defaults.get(name))
             for name, (kind, key) in keys_of(own).items()
-            if kind in read and name != "vocab_size"
+            if kind in read and name not in ("vocab_size", "context_length")
         },
+        context_length=max(trained, scaling.context_length if scaling else 0),
+        rope_scaling=scaling,
         **own.constants,
         **own.gguf_constants,
         tied_embeddings=HEAD not in file.tensors,

@@ -16,12 +16,14 @@ _FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": 
 def hf_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
     """config.json, without a quantization_config."""
     architecture = config.architecture
+    scaling = {"rope_scaling": config.rope_scaling.to_hf()} if config.rope_scaling else {}
     return {
         "architectures": [architecture.hf_class],
         "model_type": config.model_type,
         "dtype": dtype,
         "intermediate_size": config.token_ffn_size,
         **{key.hf: getattr(config, name) for name, (_, key) in keys_of(architecture).items() if key.hf},
+        **scaling,
         "hidden_act": "silu",
         "use_sliding_window": False,
         "eos_token_id": list(config.stop_token_ids) or None,

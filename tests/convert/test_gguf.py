@@ -273,10 +273,9 @@ def edited(monkeypatch, tmp_path, seed):
         ({"qwen3.block_count": 1}, CheckpointError, r"account for.*blk\.1"),
         ({"qwen3.block_count": None}, CheckpointError, "nothing"),
         ({"qwen3.embedding_length": 512}, CheckpointError, "shape"),
-        ({"qwen3.rope.scaling.type": "yarn"}, UnsupportedModelError, "gguf: .*'yarn'.* --remove-metadata qwen3.rope"),
-        ({"qwen3.rope.scaling.type": "linear", "qwen3.rope.scaling.factor": 2.0}, UnsupportedModelError, "'linear'"),
-        ({"qwen3.rope.scaling.factor": 4.0}, UnsupportedModelError, "'linear' by 4"),
-        ({"qwen3.rope.scale_linear": 2.0}, UnsupportedModelError, "--remove-metadata qwen3.rope.scale_linear"),
+        ({"qwen3.rope.scaling.type": "longrope"}, UnsupportedModelError, "gguf: qwen3.rope.scaling.type: .*'longrope'"),
+        ({"qwen3.rope.scaling.type": 7}, CheckpointError, "gguf: qwen3.rope.scaling.type: expected text, found 7"),
+        ({"qwen3.rope.scale_linear": 0.25}, UnsupportedModelError, "factor from 1"),
         ({"qwen3.attention.sliding_window": 128}, UnsupportedModelError, "gguf: .*sliding_window"),
         ({"qwen3.attention.head_count": 0}, UnsupportedModelError, "heads"),
         ({"qwen3.attention.head_count_kv": 3}, UnsupportedModelError, "divide"),
@@ -321,7 +320,10 @@ OPTIONAL_KEYS = [
     *(f"general.sampling.{name}" for name in ("temp", "top_k", "top_p")),
     *(f"tokenizer.ggml.{name}" for name in ("merges", "eot_token_id", "eom_token_id")),
 ]
-OPTIONAL_OF_MODEL = ["rope.scaling.type", "rope.scaling.factor", "attention.sliding_window", "expert_weights_scale"]
+OPTIONAL_OF_MODEL = [
+    *(f"rope.scaling.{name}" for name in ("type", "factor", "original_context_length", "yarn_beta_fast")),
+    *("attention.sliding_window", "expert_weights_scale"),
+]
 NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.sampled_from([0, -1, 1, 2**31, 2**32]) | st.floats() | st.booleans()
 ARRAYS = st.sampled_from([np.dtype(kind) for kind in ("u1", "i1", "<u4", "<i4", "<i8", "<f4", "<f8", "?")]).flatmap(
     lambda dtype: st.integers(0, 3).map(lambda count: np.arange(1, count + 1).astype(dtype))

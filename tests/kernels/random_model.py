@@ -1,9 +1,10 @@
-"""Small random `.q3e` files: Qwen3, Qwen2, and one with experts."""
+"""Small random `.q3e` files: Qwen3, the same with YaRN, Qwen2, and one with experts."""
 
 from pathlib import Path
 
 import torch
 
+from qwen3edge.architectures.rope_scaling import RopeScaling
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.checkpoint import write_model
 from qwen3edge.convert.recipe import find_recipe
@@ -27,6 +28,12 @@ _COMMON = {
 }
 MODELS = {
     "qwen3": ModelConfig(model_type="qwen3", ffn_size=160, **_COMMON),
+    "yarn": ModelConfig(
+        model_type="qwen3",
+        ffn_size=160,
+        rope_scaling=RopeScaling.yarn(16.0, 8, beta_fast=0.5, beta_slow=0.1),
+        **_COMMON,
+    ),
     "qwen2": ModelConfig(
         model_type="qwen2",
         ffn_size=160,

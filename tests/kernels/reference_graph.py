@@ -64,7 +64,8 @@ class ReferenceGraph:
 
     def rotated(self, x: torch.Tensor) -> torch.Tensor:
         angles = torch.outer(torch.arange(x.shape[1]).float(), self.vector("rope.inverse_frequencies"))
-        cos, sin = angles.cos(), angles.sin()
+        factor = self.config.rope_scaling.attention_factor if self.config.rope_scaling else 1.0
+        cos, sin = angles.cos() * factor, angles.sin() * factor
         a, b = x.chunk(2, dim=-1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 

@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--chat-template", metavar="FILE", help="a Jinja2 template to pack in place of the checkpoint's own"
     )
+    parser.add_argument(
+        "--rope-scaling",
+        metavar="yarn[:FACTOR[:POSITIONS]]",
+        help="for longer contexts, costs short ones a little; default 4 times the 32,768 positions of Qwen3's training",
+    )
     options.add_threads(parser)
     options.add_quiet(parser, "bar")
     options.add_json(parser)
@@ -82,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             lora=arguments.lora,
             allow_missing_tokenizer=arguments.no_tokenizer,
             chat_template=arguments.chat_template,
+            rope_scaling=arguments.rope_scaling,
         )
     print_report(report, as_json=arguments.json, bits_per_weight=report.bits_per_weight)
     whole = os.path.isfile(arguments.source) and "-of-" not in os.path.basename(arguments.source)  # not of a split file

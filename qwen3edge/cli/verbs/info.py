@@ -90,13 +90,21 @@ def _sampling(file: _core.ModelFile) -> dict[str, dict[str, float]]:
     return {mode: parameters.numbers for mode, parameters in modes.items()}
 
 
+def _scaling(scaling: dict[str, Any] | None) -> str:
+    if scaling is None:
+        return "none"
+    of = f" from {scaling['original_context']} positions" if scaling["original_context"] else ""
+    return f"{scaling['kind']} by {scaling['factor']:g}{of}"
+
+
 def _lines(file: _core.ModelFile, result: dict[str, Any]) -> list[str]:
     name = file.get("general.name") if "general.name" in file else "a model"
     lines = [
         f"{file.path}: {name}, {format_bytes(file.nbytes)}, {result['weights'] / 1e6:.1f} million weights "
         f"of {result['bits_per_weight']:.2f} bits"
     ]
-    for key, value in result["config"].items():
+    shape = {**result["config"], "rope_scaling": _scaling(result["config"]["rope_scaling"])}
+    for key, value in shape.items():
         if value != 0 or key not in _OF_SOME_BLOCKS:
             lines.append(f"  {key:<24} {f'{value:.6g}' if isinstance(value, float) else value}")
     lines.append(f"  {'texts':<24} {result['texts']}")

@@ -36,12 +36,13 @@ class Graph:
         self.norm = weights.vector("output_norm.weight")
         self.head = self.embedding if config.tied_embeddings else weights.matrix("output.weight")
         self.frequencies = weights.vector("rope.inverse_frequencies")  # [head_size / 2]: RoPE's angle per position
+        self.attention_factor = config.rope_scaling.attention_factor if config.rope_scaling else 1.0
 
     def forward(self, step: Step, block_tables: torch.Tensor) -> torch.Tensor:
         """The normed states that logits come from, [logits, hidden_size] of the working type."""
         x = embedding(step.tokens, self.embedding)  # [tokens, hidden_size] float32
         angles = step.positions.float()[:, None] * self.frequencies[None, :]
-        cos_sin = torch.cat([angles.cos(), angles.sin()], dim=-1)  # [tokens, head_size]
+        cos_sin = torch.cat([angles.cos(), angles.sin()], dim=-1) * self.attention_factor  # [tokens, head_size]
         steps = Steps(step, block_tables, cos_sin, self.config.rms_epsilon, self.dtype, self.int8)
         delta = None
         for block, state in zip(self.blocks, self.states, strict=True):
