@@ -307,6 +307,11 @@ class Engine:
     def share(self, source: int, target: int, length: int = ...) -> int:
         """Empties target and gives it source's first tokens, by default all, in shared pages; returns how many."""
 
+    def head_row(self, token: int) -> list[float]:
+        """The head's weights of a token, [hidden_size]: its logit is their product with the state after the final norm.
+
+        Raises RequestError, UnsupportedModelError where there is no head."""
+
     def clear_prefixes(self) -> None:
         """Forgets what was kept."""
 
@@ -409,6 +414,10 @@ class News:
     @property
     def pieces(self) -> list[Piece]: ...
     @property
+    def state(self) -> list[float]:
+        """Of a request for it, when it has ended: [hidden_size], behind the last token, after the final norm."""
+
+    @property
     def finish(self) -> str | None:
         """None while it runs; then "stop", "tool_calls", "max_tokens", "context", "cancelled" or "error"."""
 
@@ -484,6 +493,10 @@ class Scheduler:
         Raises RequestError for what no context or vocabulary takes, MemoryBudgetError for what does not fit the pages
         even alone, BusyError when the queue is full.
         """
+
+    def submit_state(self, prompt: Sequence[int]) -> Generation:
+        """A request that ends with `News.state` in place of an answer; the prompt may fill the context. Raises as
+        `submit`, and RequestError on another device than the CPU."""
 
     def advance(self, milliseconds: int) -> bool:
         """Computes a step, or waits at most so long for the end of one that another thread computes. False when there

@@ -17,6 +17,7 @@ COLUMN_UNIT = 32
 
 _PREFIX = "qwen3edge."
 _STOP_TOKENS = "qwen3edge.stop_token_ids"
+_HEADLESS = "qwen3edge.headless"
 _HALF_SMALLEST_FLOAT32 = 2.0**-150  # what is no larger becomes 0
 _LARGEST_FLOAT32 = (2 - 2.0**-23) * 2.0**127
 
@@ -71,6 +72,7 @@ class ModelConfig:
     norm_topk_prob: Annotated[bool, Key("norm_topk_prob", "norm_topk_prob", "experts")] = False
     stop_token_ids: tuple[int, ...] = ()
     rope_scaling: RopeScaling | None = None
+    headless: bool = False  # tied in the file, but there are no logits: an embedding model
 
     def __post_init__(self) -> None:
         """Raises UnsupportedModelError for a value that the engine cannot run."""
@@ -111,12 +113,8 @@ class ModelConfig:
         architecture = find_architecture(config.get("model_type"))
         expected = [architecture.hf_class]
         classes = config.get("architectures") or expected
-        if classes != expected:
-            headless = classes == [architecture.hf_class.replace("ForCausalLM", "Model")]
-            raise UnsupportedModelError(
-                f"architectures: expected {expected}, found {classes!r}"
-                + (", a model without a head (an embedding model): it has no logits to compute" if headless else "")
-            )
+        if classes not in (expected, [architecture.hf_class.replace("ForCausalLM", "Model")]):
+            raise UnsupportedModelError(f"architectures: expected {expected}, found {classes!r}")
         refuse_options(config)
         config = {**architecture.read(config), "rope_theta": rope_theta(config)}
         read: dict[type, Callable[[Mapping[str, Any], str], Any]] = {int: integer, float: number, bool: flag}
@@ -146,12 +144,17 @@ class ModelConfig:
         if not isinstance(stop, list):
             raise FileFormatError(f"{_STOP_TOKENS}: expected an array, found {stop!r}")
         scaling = RopeScaling.from_metadata(value) if _PREFIX + SCALING_TYPE in file else None
-        return cls(architecture.model_type, **found, stop_token_ids=tuple(stop), rope_scaling=scaling)
+        headless = _HEADLESS in file and file.get(_HEADLESS) is True
+        return cls(
+            architecture.model_type, **found, stop_token_ids=tuple(stop), rope_scaling=scaling, headless=headless
+        )
 
     def to_metadata(self) -> dict[str, Any]:
         """The keys of docs/format.md: int is uint32, float is float32, a tuple an array of uint32."""
         metadata: dict[str, Any] = {_PREFIX + "model_type": self.model_type}
         metadata |= {_PREFIX + key.key: getattr(self, name) for name, (_, key) in keys_of(self.architecture).items()}
+        if self.headless:
+            metadata[_HEADLESS] = True
         if self.rope_scaling:
             metadata |= {_PREFIX + key: value for key, value in self.rope_scaling.to_metadata().items()}
         if self.stop_token_ids:

@@ -239,6 +239,7 @@ void bind_engine(py::module_& m) {
           "keep", [](Engine& e, uint32_t slot, const std::vector<int32_t>& tokens) { e.keep(slot, tokens); }, "slot"_a,
           "tokens"_a, GilReleased())
       .def("share", &Engine::share, "source"_a, "target"_a, "length"_a = UINT32_MAX, GilReleased())
+      .def("head_row", &Engine::head_row, "token"_a, GilReleased())
       .def("clear_prefixes", &Engine::clear_prefixes, GilReleased())
       .def(
           "save_session",

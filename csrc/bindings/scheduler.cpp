@@ -41,7 +41,7 @@ class PythonEngine : public BatchEngine {
   PythonEngine(py::object engine, uint32_t vocabulary) : engine_(std::move(engine)) {
     const py::object plan = engine_.attr("plan");
     const auto of = [&](const char* name) { return py::cast<uint32_t>(plan[name]); };
-    limits_ = {of("sequences"), of("context"), of("chunk"), vocabulary, kPageTokens, 0};
+    limits_ = {of("sequences"), of("context"), of("chunk"), vocabulary, kPageTokens, 0, 0};
     limits_.pages = limits_.sequences * limits_.pages_for(limits_.context);
     kept_.resize(limits_.sequences);
   }
@@ -189,6 +189,7 @@ void bind_scheduler(py::module_& m) {
       .def_property_readonly("logprobs", [](const News& n) { return listed(n.logprobs); })
       .def_property_readonly("prompt_logprobs", [](const News& n) { return listed(n.prompt_logprobs); })
       .def_property_readonly("pieces", [](const News& n) { return bindings::listed(n.pieces); })
+      .def_readonly("state", &News::state)
       .def_property_readonly("finish", [](const News& n) { return finish_name(n.finish); })
       .def_readonly("reasoning", &News::reasoning)
       .def_property_readonly("computed_tokens", [](const News& n) { return n.usage.computed_tokens; })
@@ -264,6 +265,16 @@ void bind_scheduler(py::module_& m) {
           "texts"_a = py::none(), "reasoning"_a = false, "tools"_a = py::none(), "stops"_a = std::vector<py::str>(),
           "logprobs"_a = py::none(), "prompt_logprobs"_a = py::none(), "allow"_a = py::none(), "thinking_budget"_a = py::none(),
           "end_of_thoughts"_a = std::vector<int32_t>())
+      .def(
+          "submit_state",
+          [](const std::shared_ptr<OwnScheduler>& own, std::vector<int32_t> prompt) {
+            GenerationRequest request;
+            request.prompt = std::move(prompt);
+            request.state = true;
+            const WithoutGil released;
+            return std::make_unique<OwnGeneration>(own, own->scheduler->submit(std::move(request)));
+          },
+          "prompt"_a)
       .def(
           "advance",
           [](OwnScheduler& s, uint32_t milliseconds) { return s.scheduler->advance(std::chrono::milliseconds(milliseconds)); },

@@ -24,6 +24,7 @@ struct ModelConfig {
   bool qk_norm = false;
   bool qkv_bias = false;
   bool tied_embeddings = false;
+  bool headless = false;        // tied in the file, but there are no logits: an embedding model
   bool norm_topk_prob = false;  // the weights of a token's experts are divided by their sum
 
   uint32_t query_size() const { return heads * head_size; }

@@ -25,6 +25,7 @@ void read_common(const ModelFile& file, ModelConfig& c) {
   if (!(c.rms_epsilon > 0) || !std::isfinite(c.rms_epsilon))
     file.fail(Status::bad_file, "expected attention.layer_norm_rms_epsilon above 0, found " + std::to_string(c.rms_epsilon));
   c.tied_embeddings = file.boolean("qwen3edge.tie_word_embeddings");
+  if (file.find_key("qwen3edge.headless")) c.headless = file.boolean("qwen3edge.headless");
 }
 
 void read_attention(const ModelFile& file, ModelConfig& c) {

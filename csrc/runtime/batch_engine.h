@@ -17,6 +17,7 @@ struct EngineLimits {
   uint32_t vocabulary;   // logits of a row
   uint32_t page_tokens;  // of a page of the KV cache
   uint32_t pages;        // that all sequences share
+  uint32_t width;        // of a token's state; 0 where forward gives logits alone
 
   uint32_t pages_for(uint64_t tokens) const { return static_cast<uint32_t>((tokens + page_tokens - 1) / page_tokens); }
 };
@@ -28,9 +29,10 @@ class BatchEngine {
 
   virtual EngineLimits limits() const = 0;
 
-  // logits: float32 [rows that want them][vocabulary]. The rows of a sequence are consecutive, at ascending positions that
-  // continue it or rewind into it. Throws bad_argument and over_budget, nothing changed; others and cancelled, when the flag is
-  // set before the last layer, with these rows taken back as far as `truncate` can: `length` says what is left.
+  // logits: float32 [rows that want them][vocabulary]. hidden: float32 [rows that want it][width], or null. The rows of a
+  // sequence are consecutive, at ascending positions that continue it or rewind into it. Throws bad_argument and over_budget,
+  // nothing changed; others and cancelled, when the flag is set before the last layer, with these rows taken back as far as
+  // `truncate` can: `length` says what is left.
   virtual void forward(const Batch& batch, float* logits, float* hidden, const CancelFlag* cancel) = 0;
 
   virtual uint32_t length(uint32_t sequence) = 0;

@@ -104,7 +104,22 @@ void Engine::check_sequence(uint32_t sequence) const { require_range<int64_t>("s
 
 EngineLimits Engine::limits() const {
   const PlanRequest& s = plan_.settings;
-  return {s.sequences, s.context, s.chunk, config().vocab_size, kKvBlock, plan_.pages};
+  return {s.sequences, s.context, s.chunk, config().vocab_size, kKvBlock, plan_.pages, config().hidden_size};
+}
+
+std::vector<float> Engine::head_row(uint32_t token) {
+  const Call call(*this);
+  require_head();
+  require_range<int64_t>("token", token, 0, config().vocab_size - 1);
+  std::vector<float> row(config().hidden_size);
+  unpack_row(mapped_.head->matrix, token, row.data());
+  file_->require_undamaged();
+  return row;
+}
+
+void Engine::require_head() const {
+  if (config().headless)
+    throw Error(Status::unsupported_model, "logits: expected a model with a head, found one without, for embeddings alone");
 }
 
 EngineMetrics Engine::metrics() {
@@ -219,6 +234,7 @@ void Engine::check(const Batch& b) const {
   };
   std::vector<bool> seen(states_.sequences());
   for (size_t i = 0; i < b.count; ++i) {
+    if (b.want[i] & kWantLogits) require_head();
     if (!(b.embeddings && b.embeddings[i]) && (b.tokens[i] < 0 || static_cast<uint32_t>(b.tokens[i]) >= config().vocab_size))
       fail("token", i, config().vocab_size - 1, b.tokens[i]);
     if (b.sequences[i] < 0 || static_cast<uint32_t>(b.sequences[i]) >= states_.sequences())

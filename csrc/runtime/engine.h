@@ -42,8 +42,8 @@ class Engine : public BatchEngine {
   Isa isa() const { return kernels_.isa; }
 
   EngineLimits limits() const override;
-  // Besides what the base says: hidden: float32 [rows that want it][hidden_size]; truncated_file when the file shrank, io_error
-  // when it cannot be read. Calls are serialized.
+  // Besides what the base throws: truncated_file when the file shrank, io_error when it cannot be read, unsupported_model for
+  // logits of a model that has no head. Calls are serialized.
   void forward(const Batch& batch, float* logits, float* hidden = nullptr, const CancelFlag* cancel = nullptr) override;
 
   // Shows the observer what every matrix multiplies in the calls of forward that follow; null: nobody looks, at no cost.
@@ -67,6 +67,9 @@ class Engine : public BatchEngine {
   // Keeps the last page of `tokens`, which may be a part of one, as fill(its bytes) writes it; fill is not called where it is
   // there already. False when the pages before it are not, or no page is available.
   bool restore_page(std::span<const int32_t> tokens, const std::function<void(std::span<uint8_t>)>& fill);
+  // The head's weights of a token, float32 [hidden_size]: its logit is their product with the state after the final norm. Throws
+  // bad_argument, unsupported_model.
+  std::vector<float> head_row(uint32_t token);
   size_t page_bytes() const { return states_.cache().page_bytes(); }
   uint32_t available_pages() override;
   void for_each(uint32_t count, const std::function<void(uint32_t)>& f) override;
@@ -105,6 +108,7 @@ class Engine : public BatchEngine {
   void order_turns();
   void check(const Batch& batch) const;
   void check_sequence(uint32_t sequence) const;
+  void require_head() const;
   void check_pages(const std::vector<Run>& runs) const;
   void run_chunks(const Batch& batch, float* logits, float* hidden);
   void run_chunk(const Batch& chunk, float* logits, float* hidden);

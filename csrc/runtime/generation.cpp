@@ -9,7 +9,7 @@ namespace q3e {
 Generation::Generation(GenerationRequest&& request, uint64_t number)
     : request_(std::move(request)), number_(number), tokens_(request_.prompt), arrived_(Clock::now()) {
   if (request_.texts) text_.emplace(request_.texts, request_.reasoning, request_.stops, request_.tools);
-  if (!by_hand())
+  if (request_.sampler)
     for (const int32_t token : request_.prompt) request_.sampler->accept(token, false);
 }
 
@@ -18,6 +18,13 @@ void Generation::append(int32_t token, uint32_t context) {
   if (first_ == Clock::time_point{}) first_ = last_;
   take(token, context);
   end_thoughts(context);
+}
+
+// Of one that asked for the state.
+void Generation::finish(std::vector<float>&& state) {
+  first_ = last_ = Clock::now();
+  news_.state = std::move(state);
+  end(Finish::stop);
 }
 
 // Where they have used up their budget.

@@ -35,6 +35,7 @@ struct GenerationRequest {
   // After so many tokens of thoughts `end_of_thoughts` is appended, which is not picked; none: thoughts end by themselves.
   std::optional<uint32_t> thinking_budget;
   std::vector<int32_t> end_of_thoughts;
+  bool state = false;  // no answer, and no sampler: the state behind the prompt ends it
 };
 
 enum class Finish : uint8_t {
@@ -60,6 +61,7 @@ struct News {
   std::vector<Logprobs> logprobs;         // of each of these tokens, if they were asked for
   std::vector<Logprobs> prompt_logprobs;  // of the next tokens of the prompt
   std::vector<TextPiece> pieces;
+  std::vector<float> state;  // [width] behind the prompt's last token, if it was asked for
   Finish finish = Finish::running;
   Usage usage{};
   bool reasoning = false;      // the last token was a thought
@@ -79,7 +81,7 @@ class Generation {
 
   Generation(GenerationRequest&& request, uint64_t number);
 
-  bool by_hand() const { return request_.sampler == nullptr; }
+  bool by_hand() const { return !request_.sampler && !request_.state; }
   // By hand, and for its owner to go on.
   bool idle() const { return by_hand() && (!extension_.cancel || has_news_); }
   uint32_t size() const { return static_cast<uint32_t>(tokens_.size()); }
@@ -92,6 +94,7 @@ class Generation {
   void begin(uint32_t context) { end_thoughts(context); }
   // Appends a token that was picked, and ends the answer where it ends.
   void append(int32_t token, uint32_t context);
+  void finish(std::vector<float>&& state);
   void take(int32_t token, uint32_t context);
   void end_thoughts(uint32_t context);
   void end(Finish finish);

@@ -5,15 +5,18 @@
 
 namespace q3e {
 
-ScheduledBatch::ScheduledBatch(std::vector<Row> rows, uint32_t vocabulary) : rows_(std::move(rows)), vocabulary_(vocabulary) {
+ScheduledBatch::ScheduledBatch(std::vector<Row> rows, const EngineLimits& limits)
+    : rows_(std::move(rows)), vocabulary_(limits.vocabulary), width_(limits.width) {
   for (const Row& row : rows_) {
     Generation& g = *row.generation;
     for (uint32_t at = g.computed_; at < g.computed_ + row.count; ++at) {
-      const bool scores = row.scores && at + 1 >= g.scored_ && at + 1 < g.prompt_size(), picks = row.ends && at + 1 == g.size();
+      const bool last = row.ends && at + 1 == g.size(), states = last && g.request_.state, picks = last && !states;
+      const bool scores = row.scores && at + 1 >= g.scored_ && at + 1 < g.prompt_size();
       tokens_.push_back(g.tokens_[at]);
       positions_.push_back(static_cast<int32_t>(at));
       sequences_.push_back(static_cast<int32_t>(*g.sequence_));
-      want_.push_back(scores || picks ? kWantLogits : 0);
+      want_.push_back(states ? kWantHidden : scores || picks ? kWantLogits : 0);
+      if (states) states_.push_back({&g});
       if (scores || picks) outcomes_.push_back({&g, scores ? g.tokens_[at + 1] : -1, picks});
     }
     prompt_tokens_ += row.count > 1 ? row.count : 0;
@@ -37,8 +40,11 @@ void ScheduledBatch::compute(BatchEngine& engine, std::vector<float>& logits, Ca
     if (row.generation->by_hand()) flags.push_back(row.generation->extension_.cancel);
   if (flags.size() == rows_.size()) cancel.follow(std::move(flags));
   logits.resize(outcomes_.size() * vocabulary_);
-  engine.forward({tokens_.data(), positions_.data(), sequences_.data(), want_.data(), tokens_.size()}, logits.data(), nullptr,
-                 &cancel);
+  std::vector<float> hidden(states_.size() * width_);
+  engine.forward({tokens_.data(), positions_.data(), sequences_.data(), want_.data(), tokens_.size()}, logits.data(),
+                 states_.empty() ? nullptr : hidden.data(), &cancel);
+  for (size_t i = 0; i < states_.size(); ++i)
+    states_[i].values.assign(hidden.data() + i * width_, hidden.data() + (i + 1) * width_);
   engine.for_each(static_cast<uint32_t>(outcomes_.size()), [&](uint32_t i) {
     Outcome& outcome = outcomes_[i];
     if (outcome.error) return;

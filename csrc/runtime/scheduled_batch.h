@@ -31,7 +31,13 @@ class ScheduledBatch {
     std::exception_ptr error{};
   };
 
-  ScheduledBatch(std::vector<Row> rows, uint32_t vocabulary);
+  // A state that was asked for, behind the last token of a prompt.
+  struct State {
+    Generation* generation;
+    std::vector<float> values{};  // [width]
+  };
+
+  ScheduledBatch(std::vector<Row> rows, const EngineLimits& limits);
 
   const std::vector<Row>& rows() const { return rows_; }
   uint32_t tokens() const { return static_cast<uint32_t>(tokens_.size()); }
@@ -41,16 +47,18 @@ class ScheduledBatch {
   // [outcomes][vocabulary]. Throws what the engine throws; an answer's own errors are in its outcome.
   void compute(BatchEngine& engine, std::vector<float>& logits, CancelFlag& cancel);
   std::vector<Outcome>& outcomes() { return outcomes_; }  // in the order of the rows
+  std::vector<State>& states() { return states_; }
 
  private:
   void make(Outcome& outcome, const float* logits) const;
 
   std::vector<Row> rows_;
-  uint32_t vocabulary_;
+  uint32_t vocabulary_, width_;
   uint32_t prompt_tokens_ = 0;
   std::vector<int32_t> tokens_, positions_, sequences_;
   std::vector<uint8_t> want_;
   std::vector<Outcome> outcomes_;
+  std::vector<State> states_;
 };
 
 }  // namespace q3e

@@ -50,14 +50,16 @@ void Scheduler::require_tokens(const char* name, std::span<const int32_t> tokens
 Scheduler::Held Scheduler::submit(GenerationRequest request) {
   const size_t size = request.prompt.size();
   if (size == 0) throw bad("prompt: expected at least one token, found none");
-  if (size >= limits_.context)
-    throw bad("prompt: expected fewer than " + std::to_string(limits_.context) + " tokens (the context), found " +
-              std::to_string(size));
+  if (size + !request.state > limits_.context)  // an answer has a token
+    throw bad(std::string("prompt: expected ") + (request.state ? "at most " : "fewer than ") + std::to_string(limits_.context) +
+              " tokens (the context), found " + std::to_string(size));
+  if (request.state && limits_.width == 0)
+    throw bad("embeddings: expected a model on the CPU, found one on another device, which gives logits alone");
   require_tokens("prompt", request.prompt);
-  if (request.sampler->vocabulary() != limits_.vocabulary)
+  if (request.sampler && request.sampler->vocabulary() != limits_.vocabulary)
     throw bad("sampler: expected one for " + std::to_string(limits_.vocabulary) + " logits, found one for " +
               std::to_string(request.sampler->vocabulary()));
-  if (const uint32_t need = limits_.pages_for(size + 1); need > limits_.pages)
+  if (const uint32_t need = limits_.pages_for(size + !request.state); need > limits_.pages)
     throw Error(Status::over_budget, "prompt: expected at most " + std::to_string(limits_.pages) + " pages of " +
                                          std::to_string(limits_.page_tokens) + " tokens, found a need of " +
                                          std::to_string(need));

@@ -93,7 +93,9 @@ void Scheduler::fail(std::span<const Row> rows, std::exception_ptr error) {
 
 // Pages that an answer may grow to before others must make room for it.
 uint32_t Scheduler::promised(const Generation& g) const {
-  const uint64_t answer = g.request_.max_tokens ? g.request_.max_tokens : limits_.context / kShareOfContext;
+  const uint64_t answer = g.request_.state        ? 0
+                          : g.request_.max_tokens ? g.request_.max_tokens
+                                                  : limits_.context / kShareOfContext;
   const uint64_t most = std::min<uint64_t>(limits_.context, g.prompt_size() + answer);
   return limits_.pages_for(std::max<uint64_t>(most, g.size()));
 }
@@ -227,7 +229,7 @@ bool Scheduler::make_room(std::vector<Row>& rows) {
 }
 
 void Scheduler::run(std::vector<Row> rows, Lock& lock) {
-  ScheduledBatch batch(std::move(rows), limits_.vocabulary);
+  ScheduledBatch batch(std::move(rows), limits_);
   cancel_.clear();
   cancel_.follow({});
   lock.unlock();
@@ -273,6 +275,10 @@ void Scheduler::settle(ScheduledBatch& batch) {
     if (row.count > 1)
       engine_.keep(*g.sequence_, std::span(g.tokens_).first(g.computed_ / limits_.page_tokens * limits_.page_tokens));
     g.has_news_ = g.has_news_ || (g.by_hand() ? row.ends : row.count > 1);
+  }
+  for (ScheduledBatch::State& state : batch.states()) {
+    Generation& g = *state.generation;
+    if (!g.cancelled_ && g.finish_ == Finish::running) g.finish(std::move(state.values));
   }
   for (ScheduledBatch::Outcome& outcome : batch.outcomes()) {
     Generation& g = *outcome.generation;

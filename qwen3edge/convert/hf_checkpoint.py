@@ -8,7 +8,8 @@ from pathlib import Path
 from qwen3edge.architectures.keys import rope_notes
 from qwen3edge.closing import Closing
 from qwen3edge.config import ModelConfig
-from qwen3edge.convert.names import HEAD_SOURCE, embedding_source
+from qwen3edge.convert.names import HEAD_SOURCE, embedding_source, is_bare
+from qwen3edge.convert.pooling import check_pooling
 from qwen3edge.convert.quantized_methods import is_quantized
 from qwen3edge.convert.quantized_source import QuantizedSource
 from qwen3edge.convert.same_weights import same_weights
@@ -36,11 +37,12 @@ class HfCheckpoint(Closing):
             config = ModelConfig.from_hf(keys)
         except (CheckpointError, UnsupportedModelError) as error:
             raise type(error)(f"{folder / 'config.json'}: {error}") from None
+        check_pooling(folder)
         files = self._files = SafetensorsFolder(folder, any_type=True)
         with self.closed_on_failure():
             self.quantized = QuantizedSource(files, config, keys) if is_quantized(files) else None
             self.source = self.quantized or files
-            self.config, tied = _tied_as_stored(self.source, config)
+            self.config, tied = _head_as_stored(self.source, config)
         left: tuple[str, ...] = ()
         if self.quantized is not None:
             self.quantized.config = self.config
@@ -53,9 +55,14 @@ class HfCheckpoint(Closing):
         self._files.close()
 
 
-def _tied_as_stored(source: TensorSource, config: ModelConfig) -> tuple[ModelConfig, tuple[str, ...]]:
-    """As transformers 5: a head that is stored and is not the embedding is the head, whatever config.json says."""
+def _head_as_stored(source: TensorSource, config: ModelConfig) -> tuple[ModelConfig, tuple[str, ...]]:
+    """As transformers 5: a head that is stored and is not the embedding is the head, whatever config.json says. Where
+    none is stored and names lack `model.`, the model never had one.
+    """
     found = source.names()
+    if not config.tied_embeddings and HEAD_SOURCE not in found and is_bare(found):
+        note = f"there is no {HEAD_SOURCE}: a model for embeddings, which gives no answers"
+        return replace(config, tied_embeddings=True, headless=True), (note,)
     embedding = embedding_source(found)
     stored_twice = config.tied_embeddings and HEAD_SOURCE in found and embedding != HEAD_SOURCE
     if not stored_twice or same_weights(source, embedding, HEAD_SOURCE):

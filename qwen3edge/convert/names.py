@@ -59,11 +59,7 @@ def source_names(tensors: Collection[ModelTensor], found: Collection[str], tied:
         names[EMBEDDING] = embedding_source(have)
     for name in names.values():
         if name not in have:
-            headless = ": a model without a head, as embedding models are, has no logits to compute"
-            raise CheckpointError(
-                f"expected the tensor {name!r} in the checkpoint, found none of that name"
-                + (headless if name == HEAD_SOURCE else "")
-            )
+            raise CheckpointError(f"expected the tensor {name!r} in the checkpoint, found none of that name")
     ignored = {HEAD_SOURCE} if tied else set()
     for name in sorted(have - set(names.values()) - ignored):
         if not name.endswith("rotary_emb.inv_freq"):

@@ -200,8 +200,8 @@ class SafetensorsFolder(Shards):
             )
 
 
-def read_json(path: Path, limit: int) -> dict[str, Any]:
-    """A JSON object of at most `limit` bytes. Raises CheckpointError."""
+def read_json(path: Path, limit: int, kind: type = dict) -> Any:
+    """A JSON object of at most `limit` bytes, or with kind list an array. Raises CheckpointError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would keep us waiting
         try:
@@ -221,8 +221,10 @@ def read_json(path: Path, limit: int) -> dict[str, Any]:
         value = json.loads(data, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: expected JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    if not isinstance(value, kind):
+        raise CheckpointError(
+            f"{path}: expected a JSON {'object' if kind is dict else 'array'}, found {type(value).__name__}"
+        )
     return value
 
 

@@ -11,6 +11,7 @@ from qwen3edge.closing import Closing
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
 from qwen3edge.generation.answer import Answer
+from qwen3edge.generation.embedding import Judge, last_states, normalized
 from qwen3edge.generation.options import DEFAULTS as OPTIONS
 from qwen3edge.generation.options import Options
 from qwen3edge.generation.sampler import SamplingDefaults
@@ -25,6 +26,7 @@ from qwen3edge.sampling import MAX_CHOICE
 from qwen3edge.settings import DEFAULTS, CheckedSettings, Settings, checked, require_known
 from qwen3edge.templates.given import read_template
 from qwen3edge.text import text_size
+from qwen3edge.text.pooled import RERANK_INSTRUCTION, embedding_tokens, rerank_tokens, yes_and_no
 from qwen3edge.text.prompt import Input, PromptBuilder
 from qwen3edge.text.reasoning import THINK_OPEN
 from qwen3edge.text.template import ChatTemplate
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
 MAX_REQUESTS = 1 << 16
 """Of a batch; the queue takes fewer."""
+
+MAX_TEXTS = 1 << 20
+"""Of a call of `embed` or `rerank`."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +211,58 @@ class Model(Closing):
                 row += len(rows)
         return result
 
+    def embed(
+        self, texts: Sequence[str], instruction: str | None = None, dimensions: int | None = None
+    ) -> NDArray[np.float32]:
+        """float32 [texts, dimensions], rows of length 1: the states behind the texts' last token, `<|endoftext|>`.
+
+        instruction: of queries, what is looked for, as `Instruct: {instruction}\\nQuery:{text}`; documents have none.
+        dimensions: of the hidden size the first, for models trained for that; default all. Names of tokens in a text
+        are text. Computed together, up to `load(sequences=N)` at a time.
+
+        Raises ContextError for a text that does not fit (`tokens`, `context`), RequestError (also on a GPU),
+        UnsupportedModelError without a tokenizer that has `<|endoftext|>`.
+        """
+        given = None if instruction is None else checks.text("instruction", instruction)
+        size = self.config.hidden_size
+        kept = size if dimensions is None else checks.whole("dimensions", dimensions, 1, size)
+        tokenizer, context = self.tokenizer, self.plan.context
+        prompts = [
+            embedding_tokens(tokenizer, f"texts[{i}]", text, given, context)
+            for i, text in enumerate(checks.items("texts", texts, MAX_TEXTS))
+        ]
+        import numpy  # noqa: PLC0415
+
+        result: NDArray[np.float32] = numpy.empty((len(prompts), kept), numpy.float32)
+        for i, state in enumerate(last_states(self.engine, prompts)):
+            result[i] = normalized(state, kept)
+        return result
+
+    def rerank(
+        self, query: str, documents: Sequence[str], instruction: str = RERANK_INSTRUCTION
+    ) -> NDArray[np.float32]:
+        """float32 [documents], from 0 to 1: how likely a Qwen3-Reranker says yes to a document for this query.
+
+        instruction: what makes a document right. What the documents' prompts have in common is computed once.
+
+        Raises as `embed`, and UnsupportedModelError for a model without a head or without tokens for yes and no.
+        """
+        asked, task = checks.text("query", query), checks.text("instruction", instruction)
+        tokenizer, context = self.tokenizer, self.plan.context
+        judge = Judge(self.engine, *yes_and_no(tokenizer))
+        prompts = [
+            rerank_tokens(tokenizer, f"documents[{i}]", asked, document, task, context)
+            for i, document in enumerate(checks.items("documents", documents, MAX_TEXTS))
+        ]
+        import numpy  # noqa: PLC0415
+
+        return numpy.array([judge.score(state) for state in last_states(self.engine, prompts)], numpy.float32)
+
     def session(self) -> Session:
         """A conversation of its own. Any number may be open; answers wait for one another where more are asked for at
-        once than the model was loaded for (`load` with sequences=N)."""
+        once than the model was loaded for (`load` with sequences=N). Raises UnsupportedModelError for a model that only
+        embeds."""
+        self._require_head()
         return Session(self.engine, self._defaults)
 
     def load_session(self, path: Path) -> Session:
@@ -218,7 +272,12 @@ class Model(Closing):
         Raises SessionFileError for a file that is none, is damaged, or is of another model, KV type or version of this
         program's numerics; RequestError on a GPU; OSError.
         """
+        self._require_head()
         return Session.load(self.engine, self._defaults, path)
+
+    def _require_head(self) -> None:
+        if self.config.headless:
+            raise UnsupportedModelError("expected a model with a head for answers, found one for embeddings alone")
 
     def close(self) -> None:
         """Ends the answers that run and frees the weights, the caches and the threads; sessions of the model cannot be

@@ -103,8 +103,8 @@ def _lines(file: _core.ModelFile, result: dict[str, Any]) -> list[str]:
         f"{file.path}: {name}, {format_bytes(file.nbytes)}, {result['weights'] / 1e6:.1f} million weights "
         f"of {result['bits_per_weight']:.2f} bits"
     ]
-    shape = {**result["config"], "rope_scaling": _scaling(result["config"]["rope_scaling"])}
-    for key, value in shape.items():
+    numbers = {**result["config"], "rope_scaling": _scaling(result["config"]["rope_scaling"])}
+    for key, value in numbers.items():
         if value != 0 or key not in _OF_SOME_BLOCKS:
             lines.append(f"  {key:<24} {f'{value:.6g}' if isinstance(value, float) else value}")
     lines.append(f"  {'texts':<24} {result['texts']}")

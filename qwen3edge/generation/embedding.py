@@ -1,0 +1,68 @@
+"""Embeddings and scores of documents: from the state behind a text's last token."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from qwen3edge import _core
+from qwen3edge.errors import BusyError, RequestError
+from qwen3edge.runtime.engine import Engine
+
+_LEAST_NORM = 1e-12  # as torch's normalize: a state of zeros stays one
+
+
+def last_states(engine: Engine, prompts: Iterable[Sequence[int]]) -> Iterator[list[float]]:
+    """Of each prompt in turn, [hidden_size] after the final norm; computed together, as many as the queue takes.
+
+    Raises RequestError on another device than the CPU, BusyError when others fill the queue.
+    """
+    waiting: deque[_core.Generation] = deque()  # those that are dropped end
+    for prompt in prompts:
+        while True:
+            try:
+                waiting.append(engine.scheduler.submit_state(prompt))
+                break
+            except BusyError:
+                if not waiting:
+                    raise
+                yield _state(waiting.popleft())
+    while waiting:
+        yield _state(waiting.popleft())
+
+
+def normalized(state: Sequence[float], dimensions: int) -> list[float]:
+    """Its first numbers, divided by their length. Sums are exact, so the same everywhere."""
+    kept = state[:dimensions]
+    norm = max(math.sqrt(math.fsum(value * value for value in kept)), _LEAST_NORM)
+    return [value / norm for value in kept]
+
+
+class Judge:
+    """Scores by two rows of the head: no other logit is computed."""
+
+    def __init__(self, engine: Engine, yes: int, no: int) -> None:
+        """Raises UnsupportedModelError for a model without a head, RequestError on another device than the CPU."""
+        core = engine.core
+        if not isinstance(core, _core.Engine):
+            raise RequestError("rerank: expected a model on the CPU, found one on another device")
+        rows = core.head_row(yes), core.head_row(no)
+        self._apart = [a - b for a, b in zip(*rows, strict=True)]
+
+    def score(self, state: Sequence[float]) -> float:
+        """softmax of the logits of yes and no, which is sigmoid of their difference."""
+        difference = math.fsum(a * b for a, b in zip(state, self._apart, strict=True))
+        likely = 1 / (1 + math.exp(-abs(difference)))
+        return likely if difference >= 0 else 1 - likely
+
+
+def _state(generation: _core.Generation) -> list[float]:
+    while True:
+        news = generation.next()
+        if news is None or news.finish == "cancelled":
+            raise RequestError("expected an open model, found one that was closed meanwhile")
+        if news.finish == "error":
+            news.raise_error()
+        if news.finish is not None:
+            return news.state

@@ -1,0 +1,77 @@
+"""Texts whose last token stands for the whole: what Qwen3-Embedding and Qwen3-Reranker were trained on."""
+
+from __future__ import annotations
+
+from qwen3edge import checks
+from qwen3edge.errors import ContextError, UnsupportedModelError
+from qwen3edge.text.guard import TextGuard
+from qwen3edge.text.tokenizer import Tokenizer, TokenLimitError
+
+END = "<|endoftext|>"
+"""The token whose state is a text's embedding."""
+
+RERANK_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
+"""Qwen3-Reranker's own task."""
+
+_PREFIX = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+)
+_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+_COUNTED = 8  # contexts, to say how long a text is
+
+
+def embedding_tokens(tokenizer: Tokenizer, name: str, text: object, instruction: str | None, limit: int) -> list[int]:
+    """A document, or with an instruction a query, and END, which the text may have itself. name: of the argument.
+
+    Raises ContextError for more than `limit` tokens, RequestError, UnsupportedModelError.
+    """
+    end = tokenizer.token_id(END)
+    if end is None:
+        raise UnsupportedModelError(f"embeddings: expected {END} in the vocabulary, found none")
+    found = checks.text(name, text).removesuffix(END)
+    asked = found if instruction is None else f"Instruct: {instruction}\nQuery:{found}"
+    return _within(name, [*tokenizer.prefix, *_encoded(tokenizer, name, asked, limit), end], limit)
+
+
+def rerank_tokens(
+    tokenizer: Tokenizer, name: str, query: str, document: object, instruction: str, limit: int
+) -> list[int]:
+    """A question that the model answers with yes or no. Raises as `embedding_tokens`."""
+    asked = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {checks.text(name, document)}"
+    prefix, suffix = (tokenizer.encode(part, allow_special=True) for part in (_PREFIX, _SUFFIX))
+    return _within(name, [*prefix, *_encoded(tokenizer, name, asked, limit), *suffix], limit)
+
+
+def yes_and_no(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Their ids. Raises UnsupportedModelError for a vocabulary that has no tokens for them."""
+    found = [tokenizer.encode(word) for word in ("yes", "no")]
+    if any(len(ids) != 1 for ids in found):
+        raise UnsupportedModelError(
+            "rerank: expected 'yes' and 'no' as tokens of the vocabulary, found several for one"
+        )
+    return found[0][0], found[1][0]
+
+
+def _encoded(tokenizer: Tokenizer, name: str, text: str, limit: int) -> list[int]:
+    TextGuard(tokenizer, context=limit).raw(text)
+    most = _COUNTED * limit
+    try:
+        return tokenizer.encode(text, limit=most)
+    except TokenLimitError:
+        raise _too_long(name, most, limit, f"more than {most}") from None
+
+
+def _within(name: str, tokens: list[int], limit: int) -> list[int]:
+    if len(tokens) > limit:
+        raise _too_long(name, len(tokens), limit, str(len(tokens)))
+    return tokens
+
+
+def _too_long(name: str, tokens: int, context: int, found: str) -> ContextError:
+    return ContextError(
+        f"{name}: expected at most {context} tokens with what stands around a text (the context), found {found}: "
+        "load the model with a larger context (--context N), or split the text",
+        tokens=tokens,
+        context=context,
+    )
