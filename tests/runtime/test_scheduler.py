@@ -141,6 +141,36 @@ def test_sent_back_to_the_queue(file):
         generation.cancel()
 
 
+@pytest.mark.parametrize("pages", [None, 9])
+def test_states_beside_answers(file, pages):
+    """Bit by bit what the engine itself gives, up to the whole context, among answers that send others back."""
+    rng = np.random.default_rng(3)
+    prompts = [rng.integers(0, 250, size).tolist() for size in (1, 2, 64, 65, 129, CONTEXT - 1, CONTEXT)]
+    width = next(t["columns"] for t in file.tensors() if t["name"] == "token_embd.weight")
+    alone, expected = engine_of(file, sequences=1), []
+    for prompt in prompts:
+        state, size = np.empty((1, width), np.float32), len(prompt)
+        alone.forward(prompt, range(size), [0] * size, [0] * (size - 1) + [2], hidden=state)
+        expected.append(state[0].tolist())
+    answers = [Asked(file, [n, *range(100)], 300, temperature=1.0, seed=n) for n in (1, 2)]
+    scheduler = _core.Scheduler(engine_of(file, pages), vocabulary(file))
+    running = [scheduler.submit(asked.prompt, asked.sampler(), max_tokens=300) for asked in answers]
+    states = [scheduler.submit_state(prompt) for prompt in prompts]
+    assert [read(generation) for generation in running] == [asked.expected for asked in answers]
+    for generation, state in zip(states, expected, strict=True):
+        news = generation.next()
+        while news.finish is None:
+            news = generation.next()
+        assert news.finish == "stop" and news.tokens == [] and news.state == state
+        assert generation.next() is None
+    assert scheduler.counts["free_sequences"] == 4
+    dropped = scheduler.submit_state(prompts[0])
+    dropped.cancel()
+    assert dropped.next().finish == "cancelled"
+    with pytest.raises(RequestError, match=f"expected at most {CONTEXT} tokens .*, found {CONTEXT + 1}"):
+        scheduler.submit_state([1] * (CONTEXT + 1))
+
+
 def test_prefix_is_computed_once(file):
     """Four requests at once that begin alike: one computes the beginning, the others wait for it."""
     beginning = [n % 200 for n in range(300)]
