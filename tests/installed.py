@@ -76,6 +76,8 @@ def verbs(model: Path, folder: Path) -> dict[str, list[object]]:
         "bench": [model, "--prompt", 16, "--generate", 4, "--repeat", 1],
         "aot": ["--target", "sm_87", "--model", "0.6B", "--out", folder / "aot"],
         "calibrate": [model, "--out", folder / "new.npz", "--text", text, "--limit", 64, "--window", 32, "--quiet"],
+        "embed": [model, text, "--dimensions", 4],
+        "rerank": ["--help"],  # the tiny model has no token for yes
         "eval": [model, "--text", text, "--limit", 64, "--window", 32, "--quiet"],
     }
 

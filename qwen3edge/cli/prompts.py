@@ -95,6 +95,19 @@ class PromptFile:
         return True
 
 
+def read_lines(path: str, context: int) -> list[str]:
+    """All lines of a file as texts. Raises OSError, RequestError for one that no context of so many tokens holds."""
+    texts = []
+    with opened(path) as file:
+        lines = PromptFile(file, longest_line(context))
+        while (line := lines.next(wait=True)) is not None:
+            if line.text is None:
+                most = longest_line(context)
+                raise RequestError(f"line {line.number}: expected at most {most} bytes for this context, found more")
+            texts.append(line.text)
+    return texts
+
+
 def asked_by(text: str, system: list[Message], *, raw: bool) -> str | list[Message]:
     """What a line asks `generate` for. system: what conversations begin with that have no system prompt of their own.
     Raises RequestError.

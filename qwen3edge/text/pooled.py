@@ -54,7 +54,10 @@ def yes_and_no(tokenizer: Tokenizer) -> tuple[int, int]:
 
 
 def _encoded(tokenizer: Tokenizer, name: str, text: str, limit: int) -> list[int]:
-    TextGuard(tokenizer, context=limit).raw(text)
+    try:
+        TextGuard(tokenizer, context=limit).raw(text)
+    except ContextError:
+        raise _too_long(name, limit + 1, limit, f"a text of {len(text)} characters") from None
     most = _COUNTED * limit
     try:
         return tokenizer.encode(text, limit=most)

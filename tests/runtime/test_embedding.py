@@ -255,8 +255,13 @@ def test_a_document_that_does_not_fit(reranker):
     with pytest.raises(ContextError, match=r"^documents\[1\]: expected at most 512 tokens .*, found \d+: ") as error:
         model.rerank("q", ["short", "long " * 600])
     assert error.value.context == 512 < error.value.tokens
-    with pytest.raises(ContextError, match="more than 4096"):
+    with pytest.raises(ContextError, match=r"^documents\[0\]: .* found more than 4096:"):
         model.rerank("q", ["东" * 6000])
+    with pytest.raises(
+        ContextError, match=r"^documents\[0\]: expected at most 512 tokens .* 1\d{5} characters:"
+    ) as error:
+        model.rerank("q", ["a" * 100000])
+    assert (error.value.tokens, error.value.context) == (513, 512)
 
 
 def test_another_device():
