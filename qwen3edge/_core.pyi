@@ -36,6 +36,7 @@ class PlanResult(TypedDict):
     budget: int
     context: int
     sequences: int
+    draft_tokens: int  # of a step
     chunk: int  # tokens per prefill chunk
     threads: int
     kv: str
@@ -327,6 +328,14 @@ class Engine:
     def available_pages(self) -> int:
         """Pages that a batch can take, those included that only `keep` holds."""
 
+class PromptLookup:
+    """Where the last tokens of a text stood before. context: tokens that it may have."""
+
+    def __init__(self, context: int) -> None: ...
+    def find(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """tokens: those of the last call, and what came since. The position of what followed, where most tokens before
+        it (3 to 32) are as the last ones, and how many are; (0, 0) when there is no such place."""
+
 class Sampler:
     """Picks tokens, and says how probable they were.
 
@@ -458,6 +467,8 @@ class SchedulerCounts(TypedDict):
     free_sequences: int
     steps: int
     preemptions: int  # answers that were sent back to the queue, for want of pages
+    drafted: int  # tokens
+    accepted_drafts: int  # of these, the ones that the answers have
 
 class Scheduler:
     """Many answers at once over one engine: a step is a batch of the rows that decode and a part of prompts."""

@@ -20,6 +20,7 @@ from qwen3edge.sampling import MAX_SEED
 AUTO = "auto"
 DEFAULT_CONTEXT = 4096
 MAX_SEQUENCES = 1024
+MAX_DRAFT_TOKENS = 256
 MAX_THREADS = 256
 MAX_CHUNK = 8192
 CPU = "cpu"
@@ -36,6 +37,9 @@ class Settings(TypedDict, total=False):
     kv: type of the KV cache: "int8", "int4" (about half of it), "bf16" or "f32"; on a GPU
         "int8", "f16" or "bf16".
     sequences: conversations at a time.
+    draft_tokens: on the CPU, at most so many tokens a step that followed the same words before, in the prompt or in the
+        answer, and are checked together: answers that repeat much come sooner, all are the same. Each takes a row of
+        logits, 0.6 MiB with Qwen3's vocabulary.
     chunk: tokens of a prompt that are computed together, by default the most that fit.
     min_expert_share: of a mixture of experts on the CPU, lossy when above 0: a token leaves out experts whose share of
         its weights is smaller, and the weights of the others grow to the same sum.
@@ -57,6 +61,7 @@ class Settings(TypedDict, total=False):
     threads: int | None
     kv: str
     sequences: int
+    draft_tokens: int
     chunk: int | None
     min_expert_share: float
     texts: bool
@@ -74,6 +79,7 @@ DEFAULTS: Settings = {
     "threads": None,
     "kv": "int8",
     "sequences": 1,
+    "draft_tokens": 0,
     "chunk": None,
     "min_expert_share": 0.0,
     "texts": True,
@@ -93,6 +99,7 @@ class CoreSettings(TypedDict):
 
     context: int
     sequences: int
+    draft_tokens: int
     threads: int
     kv: str
     memory: int
@@ -130,6 +137,7 @@ def checked(asked: Settings, *, trained_context: int, cores: int) -> CheckedSett
         if context is None
         else checks.whole("context", context, 1, trained_context),
         "sequences": checks.whole("sequences", settings["sequences"], 1, MAX_SEQUENCES),
+        "draft_tokens": checks.whole("draft_tokens", settings["draft_tokens"], 0, MAX_DRAFT_TOKENS),
         "threads": 0 if threads is None else min(checks.whole("threads", threads, 1, MAX_THREADS), cores),
         "kv": checks.one_of("kv", settings["kv"], KV_TYPES),
         "memory": 0 if memory is None or checks.plain(memory) == AUTO else checks.byte_size("memory", memory),

@@ -25,9 +25,9 @@ PlanRequest plan_request(const py::kwargs& settings) {
       if (name == known) field = py::cast<std::remove_reference_t<decltype(field)>>(value);
       return name == known;
     };
-    if (is("context", r.context) || is("sequences", r.sequences) || is("threads", r.threads) || is("memory", r.memory) ||
-        is("chunk", r.chunk) || is("program", r.program) || is("later", r.later) || is("snapshots", r.snapshots) ||
-        is("min_expert_share", r.min_expert_share))
+    if (is("context", r.context) || is("sequences", r.sequences) || is("draft_tokens", r.draft_tokens) ||
+        is("threads", r.threads) || is("memory", r.memory) || is("chunk", r.chunk) || is("program", r.program) ||
+        is("later", r.later) || is("snapshots", r.snapshots) || is("min_expert_share", r.min_expert_share))
       continue;
     if (name == "kv")
       r.kv = parse_kv(py::cast<std::string>(value));
@@ -43,8 +43,8 @@ py::dict plan_dict(const MemoryPlan& p) {
   const PlanRequest& s = p.settings;
   return py::dict("weights"_a = p.weights, "buffers"_a = p.buffers, "kv_cache"_a = p.kv_cache, "scratch"_a = p.scratch,
                   "program"_a = p.program, "peak"_a = p.peak, "budget"_a = p.budget, "context"_a = s.context,
-                  "sequences"_a = s.sequences, "chunk"_a = s.chunk, "threads"_a = s.threads, "kv"_a = kv_name(s.kv),
-                  "kv_bytes_per_token"_a = p.kv_token_bytes, "pages"_a = p.pages, "layers"_a = p.layers,
+                  "sequences"_a = s.sequences, "draft_tokens"_a = s.draft_tokens, "chunk"_a = s.chunk, "threads"_a = s.threads,
+                  "kv"_a = kv_name(s.kv), "kv_bytes_per_token"_a = p.kv_token_bytes, "pages"_a = p.pages, "layers"_a = p.layers,
                   "streamed_layers"_a = p.residence.streamed_layers, "streams_head"_a = p.residence.streams_head,
                   "streamed"_a = p.streamed, "experts"_a = p.experts, "expert_slots"_a = p.residence.expert_slots,
                   "expert_bytes"_a = p.expert_bytes, "min_expert_share"_a = s.min_expert_share);

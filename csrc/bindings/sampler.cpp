@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "runtime/prompt_lookup.h"
 #include "runtime/sampling_defaults.h"
 
 namespace q3e::bindings {
@@ -94,6 +95,15 @@ void bind_sampler(py::module_& m) {
       .def("truncate", &Sampler::truncate, "length"_a)
       .def("sample", &sample, "logits"_a, py::kw_only(), "mask"_a = py::none(), "index"_a = py::none())
       .def("logprobs", &logprobs, "logits"_a, "token"_a, "top"_a = 0);
+  py::class_<PromptLookup>(m, "PromptLookup")
+      .def(py::init<uint32_t>(), "context"_a)
+      .def(
+          "find",
+          [](PromptLookup& lookup, const std::vector<int32_t>& tokens) {
+            const PromptLookup::Found found = lookup.find(tokens);
+            return py::make_tuple(found.begin, found.agreed);
+          },
+          "tokens"_a);
 }
 
 }  // namespace q3e::bindings

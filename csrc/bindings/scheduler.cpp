@@ -293,7 +293,8 @@ void bind_scheduler(py::module_& m) {
           c = s.scheduler->counts();
         }
         return py::dict("running"_a = c.running, "waiting"_a = c.waiting, "free_sequences"_a = c.free_sequences,
-                        "steps"_a = c.steps, "preemptions"_a = c.preemptions);
+                        "steps"_a = c.steps, "preemptions"_a = c.preemptions, "drafted"_a = c.drafted,
+                        "accepted_drafts"_a = c.accepted_drafts);
       });
 }
 

@@ -11,13 +11,14 @@
 namespace q3e {
 
 struct EngineLimits {
-  uint32_t sequences;    // rows of a decoding batch
-  uint32_t context;      // tokens of a sequence
-  uint32_t chunk;        // tokens of a batch that go through the model at once
-  uint32_t vocabulary;   // logits of a row
-  uint32_t page_tokens;  // of a page of the KV cache
-  uint32_t pages;        // that all sequences share
-  uint32_t width;        // of a token's state; 0 where forward gives logits alone
+  uint32_t sequences;         // rows of a decoding batch
+  uint32_t context;           // tokens of a sequence
+  uint32_t chunk;             // tokens of a batch that go through the model at once
+  uint32_t vocabulary;        // logits of a row
+  uint32_t page_tokens;       // of a page of the KV cache
+  uint32_t pages;             // that all sequences share
+  uint32_t width;             // of a token's state; 0 where forward gives logits alone
+  uint32_t draft_tokens = 0;  // rows of logits that a step may have beside one for each sequence
 
   uint32_t pages_for(uint64_t tokens) const { return static_cast<uint32_t>((tokens + page_tokens - 1) / page_tokens); }
 };

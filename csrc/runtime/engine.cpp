@@ -104,7 +104,7 @@ void Engine::check_sequence(uint32_t sequence) const { require_range<int64_t>("s
 
 EngineLimits Engine::limits() const {
   const PlanRequest& s = plan_.settings;
-  return {s.sequences, s.context, s.chunk, config().vocab_size, kKvBlock, plan_.pages, config().hidden_size};
+  return {s.sequences, s.context, s.chunk, config().vocab_size, kKvBlock, plan_.pages, config().hidden_size, s.draft_tokens};
 }
 
 std::vector<float> Engine::head_row(uint32_t token) {

@@ -13,6 +13,7 @@
 
 #include "exec/cancel_flag.h"
 #include "runtime/constraint.h"
+#include "runtime/drafts.h"
 #include "runtime/logprobs.h"
 #include "runtime/sampler.h"
 #include "text/answer_text.h"
@@ -113,6 +114,7 @@ class Generation {
   uint32_t scored_ = 1;               // of the prompt, the first included, which nothing comes before
   uint32_t constrained_ = 0;          // tokens of the answer that the constraint has seen
   std::optional<uint32_t> sequence_;  // while it runs
+  std::unique_ptr<Drafts> drafts_;    // while it runs, where guesses are made
   bool cancelled_ = false;
   std::atomic<bool> abandoned_{false};  // nobody reads it any more; set without the scheduler's lock
   uint64_t served_ = 0;                 // the step in which a part of its prompt was computed last

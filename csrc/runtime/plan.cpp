@@ -10,6 +10,7 @@
 #include "exec/sequence_states.h"
 #include "runtime/expert_slots.h"
 #include "runtime/process_memory.h"
+#include "runtime/prompt_lookup.h"
 
 namespace q3e {
 namespace {
@@ -30,7 +31,9 @@ constexpr uint64_t kMostBytes = uint64_t{1} << 62;
 uint64_t program_bytes(const ModelFile& file, const ModelConfig& config, const PlanRequest& r) {
   const HeldMemory held = held_memory(file.bytes(), file.nbytes());
   return held.bytes + std::min(held.code_to_come, kCode) + kOther + r.threads * kThread +
-         r.context * (kPosition + r.sequences * kHistory) + config.vocab_size * (kToken + r.sequences * kSequenceToken) + r.later;
+         r.context * (kPosition + r.sequences * kHistory) + config.vocab_size * (kToken + r.sequences * kSequenceToken) +
+         r.later +
+         (r.draft_tokens ? uint64_t{r.draft_tokens} * config.vocab_size * 4 + r.sequences * PromptLookup::memory(r.context) : 0);
 }
 
 std::string mebibytes(uint64_t bytes) {
@@ -47,6 +50,7 @@ class Planner {
     if (request_.context == 0) request_.context = std::min(kDefaultContext, config.context_length);
     require_range<uint64_t>("context", request_.context, 1, config.context_length);
     require_range<uint64_t>("sequences", request_.sequences, 1, 1024);
+    require_range<uint64_t>("draft_tokens", request_.draft_tokens, 0, 256);
     require_range<uint64_t>("threads", request_.threads, 0, 256);
     require_range<uint64_t>("chunk", request_.chunk, 0, 8192);
     require_range<uint64_t>("snapshots", request_.snapshots, 0, 64);
@@ -88,7 +92,8 @@ class Planner {
     const StreamPlan stream(ranges_, tensors_.head->matrix, residence);
     MemoryPlan p{};
     p.settings = request;
-    p.settings.chunk = std::min(chunk, std::max(request.context, request.sequences));  // a prompt, or a token of each
+    p.settings.chunk =
+        std::min(chunk, std::max(request.context, request.sequences + request.draft_tokens));  // a prompt, or a token of each
     p.layers = config_.layers;
     p.residence = residence;
     for (const ExpertPool& pool : tensors_.pools) p.experts += pool.experts;

@@ -13,7 +13,8 @@ namespace q3e {
 struct PlanRequest {
   uint32_t context = 0;  // positions a sequence; 0: 4096, or all that the model knows
   uint32_t sequences = 1;
-  uint32_t threads = 0;  // 0: usable_cores()
+  uint32_t draft_tokens = 0;  // draft tokens that a step may check
+  uint32_t threads = 0;       // 0: usable_cores()
   KvType kv = KvType::int8;
   uint64_t memory = 0;     // budget; 0: default_budget()
   uint32_t chunk = 0;      // tokens of a prefill chunk; 0: the largest of 256 ... 16 that fits, 512 with experts or streaming

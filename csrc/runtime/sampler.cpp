@@ -83,6 +83,7 @@ Sampler::Sampler(uint32_t vocabulary, uint32_t usable, SamplingParameters parame
   if (usable == 0 || usable > vocabulary)
     throw Error(Status::bad_argument,
                 "usable: expected 1 to " + std::to_string(vocabulary) + ", found " + std::to_string(usable));
+  penalizes_ = parameters_.repetition_penalty != 1 || parameters_.presence_penalty != 0 || parameters_.frequency_penalty != 0;
   raises_ = parameters_.repetition_penalty < 1 || parameters_.presence_penalty < 0 || parameters_.frequency_penalty < 0;
   std::vector<LogitBias>& biases = parameters_.logit_bias;
   std::sort(biases.begin(), biases.end(), [](const LogitBias& a, const LogitBias& b) { return a.token < b.token; });
@@ -132,6 +133,10 @@ uint32_t Sampler::count_of(int32_t token) const {
 
 void Sampler::truncate(size_t length) {
   if (length >= history_.size()) return;
+  if (!penalizes_) {
+    for (size_t i = length; i < history_.size(); ++i) generated_ -= (history_[i] & kGenerated) != 0;
+    return history_.resize(length);
+  }
   for (const uint32_t each : history_) marks_[each & ~kGenerated] &= kBiased | kBarred;
   many_.clear();
   generated_ = 0;

@@ -54,13 +54,15 @@ class Sampler {
   Sampler(uint32_t vocabulary, uint32_t usable, SamplingParameters parameters);
 
   size_t vocabulary() const { return marks_.size(); }
-  // Tokens of the answer that were counted.
+  // Tokens that were counted: those of the answer, and all.
   size_t generated() const { return generated_; }
+  size_t accepted() const { return history_.size(); }
 
   // Counts a token behind those before: one of the prompt for the repetition penalty, one generated for all of them and for the
   // draws. Throws Error(bad_argument) for a token out of range.
   void accept(int32_t token, bool generated);
-  // Counts the first `length` tokens only, as the sequence itself was cut.
+  // Counts the first `length` tokens only, as the sequence itself was cut. What none of the penalties needs costs as much as is
+  // cut.
   void truncate(size_t length);
 
   // The token at `index` of the answer, the next by default; it is not counted. What is drawn depends on seed, choice and index
@@ -80,7 +82,8 @@ class Sampler {
 
   SamplingParameters parameters_;  // logit_bias in the order of the tokens
   size_t usable_;
-  bool raises_;  // whether a logit can be above what the model gave
+  bool penalizes_;  // whether what was counted changes a logit
+  bool raises_;     // whether a logit can be above what the model gave
   size_t generated_ = 0;
   std::vector<uint8_t> marks_;  // [vocabulary] whether a token was seen, is a stop or has a bias; how often the answer has it
   std::vector<std::pair<int32_t, uint32_t>> many_;  // counts that its mark does not hold, in the order of the tokens

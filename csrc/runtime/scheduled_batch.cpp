@@ -12,15 +12,24 @@ ScheduledBatch::ScheduledBatch(std::vector<Row> rows, const EngineLimits& limits
     for (uint32_t at = g.computed_; at < g.computed_ + row.count; ++at) {
       const bool last = row.ends && at + 1 == g.size(), states = last && g.request_.state, picks = last && !states;
       const bool scores = row.scores && at + 1 >= g.scored_ && at + 1 < g.prompt_size();
-      tokens_.push_back(g.tokens_[at]);
-      positions_.push_back(static_cast<int32_t>(at));
-      sequences_.push_back(static_cast<int32_t>(*g.sequence_));
-      want_.push_back(states ? kWantHidden : scores || picks ? kWantLogits : 0);
+      add(row, g.tokens_[at], at, states ? kWantHidden : scores || picks ? kWantLogits : 0);
       if (states) states_.push_back({&g});
-      if (scores || picks) outcomes_.push_back({&g, scores ? g.tokens_[at + 1] : -1, picks});
+      if (scores || picks) outcomes_.push_back({&g, at + 1, scores ? g.tokens_[at + 1] : -1, picks});
+    }
+    for (uint32_t i = 0; i < row.drafted; ++i) {
+      add(row, g.drafts_->tokens()[i], g.size() + i, kWantLogits);
+      outcomes_.push_back({&g, g.size() + i + 1, -1, true, true});
     }
     prompt_tokens_ += row.count > 1 ? row.count : 0;
+    drafted_ += row.drafted;
   }
+}
+
+void ScheduledBatch::add(const Row& row, int32_t token, uint32_t position, uint8_t want) {
+  tokens_.push_back(token);
+  positions_.push_back(static_cast<int32_t>(position));
+  sequences_.push_back(static_cast<int32_t>(*row.generation->sequence_));
+  want_.push_back(want);
 }
 
 void ScheduledBatch::compute(BatchEngine& engine, std::vector<float>& logits, CancelFlag& cancel) {
@@ -47,25 +56,40 @@ void ScheduledBatch::compute(BatchEngine& engine, std::vector<float>& logits, Ca
     states_[i].values.assign(hidden.data() + i * width_, hidden.data() + (i + 1) * width_);
   engine.for_each(static_cast<uint32_t>(outcomes_.size()), [&](uint32_t i) {
     Outcome& outcome = outcomes_[i];
-    if (outcome.error) return;
-    try {
-      make(outcome, logits.data() + size_t{i} * vocabulary_);
-    } catch (...) {
-      outcome.error = std::current_exception();
-    }
+    if (outcome.error || outcome.drafted) return;
+    make(outcome, logits.data() + size_t{i} * vocabulary_);
+    if (outcome.picked) make_behind_drafts(i, logits.data());
   });
+}
+
+// What is picked behind each guess, as long as they are right. The sampler counts them one after the other, and forgets them:
+// they are appended later, if nothing ends the answer before.
+void ScheduledBatch::make_behind_drafts(size_t first, const float* logits) {
+  const Generation& g = *outcomes_[first].generation;
+  const auto drafts = g.drafts_ ? g.drafts_->tokens() : std::span<const int32_t>{};
+  const size_t counted = g.request_.sampler ? g.request_.sampler->accepted() : 0;
+  for (size_t i = 0; i < drafts.size() && outcomes_[first + i].token == drafts[i]; ++i) {
+    g.request_.sampler->accept(drafts[i], true);
+    make(outcomes_[first + i + 1], logits + (first + i + 1) * vocabulary_);
+  }
+  if (!drafts.empty()) g.request_.sampler->truncate(counted);
 }
 
 void ScheduledBatch::make(Outcome& outcome, const float* logits) const {
   const Generation& g = *outcome.generation;
+  outcome.made = true;
   if (g.by_hand()) {
     if (g.extension_.logits) std::copy(logits, logits + vocabulary_, g.extension_.logits);
     return;
   }
   const GenerationRequest& request = g.request_;
-  if (outcome.picked) outcome.token = request.sampler->sample(logits, outcome.mask ? &*outcome.mask : nullptr);
-  if (const auto top = outcome.picked ? request.logprobs : request.prompt_logprobs)
-    outcome.logprobs = request.sampler->logprobs(logits, outcome.token, *top);
+  try {
+    if (outcome.picked) outcome.token = request.sampler->sample(logits, outcome.mask ? &*outcome.mask : nullptr);
+    if (const auto top = outcome.picked ? request.logprobs : request.prompt_logprobs)
+      outcome.logprobs = request.sampler->logprobs(logits, outcome.token, *top);
+  } catch (...) {
+    outcome.error = std::current_exception();
+  }
 }
 
 }  // namespace q3e

@@ -18,14 +18,18 @@ class ScheduledBatch {
   struct Row {
     Generation* generation;
     uint32_t count;
-    bool ends;    // they are all that it has, so that the next token is picked
-    bool scores;  // the log probabilities of the tokens that follow each of them are wanted
+    bool ends;             // they are all that it has, so that the next token is picked
+    bool scores;           // the log probabilities of the tokens that follow each of them are wanted
+    uint32_t drafted = 0;  // behind them, the first of Generation::drafts_
   };
   // What is made of a row of logits.
   struct Outcome {
     Generation* generation;
+    uint32_t at;    // which of its tokens
     int32_t token;  // one of the prompt that is scored; -1: it is picked
     bool picked;
+    bool drafted = false;  // behind a draft token, and of use only if that is right:
+    bool made = false;
     std::optional<TokenMask> mask{};
     Logprobs logprobs{};
     std::exception_ptr error{};
@@ -42,6 +46,7 @@ class ScheduledBatch {
   const std::vector<Row>& rows() const { return rows_; }
   uint32_t tokens() const { return static_cast<uint32_t>(tokens_.size()); }
   uint32_t prompt_tokens() const { return prompt_tokens_; }  // of rows of more than one
+  uint32_t drafted() const { return drafted_; }
 
   // Without the scheduler's lock: until it returns, nobody else reads or changes what it uses of these answers. logits: a buffer,
   // [outcomes][vocabulary]. Throws what the engine throws; an answer's own errors are in its outcome.
@@ -50,11 +55,13 @@ class ScheduledBatch {
   std::vector<State>& states() { return states_; }
 
  private:
+  void add(const Row& row, int32_t token, uint32_t position, uint8_t want);
   void make(Outcome& outcome, const float* logits) const;
+  void make_behind_drafts(size_t first, const float* logits);
 
   std::vector<Row> rows_;
   uint32_t vocabulary_, width_;
-  uint32_t prompt_tokens_ = 0;
+  uint32_t prompt_tokens_ = 0, drafted_ = 0;
   std::vector<int32_t> tokens_, positions_, sequences_;
   std::vector<uint8_t> want_;
   std::vector<Outcome> outcomes_;

@@ -237,8 +237,13 @@ void Scheduler::give_sequence(uint32_t sequence) {
 Scheduler::Counts Scheduler::counts() {
   const Lock lock(mutex_);
   if (!driven_) finish_ended();
-  return {static_cast<uint32_t>(running_.size()), static_cast<uint32_t>(waiting_.size()), static_cast<uint32_t>(free_.size()),
-          steps_, preemptions_};
+  return {static_cast<uint32_t>(running_.size()),
+          static_cast<uint32_t>(waiting_.size()),
+          static_cast<uint32_t>(free_.size()),
+          steps_,
+          preemptions_,
+          drafted_,
+          accepted_drafts_};
 }
 
 }  // namespace q3e

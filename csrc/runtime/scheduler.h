@@ -72,6 +72,7 @@ class Scheduler {
   struct Counts {
     uint32_t running, waiting, free_sequences;
     uint64_t steps, preemptions;
+    uint64_t drafted, accepted_drafts;  // tokens that were drafted, and of these the ones that the answers have
   };
   Counts counts();
 
@@ -94,9 +95,11 @@ class Scheduler {
   bool start(Generation& generation);
   std::vector<Row> choose_rows();
   uint32_t prompt_tokens_beside(uint32_t decoding) const;
+  void draft(std::vector<Row>& rows);
   bool make_room(std::vector<Row>& rows);
   void run(std::vector<Row> rows, Lock& lock);
   void settle(ScheduledBatch& batch);
+  void settle_drafts(Generation& generation);
   void learn(const ScheduledBatch& batch, double seconds);
   void finish_ended();
   // Gives the sequence back; what was computed is kept for others.
@@ -120,9 +123,10 @@ class Scheduler {
   std::thread::id driver_{};
   bool closed_ = false;
   CancelFlag cancel_;  // of the step
-  uint64_t number_ = 0, steps_ = 0, preemptions_ = 0;
+  uint64_t number_ = 0, steps_ = 0, preemptions_ = 0, drafted_ = 0, accepted_drafts_ = 0;
   std::vector<float> logits_;
-  double decode_seconds_ = 0, token_seconds_ = 0;  // of a step that decodes alone; of a prompt's token; 0: not known yet
+  // Of a step that decodes alone; of a prompt's token; of a guess, relative to such a step. 0: not known yet.
+  double decode_seconds_ = 0, token_seconds_ = 0, draft_cost_ = 0;
 };
 
 }  // namespace q3e

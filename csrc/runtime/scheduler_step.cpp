@@ -15,6 +15,7 @@ constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
 constexpr double kAim = 0.7;             // of that, as steps vary
 constexpr uint32_t kEnoughToLearn = 16;  // tokens of prompts, from a step's time
 constexpr uint32_t kWorthWaiting = 16;   // tokens
+constexpr double kDraftCost = 0.15;      // relative to a step without guesses, as long as none was measured
 constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said
 
 }  // namespace
@@ -54,6 +55,7 @@ void Scheduler::release(Generation& g) {
   engine_.truncate(*g.sequence_, 0);
   free_.push_back(*g.sequence_);
   g.sequence_.reset();
+  g.drafts_.reset();
   g.computed_ = 0;
 }
 
@@ -144,6 +146,8 @@ bool Scheduler::start(Generation& g) {
     return false;
   }
   g.sequence_ = sequence;
+  if (limits_.draft_tokens > 0 && g.request_.sampler && !g.request_.constraint)
+    g.drafts_ = std::make_unique<Drafts>(limits_.context);
   std::erase(free_, sequence);
   if (from_other && shares_open_page(g)) best->reused_ = best->computed_;  // it may be that one's last page
   if (g.started_ == Clock::time_point{}) {
@@ -170,11 +174,13 @@ std::vector<Scheduler::Row> Scheduler::choose_rows() {
   std::vector<Generation*> reading;
   for (const Held& g : running_) {
     if (g->idle()) continue;
+    if (g->drafts_) g->drafts_->clear();
     if (g->left() == 1)
       rows.push_back({g.get(), 1, true, g->scores()});
     else
       reading.push_back(g.get());
   }
+  if (reading.empty()) draft(rows);
   // In turns, so that a short prompt does not wait for the end of a long one.
   std::stable_sort(reading.begin(), reading.end(), [](const auto* a, const auto* b) { return a->served_ < b->served_; });
   uint32_t tokens = prompt_tokens_beside(static_cast<uint32_t>(rows.size()));
@@ -192,6 +198,24 @@ std::vector<Scheduler::Row> Scheduler::choose_rows() {
     tokens -= count;
   }
   return rows;
+}
+
+// Adds guesses to rows that decode. None goes beyond its row's page: an engine may pack a page that is full, and a wrong guess
+// must be no part of it.
+void Scheduler::draft(std::vector<Row>& rows) {
+  const auto count = static_cast<uint32_t>(rows.size());
+  uint32_t left = std::min(limits_.draft_tokens, limits_.chunk - std::min(limits_.chunk, count));
+  Drafts::Step step{static_cast<double>(count), 1.0, draft_cost_ > 0 ? draft_cost_ : kDraftCost};
+  for (Row& row : rows) {
+    Generation& g = *row.generation;
+    if (!g.drafts_) continue;
+    const uint64_t answer = g.request_.max_tokens ? g.request_.max_tokens : limits_.context;
+    const auto end = static_cast<uint32_t>(std::min<uint64_t>(g.prompt_size() + answer, limits_.context));
+    const uint32_t in_page = limits_.page_tokens - 1 - g.computed_ % limits_.page_tokens;
+    const uint32_t most = g.scores() ? 0 : std::min({left, in_page, end - g.size() - 1});
+    row.drafted = static_cast<uint32_t>(g.drafts_->propose(g.tokens_, most, step).size());
+    left -= row.drafted;
+  }
 }
 
 // The youngest go back to the queue until the others' pages fit; they come to the same tokens later. False when nothing is left.
@@ -257,7 +281,11 @@ void Scheduler::run(std::vector<Row> rows, Lock& lock) {
 
 void Scheduler::learn(const ScheduledBatch& batch, double seconds) {
   const uint32_t of_prompts = batch.prompt_tokens();
-  if (of_prompts == 0) {
+  if (batch.drafted() > 0) {
+    if (decode_seconds_ <= 0) return;
+    const double cost = std::clamp((seconds / decode_seconds_ - 1) / batch.drafted(), kDraftCost / 8, 4 * kDraftCost);
+    draft_cost_ = draft_cost_ > 0 ? 0.9 * draft_cost_ + 0.1 * cost : cost;
+  } else if (of_prompts == 0) {
     decode_seconds_ = decode_seconds_ > 0 ? (decode_seconds_ + seconds) / 2 : seconds;
   } else if (of_prompts >= kEnoughToLearn) {
     const double beside = of_prompts < batch.tokens() ? decode_seconds_ : 0;
@@ -283,6 +311,8 @@ void Scheduler::settle(ScheduledBatch& batch) {
   for (ScheduledBatch::Outcome& outcome : batch.outcomes()) {
     Generation& g = *outcome.generation;
     if (g.by_hand() || g.cancelled_ || g.finish_ != Finish::running) continue;
+    // Behind a draft that was wrong, that ended the answer, or behind which something else was appended.
+    if (outcome.drafted && (!outcome.made || outcome.at != g.size())) continue;
     if (outcome.error) {
       g.error_ = outcome.error;
       g.end(Finish::failed);
@@ -295,6 +325,20 @@ void Scheduler::settle(ScheduledBatch& batch) {
       g.append(outcome.token, limits_.context);
     }
   }
+  for (const Row& row : batch.rows())
+    if (row.drafted > 0) settle_drafts(*row.generation);
+}
+
+// The right ones are computed tokens of the answer now; what lies behind them in the cache is cut off.
+void Scheduler::settle_drafts(Generation& g) {
+  const std::span<const int32_t> drafts = g.drafts_->tokens();
+  const auto count = static_cast<uint32_t>(drafts.size()),
+             right = common_length(drafts, std::span(g.tokens_).subspan(g.computed_));
+  g.drafts_->learn(right, std::min(count, right + 1));
+  drafted_ += count;
+  accepted_drafts_ += right;
+  g.computed_ += right;
+  if (right < count) g.computed_ = engine_.truncate(*g.sequence_, g.computed_);
 }
 
 }  // namespace q3e

@@ -8,7 +8,10 @@ from typing import Any, Protocol, cast
 
 from qwen3edge.settings import KV_TYPES, Settings
 
-_LOADING = ("memory", "context", "threads", "kv", "sequences", "min_expert_share", "texts", "chat_template", "device")
+_LOADING = (
+    *("memory", "context", "threads", "kv", "sequences", "draft_tokens", "min_expert_share", "texts", "chat_template"),
+    "device",
+)
 SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
     "temperature": (float, "0: greedy; 0.6 thinking, 0.7 direct"),
     "top_k": (int, "20"),
@@ -80,6 +83,13 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="X",
         help="of a mixture, lossy: a token leaves out experts of a smaller share of its weights (0: none)",
+    )
+    group.add_argument(
+        "--draft-tokens",
+        type=int,
+        default=0,
+        metavar="N",
+        help="check up to N tokens a step that followed the same words before (0); 8 for answers that quote or edit",
     )
 
 

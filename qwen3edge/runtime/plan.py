@@ -12,7 +12,7 @@ class MemoryPlan:
 
     expert_slots: of how many experts a model's buffers hold those that were used last; 0 when all are resident.
     weights: resident; streamed: what every decoded token and every chunk of a prompt reads from the file instead,
-    through the buffers. min_expert_share: lossy when above 0, see `load`.
+    through the buffers. min_expert_share: lossy when above 0, see `load`. draft_tokens: of a step, see `load`.
     kv_bytes_per_token: by which a conversation grows until the KV cache is full. pages: of 64 tokens each, that all
     sequences and the prefix cache share: a context for each sequence, or as many as fit. texts: whether program counts
     what texts need, or token ids alone are passed.
@@ -40,6 +40,7 @@ class MemoryPlan:
     expert_slots: int = 0
     expert_bytes: int = 0
     min_expert_share: float = 0.0
+    draft_tokens: int = 0
     texts: bool = False
 
     def as_dict(self) -> dict[str, int | float | str | bool]:

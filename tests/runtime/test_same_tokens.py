@@ -1,6 +1,7 @@
 """One set of tokens through the public API: beside others that come and go, sent back to the queue, from a cache that
-is cold, warm or given up in the middle, saved and loaded by another process. Each is what the request gives alone, by a
-fresh engine without a scheduler."""
+is cold, warm or given up in the middle, with drafts and without, saved and loaded by another process. Each is what the
+request gives alone, by a fresh engine without a scheduler.
+"""
 
 import json
 import os
@@ -21,6 +22,7 @@ from tests import real_file
 
 CONTEXT, CHUNK = 512, 64
 CACHES = ("int8", "int4")  # whose keys are rounded one by one, and by page
+DRAFT_TOKENS = 5
 TEXTS = 3  # that prompts begin with
 SAMPLED = (
     {"temperature": 1.5, "top_k": 50, "repetition_penalty": 1.1},
@@ -102,9 +104,10 @@ class Case:
             tokens += new
         return tokens
 
-    def load(self, sequences: int, pages: int | None = None) -> qwen3edge.Model:
+    def load(self, sequences: int, pages: int | None = None, *, drafts: bool) -> qwen3edge.Model:
         """With so many pages for all sequences together, about."""
         settings = {"context": CONTEXT, "sequences": sequences, "threads": 2, "chunk": CHUNK, "kv": self.kv}
+        settings["draft_tokens"] = DRAFT_TOKENS if drafts else 0
         if pages is not None:
             settings["memory"] = budget_for(self.path, pages, **settings)
         model = qwen3edge.load(self.path, **settings)
@@ -153,18 +156,21 @@ def stop_tokens(file: _core.ModelFile) -> list[int]:
 def check(case: Case, folder: Path) -> int:
     """All ways beside alone; how many answers were sent back to the queue."""
     expected = [case.alone(request) for request in case.requests]
-    preemptions, start = 0, 0
+    preemptions, accepted, start = 0, 0, 0
     while start < len(case.requests):
         sequences = case.draw.randrange(2, 17)
         batch = case.requests[start : start + sequences]
         wanted = expected[start : start + sequences]
         start += sequences
-        with case.load(sequences) as model:
+        with case.load(sequences, drafts=start % 2 == 0) as model:
             for how in ("cold", "warm"):
                 assert case.side_by_side(model, batch, forgets=False) == wanted, how
-        with case.load(sequences, pages=CONTEXT // 64 + 2) as model:
+        with case.load(sequences, pages=CONTEXT // 64 + 2, drafts=True) as model:
             assert case.side_by_side(model, batch, forgets=True) == wanted, "few pages, and forgotten in the middle"
-            preemptions += model.engine.scheduler.counts["preemptions"]
+            counts = model.engine.scheduler.counts
+            preemptions += counts["preemptions"]
+            accepted += counts["accepted_drafts"]
+    assert accepted > 0, "some draft tokens are right"
     saved_elsewhere(case, case.requests[:: max(1, len(case.requests) // 20)], folder)
     return preemptions
 
@@ -172,7 +178,7 @@ def check(case: Case, folder: Path) -> int:
 def saved_elsewhere(case: Case, requests: list[Request], folder: Path) -> None:
     """A conversation of each that another process goes on with: nothing is computed again that was saved."""
     asked, expected, held = [], [], []
-    with case.load(1) as model:
+    with case.load(1, drafts=True) as model:
         for number, request in enumerate(requests):
             session = model.session()
             session.generate(request.prompt, **request.options()).read()

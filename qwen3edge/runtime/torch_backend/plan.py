@@ -29,6 +29,8 @@ def plan_device(file: _core.ModelFile, config: ModelConfig, settings: CoreSettin
     """The plan, with the largest chunk that fits. Raises MemoryBudgetError with the breakdown, RequestError."""
     if settings["min_expert_share"]:
         raise RequestError(f"min_expert_share: expected 0 on this device, found {settings['min_expert_share']}")
+    if settings["draft_tokens"]:
+        raise RequestError(f"draft_tokens: expected 0 on this device, found {settings['draft_tokens']}")
     if settings["kv"] not in device.kv_types:
         raise RequestError(f"kv: expected {' or '.join(device.kv_types)} on this device, found {settings['kv']!r}")
     budget = settings["memory"] or device.free_bytes()
@@ -90,6 +92,7 @@ def _plan(
         "context": context,
         "sequences": sequences,
         "chunk": chunk,
+        "draft_tokens": 0,
         "threads": 1,  # that launches
         "kv": settings["kv"],
         "kv_bytes_per_token": per_page // PAGE,
