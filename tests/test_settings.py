@@ -36,8 +36,8 @@ def test_what_the_core_is_told():
     assert core({})["context"] == 2048
     assert core({}, 40960)["context"] == 4096
     assert core({"context": 40960, "memory": "1MiB"}, 40960) == {
-        "context": 40960, "sequences": 1, "threads": 0, "kv": "int8", "memory": 1 << 20, "chunk": 0, "later": 0,
-        "min_expert_share": 0.0, "io_uring": True,
+        "context": 40960, "sequences": 1, "draft_tokens": 0, "threads": 0, "kv": "int8", "memory": 1 << 20, "chunk": 0,
+        "later": 0, "min_expert_share": 0.0, "io_uring": True,
     }  # fmt: skip
     assert core({"memory": "auto"}) == core({})
     assert core({"threads": CORES + 7})["threads"] == CORES

@@ -64,7 +64,6 @@ def test_the_same_answers(models, way):
 
 def test_a_session_goes_on(models):
     """What was cut off behind a wrong draft leaves nothing behind."""
-    plain, drafting = models
     found = []
     for model in models:
         session = model.session()
