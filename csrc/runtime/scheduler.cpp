@@ -22,7 +22,7 @@ Scheduler::Scheduler(BatchEngine& engine, uint32_t most_waiting)
 
 void Scheduler::enter() {
   if (changed_.get_deleter().at_home()) return;
-  if (driven_)
+  if (spoilt())
     throw bad("fork: expected a model that no thread was using when the process forked, found one in a call: load it again");
   changed_ = make_at_home<std::condition_variable_any>();
 }
@@ -157,6 +157,7 @@ void Scheduler::cancel(Generation& generation) {
 
 void Scheduler::close() {
   Lock lock(mutex_);
+  if (spoilt()) return;  // nothing computes in this process, nor ever will
   enter();
   require_outside_step();
   closed_ = true;

@@ -52,7 +52,8 @@ class Scheduler {
 
   // Ends an answer, within a step where one runs. From any thread, any number of times.
   void cancel(Generation& generation);
-  // The same for all, and no request is taken any more. When it returns nothing of them is computed.
+  // The same for all, and no request is taken any more. When it returns nothing of them is computed. Does nothing in a process
+  // that was forked in the middle of a step.
   void close();
 
   // A sequence of tokens that its owner continues by hand, empty; `cancel` ends it. It takes part in the steps as answers do, and
@@ -82,8 +83,9 @@ class Scheduler {
   using Clock = std::chrono::steady_clock;
 
   // scheduler.cpp: calls
-  void enter();                       // after a fork in the middle of a step nothing can be relied on
-  void require_outside_step() const;  // of what waits for a step's end
+  bool spoilt() const { return driven_ && !changed_.get_deleter().at_home(); }  // by a fork in the middle of a step
+  void enter();                                                                 // throws where nothing can be relied on
+  void require_outside_step() const;                                            // of what waits for a step's end
   void require_open() const;
   void require_tokens(const char* name, std::span<const int32_t> tokens) const;
   bool wait_for_news(Generation& generation, Lock& lock, Clock::time_point until);
@@ -95,13 +97,15 @@ class Scheduler {
   bool start(Generation& generation);
   std::vector<Row> choose_rows();
   uint32_t prompt_tokens_beside(uint32_t decoding) const;
-  void draft(std::vector<Row>& rows);
   bool make_room(std::vector<Row>& rows);
   void run(std::vector<Row> rows, Lock& lock);
   void settle(ScheduledBatch& batch);
-  void settle_drafts(Generation& generation);
   void learn(const ScheduledBatch& batch, double seconds);
   void finish_ended();
+  // scheduler_drafts.cpp
+  void draft(std::vector<Row>& rows);
+  void settle_drafts(Generation& generation);
+  void learn_cost_of_drafts(uint32_t count, double seconds);
   // Gives the sequence back; what was computed is kept for others.
   void release(Generation& generation);
   bool release_idle();

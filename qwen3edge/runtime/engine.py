@@ -156,11 +156,7 @@ class Engine:
     def close(self) -> None:
         """Ends the answers that run; frees weights, caches and threads. From any thread. Raises RequestError in the
         middle of a step, such as in a mask."""
-        try:
-            self._scheduler.close()
-        except RequestError as error:
-            if not str(error).startswith("fork:"):  # as above
-                raise
+        self._scheduler.close()
         with self._lock:
             self._core = None
             self._abandoned.clear()
