@@ -67,6 +67,10 @@ class CancelledError(Qwen3EdgeError):
     """Another thread ended the call."""
 
 
+class GrammarError(Qwen3EdgeError):
+    """The grammar of an answer cannot be followed any further: it needs more than it may take."""
+
+
 class BusyError(Qwen3EdgeError):
     """So many requests wait already that no more are taken: try again later."""
 

@@ -11,6 +11,7 @@ EXTRAS = {
     "torch": "gpu",
     "triton": "gpu",
     "matplotlib": "plot",
+    "llguidance": "grammar",
 }
 """The packages that some parts need beyond the runtime's, and the extra that brings each."""
 

@@ -45,6 +45,8 @@ class Settings(TypedDict, total=False):
         its weights is smaller, and the weights of the others grow to the same sum.
     texts: False for a program that passes token ids alone, which takes 15 MiB less: a text is refused with RequestError
         then; answers still are texts.
+    grammars: True to plan for answers that must match a grammar or a schema: on Qwen3's vocabulary 65 MiB, where
+        llguidance is first used. Without, they are refused where the budget has no room left for that.
     chat_template: in place of the file's: a path, or a str with `{{`, `{%` or a line break, which is the template
         itself (docs/python.md).
     device: "cpu"; "cuda" or "cuda:N" for a GPU, which needs torch and triton; "interpreter" for the GPU's kernels in
@@ -65,6 +67,7 @@ class Settings(TypedDict, total=False):
     chunk: int | None
     min_expert_share: float
     texts: bool
+    grammars: bool
     chat_template: str | os.PathLike[str] | None
     device: str
     activation_bits: int | None
@@ -83,6 +86,7 @@ DEFAULTS: Settings = {
     "chunk": None,
     "min_expert_share": 0.0,
     "texts": True,
+    "grammars": False,
     "chat_template": None,
     "device": CPU,
     "activation_bits": None,
@@ -117,6 +121,7 @@ class CheckedSettings:
     device: str
     int8: bool
     texts: bool
+    grammars: bool
     chat_template: str | os.PathLike[str] | None
     seed: int | None
     verify: bool
@@ -132,6 +137,9 @@ def checked(asked: Settings, *, trained_context: int, cores: int) -> CheckedSett
     texts, chat_template = checks.flag("texts", settings["texts"]), settings["chat_template"]
     if chat_template is not None and not texts:
         raise RequestError("chat_template: expected texts=True beside it, as it makes prompts of texts")
+    grammars = checks.flag("grammars", settings["grammars"])
+    if grammars and not texts:
+        raise RequestError("grammars: expected texts=True beside it, as they match texts")
     core: CoreSettings = {
         "context": min(DEFAULT_CONTEXT, trained_context)
         if context is None
@@ -151,6 +159,7 @@ def checked(asked: Settings, *, trained_context: int, cores: int) -> CheckedSett
         device=device,
         int8=_activation_bits(settings["activation_bits"], device) == 8,
         texts=texts,
+        grammars=grammars,
         chat_template=chat_template,
         seed=None if seed is None else checks.whole("seed", seed, 0, MAX_SEED),
         verify=checks.flag("verify", settings["verify"]),

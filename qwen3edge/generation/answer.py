@@ -17,6 +17,8 @@ from qwen3edge.runtime.fork_lock import ForkLock
 if TYPE_CHECKING:
     from typing_extensions import Self  # Python has it from 3.11 on
 
+    from qwen3edge.grammar.follower import Follower
+
 _REASONS = {
     **{reason: reason for reason in ("stop", "tool_calls", "cancelled", "error")},
     **{"max_tokens": "length", "context": "length"},
@@ -90,8 +92,11 @@ class Answer(Closing):
         prompt: Sequence[int],
         seed: int,
         progress: Callable[[int, int], object] | None = None,
+        follower: Follower | None = None,
     ) -> None:
-        """Use `Model.generate` or `Session.generate`. progress(done, all) is called after each chunk of the prompt."""
+        """Use `Model.generate` or `Session.generate`. progress(done, all) is called after each chunk of the prompt.
+        follower: of a grammar, whose memory it gives back at the end.
+        """
         self.reader = threading.current_thread()
         self.tokens: list[int] = []
         """All that were sampled, the stop token included."""
@@ -112,6 +117,7 @@ class Answer(Closing):
         self._finish: str | None = None  # as the scheduler says it
         self._prompt = prompt
         self._progress = progress
+        self._follower = follower
         self._computed = 0  # tokens of the prompt
         self._call: ToolCall | None = None  # that is open
         self._calls = 0  # that have begun
@@ -172,6 +178,8 @@ class Answer(Closing):
         self.usage = Usage(**news.usage, seed=self.usage.seed)
         for text, what in news.pieces:
             self._hear(text, what)
+        if news.finish is not None and self._follower is not None:
+            self._follower.release()
         if news.finish == "error":
             news.raise_error()
         self._finish = self._finish or news.finish

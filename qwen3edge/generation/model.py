@@ -12,6 +12,7 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.embedding import Judge, last_states, normalized
+from qwen3edge.generation.grammars import Grammars
 from qwen3edge.generation.options import DEFAULTS as OPTIONS
 from qwen3edge.generation.options import Options
 from qwen3edge.generation.sampler import SamplingDefaults
@@ -21,7 +22,7 @@ from qwen3edge.keywords import shows
 from qwen3edge.runtime import devices
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
-from qwen3edge.runtime.program import pending_bytes
+from qwen3edge.runtime.program import grammar_bytes, pending_bytes
 from qwen3edge.sampling import MAX_CHOICE
 from qwen3edge.settings import DEFAULTS, CheckedSettings, Settings, checked, require_known
 from qwen3edge.templates.given import read_template
@@ -56,6 +57,7 @@ class _Opened:
     defaults: SamplingDefaults
     name: str
     texts: bool
+    grammars: bool
 
     @classmethod
     def read(cls, path: Path, asked: Settings) -> _Opened:
@@ -88,8 +90,21 @@ class _Opened:
         texts, core = settings.texts and tokenizer is not None, settings.core
         text_bytes = text_size.working_bytes(core["context"]) if texts else None
         later = pending_bytes(core["context"], core["sequences"], text_bytes=text_bytes)
+        grammars = settings.grammars and tokenizer is not None
+        if grammars and tokenizer is not None:
+            later += grammar_bytes(tokenizer.vocabulary_size, core["sequences"])
         settings = replace(settings, core={**core, "later": later})
-        return cls(file, config, settings, tokenizer, template, SamplingDefaults.from_metadata(file), str(name), texts)
+        return cls(
+            file,
+            config,
+            settings,
+            tokenizer,
+            template,
+            SamplingDefaults.from_metadata(file),
+            str(name),
+            texts,
+            grammars,
+        )
 
 
 class Model(Closing):
@@ -103,15 +118,17 @@ class Model(Closing):
         """Use `load`."""
         self.config = opened.config
         self.name = opened.name
-        self.plan: MemoryPlan = replace(engine.plan, texts=opened.texts)
+        self.plan: MemoryPlan = replace(engine.plan, texts=opened.texts, grammars=opened.grammars)
         self.engine = engine
         self._tokenizer = opened.tokenizer
+        own_plan = self.plan if isinstance(engine.core, _core.Engine) else None  # a GPU's is of another memory
         self._defaults = GenerationDefaults(
             None if opened.tokenizer is None else PromptBuilder(opened.tokenizer, opened.template),
             opened.defaults,
             frozenset(opened.config.stop_token_ids),
             opened.config.vocab_size,
             opened.settings.seed,
+            None if opened.tokenizer is None else Grammars(opened.tokenizer, opened.config.stop_token_ids, own_plan),
         )
 
     @property
@@ -313,4 +330,6 @@ def plan(path: Path, **settings: Unpack[Settings]) -> MemoryPlan:
     """
     require_known("plan", settings)
     opened = _Opened.read(path, settings)
-    return replace(devices.plan_file(opened.file, opened.config, opened.settings), texts=opened.texts)
+    return replace(
+        devices.plan_file(opened.file, opened.config, opened.settings), texts=opened.texts, grammars=opened.grammars
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from qwen3edge import checks
 from qwen3edge.errors import RequestError, shown
 from qwen3edge.generation.sampler import SamplingParameters
+from qwen3edge.grammar.definition import Definition, defined
 from qwen3edge.keywords import nearest
 from qwen3edge.sampling import MAX_TOKENS, MAX_TOP_LOGPROBS
 from qwen3edge.text.stop import checked_stop_tokens, checked_stops
@@ -56,6 +57,12 @@ class Options(TypedDict, total=False):
     mask: a grammar: called before each token with the list of the answer's tokens since its last call; returns bits of
         the tokens that may come next, in int32 or uint32 (bit t % 32 of word t // 32), or None for all. It is called in
         the thread of anybody who reads an answer, and must not wait for one.
+    json_schema: the content is JSON of this schema, a dict or JSON text; `{}`: any JSON. It, regex, grammar and one_of
+        need `qwen3edge[grammar]`, and a request has one of them. Thoughts stay free. What llguidance cannot hold an
+        answer to is refused.
+    regex: the content matches it as a whole.
+    grammar: the content follows it; a context-free one, in llguidance's Lark or in llama.cpp's GBNF.
+    one_of: the content is one of these texts.
     raw: a str is the prompt itself, which the model continues: no template, and names of special tokens in it are those
         tokens.
     tags_as_text: `<think>`, `<tool_call>` and their like in what users, systems and tools say are text, not tokens.
@@ -88,6 +95,10 @@ class Options(TypedDict, total=False):
     top_logprobs: int
     prompt_logprobs: bool
     mask: Mask | None
+    json_schema: Mapping[str, Any] | str | bool | None
+    regex: str | None
+    grammar: str | None
+    one_of: Sequence[str] | None
     raw: bool
     tags_as_text: bool
     template_variables: Mapping[str, Any] | None
@@ -120,6 +131,10 @@ DEFAULTS: Options = {
     "top_logprobs": 0,
     "prompt_logprobs": False,
     "mask": None,
+    "json_schema": None,
+    "regex": None,
+    "grammar": None,
+    "one_of": None,
     "raw": False,
     "tags_as_text": True,
     "template_variables": None,
@@ -152,6 +167,7 @@ class CheckedOptions:
     logprobs: int | None
     prompt_logprobs: int | None
     mask: Mask | None
+    definition: Definition | None
     progress: Callable[[int, int], object] | None
 
 
@@ -189,8 +205,24 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
         logprobs=top if logprobs else None,
         prompt_logprobs=top if prompt_logprobs else None,
         mask=options["mask"],
+        definition=_definition(options),
         progress=options["progress"],
     )
+
+
+def _definition(options: Options) -> Definition | None:
+    """What the answer must match. It ends when it is complete, and no sooner."""
+    found = defined(options)
+    if found is None:
+        return None
+    for name in ("mask", "ignore_eos", "min_tokens"):
+        if options[name] != DEFAULTS[name]:  # type: ignore[literal-required]
+            raise RequestError(f"{found.option}: expected no {name} beside it, which it would contradict")
+    if options["tools"] and options["tool_choice"] != "none":
+        raise RequestError(
+            f"{found.option}: expected no tools beside it, or tool_choice='none': no call could match it"
+        )
+    return found
 
 
 def _message(message: object) -> str:

@@ -13,6 +13,7 @@ from qwen3edge import _core, checks
 from qwen3edge.closing import Closing
 from qwen3edge.errors import FileFormatError, RequestError, SessionFileError, UnsupportedModelError, shown
 from qwen3edge.generation.answer import Answer
+from qwen3edge.generation.grammars import Grammars
 from qwen3edge.generation.options import DEFAULTS, Options, checked
 from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
 from qwen3edge.keywords import shows
@@ -36,6 +37,7 @@ class GenerationDefaults:
     stop_tokens: frozenset[int]
     vocabulary: int
     seed: int | None  # of every answer that is not given one
+    grammars: Grammars | None = None  # None: as prompt_builder
 
 
 class Session(Closing):
@@ -69,7 +71,8 @@ class Session(Closing):
 
         Raises, before anything is computed, ContextError for a prompt that does not fit, RequestError (also when
         another thread still reads this session's last answer), BusyError when too many requests wait, and
-        TemplateError.
+        TemplateError. For an answer that must match something, MissingExtraError without llguidance, and
+        MemoryBudgetError where the budget has no room for it.
         """
         defaults = self._defaults
         asked = checked(options, defaults.vocabulary)
@@ -105,6 +108,9 @@ class Session(Closing):
         end_of_thoughts: list[int] = []
         if asked.thinking_budget is not None:
             end_of_thoughts = prompt_builder.end_of_thoughts(asked.thinking_budget_message)
+        follower = None
+        if asked.definition is not None:
+            follower = self._grammars.follower(asked.definition, prompt)
         with self._starting:
             self._claim()
             generation = self._engine.scheduler.submit(
@@ -118,11 +124,11 @@ class Session(Closing):
                 stops=asked.stops,
                 logprobs=asked.logprobs,
                 prompt_logprobs=asked.prompt_logprobs,
-                allow=asked.mask,
+                allow=asked.mask or follower,
                 thinking_budget=asked.thinking_budget,
                 end_of_thoughts=end_of_thoughts,
             )
-            answer = Answer(self._engine, generation, prompt.tokens, seed, asked.progress)
+            answer = Answer(self._engine, generation, prompt.tokens, seed, asked.progress, follower)
             self._prompt, self._answered, self._answer = prompt.tokens, answer.tokens, weakref.ref(answer)
         return answer
 
@@ -170,6 +176,12 @@ class Session(Closing):
         if self._defaults.prompt_builder is None:
             raise UnsupportedModelError("expected a tokenizer in the model file, found none")
         return self._defaults.prompt_builder
+
+    @property
+    def _grammars(self) -> Grammars:
+        if self._defaults.grammars is None:
+            raise UnsupportedModelError("expected a tokenizer in the model file, found none")
+        return self._defaults.grammars
 
     @property
     def _running(self) -> Answer | None:

@@ -15,7 +15,7 @@ class MemoryPlan:
     through the buffers. min_expert_share: lossy when above 0, see `load`. draft_tokens: of a step, see `load`.
     kv_bytes_per_token: by which a conversation grows until the KV cache is full. pages: of 64 tokens each, that all
     sequences and the prefix cache share: a context for each sequence, or as many as fit. texts: whether program counts
-    what texts need, or token ids alone are passed.
+    what texts need, or token ids alone are passed; grammars: whether it counts those of answers.
     """
 
     weights: int
@@ -42,6 +42,7 @@ class MemoryPlan:
     min_expert_share: float = 0.0
     draft_tokens: int = 0
     texts: bool = False
+    grammars: bool = False
 
     def as_dict(self) -> dict[str, int | float | str | bool]:
         """For JSON."""
@@ -60,7 +61,7 @@ class MemoryPlan:
                 f"{format_bytes(self.kv_bytes_per_token)} a token",
             ),
             ("scratch", self.scratch, f"{self.chunk} tokens a chunk, {self.threads} threads"),
-            ("program", self.program, "for texts" if self.texts else "for token ids alone"),
+            ("program", self.program, self._serves),
             ("peak", self.peak, ""),
             ("budget", self.budget, ""),
         ]
@@ -76,6 +77,10 @@ class MemoryPlan:
             share = f"{100 * self.min_expert_share:g} %"
             lines.append(f"lossy: a token leaves out experts whose share of its weights is below {share}")
         return "\n".join(lines)
+
+    @property
+    def _serves(self) -> str:
+        return ("for texts and grammars" if self.grammars else "for texts") if self.texts else "for token ids alone"
 
 
 def format_bytes(size: int) -> str:

@@ -13,6 +13,16 @@ PENDING = {"tokenizers": 5 << 20, "jinja2": 39 << 18}
 POSITION = 64
 """Bytes of a token of a conversation: an int, and its places in the lists that hold it."""
 
+GRAMMAR_LIBRARY, GRAMMAR_TOKEN, GRAMMAR_ANSWER = 13 << 20, 300, 8 << 20
+"""Bytes of llguidance itself, of a token of the vocabulary in its tree while that is built, and of the largest grammar
+that an answer may follow (grammar/vocabulary.py); measured."""
+
+
+def grammar_bytes(vocabulary: int, sequences: int) -> int:
+    """What answers take that must match a grammar, so many at once, in a vocabulary of so many tokens."""
+    library = 0 if "llguidance" in sys.modules else GRAMMAR_LIBRARY
+    return library + vocabulary * GRAMMAR_TOKEN + sequences * GRAMMAR_ANSWER
+
 
 def pending_bytes(context: int = 0, sequences: int = 1, *, text_bytes: int | None) -> int:
     """What the program will take besides the core and what it holds now.

@@ -77,6 +77,8 @@ class Tokenizer:
         self.prefix = (named["bos_token"],) if begins_texts and "bos_token" in named else ()
         self._added = {text: token for text, token, _ in bpe.added()}
         self._control = frozenset(token for _, token, control in bpe.added() if control)
+        self.marks = self._control | {token for text, token in self._added.items() if _TAG.fullmatch(text)}
+        """Ids of control tokens and tags, which are not text."""
         self._added_pattern = _alternatives(self._added)
         control = {text for text, token in self._added.items() if token in self._control}
         marks = control | {text for text in self._added if _TAG.fullmatch(text)}
@@ -164,7 +166,15 @@ class Tokenizer:
         """Token ids of a rendered template, whose parts from outside went through `protect`."""
         return self._encode(prompt, True, limit)
 
-    def _encode(self, text: str, special: bool, limit: int | None) -> list[int]:
+    def encode_exactly(self, text: str) -> list[int]:
+        """Token ids whose bytes are those of the text as it stands: it is not normalized. Words of more than
+        `pretokenizer.MAX_WORD_CHARACTERS` are cut.
+        """
+        most = pretokenizer.MAX_WORD_CHARACTERS
+        parts = [text[start : start + most] for start in range(0, len(text), most)]
+        return [token for part in parts for token in self._encode(part, False, None, normalize=False)]
+
+    def _encode(self, text: str, special: bool, limit: int | None, *, normalize: bool = True) -> list[int]:
         self.require_encoding()
         if len(text) > MAX_TEXT_CHARACTERS:
             raise _too_long(len(text))
@@ -174,7 +184,7 @@ class Tokenizer:
                 ids.append(part)
             else:
                 for chunk in pretokenizer.chunks(part):
-                    ids += self._bpe.encode(pretokenizer.words(chunk, normalize=self._normalizes))
+                    ids += self._bpe.encode(pretokenizer.words(chunk, normalize=normalize and self._normalizes))
                     if limit is not None and len(ids) > limit:
                         break
             if limit is not None and len(ids) > limit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qwen3edge.errors import CancelledError
+from qwen3edge.generation.grammars import Grammars
 from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.generation.session import GenerationDefaults, Session
 from qwen3edge.runtime.engine import Engine
@@ -110,6 +111,7 @@ def make_tokenizer() -> Tokenizer:
 
 
 def make_session(core: FakeCore, template: str | None = TEMPLATE) -> Session:
-    prompt_builder = PromptBuilder(make_tokenizer(), None if template is None else ChatTemplate(template))
-    defaults = GenerationDefaults(prompt_builder, SamplingDefaults(), frozenset([END, 256]), VOCABULARY, 0)
+    tokenizer, ends = make_tokenizer(), frozenset([END, 256])
+    prompt_builder = PromptBuilder(tokenizer, None if template is None else ChatTemplate(template))
+    defaults = GenerationDefaults(prompt_builder, SamplingDefaults(), ends, VOCABULARY, 0, Grammars(tokenizer, ends))
     return Session(Engine(core, VOCABULARY), defaults)

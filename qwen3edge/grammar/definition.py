@@ -1,0 +1,98 @@
+"""What an answer must match, as a request says it: checked as far as that needs no grammar library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from qwen3edge import checks
+from qwen3edge.errors import RequestError, shown
+
+MAX_CHARACTERS = 1 << 18
+"""Of a definition: what a longer one takes is in no plan."""
+
+MAX_TEXTS = 4096
+"""Of `one_of`."""
+
+OPTIONS = ("json_schema", "regex", "grammar", "one_of")
+"""The options of a request, of which it has at most one."""
+
+JSON_STYLE: dict[str, Any] = {
+    "whitespace_pattern": r"( |\n {0,16})?",
+    "lenient": False,
+    "coerce_one_of": False,
+}
+"""For llguidance. Blanks between JSON's tokens are bounded: a model that likes them would never end. What of a schema
+cannot be held to is refused."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """option: of the request, for messages. text: of a schema its JSON, else of a regex or of a grammar in Lark's or
+    GBNF's syntax.
+    """
+
+    option: str
+    kind: Literal["json_schema", "regex", "grammar"]
+    text: str
+
+
+def defined(asked: Mapping[str, Any]) -> Definition | None:
+    """The definition among a request's options; None if there is none. Raises RequestError."""
+    given = [name for name in OPTIONS if asked[name] is not None]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise RequestError(f"expected one of {', '.join(OPTIONS)}, found {' and '.join(given)}")
+    name = given[0]
+    value = asked[name]
+    if name == "json_schema":
+        return Definition(name, "json_schema", schema_text(name, value))
+    if name == "one_of":
+        return Definition(name, "grammar", "start: " + " | ".join(map(quoted, _texts(value))))
+    return Definition(name, "regex" if name == "regex" else "grammar", _bounded(name, checks.text(name, value)))
+
+
+def schema_text(name: str, schema: object) -> str:
+    """A schema, given as a dict, a bool or JSON text, as JSON with our style. name: for messages. Raises RequestError
+    for what is no JSON, or allows nothing.
+    """
+    try:
+        found = json.loads(_bounded(name, schema)) if isinstance(schema, str) else schema
+        if found is True:
+            found = {}
+        if isinstance(found, Mapping):
+            return _bounded(name, json.dumps({**found, "x-guidance": JSON_STYLE}, allow_nan=False, ensure_ascii=False))
+    except RequestError:
+        raise
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RequestError(f"{name}: expected a JSON schema, found what is no JSON ({error!s:.100})") from None
+    if found is False:
+        raise RequestError(f"{name}: expected a schema that some answer matches, found False")
+    raise RequestError(f"{name}: expected a JSON schema as a dict or as JSON text, found {shown(schema)}")
+
+
+def quoted(text: str) -> str:
+    """A text as a string of llguidance's Lark."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _texts(value: object) -> list[str]:
+    texts = [checks.text("the texts of one_of", text) for text in checks.items("one_of", value, MAX_TEXTS)]
+    if not texts or not all(texts):
+        raise RequestError("one_of: expected texts of at least one character, found " + ("''" if texts else "none"))
+    for text in texts:
+        _bounded("one_of", text)
+    return texts
+
+
+def _bounded(name: str, text: str) -> str:
+    if len(text) > MAX_CHARACTERS:
+        raise RequestError(f"{name}: expected at most {MAX_CHARACTERS} characters, found {len(text)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RequestError(f"{name}: expected a text, found a surrogate in it, which is none") from None
+    return text

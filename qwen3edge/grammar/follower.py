@@ -1,0 +1,79 @@
+"""A grammar along one answer: from when it counts, and what may come next."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qwen3edge.grammar.vocabulary import Vocabulary, fill, require_sound
+
+if TYPE_CHECKING:
+    import llguidance
+    from numpy.typing import NDArray
+
+_MOST_BREAKS = 2
+
+
+class _Place(enum.Enum):
+    BEGIN = enum.auto()  # the model may think, or answer at once
+    THOUGHTS = enum.auto()
+    CLOSED = enum.auto()  # behind the thoughts, where line breaks belong to neither part
+    ANSWER = enum.auto()
+
+
+class Follower:
+    """Called before each token with those since its last call, as the option `mask` is. The grammar counts behind the
+    thoughts, whoever ended them, or at once where there are none.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, matcher: llguidance.LLMatcher, *, thinking: bool, reasoning: bool
+    ) -> None:
+        """thinking: the model may open thoughts; reasoning: the prompt has."""
+        self._vocabulary = vocabulary
+        self._matcher: llguidance.LLMatcher | None = matcher
+        self._mask = np.zeros(len(vocabulary.thoughts), np.uint32)
+        self._breaks = 0
+        may_think = thinking and vocabulary.think is not None
+        self._place = _Place.THOUGHTS if reasoning else _Place.BEGIN if may_think else _Place.ANSWER
+
+    def __call__(self, tokens: list[int]) -> NDArray[np.uint32]:
+        """uint32 [vocabulary / 32], valid until the next call. Raises GrammarError where the matcher gave up."""
+        for token in tokens:
+            self._step(token)
+        if self._place is _Place.THOUGHTS:
+            return self._vocabulary.thoughts
+        assert self._matcher is not None, "a step of an answer that has ended"
+        fill(self._matcher, self._mask)
+        if self._place is _Place.BEGIN and self._vocabulary.think is not None:
+            self._allow(self._vocabulary.think)
+        elif self._place is _Place.CLOSED:
+            for token in self._breaks_left():
+                self._allow(token)
+        return self._mask
+
+    def release(self) -> None:
+        """Gives the grammar's memory back: the answer has ended."""
+        self._matcher = None
+
+    def _step(self, token: int) -> None:
+        if self._place is _Place.BEGIN and token == self._vocabulary.think:
+            self._place = _Place.THOUGHTS
+        elif self._place is _Place.THOUGHTS:
+            if token == self._vocabulary.close:
+                self._place = _Place.CLOSED
+        elif self._place is _Place.CLOSED and token in self._breaks_left():
+            self._breaks += self._vocabulary.breaks[token]
+        else:
+            self._place = _Place.ANSWER
+            assert self._matcher is not None, "a token of an answer that has ended"
+            self._matcher.consume_token(token)
+            require_sound(self._matcher)
+
+    def _breaks_left(self) -> list[int]:
+        return [token for token, count in self._vocabulary.breaks.items() if self._breaks + count <= _MOST_BREAKS]
+
+    def _allow(self, token: int) -> None:
+        self._mask[token // 32] |= np.uint32(1 << token % 32)
