@@ -13,7 +13,7 @@ from qwen3edge.grammar.definition import Definition, defined
 from qwen3edge.keywords import nearest
 from qwen3edge.sampling import MAX_TOKENS, MAX_TOP_LOGPROBS
 from qwen3edge.text.stop import checked_stop_tokens, checked_stops
-from qwen3edge.text.tools import checked_tool_choice
+from qwen3edge.text.tools import ToolChoice, checked_tool_choice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,9 @@ class Options(TypedDict, total=False):
     max_tokens: None: until the context is full.
     min_tokens: before so many no end token and none of stop_token_ids is picked.
     tools: schemas of functions, as OpenAI's API takes them. Calls are read into `Answer.tool_calls` then.
-    tool_choice: "none": the model cannot begin a call; "auto" leaves it to the model.
+    tool_choice: "none": the model cannot begin a call; "auto" leaves it to the model. "required": the content is one
+        call or more; `{"type": "function", "function": {"name": ...}}`: one call of this tool. Both need
+        `qwen3edge[grammar]`, and their arguments match the tool's schema.
     tool_calls: whether calls are read, or stay text; None: if there are tools.
     stop: strings that end the content and are not part of it.
     stop_token_ids: token ids that end the answer, beside the model's own.
@@ -76,7 +78,7 @@ class Options(TypedDict, total=False):
     max_tokens: int | None
     min_tokens: int
     tools: Sequence[Mapping[str, Any]] | None
-    tool_choice: str
+    tool_choice: str | Mapping[str, Any]
     tool_calls: bool | None
     stop: str | Sequence[str] | None
     stop_token_ids: Sequence[int]
@@ -158,7 +160,7 @@ class CheckedOptions:
     max_tokens: int  # 0: until the context is full
     min_tokens: int
     reads_calls: bool | None  # None: if there are tools
-    bans_calls: bool
+    tool_choice: ToolChoice
     stops: tuple[str, ...]
     stop_token_ids: tuple[int, ...]
     ignore_eos: bool
@@ -181,7 +183,7 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
     for name in ("progress", "mask"):
         if options[name] is not None and not callable(options[name]):
             raise RequestError(f"expected {name} as something to call, found {shown(options[name])}")
-    banned = checked_tool_choice(options["tool_choice"]) == "none"
+    tool_choice = checked_tool_choice(options["tool_choice"])
     reads = None if options["tool_calls"] is None else checks.flag("tool_calls", options["tool_calls"])
     logprobs = checks.flag("logprobs", options["logprobs"])
     prompt_logprobs = checks.flag("prompt_logprobs", options["prompt_logprobs"])
@@ -195,8 +197,8 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
         thinking_budget_message=_message(options["thinking_budget_message"]),
         max_tokens=most,
         min_tokens=least,
-        reads_calls=False if banned else reads,
-        bans_calls=banned,
+        reads_calls=False if tool_choice.mode == "none" else reads,
+        tool_choice=tool_choice,
         stops=checked_stops(options["stop"]),
         stop_token_ids=checked_stop_tokens(options["stop_token_ids"], vocabulary),
         ignore_eos=checks.flag("ignore_eos", options["ignore_eos"]),
@@ -205,23 +207,25 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
         logprobs=top if logprobs else None,
         prompt_logprobs=top if prompt_logprobs else None,
         mask=options["mask"],
-        definition=_definition(options),
+        definition=_definition(options, tool_choice),
         progress=options["progress"],
     )
 
 
-def _definition(options: Options) -> Definition | None:
-    """What the answer must match. It ends when it is complete, and no sooner."""
+def _definition(options: Options, tool_choice: ToolChoice) -> Definition | None:
+    """What the answer must match, apart from calls. It ends when it is complete, and no sooner."""
     found = defined(options)
-    if found is None:
-        return None
-    for name in ("mask", "ignore_eos", "min_tokens"):
-        if options[name] != DEFAULTS[name]:  # type: ignore[literal-required]
-            raise RequestError(f"{found.option}: expected no {name} beside it, which it would contradict")
-    if options["tools"] and options["tool_choice"] != "none":
-        raise RequestError(
-            f"{found.option}: expected no tools beside it, or tool_choice='none': no call could match it"
-        )
+    forced = tool_choice.mode == "required"
+    if forced and not options["tools"]:
+        raise RequestError("tool_choice: expected tools beside it, found none")
+    if forced and options["tool_calls"] is False:
+        raise RequestError("tool_choice: expected no tool_calls=False beside it: calls that must come are read")
+    if found and options["tools"] and tool_choice.mode != "none":
+        raise RequestError(f"{found.option}: expected no tools beside it, or tool_choice='none'")
+    for name in ("mask", "ignore_eos", "min_tokens") if found or forced else ():
+        if options[name] != DEFAULTS[name]:
+            what = found.option if found else "tool_choice"
+            raise RequestError(f"{what}: expected no {name} beside it, which it would contradict")
     return found
 
 

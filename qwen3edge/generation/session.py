@@ -16,11 +16,12 @@ from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.grammars import Grammars
 from qwen3edge.generation.options import DEFAULTS, Options, checked
 from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
+from qwen3edge.grammar.calls import forced_calls
 from qwen3edge.keywords import shows
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
 from qwen3edge.text.prompt import Input, PromptBuilder
-from qwen3edge.text.tools import declared_types
+from qwen3edge.text.tools import declared_functions, declared_types
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # Python has it from 3.11 on; type checkers always
@@ -88,7 +89,7 @@ class Session(Closing):
         ends = frozenset() if asked.ignore_eos else defaults.stop_tokens
         stop_tokens = ends.union(asked.stop_token_ids)
         never = defaults.stop_tokens - stop_tokens
-        if asked.bans_calls:
+        if asked.tool_choice.mode == "none":
             never |= {prompt_builder.call_token()}
         sampler = (
             defaults.sampling.choose(prompt.thinking)
@@ -108,9 +109,12 @@ class Session(Closing):
         end_of_thoughts: list[int] = []
         if asked.thinking_budget is not None:
             end_of_thoughts = prompt_builder.end_of_thoughts(asked.thinking_budget_message)
-        follower = None
-        if asked.definition is not None:
-            follower = self._grammars.follower(asked.definition, prompt)
+        definition, follower = asked.definition, None
+        if asked.tool_choice.mode == "required":
+            tags = prompt_builder.call_tags_are_tokens()
+            definition = forced_calls(declared_functions(tools), asked.tool_choice.name, tags_are_tokens=tags)
+        if definition is not None:
+            follower = self._grammars.follower(definition, prompt)
         with self._starting:
             self._claim()
             generation = self._engine.scheduler.submit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Vocabulary:
         self.thoughts = np.full(-(-self.size // 32), 0xFFFFFFFF, np.uint32)
         for token in ends if call is None else [*ends, call]:
             self.thoughts[token // 32] &= ~np.uint32(1 << token % 32)
-        self._tree = llguidance.LLTokenizer(_Tokens(tokenizer, ends[0]), self.size, ends, SLICES)
+        self._tree = llguidance.LLTokenizer(cast(Any, _Tokens(tokenizer, ends[0])), self.size, ends, SLICES)
         self._limits = llguidance.LLParserLimits(max_lexer_states=MAX_STATES, verbose_errors=False)
 
     def matcher(self, definition: Definition) -> llguidance.LLMatcher:

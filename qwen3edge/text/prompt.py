@@ -14,7 +14,7 @@ from qwen3edge.text.messages import Message
 from qwen3edge.text.reasoning import THINK_CLOSE, THINK_OPEN
 from qwen3edge.text.template import ChatTemplate
 from qwen3edge.text.tokenizer import Tokenizer, TokenLimitError
-from qwen3edge.text.tools import TOOL_CALL
+from qwen3edge.text.tools import TOOL_CALL, TOOL_CALLED
 
 
 class Array(Protocol):
@@ -114,6 +114,17 @@ class PromptBuilder:
                 "out the tools"
             )
         return token
+
+    def call_tags_are_tokens(self) -> bool:
+        """Whether the vocabulary has those of a call, or they are text. Raises RequestError where the template shows
+        calls in another form than Hermes' JSON.
+        """
+        if self.template is not None and self.template.calls_in_xml:
+            raise RequestError(
+                "tool_choice: expected a template with calls in JSON, found one with calls in XML (<function=...>), "
+                "which cannot be forced: use 'auto'"
+            )
+        return all(self.tokenizer.token_id(tag) is not None for tag in (TOOL_CALL, TOOL_CALLED))
 
     def _encoded(self, text: str, limit: int | None, *, special: bool = False) -> list[int]:
         most = None if limit is None else _COUNTED * limit

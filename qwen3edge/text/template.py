@@ -46,6 +46,11 @@ class ChatTemplate:
         return "enable_thinking" in self.source
 
     @property
+    def calls_in_xml(self) -> bool:
+        """Whether it shows the model tool calls as Qwen3-Coder's does."""
+        return "<function=" in self.source
+
+    @property
     def developer_role(self) -> str:
         """What the role `developer` becomes: "system" in a template that knows the one and not the other."""
         return "developer" if "developer" in self.source or "system" not in self.source else "system"

@@ -3,39 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 from qwen3edge.errors import RequestError, shown
 
-TOOL_CALL = "<tool_call>"
+TOOL_CALL, TOOL_CALLED = "<tool_call>", "</tool_call>"
 
 _DEEPEST = 16
 _JSON = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (list, "array"), (dict, "object"))
 
+Mode = Literal["auto", "none", "required"]
 
-def checked_tool_choice(choice: object) -> str:
-    """Gives back "auto" or "none". Raises RequestError."""
-    if not isinstance(choice, str) or choice not in ("auto", "none"):
-        raise RequestError(
-            f"expected tool_choice as 'auto' or 'none', found {shown(choice)}: no call can be forced yet; ask for one "
-            "in the prompt"
-        )
-    return choice
+
+@dataclass(frozen=True)
+class ToolChoice:
+    """Whether calls are the model's to make. name: of the one tool that it must call, if mode is "required"."""
+
+    mode: Mode
+    name: str | None = None
+
+
+def checked_tool_choice(choice: object) -> ToolChoice:
+    """Of "auto", "none", "required", or one tool as OpenAI's API names it. Raises RequestError."""
+    if isinstance(choice, str) and choice in ("auto", "none", "required"):
+        return ToolChoice(cast(Mode, choice))
+    function = choice.get("function") if isinstance(choice, Mapping) and choice.get("type") == "function" else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if isinstance(name, str):
+        return ToolChoice("required", name)
+    raise RequestError(
+        "expected tool_choice as 'auto', 'none', 'required' or {'type': 'function', 'function': {'name': ...}}, "
+        f"found {shown(choice)}"
+    )
+
+
+def declared_functions(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """Parameters by the names of tools; what is no function is passed over: templates show it to the model all the
+    same.
+    """
+    functions = (tool.get("function", tool) for tool in tools or ())
+    return {
+        function["name"]: function.get("parameters")
+        for function in functions
+        if isinstance(function, Mapping) and isinstance(function.get("name"), str)
+    }
 
 
 def declared_types(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, dict[str, list[str]]]:
     """By tools' and parameters' names the types that their schemas allow, as JSON Schema names them. What is no such
-    schema is passed over: templates show it to the model all the same.
+    schema is passed over.
     """
     found: dict[str, dict[str, list[str]]] = {}
-    for tool in tools or ():
-        function = tool.get("function", tool)
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            continue
-        schema = function.get("parameters")
+    for name, schema in declared_functions(tools).items():
         properties = schema.get("properties") if isinstance(schema, Mapping) else None
         if isinstance(properties, Mapping):
-            found[function["name"]] = {key: _types(value, schema) for key, value in properties.items()}
+            found[name] = {key: _types(value, schema) for key, value in properties.items()}
     return found
 
 

@@ -146,8 +146,8 @@ def ask_all(script: list[int], **options) -> Answer:
 
 
 def test_what_is_refused():
-    for wrong in ("required", {"type": "function", "function": {"name": "weather"}}, None, 5):
-        with pytest.raises(RequestError, match="expected tool_choice as 'auto' or 'none'"):
+    for wrong in ("weather", {"type": "function", "function": "weather"}, None, 5):
+        with pytest.raises(RequestError, match="expected tool_choice as 'auto', 'none'"):
             ask([], tool_choice=wrong)
     with pytest.raises(RequestError, match="tool_calls"):
         ask([], tool_calls="yes")

@@ -51,8 +51,8 @@ def test_tools_without_parameters(parameters):
 
 
 @pytest.mark.parametrize(
-    "choice", ["required", "f", {"type": "function", "function": {"name": "f"}}, None, True, ["auto"], b"auto"]
+    "choice", ["f", {"type": "function", "name": "f"}, {"function": {"name": "f"}}, {}, None, True, ["auto"], b"auto"]
 )
 def test_choices_that_are_refused(choice):
-    with pytest.raises(RequestError, match="expected tool_choice as 'auto' or 'none', found"):
+    with pytest.raises(RequestError, match="expected tool_choice as 'auto', 'none', 'required' or"):
         checked_tool_choice(choice)
