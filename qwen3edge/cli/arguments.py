@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from qwen3edge.settings import KV_TYPES, Settings
@@ -22,7 +23,7 @@ SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
     "repetition_penalty": (float, "1; Qwen2.5: 1.05 or 1.1"),
 }
 """How each is read from text, and what the models' own mostly are."""
-ANSWERING = ("thinking", "thinking_budget", "max_tokens", "stop", "seed", *SAMPLING)
+ANSWERING = ("thinking", "thinking_budget", "max_tokens", "stop", "seed", "json_schema", *SAMPLING)
 """What `answering` gives."""
 
 
@@ -109,20 +110,28 @@ def add_answering(parser: argparse.ArgumentParser) -> None:
         "--stop", action="append", metavar="TEXT", help="end the answer before this text; may be repeated"
     )
     group.add_argument("--seed", type=int, metavar="N", help="for the same answer again")
+    group.add_argument("--schema", metavar="FILE", help="a JSON schema: the answer is JSON that it allows")
     for name, (kind, usual) in SAMPLING.items():
         flag = f"--{name.replace('_', '-')}"
         group.add_argument(flag, type=kind, metavar="X", help=f"default: the model's own ({usual})")
 
 
+def file_text(path: str) -> str:
+    """What a file says in UTF-8. Raises OSError."""
+    return Path(path).read_bytes().decode("utf-8", "replace")
+
+
 def loading(arguments: argparse.Namespace) -> Settings:
     """For `qwen3edge.load` and `qwen3edge.plan`."""
     found = {name: getattr(arguments, name) for name in _LOADING if hasattr(arguments, name)}
+    found["grammars"] = getattr(arguments, "schema", None) is not None
     return cast(Settings, found)
 
 
 def answering(arguments: argparse.Namespace) -> dict[str, Any]:
     """For `generate`."""
-    return {name: getattr(arguments, name) for name in ANSWERING}
+    schema = None if arguments.schema is None else file_text(arguments.schema)
+    return {name: schema if name == "json_schema" else getattr(arguments, name) for name in ANSWERING}
 
 
 def system(arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -28,7 +28,9 @@ class Screen:
         self._wrapper = LineWrapper(self._columns)
 
     def show(self, piece: TextChunk) -> None:
-        """Writes one piece."""
+        """Writes one piece; not those of tool calls, which are for programs."""
+        if piece.call is not None:
+            return
         if not self._terminal:
             if not piece.reasoning:
                 self._stream.write(piece)

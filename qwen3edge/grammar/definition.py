@@ -64,6 +64,7 @@ def schema_text(name: str, schema: object) -> str:
         if found is True:
             found = {}
         if isinstance(found, Mapping):
+            _require_one_meaning(name, found)
             return _bounded(name, json.dumps({**found, "x-guidance": JSON_STYLE}, allow_nan=False, ensure_ascii=False))
     except RequestError:
         raise
@@ -72,6 +73,14 @@ def schema_text(name: str, schema: object) -> str:
     if found is False:
         raise RequestError(f"{name}: expected a schema that some answer matches, found False")
     raise RequestError(f"{name}: expected a JSON schema as a dict or as JSON text, found {shown(schema)}")
+
+
+def _require_one_meaning(name: str, schema: object) -> None:
+    """Raises RequestError for a `$ref` beside an `$id`: drafts differ on where it leads."""
+    for inner in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
+        _require_one_meaning(name, inner)
+    if isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str) and isinstance(schema.get("$id"), str):
+        raise RequestError(f"{name}: expected no $id beside a $ref, found {shown(schema['$id'])}")
 
 
 def quoted(text: str) -> str:

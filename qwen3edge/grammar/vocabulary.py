@@ -24,7 +24,7 @@ except ModuleNotFoundError as missing:
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_STATES = 10_000
+MAX_STATES = 16_000
 """Of a matcher's lexer, each of about 600 bytes: what an answer's grammar takes is in the plan."""
 
 SLICES = [r'[^"\\\x00-\x1F\x7F]+']

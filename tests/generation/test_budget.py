@@ -17,6 +17,19 @@ with qwen3edge.load(sys.argv[1], memory=sys.argv[2], context=512, threads=2) as 
     print(_core.peak_resident_bytes(), model.plan.peak)
 """
 
+GRAMMARS = """
+import sys, qwen3edge
+from qwen3edge import _core
+from qwen3edge.errors import GrammarError
+with qwen3edge.load(sys.argv[1], context=512, threads=2, grammars=True, seed=1) as model:
+    for asked in ({"json_schema": {}}, {"regex": "(.*a.{40}){5}"}):
+        try:
+            model.generate("hello", max_tokens=100, temperature=100, top_k=0, thinking=False, **asked).read()
+        except GrammarError as error:
+            print(error)
+    print(_core.peak_resident_bytes(), model.plan.peak)
+"""
+
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
@@ -41,3 +54,14 @@ def test_peak_stays_in_the_smallest_budget_that_loads(path):
         assert budget < 120
     peak, _ = map(int, result.stdout.split())
     assert peak <= budget << 20
+
+
+def test_grammars_that_were_planned_for(path):
+    """Also one that takes all that a grammar may."""
+    command = [sys.executable, "-c", GRAMMARS, str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    *refused, last = result.stdout.splitlines()
+    assert len(refused) == 1 and "too many states" in refused[0]
+    peak, planned = map(int, last.split())
+    assert 0.85 * planned < peak <= planned

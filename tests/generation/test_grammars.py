@@ -162,6 +162,7 @@ def test_blanks_are_bounded():
         ({"$ref": "https://example.com/x"}, "https://example.com/x"),
         ({"uniqueItems": True, "x-guidance": {"lenient": True}}, "uniqueItems"),
         ({"enum": []}, "Unsatisfiable"),
+        ({"anyOf": [{"$ref": "#/$defs/a", "$id": "https://example.com/b"}]}, "$id beside a $ref"),
     ],
 )
 def test_what_cannot_be_held_to_is_refused_by_name(schema, named):

@@ -197,3 +197,31 @@ def test_no_color(tiny_q3e, monkeypatch):
         terminal = Terminal("run", tiny_q3e("int8"), "What is 12 + 7?", "--thinking", "--temperature", 0)
         assert ("\x1b[2m" in terminal.wait_for("tok/s")) == dimmed
         assert terminal.status() == 0
+
+
+def test_an_answer_of_a_schema(tiny_q3e, tmp_path):
+    schema = tmp_path / "schema.json"
+    number = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    schema.write_text(json.dumps({**number, "additionalProperties": False}), "utf-8")
+    asked = ["run", tiny_q3e("int8"), "What is 12 + 7?", "--no-thinking", "--schema", schema, "--max-tokens", 60]
+    result = run(*asked, "--temperature", 0)
+    assert result.returncode == 0 and isinstance(json.loads(result.stdout)["n"], int), result.stderr
+    schema.write_text('{"uniqueItems": true}', "utf-8")
+    assert "uniqueItems" in one_line(run(*asked), 2)
+    assert "absent.json" in one_line(run(*asked[:-3], tmp_path / "absent.json"), 1)
+
+
+def test_tools_of_a_file(tiny_q3e, tmp_path):
+    tools = tmp_path / "tools.json"
+    city = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    declared = {"name": "get_weather", "description": "Get the weather of a city", "parameters": city}
+    tools.write_text(json.dumps([{"type": "function", "function": declared}]), "utf-8")
+    asked = ["run", tiny_q3e("int8"), "What is the weather in Prague?", "--no-thinking", "--temperature", 0]
+    said = json.loads(run(*asked, "--tools", tools).stdout.strip())
+    record = json.loads(run(*asked, "--tools", tools, "--json").stdout)
+    assert said["function"] == {"name": "get_weather", "arguments": '{"city": "Prague"}'}
+    assert record["finish_reason"] == "tool_calls" and record["content"] == ""
+    assert [call["function"] for call in record["tool_calls"]] == [said["function"]]
+    for text in ("{", "{}", "[1]"):
+        tools.write_text(text, "utf-8")
+        assert "expected a JSON list of tools" in one_line(run(*asked, "--tools", tools), 2)
