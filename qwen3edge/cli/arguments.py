@@ -124,7 +124,7 @@ def file_text(path: str) -> str:
 def loading(arguments: argparse.Namespace) -> Settings:
     """For `qwen3edge.load` and `qwen3edge.plan`."""
     found = {name: getattr(arguments, name) for name in _LOADING if hasattr(arguments, name)}
-    found["grammars"] = getattr(arguments, "schema", None) is not None
+    found["grammars"] = getattr(arguments, "grammars", getattr(arguments, "schema", None) is not None)
     return cast(Settings, found)
 
 

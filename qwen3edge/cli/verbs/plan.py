@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-texts", dest="texts", action="store_false", help="for a program that passes token ids alone"
     )
+    parser.add_argument("--grammars", action="store_true", help="for answers that must match a schema or a grammar")
     options.add_device(parser)
     options.add_json(parser)
 

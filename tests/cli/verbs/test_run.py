@@ -225,3 +225,10 @@ def test_tools_of_a_file(tiny_q3e, tmp_path):
     for text in ("{", "{}", "[1]"):
         tools.write_text(text, "utf-8")
         assert "expected a JSON list of tools" in one_line(run(*asked, "--tools", tools), 2)
+
+
+def test_the_plan_of_grammars(tiny_q3e):
+    without, planned = (
+        json.loads(run("plan", tiny_q3e("int8"), "--json", *more).stdout) for more in ([], ["--grammars"])
+    )
+    assert planned["grammars"] and planned["program"] - without["program"] > 20 << 20
