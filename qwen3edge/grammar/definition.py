@@ -10,7 +10,7 @@ from typing import Any, Literal
 from qwen3edge import checks
 from qwen3edge.errors import RequestError, shown
 
-MAX_CHARACTERS = 1 << 18
+MAX_CHARACTERS = 1 << 16
 """Of a definition: what a longer one takes is in no plan."""
 
 MAX_TEXTS = 4096
@@ -51,7 +51,7 @@ def defined(asked: Mapping[str, Any]) -> Definition | None:
     if name == "json_schema":
         return Definition(name, "json_schema", schema_text(name, value))
     if name == "one_of":
-        return Definition(name, "grammar", "start: " + " | ".join(map(quoted, _texts(value))))
+        return Definition(name, "regex", "|".join(map(_literal, _texts(value))))
     return Definition(name, "regex" if name == "regex" else "grammar", _bounded(name, checks.text(name, value)))
 
 
@@ -88,12 +88,16 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def _literal(text: str) -> str:
+    """As a regex: Python's own escapes are not Rust's."""
+    return "".join(c if c.isalnum() or not c.isascii() else f"\\x{ord(c):02X}" for c in text)
+
+
 def _texts(value: object) -> list[str]:
     texts = [checks.text("the texts of one_of", text) for text in checks.items("one_of", value, MAX_TEXTS)]
     if not texts or not all(texts):
         raise RequestError("one_of: expected texts of at least one character, found " + ("''" if texts else "none"))
-    for text in texts:
-        _bounded("one_of", text)
+    _bounded("one_of", "".join(texts))
     return texts
 
 

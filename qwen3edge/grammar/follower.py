@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qwen3edge.grammar.vocabulary import Vocabulary, fill, require_sound
+from qwen3edge.grammar.vocabulary import Vocabulary, allow, require_sound
 
 if TYPE_CHECKING:
     import llguidance
@@ -46,12 +46,11 @@ class Follower:
         if self._place is _Place.THOUGHTS:
             return self._vocabulary.thoughts
         assert self._matcher is not None, "a step of an answer that has ended"
-        fill(self._matcher, self._mask)
+        self._vocabulary.fill(self._matcher, self._mask)
         if self._place is _Place.BEGIN and self._vocabulary.think is not None:
-            self._allow(self._vocabulary.think)
+            allow(self._mask, [self._vocabulary.think])
         elif self._place is _Place.CLOSED:
-            for token in self._breaks_left():
-                self._allow(token)
+            allow(self._mask, self._breaks_left())
         return self._mask
 
     def release(self) -> None:
@@ -74,6 +73,3 @@ class Follower:
 
     def _breaks_left(self) -> list[int]:
         return [token for token, count in self._vocabulary.breaks.items() if self._breaks + count <= _MOST_BREAKS]
-
-    def _allow(self, token: int) -> None:
-        self._mask[token // 32] |= np.uint32(1 << token % 32)

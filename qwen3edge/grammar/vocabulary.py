@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -31,6 +31,9 @@ SLICES = [r'[^"\\\x00-\x1F\x7F]+']
 """Tokens that can stand in the middle of a JSON string are looked at together: on 151,936 tokens that halves the time
 of a mask, for 60 bytes a token. llguidance's own four slices take 240."""
 
+_HEADER = '%llguidance {"no_forcing": true}\n'
+"""A text that a grammar forces, of a million letters perhaps, is not made into tokens ahead: the model picks them."""
+
 _GBNF = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
 _MOST_OF_AN_ERROR = 300
 
@@ -41,17 +44,19 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer, stop_tokens: Collection[int]) -> None:
         """stop_tokens: of the model; they end an answer that is complete. Raises UnsupportedModelError without any."""
         self.size = tokenizer.vocabulary_size
-        ends = sorted(token for token in stop_tokens if token < self.size)
-        if not ends:
+        self.ends = sorted(token for token in stop_tokens if token < self.size)
+        if not self.ends:
             raise UnsupportedModelError("expected a token that ends answers, for an answer that must match a grammar")
         self.think, self.close = tokenizer.token_id(THINK_OPEN), tokenizer.token_id(THINK_CLOSE)
         self.breaks = _line_breaks(tokenizer)
         # Thoughts are free, but end in an answer: not with the model's last word, nor with a tool call within them.
         call = tokenizer.token_id(TOOL_CALL)
         self.thoughts = np.full(-(-self.size // 32), 0xFFFFFFFF, np.uint32)
-        for token in ends if call is None else [*ends, call]:
+        for token in self.ends if call is None else [*self.ends, call]:
             self.thoughts[token // 32] &= ~np.uint32(1 << token % 32)
-        self._tree = llguidance.LLTokenizer(cast(Any, _Tokens(tokenizer, ends[0])), self.size, ends, SLICES)
+        self._tree = llguidance.LLTokenizer(
+            cast(Any, _Tokens(tokenizer, self.ends[0])), self.size, self.ends[0], SLICES
+        )
         self._limits = llguidance.LLParserLimits(max_lexer_states=MAX_STATES, verbose_errors=False)
 
     def matcher(self, definition: Definition) -> llguidance.LLMatcher:
@@ -60,16 +65,30 @@ class Vocabulary:
         """
         grammar = _grammar(definition)
         error = llguidance.LLMatcher.validate_grammar(grammar, self._tree, limits=self._limits)
+        if error:
+            raise _unsuitable(definition, error)
         matcher = llguidance.LLMatcher(self._tree, grammar, log_level=0, limits=self._limits)
-        if error or matcher.is_error():
-            raise _unsuitable(definition, error or matcher.get_error())
+        try:
+            self.fill(matcher, np.zeros_like(self.thoughts))  # what needs too much often does so from the start
+        except GrammarError:
+            raise _unsuitable(definition, matcher.get_error()) from None
         return matcher
 
+    def fill(self, matcher: llguidance.LLMatcher, mask: NDArray[np.uint32]) -> None:
+        """Writes what may come next, one bit a token, most of it without the GIL. Raises GrammarError where the matcher
+        gave up.
+        """
+        matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        require_sound(matcher)
+        first, *others = self.ends
+        if mask[first // 32] >> first % 32 & 1:  # llguidance was told of one
+            allow(mask, others)
 
-def fill(matcher: llguidance.LLMatcher, mask: NDArray[np.uint32]) -> None:
-    """Writes what may come next, one bit a token, without the GIL. Raises GrammarError where the matcher gave up."""
-    matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
-    require_sound(matcher)
+
+def allow(mask: NDArray[np.uint32], tokens: Iterable[int]) -> None:
+    """Sets their bits."""
+    for token in tokens:
+        mask[token // 32] |= np.uint32(1 << token % 32)
 
 
 def require_sound(matcher: llguidance.LLMatcher) -> None:
@@ -79,7 +98,7 @@ def require_sound(matcher: llguidance.LLMatcher) -> None:
 
 
 class _Tokens:
-    """What llguidance asks of a tokenizer: tokens' bytes, and the tokens of a text that a grammar forces."""
+    """What llguidance asks of a tokenizer."""
 
     is_tokenizer_wrapper = True
     bos_token_id = None
@@ -94,20 +113,22 @@ class _Tokens:
         return [self._tokenizer.token_bytes(token) for token in range(self._tokenizer.vocabulary_size)]
 
     def __call__(self, text: str) -> Sequence[int]:
-        return self._tokenizer.encode_exactly(text)
+        return self._tokenizer.encode(text)
 
 
 def _grammar(definition: Definition) -> str:
-    """In llguidance's own form."""
-    make, text = llguidance.LLMatcher, definition.text
+    """In llguidance's Lark, for its own form."""
+    text = definition.text
     if definition.kind == "json_schema":
-        return make.grammar_from_json_schema(text)
-    if definition.kind == "regex":
-        return make.grammar_from_regex(text)
-    try:
-        return make.grammar_from_lark(any_to_lark(text) if _GBNF.search(text) else text)
-    except GbnfToLarkError as error:
-        raise _unsuitable(definition, str(error)) from None
+        text = f"start: %json {text}"
+    elif definition.kind == "regex":
+        text = f"start: /{llguidance.regex_to_lark(text, '')}/"
+    elif _GBNF.search(text):
+        try:
+            text = any_to_lark(text)
+        except GbnfToLarkError as error:
+            raise _unsuitable(definition, str(error)) from None
+    return llguidance.LLMatcher.grammar_from_lark(_HEADER + text)
 
 
 def _unsuitable(definition: Definition, error: str) -> RequestError:

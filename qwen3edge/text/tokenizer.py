@@ -166,15 +166,7 @@ class Tokenizer:
         """Token ids of a rendered template, whose parts from outside went through `protect`."""
         return self._encode(prompt, True, limit)
 
-    def encode_exactly(self, text: str) -> list[int]:
-        """Token ids whose bytes are those of the text as it stands: it is not normalized. Words of more than
-        `pretokenizer.MAX_WORD_CHARACTERS` are cut.
-        """
-        most = pretokenizer.MAX_WORD_CHARACTERS
-        parts = [text[start : start + most] for start in range(0, len(text), most)]
-        return [token for part in parts for token in self._encode(part, False, None, normalize=False)]
-
-    def _encode(self, text: str, special: bool, limit: int | None, *, normalize: bool = True) -> list[int]:
+    def _encode(self, text: str, special: bool, limit: int | None) -> list[int]:
         self.require_encoding()
         if len(text) > MAX_TEXT_CHARACTERS:
             raise _too_long(len(text))
@@ -184,7 +176,7 @@ class Tokenizer:
                 ids.append(part)
             else:
                 for chunk in pretokenizer.chunks(part):
-                    ids += self._bpe.encode(pretokenizer.words(chunk, normalize=normalize and self._normalizes))
+                    ids += self._bpe.encode(pretokenizer.words(chunk, normalize=self._normalizes))
                     if limit is not None and len(ids) > limit:
                         break
             if limit is not None and len(ids) > limit:

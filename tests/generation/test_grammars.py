@@ -209,11 +209,22 @@ def test_grammars_in_both_syntaxes():
         assert re.fullmatch("a[0-9]+;", answer.read())
 
 
-def test_texts_that_a_grammar_forces_are_taken_as_they_stand():
-    """Neither normalized nor refused for their length: a decomposed letter, and a word of 70,000 characters."""
-    for text in ("e\u0301 \u212b", "x" * 70_000):
-        answer = ask([], one_of=[text], thinking=False, max_tokens=12)
-        assert text.startswith(answer.read())
+def test_texts_of_all_kinds():
+    """A decomposed letter is not composed, a word of 60,000 characters is not refused, nor are 4,000 texts."""
+    for text in ("e\u0301 \u212b", "x" * 60_000, 'a"b\\c/d\n[e]^$'):
+        answer = ask([], one_of=[text], thinking=False, max_tokens=24)
+        assert text.startswith(answer.read()) and answer.content
+    many = [f"text {number}" for number in range(4000)]
+    assert ask([*ids("text 3999"), END], one_of=many, thinking=False).read() == "text 3999"
+
+
+def test_every_end_of_the_model_ends_it(model):
+    """Whichever it prefers: two tokens end Qwen3's answers."""
+    ends = sorted(model.config.stop_token_ids)
+    assert len(ends) == 2
+    for end in ends:
+        answer = model.generate("hi", one_of=["yes"], thinking=False, logit_bias={end: 100.0})
+        assert answer.read() == "yes" and answer.tokens[-1] == end
 
 
 def test_marks_are_no_text():
