@@ -33,12 +33,18 @@ def with_scaling(config: ModelConfig, asked: str) -> ModelConfig:
     if config.rope_scaling is not None:
         found = f"{config.rope_scaling.kind} by {config.rope_scaling.factor:g}"
         raise RequestError(f"rope_scaling: expected a checkpoint without scaled RoPE, found one with {found}")
+    most = config.context_length
+    if not (factor > 1 and 1 <= original <= most):
+        raise RequestError(
+            f"rope_scaling: expected a factor above 1 and up to the {most} positions that the model has, found "
+            f"{factor:g} and {original}"
+        )
     try:
         scaling = RopeScaling.yarn(factor, original)
         if scaling.context_length <= config.context_length:
             raise RequestError(
                 f"rope_scaling: expected more than the {config.context_length} positions that the model has, found "
-                f"{factor:g} times {original}; yarn:{factor:g}:{config.context_length} extends all of them"
+                f"{factor:g} times {original}; yarn:4:{config.context_length} gives four times as many"
             )
         return replace(config, rope_scaling=scaling, context_length=scaling.context_length)
     except UnsupportedModelError as error:

@@ -51,6 +51,7 @@ class TokenLogprob:
 
     token: int
     logprob: float
+    """NaN for a token that was appended and not picked, as those that end thoughts at their budget."""
     top: tuple[tuple[int, float], ...]
     """The most probable tokens there and their logarithms, best first."""
 

@@ -14,12 +14,15 @@ _LEAST_NORM = 1e-12  # as torch's normalize: a state of zeros stays one
 
 
 def last_states(engine: Engine, prompts: Iterable[Sequence[int]]) -> Iterator[list[float]]:
-    """Of each prompt in turn, [hidden_size] after the final norm; computed together, as many as the queue takes.
+    """Of each prompt in turn, [hidden_size] after the final norm; computed together, and no more of them asked for than
+    twice those that run.
 
     Raises RequestError on another device than the CPU, BusyError when others fill the queue.
     """
     waiting: deque[_core.Generation] = deque()  # those that are dropped end
     for prompt in prompts:
+        if len(waiting) == 2 * engine.plan.sequences:
+            yield _state(waiting.popleft())
         while True:
             try:
                 waiting.append(engine.scheduler.submit_state(prompt))

@@ -244,13 +244,11 @@ class Model(Closing):
         size = self.config.hidden_size
         kept = size if dimensions is None else checks.whole("dimensions", dimensions, 1, size)
         tokenizer, context = self.tokenizer, self.plan.context
-        prompts = [
-            embedding_tokens(tokenizer, f"texts[{i}]", text, given, context)
-            for i, text in enumerate(checks.items("texts", texts, MAX_TEXTS))
-        ]
+        listed = checks.items("texts", texts, MAX_TEXTS)
+        prompts = (embedding_tokens(tokenizer, f"texts[{i}]", text, given, context) for i, text in enumerate(listed))
         import numpy  # noqa: PLC0415
 
-        result: NDArray[np.float32] = numpy.empty((len(prompts), kept), numpy.float32)
+        result: NDArray[np.float32] = numpy.empty((len(listed), kept), numpy.float32)
         for i, state in enumerate(last_states(self.engine, prompts)):
             result[i] = normalized(state, kept)
         return result
@@ -267,10 +265,11 @@ class Model(Closing):
         asked, task = checks.text("query", query), checks.text("instruction", instruction)
         tokenizer, context = self.tokenizer, self.plan.context
         judge = Judge(self.engine, *yes_and_no(tokenizer))
-        prompts = [
+        listed = checks.items("documents", documents, MAX_TEXTS)
+        prompts = (
             rerank_tokens(tokenizer, f"documents[{i}]", asked, document, task, context)
-            for i, document in enumerate(checks.items("documents", documents, MAX_TEXTS))
-        ]
+            for i, document in enumerate(listed)
+        )
         import numpy  # noqa: PLC0415
 
         return numpy.array([judge.score(state) for state in last_states(self.engine, prompts)], numpy.float32)

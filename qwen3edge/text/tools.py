@@ -58,11 +58,12 @@ def declared_types(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, dict[
     for name, schema in declared_functions(tools).items():
         properties = schema.get("properties") if isinstance(schema, Mapping) else None
         if isinstance(properties, Mapping):
-            found[name] = {key: _types(value, schema) for key, value in properties.items()}
+            found[name] = {key: _types(value, schema, set()) for key, value in properties.items()}
     return found
 
 
-def _types(schema: object, root: object, depth: int = 0) -> list[str]:
+def _types(schema: object, root: object, followed: set[str], depth: int = 0) -> list[str]:
+    """followed: references, each of which adds its types once."""
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return []
     declared = schema.get("type")
@@ -70,13 +71,16 @@ def _types(schema: object, root: object, depth: int = 0) -> list[str]:
         return [declared]
     if isinstance(declared, Sequence):
         return [each for each in declared if isinstance(each, str)]
-    if isinstance(schema.get("$ref"), str):
-        return _types(_referred(schema["$ref"], root), root, depth + 1)
+    if isinstance(pointer := schema.get("$ref"), str):
+        if pointer in followed:
+            return []
+        followed.add(pointer)
+        return _types(_referred(pointer, root), root, followed, depth + 1)
     found = []
     for key in ("anyOf", "oneOf", "allOf"):
         inner = schema.get(key)
         for each in inner if isinstance(inner, Sequence) else ():
-            found += _types(each, root, depth + 1)
+            found += _types(each, root, followed, depth + 1)
     values = [*schema["enum"]] if isinstance(schema.get("enum"), Sequence) else []
     values += [schema["const"]] if "const" in schema else []
     return found + [_type_of(value) for value in values]

@@ -15,6 +15,7 @@ class Scripted:
     """An answer with these pieces and this end; nothing is computed."""
 
     content, reasoning, thinking, finish_reason, cut_by = "", "", False, "stop", None
+    tool_calls: tuple[()] = ()
     usage = Usage(1, 0, 0, 0, 0.0, 0.0, 0.0, 0)
 
     def __init__(self, *pieces: str, error: Exception | None = None) -> None:

@@ -265,14 +265,17 @@ def test_asked_for(tmp_path, seed):
 
     assert converted("yarn").rope_scaling == RopeScaling.yarn(4.0, 128)
     assert converted("yarn").context_length == 512
-    assert converted("yarn:2.5:1000").rope_scaling == RopeScaling.yarn(2.5, 1000)
+    assert converted("yarn:2.5:100").rope_scaling == RopeScaling.yarn(2.5, 100)
     card = write(tmp_path / "card", CONFIG | {"max_position_embeddings": 40960}, random_tensors(CONFIG, seed))
     assert converted("yarn", card).rope_scaling == RopeScaling.yarn(4.0, 32768)
     assert converted("yarn", card).context_length == 131072
+    for asked in ("yarn:1:128", "yarn:2:129", "yarn:2:0"):
+        with pytest.raises(RequestError, match="a factor above 1 and up to the 128 positions"):
+            converted(asked)
     for asked in ("linear", "yarn:x", "yarn:2:3:4", "yarn:2:1.5", "", 4.0, "yarn:nan", "yarn:0.5"):
         with pytest.raises(RequestError, match="rope_scaling: expected"):
             converted(asked)
-    with pytest.raises(RequestError, match=r"more than the 128 positions .*, found 1\.5 times 80; yarn:1\.5:128"):
+    with pytest.raises(RequestError, match=r"more than the 128 positions .*, found 1\.5 times 80; yarn:4:128 gives"):
         converted("yarn:1.5:80")
     scaled = write(tmp_path / "scaled", CONFIG | {"rope_scaling": CARD}, random_tensors(CONFIG, seed))
     with pytest.raises(RequestError, match="without scaled RoPE, found one with yarn by 4"):

@@ -37,6 +37,12 @@ def test_declared_types():
     assert declared_types([{"type": "function", "function": function}]) == {"f": TYPES} == declared_types([function])
 
 
+def test_a_schema_that_leads_back_to_itself_many_times_takes_no_time():
+    many = {"anyOf": [{"$ref": "#/$defs/many"}] * 30 + [{"type": "integer"}]}
+    function = {"name": "f", "parameters": {"properties": {"x": many}, "$defs": {"many": many}}}
+    assert declared_types([function]) == {"f": {"x": ["integer"] * 2}}
+
+
 @pytest.mark.parametrize("parameters", [None, {}, {"type": "object"}, {"type": "object", "properties": {}}, 5, []])
 def test_tools_without_parameters(parameters):
     """C14"""
