@@ -128,7 +128,8 @@ def _grammar(definition: Definition) -> str:
             text = any_to_lark(text)
         except GbnfToLarkError as error:
             raise _unsuitable(definition, str(error)) from None
-    return llguidance.LLMatcher.grammar_from_lark(_HEADER + text)
+    grammar: str = llguidance.LLMatcher.grammar_from_lark(_HEADER + text)
+    return grammar
 
 
 def _unsuitable(definition: Definition, error: str) -> RequestError:
