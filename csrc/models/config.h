@@ -20,7 +20,7 @@ struct ModelConfig {
   uint32_t kv_heads = 0;
   uint32_t head_size = 0;
   float rms_epsilon = 0;
-  float rope_factor = 1;   // of RoPE's sines and cosines: YaRN's attention factor
+  float rope_factor = 1;  // of RoPE's sines and cosines: YaRN's attention factor
   bool qk_norm = false;
   bool qkv_bias = false;
   bool tied_embeddings = false;

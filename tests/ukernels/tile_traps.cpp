@@ -231,8 +231,9 @@ long wrong_attentions(std::mt19937& random, uint32_t d, uint32_t group, uint32_t
   for (int8_t& v : q) v = static_cast<int8_t>(random() % 255 - 127);
   std::vector<float> q_scales(rows, 0.003f), expected(rows * d, 1.0f), found(rows * d, 2.0f);
   auto scratch = aligned<uint8_t>(kAttentionScratchBytes);
-  AttentionTask task{q.data(), q_scales.data(), kv_heads * group, kv_heads, tokens,  group,           d,
-                     position, KvType::int8,    table.data(),     0,        nullptr, nullptr,         expected.data(), scratch.get()};
+  AttentionTask task{q.data(), q_scales.data(), kv_heads * group, kv_heads,     tokens, group,
+                     d,        position,        KvType::int8,     table.data(), 0,      nullptr,
+                     nullptr,  expected.data(), scratch.get()};
   attention_scalar(task);
   task.out = found.data();
   attention_amx(task);
