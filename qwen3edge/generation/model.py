@@ -24,7 +24,7 @@ from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.runtime.program import grammar_bytes, pending_bytes
 from qwen3edge.sampling import MAX_CHOICE
-from qwen3edge.settings import DEFAULTS, CheckedSettings, Settings, checked, require_known
+from qwen3edge.settings import CPU, DEFAULTS, CheckedSettings, Settings, checked, require_known
 from qwen3edge.templates.given import read_template
 from qwen3edge.text import text_size
 from qwen3edge.text.pooled import RERANK_INSTRUCTION, embedding_tokens, rerank_tokens, yes_and_no
@@ -121,7 +121,7 @@ class Model(Closing):
         self.plan: MemoryPlan = replace(engine.plan, texts=opened.texts, grammars=opened.grammars)
         self.engine = engine
         self._tokenizer = opened.tokenizer
-        own_plan = self.plan if isinstance(engine.core, _core.Engine) else None  # a GPU's is of another memory
+        own_plan = self.plan if opened.settings.device == CPU else None  # a GPU's is of another memory
         self._defaults = GenerationDefaults(
             None if opened.tokenizer is None else PromptBuilder(opened.tokenizer, opened.template),
             opened.defaults,
