@@ -5,14 +5,13 @@
 Four requests: edit this file, summarize with quotes, extract JSON, write freely. Each is answered greedily by one model
 with drafts and by another without, in turns, prompts being in the prefix cache, so that decoding is what is timed; both
 must give the same tokens. `accepted`: of the tokens that were drafted. `a step`: tokens that a step gives. Default: the
-public real model, int4 (tests/real_file.py), with the template of its own file.
+public real model, int4 (`make real` fetches it), with the template of its own file.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,6 @@ from bench.quiet import BenchError
 from bench.sessions import files
 from bench.tables import number
 from qwen3edge.generation.model import Model
-from tests.real_file import FOLDER
 
 CONTEXT = 2048
 BAR, FLOOR = 2.0, 0.97  # of an edited file; of anything
@@ -101,11 +99,10 @@ def bench(arguments: argparse.Namespace) -> Report:
 
 
 def real_model() -> Path:
-    """The public real one, where it was fetched or QWEN3EDGE_REAL_MODEL names it."""
-    source = Path(os.environ.get("QWEN3EDGE_REAL_MODEL") or FOLDER / "real.gguf")
-    if not source.is_file():
-        raise BenchError(f"{source}: expected the public real model (python -m tests.real_file), or --model FILE")
-    return files.kept(source)
+    """The public real one in int4. Raises BenchError where it is not."""
+    if not files.real().is_file():
+        raise BenchError(f"{files.real()}: expected the public real model (make real), or --model FILE")
+    return files.kept(files.real())
 
 
 def parser() -> argparse.ArgumentParser:

@@ -30,11 +30,14 @@ def random_06b() -> Path:
     return kept(make_checkpoint(WORK))
 
 
+def real() -> Path:
+    """Where the public real model is once it was fetched (`make real`), or what QWEN3EDGE_REAL_MODEL names."""
+    return Path(os.environ.get("QWEN3EDGE_REAL_MODEL") or REAL / "real.gguf")
+
+
 def trained() -> list[Path]:
-    """The tiny model, and the public real one where it was fetched or QWEN3EDGE_REAL_MODEL names it."""
-    named = os.environ.get("QWEN3EDGE_REAL_MODEL")
-    real = Path(named) if named else REAL / "real.gguf"
-    return [kept(TINY), *([kept(real, "int8")] if real.is_file() else [])]
+    """The tiny model, and the public real one where it is."""
+    return [kept(TINY), *([kept(real(), "int8")] if real().is_file() else [])]
 
 
 def budget_for(path: Path, pages: int, **settings: Any) -> int:

@@ -27,7 +27,7 @@ from qwen3edge.sampling import MAX_CHOICE
 from qwen3edge.settings import CPU, DEFAULTS, CheckedSettings, Settings, checked, require_known
 from qwen3edge.templates.given import read_template
 from qwen3edge.text import text_size
-from qwen3edge.text.pooled import RERANK_INSTRUCTION, embedding_tokens, rerank_tokens, yes_and_no
+from qwen3edge.text.pooled import RERANK_INSTRUCTION, RerankPrompts, embedding_tokens, yes_and_no
 from qwen3edge.text.prompt import Input, PromptBuilder
 from qwen3edge.text.reasoning import THINK_OPEN
 from qwen3edge.text.template import ChatTemplate
@@ -263,13 +263,10 @@ class Model(Closing):
         Raises as `embed`, and UnsupportedModelError for a model without a head or without tokens for yes and no.
         """
         asked, task = checks.text("query", query), checks.text("instruction", instruction)
-        tokenizer, context = self.tokenizer, self.plan.context
-        judge = Judge(self.engine, *yes_and_no(tokenizer))
+        judge = Judge(self.engine, *yes_and_no(self.tokenizer))
+        questions = RerankPrompts(self.tokenizer, asked, task, self.plan.context)
         listed = checks.items("documents", documents, MAX_TEXTS)
-        prompts = (
-            rerank_tokens(tokenizer, f"documents[{i}]", asked, document, task, context)
-            for i, document in enumerate(listed)
-        )
+        prompts = (questions.tokens(f"documents[{i}]", document) for i, document in enumerate(listed))
         import numpy  # noqa: PLC0415
 
         return numpy.array([judge.score(state) for state in last_states(self.engine, prompts)], numpy.float32)

@@ -34,13 +34,19 @@ def embedding_tokens(tokenizer: Tokenizer, name: str, text: object, instruction:
     return _within(name, [*tokenizer.prefix, *_encoded(tokenizer, name, asked, limit), end], limit)
 
 
-def rerank_tokens(
-    tokenizer: Tokenizer, name: str, query: str, document: object, instruction: str, limit: int
-) -> list[int]:
-    """A question that the model answers with yes or no. Raises as `embedding_tokens`."""
-    asked = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {checks.text(name, document)}"
-    prefix, suffix = (tokenizer.encode(part, allow_special=True) for part in (_PREFIX, _SUFFIX))
-    return _within(name, [*prefix, *_encoded(tokenizer, name, asked, limit), *suffix], limit)
+class RerankPrompts:
+    """Of one query: questions that the model answers with yes or no."""
+
+    def __init__(self, tokenizer: Tokenizer, query: str, instruction: str, limit: int) -> None:
+        """limit: tokens of a prompt."""
+        self._tokenizer, self._limit = tokenizer, limit
+        self._asked = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: "
+        self._prefix, self._suffix = (tokenizer.encode(part, allow_special=True) for part in (_PREFIX, _SUFFIX))
+
+    def tokens(self, name: str, document: object) -> list[int]:
+        """For a document. Raises as `embedding_tokens`."""
+        asked = _encoded(self._tokenizer, name, self._asked + checks.text(name, document), self._limit)
+        return _within(name, [*self._prefix, *asked, *self._suffix], self._limit)
 
 
 def yes_and_no(tokenizer: Tokenizer) -> tuple[int, int]:
