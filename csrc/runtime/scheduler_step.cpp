@@ -12,8 +12,8 @@ namespace {
 
 // A step in which answers wait for their next token takes at most so long, or so many times what it takes without prompts.
 constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
-constexpr double kAim = 0.7;             // of that, as steps vary
-constexpr uint32_t kEnoughToLearn = 16;  // tokens of prompts, from a step's time
+constexpr double kAim = 0.6;             // of that, as steps vary
+constexpr uint32_t kEnoughToLearn = 4;   // tokens of prompts, from a step's time
 constexpr uint32_t kWorthWaiting = 16;   // tokens
 constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said
 
