@@ -116,6 +116,9 @@ def quantize(
 
 def dequantize(format: str, packed: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float32]: ...
 
+def same_vocabulary(a: ModelFile, b: ModelFile) -> bool:
+    """Whether the tokens that both have are the same ones; one may have more behind them."""
+
 class ModelFile:
     """A mapped `.q3e` file, fully bounds-checked when opened. Raises the errors of qwen3edge.errors."""
 
@@ -473,9 +476,12 @@ class SchedulerCounts(TypedDict):
 class Scheduler:
     """Many answers at once over one engine: a step is a batch of the rows that decode and a part of prompts."""
 
-    def __init__(self, engine: object, vocabulary: int, *, most_waiting: int = 1024) -> None:
+    def __init__(
+        self, engine: object, vocabulary: int, *, draft: object | None = None, most_waiting: int = 1024
+    ) -> None:
         """engine: an `Engine`, or an object with its `plan`, `forward`, `length` and `truncate`. vocabulary: logits of
-        a row. most_waiting: requests in the queue."""
+        a row. draft: such an engine of a smaller model, which gives draft tokens. most_waiting: requests in the
+        queue."""
 
     def submit(
         self,

@@ -20,7 +20,7 @@ from qwen3edge.sampling import MAX_SEED
 AUTO = "auto"
 DEFAULT_CONTEXT = 4096
 MAX_SEQUENCES = 1024
-MAX_DRAFT_TOKENS = 256
+MAX_DRAFT_TOKENS, DRAFT_TOKENS = 256, 8  # with a draft model, if it is not said
 MAX_THREADS = 256
 MAX_CHUNK = 8192
 CPU = "cpu"
@@ -38,8 +38,9 @@ class Settings(TypedDict, total=False):
         "int8", "f16" or "bf16".
     sequences: conversations at a time.
     draft_tokens: on the CPU, at most so many tokens a step that followed the same words before, in the prompt or in the
-        answer, and are checked together: answers that repeat much come sooner, all are the same. Each takes a row of
-        logits, 0.6 MiB with Qwen3's vocabulary.
+        answer, or that a draft model gives, and are checked together: answers come sooner, all are the same. Each takes
+        a row of logits, 0.6 MiB with Qwen3's vocabulary. By default 8 with a draft model, else 0.
+    draft: on the CPU, the file of a smaller model with the same tokens, such as Qwen3-0.6B for Qwen3-8B.
     chunk: tokens of a prompt that are computed together, by default the most that fit.
     min_expert_share: of a mixture of experts on the CPU, lossy when above 0: a token leaves out experts whose share of
         its weights is smaller, and the weights of the others grow to the same sum.
@@ -63,7 +64,8 @@ class Settings(TypedDict, total=False):
     threads: int | None
     kv: str
     sequences: int
-    draft_tokens: int
+    draft_tokens: int | None
+    draft: str | os.PathLike[str] | None
     chunk: int | None
     min_expert_share: float
     texts: bool
@@ -82,7 +84,8 @@ DEFAULTS: Settings = {
     "threads": None,
     "kv": "int8",
     "sequences": 1,
-    "draft_tokens": 0,
+    "draft_tokens": None,
+    "draft": None,
     "chunk": None,
     "min_expert_share": 0.0,
     "texts": True,
@@ -118,6 +121,7 @@ class CheckedSettings:
     """Settings that a model can be loaded with, as `Settings` explains them; int8: activation_bits of 8."""
 
     core: CoreSettings
+    draft: str | os.PathLike[str] | None
     device: str
     int8: bool
     texts: bool
@@ -134,6 +138,13 @@ def checked(asked: Settings, *, trained_context: int, cores: int) -> CheckedSett
     settings: Settings = {**DEFAULTS, **asked}
     memory, context, threads, chunk = (settings[name] for name in ("memory", "context", "threads", "chunk"))
     device, seed = _device(settings["device"]), settings["seed"]
+    draft, draft_tokens = settings["draft"], settings["draft_tokens"]
+    if draft is not None and device != CPU:
+        raise RequestError(f"draft: expected none on this device, found {shown(draft)}")
+    if draft_tokens is None:
+        draft_tokens = 0 if draft is None else DRAFT_TOKENS
+    elif draft is not None and draft_tokens == 0:
+        raise RequestError("draft_tokens: expected at least 1 with a draft model, found 0")
     texts, chat_template = checks.flag("texts", settings["texts"]), settings["chat_template"]
     if chat_template is not None and not texts:
         raise RequestError("chat_template: expected texts=True beside it, as it makes prompts of texts")
@@ -145,7 +156,7 @@ def checked(asked: Settings, *, trained_context: int, cores: int) -> CheckedSett
         if context is None
         else checks.whole("context", context, 1, trained_context),
         "sequences": checks.whole("sequences", settings["sequences"], 1, MAX_SEQUENCES),
-        "draft_tokens": checks.whole("draft_tokens", settings["draft_tokens"], 0, MAX_DRAFT_TOKENS),
+        "draft_tokens": checks.whole("draft_tokens", draft_tokens, 0, MAX_DRAFT_TOKENS),
         "threads": 0 if threads is None else min(checks.whole("threads", threads, 1, MAX_THREADS), cores),
         "kv": checks.one_of("kv", settings["kv"], KV_TYPES),
         "memory": 0 if memory is None or checks.plain(memory) == AUTO else checks.byte_size("memory", memory),
@@ -156,6 +167,7 @@ def checked(asked: Settings, *, trained_context: int, cores: int) -> CheckedSett
     }
     return CheckedSettings(
         core=core,
+        draft=draft,
         device=device,
         int8=_activation_bits(settings["activation_bits"], device) == 8,
         texts=texts,

@@ -115,11 +115,30 @@ class PythonEngine : public BatchEngine {
   std::vector<std::vector<int32_t>> kept_;  // of each sequence
 };
 
+// An engine of the core, or one in Python.
+class AnyEngine {
+ public:
+  AnyEngine(py::object engine, uint32_t vocabulary) : engine_(std::move(engine)) {
+    if (!engine_.is_none() && !py::isinstance<Engine>(engine_)) python_ = std::make_unique<PythonEngine>(engine_, vocabulary);
+  }
+  // Null of None.
+  BatchEngine* get() const {
+    if (python_) return python_.get();
+    return engine_.is_none() ? nullptr : &py::cast<Engine&>(engine_);
+  }
+
+ private:
+  py::object engine_;  // kept alive
+  std::unique_ptr<PythonEngine> python_;
+};
+
 // A scheduler and what it drives.
 struct OwnScheduler {
-  py::object engine;  // kept alive
-  std::unique_ptr<PythonEngine> python;
-  std::unique_ptr<Scheduler> scheduler;
+  AnyEngine engine, draft;
+  Scheduler scheduler;
+
+  OwnScheduler(const py::object& e, const py::object& d, uint32_t vocabulary, uint32_t most_waiting)
+      : engine(e, vocabulary), draft(d, vocabulary), scheduler(*engine.get(), draft.get(), most_waiting) {}
 };
 
 // An answer whose reader is a Python object.
@@ -171,8 +190,8 @@ py::object next(OwnGeneration& g) {
     bool found = false, ended = false;
     {
       const WithoutGil released;
-      found = g.own->scheduler->next(*g.generation, news, kPatience);
-      ended = !found && g.own->scheduler->ended(*g.generation);
+      found = g.own->scheduler.next(*g.generation, news, kPatience);
+      ended = !found && g.own->scheduler.ended(*g.generation);
     }
     if (found) return py::cast(std::move(news));
     if (ended) return py::none();
@@ -207,7 +226,7 @@ void bind_scheduler(py::module_& m) {
   py::class_<OwnGeneration>(m, "Generation")
       .def("next", &next)
       .def(
-          "ready", [](OwnGeneration& g) { return g.own->scheduler->ready(*g.generation); }, GilReleased())
+          "ready", [](OwnGeneration& g) { return g.own->scheduler.ready(*g.generation); }, GilReleased())
       .def("abandon", [](OwnGeneration& g) { g.generation->abandon(); })
       .def("poll",
            [](OwnGeneration& g) -> py::object {
@@ -215,24 +234,16 @@ void bind_scheduler(py::module_& m) {
              bool found = false;
              {
                const WithoutGil released;
-               found = g.own->scheduler->poll(*g.generation, news);
+               found = g.own->scheduler.poll(*g.generation, news);
              }
              return found ? py::cast(std::move(news)) : py::none();
            })
-      .def("cancel", [](OwnGeneration& g) { g.own->scheduler->cancel(*g.generation); }, GilReleased());
+      .def("cancel", [](OwnGeneration& g) { g.own->scheduler.cancel(*g.generation); }, GilReleased());
   py::class_<OwnScheduler, std::shared_ptr<OwnScheduler>>(m, "Scheduler")
-      .def(py::init([](const py::object& engine, uint32_t vocabulary, uint32_t most_waiting) {
-             auto own = std::make_shared<OwnScheduler>();
-             own->engine = engine;
-             if (py::isinstance<Engine>(engine)) {
-               own->scheduler = std::make_unique<Scheduler>(py::cast<Engine&>(engine), most_waiting);
-             } else {
-               own->python = std::make_unique<PythonEngine>(engine, vocabulary);
-               own->scheduler = std::make_unique<Scheduler>(*own->python, most_waiting);
-             }
-             return own;
+      .def(py::init([](const py::object& engine, uint32_t vocabulary, const py::object& draft, uint32_t most_waiting) {
+             return std::make_shared<OwnScheduler>(engine, draft, vocabulary, most_waiting);
            }),
-           "engine"_a, "vocabulary"_a, py::kw_only(), "most_waiting"_a = 1024)
+           "engine"_a.none(false), "vocabulary"_a, py::kw_only(), "draft"_a = py::none(), "most_waiting"_a = 1024)
       .def(
           "submit",
           [](const std::shared_ptr<OwnScheduler>& own, std::vector<int32_t> prompt, std::shared_ptr<Sampler> sampler,
@@ -257,7 +268,7 @@ void bind_scheduler(py::module_& m) {
             std::shared_ptr<Generation> generation;
             {
               const WithoutGil released;
-              generation = own->scheduler->submit(std::move(request));
+              generation = own->scheduler.submit(std::move(request));
             }
             return std::make_unique<OwnGeneration>(own, std::move(generation));
           },
@@ -272,25 +283,25 @@ void bind_scheduler(py::module_& m) {
             request.prompt = std::move(prompt);
             request.state = true;
             const WithoutGil released;
-            return std::make_unique<OwnGeneration>(own, own->scheduler->submit(std::move(request)));
+            return std::make_unique<OwnGeneration>(own, own->scheduler.submit(std::move(request)));
           },
           "prompt"_a)
       .def(
           "advance",
-          [](OwnScheduler& s, uint32_t milliseconds) { return s.scheduler->advance(std::chrono::milliseconds(milliseconds)); },
+          [](OwnScheduler& s, uint32_t milliseconds) { return s.scheduler.advance(std::chrono::milliseconds(milliseconds)); },
           "milliseconds"_a, GilReleased())
       .def(
-          "take_sequence", [](OwnScheduler& s) { return s.scheduler->take_sequence(); }, GilReleased())
+          "take_sequence", [](OwnScheduler& s) { return s.scheduler.take_sequence(); }, GilReleased())
       .def(
-          "give_sequence", [](OwnScheduler& s, uint32_t sequence) { s.scheduler->give_sequence(sequence); }, "sequence"_a,
+          "give_sequence", [](OwnScheduler& s, uint32_t sequence) { s.scheduler.give_sequence(sequence); }, "sequence"_a,
           GilReleased())
       .def(
-          "close", [](OwnScheduler& s) { s.scheduler->close(); }, GilReleased())
+          "close", [](OwnScheduler& s) { s.scheduler.close(); }, GilReleased())
       .def_property_readonly("counts", [](OwnScheduler& s) {
         Scheduler::Counts c{};
         {
           const WithoutGil released;
-          c = s.scheduler->counts();
+          c = s.scheduler.counts();
         }
         return py::dict("running"_a = c.running, "waiting"_a = c.waiting, "free_sequences"_a = c.free_sequences,
                         "steps"_a = c.steps, "preemptions"_a = c.preemptions, "drafted"_a = c.drafted,

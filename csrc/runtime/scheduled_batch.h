@@ -20,7 +20,8 @@ class ScheduledBatch {
     uint32_t count;
     bool ends;             // they are all that it has, so that the next token is picked
     bool scores;           // the log probabilities of the tokens that follow each of them are wanted
-    uint32_t drafted = 0;  // behind them, the first of Generation::drafts_
+    uint32_t asked = 0;    // draft tokens that a draft model is asked for, and of whichever source
+    uint32_t drafted = 0;  // there are, behind them: Generation::drafts_
   };
   // What is made of a row of logits.
   struct Outcome {

@@ -15,8 +15,9 @@ Error bad(const std::string& text) { return {Status::bad_argument, text}; }
 
 }  // namespace
 
-Scheduler::Scheduler(BatchEngine& engine, uint32_t most_waiting)
+Scheduler::Scheduler(BatchEngine& engine, BatchEngine* draft, uint32_t most_waiting)
     : engine_(engine), limits_(engine.limits()), most_waiting_(most_waiting) {
+  if (draft) draft_model_.emplace(*draft, limits_);
   for (uint32_t s = 0; s < limits_.sequences; ++s) free_.push_back(s);
 }
 

@@ -12,12 +12,14 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
 
 #include "base/process.h"
 #include "runtime/batch_engine.h"
+#include "runtime/draft_model.h"
 #include "runtime/generation.h"
 #include "runtime/scheduled_batch.h"
 
@@ -27,8 +29,9 @@ class Scheduler {
  public:
   using Held = std::shared_ptr<Generation>;
 
-  // engine: outlives the scheduler; its sequences are the scheduler's, but for those of `take_sequence`.
-  explicit Scheduler(BatchEngine& engine, uint32_t most_waiting = 1024);
+  // engine: outlives the scheduler; its sequences are the scheduler's, but for those of `take_sequence`. draft: null, or a model
+  // that outlives it, too, and gives draft tokens. Throws what DraftModel throws.
+  explicit Scheduler(BatchEngine& engine, BatchEngine* draft = nullptr, uint32_t most_waiting = 1024);
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
@@ -81,6 +84,7 @@ class Scheduler {
   using Lock = std::unique_lock<ForkMutex>;
   using Row = ScheduledBatch::Row;
   using Clock = std::chrono::steady_clock;
+  static constexpr uint32_t kEnoughToLearn = 4;  // tokens of prompts, from a step's time; a step reads as many at least
 
   // scheduler.cpp: calls
   bool spoilt() const { return driven_ && !changed_.get_deleter().at_home(); }  // by a fork in the middle of a step
@@ -93,18 +97,21 @@ class Scheduler {
 
   // scheduler_step.cpp: a step
   bool step(Lock& lock);
+  void finish_ended();
   void admit();
   bool start(Generation& generation);
   std::vector<Row> choose_rows();
   uint32_t prompt_tokens_beside(uint32_t decoding) const;
   bool make_room(std::vector<Row>& rows);
+  // scheduler_run.cpp
   void run(std::vector<Row> rows, Lock& lock);
   void settle(ScheduledBatch& batch);
   void learn(const ScheduledBatch& batch, double seconds);
-  void finish_ended();
   // scheduler_drafts.cpp
   void draft(std::vector<Row>& rows);
+  void ask_draft_model(std::vector<Row>& rows);
   void settle_drafts(Generation& generation);
+  void forget_drafts(std::span<const Row> rows);
   void learn_cost_of_drafts(uint32_t count, double seconds);
   // Gives the sequence back; what was computed is kept for others.
   void release(Generation& generation);
@@ -131,6 +138,9 @@ class Scheduler {
   std::vector<float> logits_;
   // Of a step that decodes alone; of a prompt's token; of a guess, relative to such a step. 0: not known yet.
   double decode_seconds_ = 0, token_seconds_ = 0, draft_cost_ = 0;
+  std::optional<DraftModel> draft_model_;
+  // Of its passes in the last step, and of one when it drafts; 0: not known yet.
+  double drafting_seconds_ = 0, draft_pass_seconds_ = 0;
 };
 
 }  // namespace q3e

@@ -13,7 +13,6 @@ namespace {
 // A step in which answers wait for their next token takes at most so long, or so many times what it takes without prompts.
 constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
 constexpr double kAim = 0.6;             // of that, as steps vary
-constexpr uint32_t kEnoughToLearn = 4;   // tokens of prompts, from a step's time
 constexpr uint32_t kWorthWaiting = 16;   // tokens
 constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said
 
@@ -52,6 +51,7 @@ void Scheduler::release(Generation& g) {
   if (!g.sequence_) return;
   engine_.keep(*g.sequence_, std::span(g.tokens_).first(g.computed_));
   engine_.truncate(*g.sequence_, 0);
+  if (draft_model_ && g.drafts_) draft_model_->end(*g.sequence_, g.tokens_);
   free_.push_back(*g.sequence_);
   g.sequence_.reset();
   g.drafts_.reset();
@@ -145,8 +145,11 @@ bool Scheduler::start(Generation& g) {
     return false;
   }
   g.sequence_ = sequence;
-  if (limits_.draft_tokens > 0 && g.request_.sampler && !g.request_.constraint)
+  if (limits_.draft_tokens > 0 && g.request_.sampler && !g.request_.constraint) {
     g.drafts_ = std::make_unique<Drafts>(limits_.context);
+    if (draft_model_) draft_model_->begin(sequence, tokens);
+    if (draft_model_ && from_other && best->drafts_) draft_model_->share(*best->sequence_, sequence, most);
+  }
   std::erase(free_, sequence);
   if (from_other && shares_open_page(g)) best->reused_ = best->computed_;  // it may be that one's last page
   if (g.started_ == Clock::time_point{}) {
@@ -231,81 +234,6 @@ bool Scheduler::make_room(std::vector<Row>& rows) {
     waiting_.push_front(std::move(*youngest));
     running_.erase(youngest);
   }
-}
-
-void Scheduler::run(std::vector<Row> rows, Lock& lock) {
-  ScheduledBatch batch(std::move(rows), limits_);
-  cancel_.clear();
-  cancel_.follow({});
-  lock.unlock();
-  const auto began = Clock::now();
-  std::exception_ptr error;
-  bool cancelled = false;
-  try {
-    batch.compute(engine_, logits_, cancel_);
-  } catch (const Error& e) {
-    cancelled = e.status() == Status::cancelled;
-    error = std::current_exception();
-  } catch (...) {
-    error = std::current_exception();
-  }
-  const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
-  lock.lock();
-  if (error) {
-    for (const Row& row : batch.rows()) row.generation->computed_ = engine_.length(*row.generation->sequence_);
-    if (!cancelled) fail(batch.rows(), error);
-    return;
-  }
-  learn(batch, seconds);
-  settle(batch);
-}
-
-void Scheduler::learn(const ScheduledBatch& batch, double seconds) {
-  const uint32_t of_prompts = batch.prompt_tokens();
-  if (batch.drafted() > 0) {
-    learn_cost_of_drafts(batch.drafted(), seconds);
-  } else if (of_prompts == 0) {
-    decode_seconds_ = decode_seconds_ > 0 ? (decode_seconds_ + seconds) / 2 : seconds;
-  } else if (of_prompts >= kEnoughToLearn) {
-    const double beside = of_prompts < batch.tokens() ? decode_seconds_ : 0;
-    const double found = std::max(seconds - beside, seconds / 16) / of_prompts;
-    // What took longer counts at once, what took less by and by.
-    token_seconds_ = std::max(found, 0.8 * token_seconds_ + 0.2 * found);
-  }
-}
-
-void Scheduler::settle(ScheduledBatch& batch) {
-  for (const Row& row : batch.rows()) {
-    Generation& g = *row.generation;
-    g.computed_ += row.count;
-    g.read_ = std::max(g.read_, std::min(g.computed_, g.prompt_size()));
-    if (row.count > 1)
-      engine_.keep(*g.sequence_, std::span(g.tokens_).first(g.computed_ / limits_.page_tokens * limits_.page_tokens));
-    g.has_news_ = g.has_news_ || (g.by_hand() ? row.ends : row.count > 1);
-  }
-  for (ScheduledBatch::State& state : batch.states()) {
-    Generation& g = *state.generation;
-    if (!g.cancelled_ && g.finish_ == Finish::running) g.finish(std::move(state.values));
-  }
-  for (ScheduledBatch::Outcome& outcome : batch.outcomes()) {
-    Generation& g = *outcome.generation;
-    if (g.by_hand() || g.cancelled_ || g.finish_ != Finish::running) continue;
-    // Behind a draft that was wrong, that ended the answer, or behind which something else was appended.
-    if (outcome.drafted && (!outcome.made || outcome.at != g.size())) continue;
-    if (outcome.error) {
-      g.error_ = outcome.error;
-      g.end(Finish::failed);
-    } else if (!outcome.picked) {
-      ++g.scored_;
-      g.news_.prompt_logprobs.push_back(std::move(outcome.logprobs));
-      g.has_news_ = true;
-    } else {
-      if (g.request_.logprobs) g.news_.logprobs.push_back(std::move(outcome.logprobs));
-      g.append(outcome.token, limits_.context);
-    }
-  }
-  for (const Row& row : batch.rows())
-    if (row.drafted > 0) settle_drafts(*row.generation);
 }
 
 }  // namespace q3e

@@ -10,8 +10,8 @@ from typing import Any, Protocol, cast
 from qwen3edge.settings import KV_TYPES, Settings
 
 _LOADING = (
-    *("memory", "context", "threads", "kv", "sequences", "draft_tokens", "min_expert_share", "texts", "chat_template"),
-    "device",
+    *("memory", "context", "threads", "kv", "sequences", "draft_tokens", "draft", "min_expert_share", "texts"),
+    *("chat_template", "device"),
 )
 SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
     "temperature": (float, "0: greedy; 0.6 thinking, 0.7 direct"),
@@ -88,10 +88,10 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--draft-tokens",
         type=int,
-        default=0,
         metavar="N",
-        help="check up to N tokens a step that followed the same words before (0); 8 for answers that quote or edit",
+        help="check up to N tokens a step that followed the same words before, or that --draft gives (0; 8 with --draft)",
     )
+    group.add_argument("--draft", metavar="FILE", help="a smaller model with the same tokens, which drafts (none)")
 
 
 def add_answering(parser: argparse.ArgumentParser) -> None:

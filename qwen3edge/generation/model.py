@@ -20,6 +20,7 @@ from qwen3edge.generation.sequence import OwnSequence
 from qwen3edge.generation.session import GenerationDefaults, Path, Session, checked_tokens
 from qwen3edge.keywords import shows
 from qwen3edge.runtime import devices
+from qwen3edge.runtime.draft import Draft
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.runtime.program import grammar_bytes, pending_bytes
@@ -52,6 +53,7 @@ class _Opened:
     file: _core.ModelFile
     config: ModelConfig
     settings: CheckedSettings
+    draft: Draft | None
     tokenizer: Tokenizer | None
     template: ChatTemplate | None
     defaults: SamplingDefaults
@@ -93,11 +95,13 @@ class _Opened:
         grammars = settings.grammars and tokenizer is not None
         if grammars and tokenizer is not None:
             later += grammar_bytes(tokenizer.vocabulary_size, core["sequences"])
-        settings = replace(settings, core={**core, "later": later})
+        draft = None if settings.draft is None else Draft.planned(settings.draft, file, config, core)
+        settings = replace(settings, core={**core, "later": later + (draft.nbytes if draft else 0)})
         return cls(
             file,
             config,
             settings,
+            draft,
             tokenizer,
             template,
             SamplingDefaults.from_metadata(file),
@@ -105,6 +109,11 @@ class _Opened:
             texts,
             grammars,
         )
+
+    def completed(self, plan: MemoryPlan) -> MemoryPlan:
+        """With what the core does not know of it."""
+        draft = self.draft.nbytes if self.draft else 0
+        return replace(plan, texts=self.texts, grammars=self.grammars, draft=draft, program=plan.program - draft)
 
 
 class Model(Closing):
@@ -118,7 +127,7 @@ class Model(Closing):
         """Use `load`."""
         self.config = opened.config
         self.name = opened.name
-        self.plan: MemoryPlan = replace(engine.plan, texts=opened.texts, grammars=opened.grammars)
+        self.plan: MemoryPlan = opened.completed(engine.plan)
         self.engine = engine
         self._tokenizer = opened.tokenizer
         own_plan = self.plan if opened.settings.device == CPU else None  # a GPU's is of another memory
@@ -313,8 +322,11 @@ def load(path: Path, **settings: Unpack[Settings]) -> Model:
     opened = _Opened.read(path, settings)
     if opened.settings.verify:
         opened.file.verify()
-    model = Model(opened, devices.open_engine(opened.file, opened.config, opened.settings))
-    opened.file.release_header()
+        if opened.draft:
+            opened.draft.file.verify()
+    model = Model(opened, devices.open_engine(opened.file, opened.config, opened.settings, opened.draft))
+    for file in [opened.file, *([opened.draft.file] if opened.draft else [])]:
+        file.release_header()
     return model
 
 
@@ -326,6 +338,4 @@ def plan(path: Path, **settings: Unpack[Settings]) -> MemoryPlan:
     """
     require_known("plan", settings)
     opened = _Opened.read(path, settings)
-    return replace(
-        devices.plan_file(opened.file, opened.config, opened.settings), texts=opened.texts, grammars=opened.grammars
-    )
+    return opened.completed(devices.plan_file(opened.file, opened.config, opened.settings))

@@ -7,20 +7,24 @@ from types import ModuleType
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import RequestError
+from qwen3edge.runtime.draft import Draft
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.settings import CPU, CheckedSettings
 
 
-def open_engine(file: _core.ModelFile, config: ModelConfig, settings: CheckedSettings) -> Engine:
-    """The model in the memory of its device. Raises MemoryBudgetError, before any weight is read, if the settings do
+def open_engine(
+    file: _core.ModelFile, config: ModelConfig, settings: CheckedSettings, draft: Draft | None = None
+) -> Engine:
+    """The model in the memory of its device, with its draft model, whose memory the settings' `later` has. Raises MemoryBudgetError, before any weight is read, if the settings do
     not fit; RequestError where the device is not there.
     """
     if settings.device == CPU:
-        return Engine(_core.Engine(file, **settings.core), config.vocab_size)
+        core = _core.Engine(file, **settings.core)
+        return Engine(core, config.vocab_size, None if draft is None else draft.open())
     gpu = _gpu(settings.device)
-    core = gpu.TorchCore(file, config, settings.core, gpu.Device.named(settings.device), settings.int8)
-    return Engine(core, config.vocab_size)
+    on_gpu = gpu.TorchCore(file, config, settings.core, gpu.Device.named(settings.device), settings.int8)
+    return Engine(on_gpu, config.vocab_size)
 
 
 def plan_file(file: _core.ModelFile, config: ModelConfig, settings: CheckedSettings) -> MemoryPlan:

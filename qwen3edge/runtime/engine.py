@@ -43,11 +43,13 @@ class Core(Protocol):
 class Engine:
     """One model in memory. The core makes calls from several threads wait for each other."""
 
-    def __init__(self, core: Core, vocabulary: int) -> None:
-        """Use `devices.open_engine`; core may also be anything with the same methods. vocabulary: logits of a row."""
+    def __init__(self, core: Core, vocabulary: int, draft: Core | None = None) -> None:
+        """Use `devices.open_engine`; core and draft, a draft model's, may also be anything with the same methods.
+        vocabulary: logits of a row.
+        """
         self.plan = MemoryPlan(**core.plan)
         self._core: Core | None = core
-        self._scheduler = _core.Scheduler(core, vocabulary)
+        self._scheduler = _core.Scheduler(core, vocabulary, draft=draft)
         self._pump: Pump | None = None
         self._lock = ForkLock()
         self._abandoned: deque[int] = deque()

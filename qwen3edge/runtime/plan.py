@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes by what they are for (peak is the sum of the first four and the buffers), and the settings that they follow
-    from.
+    """Bytes by what they are for (peak is the sum of the first four, the buffers and the draft), and the settings that
+    they follow from.
 
     expert_slots: of how many experts a model's buffers hold those that were used last; 0 when all are resident.
     weights: resident; streamed: what every decoded token and every chunk of a prompt reads from the file instead,
-    through the buffers. min_expert_share: lossy when above 0, see `load`. draft_tokens: of a step, see `load`.
+    through the buffers. min_expert_share: lossy when above 0, see `load`. draft_tokens: of a step, see `load`;
+    draft: what a draft model takes, all of it.
     kv_bytes_per_token: by which a conversation grows until the KV cache is full. pages: of 64 tokens each, that all
     sequences and the prefix cache share: a context for each sequence, or as many as fit. texts: whether program counts
     what texts need, or token ids alone are passed; grammars: whether it counts those of answers.
@@ -41,6 +42,7 @@ class MemoryPlan:
     expert_bytes: int = 0
     min_expert_share: float = 0.0
     draft_tokens: int = 0
+    draft: int = 0
     texts: bool = False
     grammars: bool = False
 
@@ -61,6 +63,7 @@ class MemoryPlan:
                 f"{format_bytes(self.kv_bytes_per_token)} a token",
             ),
             ("scratch", self.scratch, f"{self.chunk} tokens a chunk, {self.threads} threads"),
+            *([("draft", self.draft, f"a model for {self.draft_tokens} tokens a step")] if self.draft else []),
             ("program", self.program, self._serves),
             ("peak", self.peak, ""),
             ("budget", self.budget, ""),

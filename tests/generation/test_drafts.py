@@ -1,9 +1,17 @@
-"""Drafts change nothing that an answer is or says: tokens, text, log probabilities, usage, and how it ends."""
+"""Drafts change nothing that an answer is or says: tokens, text, log probabilities, usage, and how it ends; whether
+they are looked up or come from a smaller model.
+"""
+
+import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import qwen3edge
-from qwen3edge.errors import RequestError
+from bench.report import make_random
+from bench.sessions.files import budget_for
+from qwen3edge.convert import convert
+from qwen3edge.errors import MemoryBudgetError, RequestError
 
 QUESTIONS = ("What is 12 + 7?", "Which city is the capital of France? Say it three times.")
 WAYS = {
@@ -22,6 +30,7 @@ WAYS = {
     "ends at an id": {"temperature": 0, "ignore_eos": True, "max_tokens": 150, "stop_token_ids": [30, 31, 32]},
     "no budget": {"temperature": 0, "thinking": True, "thinking_budget": 0},
     "a budget of 8": {"temperature": 0, "thinking": True, "thinking_budget": 8, "max_tokens": 60, "ignore_eos": True},
+    **{f"a budget of {n}": {"temperature": 0, "thinking": True, "thinking_budget": n} for n in range(10, 31, 5)},
     "a message": {"temperature": 0, "thinking": True, "thinking_budget": 3, "thinking_budget_message": "Enough."},
     "log probabilities": {"temperature": 0, "logprobs": True, "top_logprobs": 3, "max_tokens": 60, "ignore_eos": True},
 }
@@ -43,13 +52,19 @@ def said(model: qwen3edge.Model, question: str, way: str) -> tuple[object, ...]:
     )
 
 
-@pytest.fixture(scope="module", params=["int8", "int4"])
-def models(tiny_int4, request):
-    settings = {"context": 512, "sequences": 2, "kv": request.param}
-    with (
-        qwen3edge.load(tiny_int4, **settings) as plain,
-        qwen3edge.load(tiny_int4, draft_tokens=6, **settings) as drafting,
-    ):
+@pytest.fixture(scope="module")
+def draft(tiny_int4):
+    """The tiny model in coarser blocks: it agrees often, and not always."""
+    return tiny_int4
+
+
+@pytest.fixture(scope="module", params=["int8", "int4", "int8, a model", "int4, a model"])
+def models(tiny_q3e, draft, request):
+    kv, of_model = request.param[:4], request.param.endswith("model")
+    path = tiny_q3e("int8")
+    settings = {"context": 512, "sequences": 2, "kv": kv}
+    drafts = {"draft": draft} if of_model else {"draft_tokens": 6}
+    with qwen3edge.load(path, **settings) as plain, qwen3edge.load(path, **drafts, **settings) as drafting:
         yield plain, drafting
         assert drafting.engine.scheduler.counts["accepted_drafts"] > 50
         assert plain.engine.scheduler.counts["drafted"] == 0
@@ -74,6 +89,76 @@ def test_a_session_goes_on(models):
             messages.append({"role": "assistant", "content": text})
         found.append(messages)
     assert found[0] == found[1]
+
+
+@pytest.fixture(scope="module")
+def scrambled(tiny_model_path, tmp_path_factory):
+    """A model of the same tokens whose weights mean nothing."""
+    folder = tmp_path_factory.mktemp("scrambled")
+    shutil.copytree(tiny_model_path, folder / "hf")
+    (weights,) = (folder / "hf").glob("*.safetensors")
+    save_file({name: rows.flip(0).contiguous() for name, rows in load_file(weights).items()}, weights)
+    convert(folder / "hf", folder / "int4.q3e", "int4")
+    return folder / "int4.q3e"
+
+
+def test_a_draft_model_that_is_never_right_is_asked_seldom(tiny_q3e, scrambled):
+    path, way = tiny_q3e("int8"), "longer than it wants"
+    with qwen3edge.load(path, context=512) as plain, qwen3edge.load(path, context=512, draft=scrambled) as drafting:
+        for question in QUESTIONS:
+            assert said(drafting, question, way) == said(plain, question, way)
+        counts = drafting.engine.scheduler.counts
+    assert counts["drafted"] > 0
+    # The look-up has its share of them.
+    assert counts["drafted"] - counts["accepted_drafts"] < counts["steps"] / 4
+
+
+def test_side_by_side_with_a_draft_model(tiny_q3e, draft):
+    """Answers that share a prompt and differ by their choice, more than run at a time, some of which go away."""
+    path, asked = tiny_q3e("int8"), {"temperature": 0.9, "seed": 5, "max_tokens": 90, "ignore_eos": True}
+    with qwen3edge.load(path, context=256) as plain:
+        expected = []
+        for question in QUESTIONS:
+            for choice in range(3):
+                answer = plain.generate(question, choice=choice, **asked)
+                answer.read()
+                expected.append(answer.tokens)
+    settings = {"context": 256, "sequences": 4}
+    memory = budget_for(path, 6, draft=draft, **settings)
+    with qwen3edge.load(path, draft=draft, memory=memory, **settings) as drafting:
+        answers = drafting.generate_batch(QUESTIONS, n=3, **asked)
+        for answer in answers[::-1]:
+            next(answer)
+        drafting.generate(QUESTIONS[0], **asked).close()
+        for answer in answers:
+            answer.read()
+        assert [answer.tokens for answer in answers] == expected
+        assert drafting.engine.scheduler.counts["accepted_drafts"] > 30
+
+
+def test_the_plan_counts_a_draft_model(tiny_q3e, draft):
+    path = tiny_q3e("int8")
+    alone, both = qwen3edge.plan(path, context=512), qwen3edge.plan(path, context=512, draft=draft)
+    assert alone.draft == 0 and both.draft_tokens == 8
+    assert both.draft > draft.stat().st_size // 2
+    assert both.peak - alone.peak >= both.draft
+    assert "draft" in both.table() and "draft" not in alone.table()
+    with pytest.raises(MemoryBudgetError):
+        qwen3edge.plan(path, context=512, draft=draft, memory=both.peak - both.draft)
+
+
+def test_the_same_vocabulary(tiny_q3e, tmp_path):
+    other = tmp_path / "other.q3e"
+    make_random("--shape", "tiny", "--to", "q3e", other)
+    with pytest.raises(RequestError, match="draft: expected a model with the same tokens"):
+        qwen3edge.plan(tiny_q3e("int8"), context=64, draft=other)
+
+
+def test_settings_that_go_with_no_draft_model(draft, tiny_int4):
+    with pytest.raises(RequestError, match="draft_tokens: expected at least 1"):
+        qwen3edge.plan(tiny_int4, draft=draft, draft_tokens=0)
+    with pytest.raises(RequestError, match="draft: expected none on this device"):
+        qwen3edge.plan(tiny_int4, draft=draft, device="cuda")
 
 
 def test_the_plan_counts_them(tiny_int4):

@@ -3,6 +3,7 @@ is cold, warm or given up in the middle, with drafts and without, saved and load
 request gives alone, by a fresh engine without a scheduler.
 """
 
+import itertools
 import json
 import os
 import random
@@ -23,6 +24,7 @@ from tests import real_file
 CONTEXT, CHUNK = 512, 64
 CACHES = ("int8", "int4")  # whose keys are rounded one by one, and by page
 DRAFT_TOKENS = 5
+DRAFTS = ("none", "looked up", "of a model")
 TEXTS = 3  # that prompts begin with
 SAMPLED = (
     {"temperature": 1.5, "top_k": 50, "repetition_penalty": 1.1},
@@ -61,13 +63,16 @@ class Case:
     """A model on a tier and with a type of cache, with so many requests."""
 
     path: Path
+    draft: Path  # a model that drafts for it
     tier: str
     kv: str
     draw: random.Random
     requests: list[Request]
 
     @classmethod
-    def make(cls, path: Path, tier: str, kv: str, seed: int, count: int, longest: int, most: int) -> "Case":
+    def make(
+        cls, path: Path, draft: Path, tier: str, kv: str, seed: int, count: int, longest: int, most: int
+    ) -> "Case":
         """Prompts of up to `longest` tokens, many of which begin alike; answers of up to `most`."""
         draw = random.Random(seed)
         vocabulary = tokenizer_size(path)
@@ -81,7 +86,7 @@ class Case:
             prompt = draw.choice(texts)[: draw.randrange(longest - 4)] + some(draw.randrange(1, 5))
             sampling = {**PLAIN, "temperature": 0.0} if number % 2 else {**PLAIN, **draw.choice(SAMPLED)}
             requests.append(Request(prompt, draw.randrange(1, most + 1), {**sampling, "seed": draw.getrandbits(32)}))
-        return cls(path, tier, kv, draw, requests)
+        return cls(path, draft, tier, kv, draw, requests)
 
     def alone(self, request: Request) -> list[int]:
         """By an engine of its own."""
@@ -104,10 +109,11 @@ class Case:
             tokens += new
         return tokens
 
-    def load(self, sequences: int, pages: int | None = None, *, drafts: bool) -> qwen3edge.Model:
-        """With so many pages for all sequences together, about."""
+    def load(self, sequences: int, pages: int | None = None, *, drafts: str) -> qwen3edge.Model:
+        """With so many pages for all sequences together, about. drafts: one of DRAFTS."""
         settings = {"context": CONTEXT, "sequences": sequences, "threads": 2, "chunk": CHUNK, "kv": self.kv}
-        settings["draft_tokens"] = DRAFT_TOKENS if drafts else 0
+        settings["draft_tokens"] = 0 if drafts == "none" else DRAFT_TOKENS
+        settings["draft"] = self.draft if drafts == "of a model" else None
         if pages is not None:
             settings["memory"] = budget_for(self.path, pages, **settings)
         model = qwen3edge.load(self.path, **settings)
@@ -156,16 +162,16 @@ def stop_tokens(file: _core.ModelFile) -> list[int]:
 def check(case: Case, folder: Path) -> int:
     """All ways beside alone; how many answers were sent back to the queue."""
     expected = [case.alone(request) for request in case.requests]
-    preemptions, accepted, start = 0, 0, 0
+    preemptions, accepted, start, drafts = 0, 0, 0, itertools.cycle(DRAFTS)
     while start < len(case.requests):
         sequences = case.draw.randrange(2, 17)
         batch = case.requests[start : start + sequences]
         wanted = expected[start : start + sequences]
         start += sequences
-        with case.load(sequences, drafts=start % 2 == 0) as model:
+        with case.load(sequences, drafts=next(drafts)) as model:
             for how in ("cold", "warm"):
                 assert case.side_by_side(model, batch, forgets=False) == wanted, how
-        with case.load(sequences, pages=CONTEXT // 64 + 2, drafts=True) as model:
+        with case.load(sequences, pages=CONTEXT // 64 + 2, drafts=case.draw.choice(DRAFTS[1:])) as model:
             assert case.side_by_side(model, batch, forgets=True) == wanted, "few pages, and forgotten in the middle"
             counts = model.engine.scheduler.counts
             preemptions += counts["preemptions"]
@@ -178,7 +184,7 @@ def check(case: Case, folder: Path) -> int:
 def saved_elsewhere(case: Case, requests: list[Request], folder: Path) -> None:
     """A conversation of each that another process goes on with: nothing is computed again that was saved."""
     asked, expected, held = [], [], []
-    with case.load(1, drafts=True) as model:
+    with case.load(1, drafts="of a model") as model:
         for number, request in enumerate(requests):
             session = model.session()
             session.generate(request.prompt, **request.options()).read()
@@ -201,17 +207,18 @@ def saved_elsewhere(case: Case, requests: list[Request], folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny_files(tiny_int4, tiny_moe_path, tmp_path_factory) -> dict[str, Path]:
+def tiny_files(tiny_int4, tiny_q3e, tiny_moe_path, tmp_path_factory) -> dict[str, tuple[Path, Path]]:
+    """Each with one that drafts for it."""
     moe = tmp_path_factory.mktemp("moe") / "int4.q3e"
     convert(tiny_moe_path, moe, "int4")
-    return {"dense": tiny_int4, "moe": moe}
+    return {"dense": (tiny_int4, tiny_q3e("int8")), "moe": (moe, tiny_int4)}
 
 
 @pytest.mark.parametrize("kv", CACHES)
 @pytest.mark.parametrize("model", ["dense", "moe"])
 def test_twenty_requests(tiny_files, model, kv, seed, tmp_path):
     tier = _core.selected_isa()
-    check(Case.make(tiny_files[model], tier, kv, seed, count=20, longest=200, most=60), tmp_path)
+    check(Case.make(*tiny_files[model], tier, kv, seed, count=20, longest=200, most=60), tmp_path)
 
 
 @pytest.mark.slow
@@ -220,7 +227,7 @@ def test_twenty_requests(tiny_files, model, kv, seed, tmp_path):
 @pytest.mark.parametrize("kv", CACHES)
 def test_two_hundred_requests(tiny_files, model, tier, kv, seed, tmp_path, monkeypatch):
     monkeypatch.setenv("QWEN3EDGE_ISA", tier)
-    case = Case.make(tiny_files[model], tier, kv, seed, count=200, longest=300, most=100)
+    case = Case.make(*tiny_files[model], tier, kv, seed, count=200, longest=300, most=100)
     assert check(case, tmp_path) > 0, "some answers are sent back to the queue"
 
 
@@ -243,4 +250,4 @@ def real_int4(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("kv", CACHES)
 def test_twenty_requests_of_the_real_model(real_int4, tier, kv, seed, tmp_path, monkeypatch):
     monkeypatch.setenv("QWEN3EDGE_ISA", tier)
-    check(Case.make(real_int4, tier, kv, seed, count=20, longest=150, most=30), tmp_path)
+    check(Case.make(real_int4, real_int4, tier, kv, seed, count=20, longest=150, most=30), tmp_path)
