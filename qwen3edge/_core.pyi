@@ -115,7 +115,6 @@ def quantize(
     """
 
 def dequantize(format: str, packed: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float32]: ...
-
 def same_vocabulary(a: ModelFile, b: ModelFile) -> bool:
     """Whether the tokens that both have are the same ones; one may have more behind them."""
 

@@ -16,7 +16,8 @@ namespace q3e {
 // agreement apart, and from what a guess costs: an answer in which none is right guesses seldom.
 class Drafts {
  public:
-  explicit Drafts(uint32_t context) : lookup_(context) {}
+  // model_right: share of a draft model's guesses that were right in other answers.
+  Drafts(uint32_t context, double model_right) : lookup_(context), model_{model_right, 64} {}
 
   // What a step gives without another guess, and what one adds, each relative to a step without any.
   struct Step {
@@ -34,6 +35,7 @@ class Drafts {
   void learn(uint32_t right, uint32_t checked);
 
   std::span<const int32_t> tokens() const { return proposed_; }
+  double model_right() const { return model_.right; }
   void clear() { proposed_.clear(); }
 
  private:
@@ -48,7 +50,7 @@ class Drafts {
   PromptLookup lookup_;
   std::vector<int32_t> proposed_;
   Rate short_{0.4, 32}, long_{0.7, 32};  // after a short agreement, after a long one
-  Rate model_{0.6, 64};                  // which has to read what it passed by first
+  Rate model_;                           // which has to read what it passed by first
   Rate* rate_ = &short_;                 // of the last guesses
 };
 

@@ -141,6 +141,7 @@ class Scheduler {
   std::optional<DraftModel> draft_model_;
   // Of its passes in the last step, and of one when it drafts; 0: not known yet.
   double drafting_seconds_ = 0, draft_pass_seconds_ = 0;
+  double model_right_ = 0.6;  // share of its draft tokens, of the last answers
 };
 
 }  // namespace q3e

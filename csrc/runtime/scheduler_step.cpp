@@ -14,6 +14,7 @@ namespace {
 constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
 constexpr double kAim = 0.6;             // of that, as steps vary
 constexpr uint32_t kWorthWaiting = 16;   // tokens
+constexpr double kLeastRight = 0.3;      // of a draft model's tokens, is expected of an answer that begins
 constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said
 
 }  // namespace
@@ -51,7 +52,10 @@ void Scheduler::release(Generation& g) {
   if (!g.sequence_) return;
   engine_.keep(*g.sequence_, std::span(g.tokens_).first(g.computed_));
   engine_.truncate(*g.sequence_, 0);
-  if (draft_model_ && g.drafts_) draft_model_->end(*g.sequence_, g.tokens_);
+  if (draft_model_ && g.drafts_) {
+    draft_model_->end(*g.sequence_, g.tokens_);
+    model_right_ = (model_right_ + g.drafts_->model_right()) / 2;
+  }
   free_.push_back(*g.sequence_);
   g.sequence_.reset();
   g.drafts_.reset();
@@ -146,7 +150,7 @@ bool Scheduler::start(Generation& g) {
   }
   g.sequence_ = sequence;
   if (limits_.draft_tokens > 0 && g.request_.sampler && !g.request_.constraint) {
-    g.drafts_ = std::make_unique<Drafts>(limits_.context);
+    g.drafts_ = std::make_unique<Drafts>(limits_.context, std::max(model_right_, kLeastRight));
     if (draft_model_) draft_model_->begin(sequence, tokens);
     if (draft_model_ && from_other && best->drafts_) draft_model_->share(*best->sequence_, sequence, most);
   }
