@@ -89,7 +89,7 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
         "--draft-tokens",
         type=int,
         metavar="N",
-        help="check up to N tokens a step that followed the same words before, or that --draft gives (0; 8 with --draft)",
+        help="check up to N tokens a step that followed the same words before, or that --draft gives (0; with it 8)",
     )
     group.add_argument("--draft", metavar="FILE", help="a smaller model with the same tokens, which drafts (none)")
 

@@ -16,8 +16,9 @@ from qwen3edge.settings import CPU, CheckedSettings
 def open_engine(
     file: _core.ModelFile, config: ModelConfig, settings: CheckedSettings, draft: Draft | None = None
 ) -> Engine:
-    """The model in the memory of its device, with its draft model, whose memory the settings' `later` has. Raises MemoryBudgetError, before any weight is read, if the settings do
-    not fit; RequestError where the device is not there.
+    """The model in the memory of its device, with its draft model, whose memory the settings' `later` has. Raises
+    MemoryBudgetError, before any weight is read, if the settings do not fit; RequestError where the device is not
+    there.
     """
     if settings.device == CPU:
         core = _core.Engine(file, **settings.core)

@@ -133,10 +133,13 @@ def measure(
         read = _bytes_per_token(path, model, prompt + generate / 2)
         say(f"decoding in {_TURNS} turns with reading memory")
         turns = _turns(sequence, [*tokens, first], generate, model.plan.threads)
+        sequence.close()
+        drafts = _drafts(model, tokens, generate, repeat, say) if model.plan.draft_tokens else {}
         decode_rate = generate / statistics.median(decode)
         return {
             "prefill_tokens_per_second": prompt / statistics.median(prefill),
             "decode_tokens_per_second": decode_rate,
+            **drafts,
             "load_seconds": load_seconds,
             "peak_memory_bytes": peak,
             "planned_peak_bytes": model.plan.peak,
@@ -153,6 +156,24 @@ def measure(
             "kv": model.plan.kv,
             "isa": _core.selected_isa(),
         }
+
+
+def _drafts(
+    model: Model, prompt: list[int], generate: int, repeat: int, say: Callable[[str], None]
+) -> dict[str, float | int]:
+    """Decoding of the same tokens with drafts."""
+    rates = []
+    for run in range(1, repeat + 1):
+        say(f"{generate} tokens with drafts: {run} of {repeat}")
+        answer = model.generate(prompt, max_tokens=generate + 1, temperature=0, ignore_eos=True)
+        answer.read()
+        rates.append(answer.usage.decode_tokens_per_second)
+    counts = model.engine.scheduler.counts
+    return {
+        "drafting_tokens_per_second": statistics.median(rates),
+        "draft_tokens": counts["drafted"],
+        "accepted_draft_tokens": counts["accepted_drafts"],
+    }
 
 
 def _turns(sequence: OwnSequence, start: list[int], generate: int, threads: int) -> list[tuple[float, float]]:
@@ -196,6 +217,13 @@ def _bytes_per_token(path: str, model: Model, length: float) -> float:
     return weights + length * plan.kv_bytes_per_token
 
 
+def _drafts_line(result: dict[str, Any]) -> list[str]:
+    if "draft_tokens" not in result:
+        return []
+    drafted, accepted = result["draft_tokens"], result["accepted_draft_tokens"]
+    return [f"drafts  {result['drafting_tokens_per_second']:10.1f} tok/s  ({accepted} of {drafted} draft tokens kept)"]
+
+
 def _table(result: dict[str, Any]) -> str:
     share = result["read_bandwidth_share"]
     in_cache = "; above 100 %: the caches hold the model" if share > _ABOVE_NOISE else ""
@@ -203,6 +231,7 @@ def _table(result: dict[str, Any]) -> str:
         f"prefill {result['prefill_tokens_per_second']:10.1f} tok/s  ({result['prompt']} tokens)",
         f"decode  {result['decode_tokens_per_second']:10.1f} tok/s  ({result['generate']} tokens, {100 * share:.0f} % "
         f"of the {result['read_bandwidth_bytes_per_second'] / 1e9:.1f} GB/s that this machine reads{in_cache})",
+        *_drafts_line(result),
         f"load    {result['load_seconds']:10.3f} s",
         f"peak    {format_bytes(result['peak_memory_bytes']):>10}    "
         f"(planned {format_bytes(result['planned_peak_bytes'])}, budget {format_bytes(result['budget_bytes'])})",

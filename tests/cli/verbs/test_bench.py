@@ -31,6 +31,15 @@ def test_a_shared_prefix_is_computed_once(tiny_q3e):
     assert "136 tokens computed of 520 given, 128 of 130 in common" in shown
 
 
+def test_drafts(tiny_q3e):
+    flags = [*SMALL[:2], "--generate", 40, "--repeat", 2, "--draft", tiny_q3e("int4")]
+    result = json.loads(run("bench", tiny_q3e("int8"), *flags, "--json").stdout)
+    assert result["drafting_tokens_per_second"] > 0
+    assert 0 < result["accepted_draft_tokens"] <= result["draft_tokens"]
+    assert "draft tokens kept)" in run("bench", tiny_q3e("int8"), *flags).stdout
+    assert "drafts" not in run("bench", tiny_q3e("int8"), *SMALL).stdout
+
+
 def test_refusals(tiny_q3e):
     path = tiny_q3e("int4")
     for flag, value in (("--shared-prefix", 3), ("--temperature", 1), ("--top-k", 3)):
