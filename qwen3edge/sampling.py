@@ -29,6 +29,7 @@ MAX_TOP_K = 2**31 - 1
 MAX_SEED = 2**64 - 1
 MAX_CHOICE = 2**32 - 1
 MAX_TOKENS = 2**31 - 1
+MAX_DRAFT_TOKENS = 256  # of a step
 """Of an answer; no context is as long."""
 MAX_BIASES = 1024
 MAX_TOP_LOGPROBS = 20

@@ -15,12 +15,12 @@ from typing import TypedDict
 from qwen3edge import checks
 from qwen3edge.errors import RequestError, shown
 from qwen3edge.keywords import nearest
-from qwen3edge.sampling import MAX_SEED
+from qwen3edge.sampling import MAX_DRAFT_TOKENS, MAX_SEED
 
 AUTO = "auto"
 DEFAULT_CONTEXT = 4096
 MAX_SEQUENCES = 1024
-MAX_DRAFT_TOKENS, DRAFT_TOKENS = 256, 8  # with a draft model, if it is not said
+DRAFT_TOKENS = 8  # with a draft model, if it is not said
 MAX_THREADS = 256
 MAX_CHUNK = 8192
 CPU = "cpu"

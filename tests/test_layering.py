@@ -41,7 +41,7 @@ PYTHON = {
         {"errors", "checks", "tokenization", "templates", "_core", "text"},
         {"tokenizers", "jinja2"},
     ),
-    "qwen3edge.grammar": ({"errors", "checks", "extras", "text", "grammar"}, {"numpy", "llguidance"}),
+    "qwen3edge.grammar": ({"errors", "checks", "extras", "sampling", "text", "grammar"}, {"numpy", "llguidance"}),
     "qwen3edge.generation": (
         {
             "errors",

@@ -152,10 +152,11 @@ struct OwnGeneration {
   OwnGeneration& operator=(const OwnGeneration&) = delete;
 };
 
-// A grammar in Python: a callable that gets the tokens since its last call and gives the words of a mask, or None.
+// A grammar in Python: a callable that gets the tokens since its last call and gives the words of a mask, or None. With a method
+// `rewind`, which gets a number of tokens, it can go back.
 class PythonConstraint : public Constraint {
  public:
-  explicit PythonConstraint(py::object allow) : allow_(std::move(allow)) {}
+  explicit PythonConstraint(py::object allow) : allow_(std::move(allow)), rewinds_(py::hasattr(allow_, "rewind")) {}
   ~PythonConstraint() override {
     const WithGil held;
     allow_ = py::object();
@@ -166,9 +167,15 @@ class PythonConstraint : public Constraint {
     words_ = allow_(py::cast(std::vector<int32_t>(tokens.begin(), tokens.end())));
     return mask_of(words_);
   }
+  bool rewinds() const override { return rewinds_; }
+  void rewind(size_t count) override {
+    const WithGil held;
+    allow_.attr("rewind")(count);
+  }
 
  private:
   py::object allow_, words_;
+  const bool rewinds_;
 };
 
 py::list listed(const std::vector<Logprobs>& logprobs) {

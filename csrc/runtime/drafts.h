@@ -30,6 +30,8 @@ class Drafts {
   // many a draft model is asked for, which `set` takes; 0 where they were looked up, or none are worth it.
   uint32_t propose(std::span<const int32_t> tokens, uint32_t most, Step& step);
   void set(std::vector<int32_t>&& of_model) { proposed_ = std::move(of_model); }
+  // Leaves the first `count`: the others cannot be right.
+  void shorten(size_t count) { proposed_.resize(count); }
   // How many of the last guesses were right. `checked`: of how many this is known; what ended the answer says nothing of the
   // rest.
   void learn(uint32_t right, uint32_t checked);

@@ -112,7 +112,8 @@ class Generation {
   uint32_t reused_ = 0;               // tokens, when it was started last
   uint32_t read_ = 0;                 // of the prompt, so far
   uint32_t scored_ = 1;               // of the prompt, the first included, which nothing comes before
-  uint32_t constrained_ = 0;          // tokens of the answer that the constraint has seen
+  uint32_t constrained_ = 0;          // tokens of the answer that the constraint has seen,
+  uint32_t ahead_ = 0;                // and behind them draft tokens, which it has to forget
   std::optional<uint32_t> sequence_;  // while it runs
   std::unique_ptr<Drafts> drafts_;    // while it runs, where guesses are made
   bool cancelled_ = false;

@@ -7,7 +7,7 @@ namespace q3e {
 
 ScheduledBatch::ScheduledBatch(std::vector<Row> rows, const EngineLimits& limits)
     : rows_(std::move(rows)), vocabulary_(limits.vocabulary), width_(limits.width) {
-  for (const Row& row : rows_) {
+  for (Row& row : rows_) {
     Generation& g = *row.generation;
     for (uint32_t at = g.computed_; at < g.computed_ + row.count; ++at) {
       const bool last = row.ends && at + 1 == g.size(), states = last && g.request_.state, picks = last && !states;
@@ -16,10 +16,11 @@ ScheduledBatch::ScheduledBatch(std::vector<Row> rows, const EngineLimits& limits
       if (states) states_.push_back({&g});
       if (scores || picks) outcomes_.push_back({&g, at + 1, scores ? g.tokens_[at + 1] : -1, picks});
     }
-    for (uint32_t i = 0; i < row.drafted; ++i) {
-      add(row, g.drafts_->tokens()[i], g.size() + i, kWantLogits);
-      outcomes_.push_back({&g, g.size() + i + 1, -1, true, true});
-    }
+    const size_t behind = outcomes_.size();
+    for (uint32_t i = 0; i < row.drafted; ++i) outcomes_.push_back({&g, g.size() + i + 1, -1, true, true});
+    if (g.request_.constraint && behind > 0 && outcomes_[behind - 1].generation == &g && outcomes_[behind - 1].picked)
+      constrain(row, behind - 1);
+    for (uint32_t i = 0; i < row.drafted; ++i) add(row, g.drafts_->tokens()[i], g.size() + i, kWantLogits);
     prompt_tokens_ += row.count > 1 ? row.count : 0;
     drafted_ += row.drafted;
   }
@@ -32,18 +33,35 @@ void ScheduledBatch::add(const Row& row, int32_t token, uint32_t position, uint8
   want_.push_back(want);
 }
 
-void ScheduledBatch::compute(BatchEngine& engine, std::vector<float>& logits, CancelFlag& cancel) {
-  for (Outcome& outcome : outcomes_) {
-    Generation& g = *outcome.generation;
-    Constraint* constraint = g.request_.constraint.get();
-    if (!outcome.picked || !constraint) continue;
-    try {
-      outcome.mask = constraint->allow(std::span(g.tokens_).subspan(g.prompt_size() + g.constrained_));
-      g.constrained_ = g.completion();
-    } catch (...) {
-      outcome.error = std::current_exception();
+// What may be picked, for the outcomes from `first` on: one of the answer, and one behind each draft token that is allowed. None
+// is drafted that ends the answer: not every grammar goes back behind its end.
+void ScheduledBatch::constrain(Row& row, size_t first) {
+  Generation& g = *row.generation;
+  Constraint& constraint = *g.request_.constraint;
+  uint32_t allowed = 0;
+  try {
+    if (g.ahead_ > 0) constraint.rewind(std::exchange(g.ahead_, 0));
+    outcomes_[first].mask = constraint.allow(std::span(g.tokens_).subspan(g.prompt_size() + g.constrained_));
+    g.constrained_ = g.completion();
+    for (; allowed < row.drafted; ++allowed) {
+      std::optional<TokenMask>& mask = outcomes_[first + allowed].mask;
+      const int32_t token = g.drafts_->tokens()[allowed];
+      const auto& ends = g.request_.stop_tokens;
+      if ((mask && !mask->allows(static_cast<size_t>(token))) || std::find(ends.begin(), ends.end(), token) != ends.end()) break;
+      if (mask) mask->words = masks_.emplace_back(mask->words, mask->words + mask->count).data();
+      outcomes_[first + allowed + 1].mask = constraint.allow({&token, 1});
+      ++g.ahead_;
     }
+  } catch (...) {
+    outcomes_[first].error = std::current_exception();
   }
+  if (allowed == row.drafted) return;
+  row.drafted = allowed;
+  g.drafts_->shorten(allowed);
+  outcomes_.resize(first + 1 + allowed);
+}
+
+void ScheduledBatch::compute(BatchEngine& engine, std::vector<float>& logits, CancelFlag& cancel) {
   std::vector<const CancelFlag*> flags;  // of sequences that are continued by hand, if there are no others
   for (const Row& row : rows_)
     if (row.generation->by_hand()) flags.push_back(row.generation->extension_.cancel);

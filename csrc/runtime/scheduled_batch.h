@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <optional>
 #include <vector>
@@ -42,6 +43,7 @@ class ScheduledBatch {
     std::vector<float> values{};  // [width]
   };
 
+  // Draft tokens that their answer's constraint does not allow are left out. Without the scheduler's lock, as `compute`.
   ScheduledBatch(std::vector<Row> rows, const EngineLimits& limits);
 
   const std::vector<Row>& rows() const { return rows_; }
@@ -57,6 +59,7 @@ class ScheduledBatch {
 
  private:
   void add(const Row& row, int32_t token, uint32_t position, uint8_t want);
+  void constrain(Row& row, size_t first);
   void make(Outcome& outcome, const float* logits) const;
   void make_behind_drafts(size_t first, const float* logits);
 
@@ -67,6 +70,7 @@ class ScheduledBatch {
   std::vector<uint8_t> want_;
   std::vector<Outcome> outcomes_;
   std::vector<State> states_;
+  std::deque<std::vector<uint32_t>> masks_;  // of outcomes before draft tokens
 };
 
 }  // namespace q3e

@@ -84,6 +84,8 @@ void Scheduler::settle_drafts(Generation& g) {
   drafted_ += count;
   accepted_drafts_ += right;
   g.computed_ += right;
+  g.constrained_ += std::min(right, g.ahead_);
+  g.ahead_ -= std::min(right, g.ahead_);
   if (right < count) g.computed_ = engine_.truncate(*g.sequence_, g.computed_);
   if (draft_model_) draft_model_->cut(*g.sequence_, g.computed_);
 }

@@ -149,7 +149,7 @@ bool Scheduler::start(Generation& g) {
     return false;
   }
   g.sequence_ = sequence;
-  if (limits_.draft_tokens > 0 && g.request_.sampler && !g.request_.constraint) {
+  if (limits_.draft_tokens > 0 && g.request_.sampler && (!g.request_.constraint || g.request_.constraint->rewinds())) {
     g.drafts_ = std::make_unique<Drafts>(limits_.context, std::max(model_right_, kLeastRight));
     if (draft_model_) draft_model_->begin(sequence, tokens);
     if (draft_model_ && from_other && best->drafts_) draft_model_->share(*best->sequence_, sequence, most);

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qwen3edge.grammar.vocabulary import Vocabulary, allow, require_sound
+from qwen3edge.sampling import MAX_DRAFT_TOKENS
 
 if TYPE_CHECKING:
     import llguidance
@@ -36,6 +38,7 @@ class Follower:
         self._matcher: llguidance.LLMatcher | None = matcher
         self._mask = np.zeros(len(vocabulary.thoughts), np.uint32)
         self._breaks = 0
+        self._seen: deque[tuple[_Place, int, bool]] = deque(maxlen=MAX_DRAFT_TOKENS)
         may_think = thinking and vocabulary.think is not None
         self._place = _Place.THOUGHTS if reasoning else _Place.BEGIN if may_think else _Place.ANSWER
 
@@ -53,11 +56,25 @@ class Follower:
             allow(self._mask, self._breaks_left())
         return self._mask
 
+    def rewind(self, count: int) -> None:
+        """The last `count` tokens were not picked after all; at most as many as a step drafts."""
+        consumed = 0
+        for _ in range(count):
+            self._place, self._breaks, of_grammar = self._seen.pop()
+            consumed += of_grammar
+        if consumed and self._matcher is not None:
+            self._matcher.rollback(consumed)
+
     def release(self) -> None:
         """Gives the grammar's memory back: the answer has ended."""
         self._matcher = None
 
     def _step(self, token: int) -> None:
+        before = (self._place, self._breaks)
+        self._seen.append((*before, self._advance(token)))
+
+    def _advance(self, token: int) -> bool:
+        """Whether the token is the grammar's."""
         if self._place is _Place.BEGIN and token == self._vocabulary.think:
             self._place = _Place.THOUGHTS
         elif self._place is _Place.THOUGHTS:
@@ -70,6 +87,8 @@ class Follower:
             assert self._matcher is not None, "a token of an answer that has ended"
             self._matcher.consume_token(token)
             require_sound(self._matcher)
+            return True
+        return False
 
     def _breaks_left(self) -> list[int]:
         return [token for token, count in self._vocabulary.breaks.items() if self._breaks + count <= _MOST_BREAKS]

@@ -14,6 +14,16 @@ from qwen3edge.convert import convert
 from qwen3edge.errors import MemoryBudgetError, RequestError
 
 QUESTIONS = ("What is 12 + 7?", "Which city is the capital of France? Say it three times.")
+SCHEMA = {
+    "type": "array",
+    "minItems": 4,
+    "maxItems": 6,
+    "items": {
+        "type": "object",
+        "properties": {"n": {"enum": [1, 2, 30]}, "of": {"type": "boolean"}},
+        "required": ["n"],
+    },
+}
 WAYS = {
     "greedy": {"temperature": 0},
     "sampled": {"temperature": 1.2, "top_k": 40, "seed": 11},
@@ -32,6 +42,11 @@ WAYS = {
     "a budget of 8": {"temperature": 0, "thinking": True, "thinking_budget": 8, "max_tokens": 60, "ignore_eos": True},
     **{f"a budget of {n}": {"temperature": 0, "thinking": True, "thinking_budget": n} for n in range(10, 31, 5)},
     "a message": {"temperature": 0, "thinking": True, "thinking_budget": 3, "thinking_budget_message": "Enough."},
+    "a schema": {"temperature": 0, "json_schema": SCHEMA},
+    "a schema, sampled": {"temperature": 1.5, "top_k": 0, "seed": 4, "json_schema": SCHEMA},
+    "a schema behind thoughts": {"thinking": True, "thinking_budget": 12, "temperature": 0, "json_schema": SCHEMA},
+    "a regex that repeats": {"temperature": 0, "regex": "(yes|no)( maybe| never){20,40}"},
+    "any JSON, penalties": {"temperature": 0.8, "seed": 9, "repetition_penalty": 1.2, "json_schema": {}},
     "log probabilities": {"temperature": 0, "logprobs": True, "top_logprobs": 3, "max_tokens": 60, "ignore_eos": True},
 }
 
@@ -75,6 +90,14 @@ def test_the_same_answers(models, way):
     plain, drafting = models
     for question in QUESTIONS:
         assert said(drafting, question, way) == said(plain, question, way)
+
+
+def test_a_mask_that_cannot_go_back_gets_no_drafts(models):
+    _, drafting = models
+    before = drafting.engine.scheduler.counts["drafted"]
+    answer = drafting.generate(QUESTIONS[0], mask=lambda tokens: None, temperature=0, max_tokens=60, ignore_eos=True)
+    answer.read()
+    assert drafting.engine.scheduler.counts["drafted"] == before
 
 
 def test_a_session_goes_on(models):
