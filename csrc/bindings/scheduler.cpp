@@ -126,6 +126,10 @@ class AnyEngine {
     if (python_) return python_.get();
     return engine_.is_none() ? nullptr : &py::cast<Engine&>(engine_);
   }
+  void release() {
+    python_.reset();
+    engine_ = py::none();
+  }
 
  private:
   py::object engine_;  // kept alive
@@ -302,8 +306,15 @@ void bind_scheduler(py::module_& m) {
       .def(
           "give_sequence", [](OwnScheduler& s, uint32_t sequence) { s.scheduler.give_sequence(sequence); }, "sequence"_a,
           GilReleased())
-      .def(
-          "close", [](OwnScheduler& s) { s.scheduler.close(); }, GilReleased())
+      .def("close",
+           [](OwnScheduler& s) {
+             {
+               const WithoutGil released;
+               s.scheduler.close();
+             }
+             s.engine.release();  // a closed scheduler asks them for nothing
+             s.draft.release();
+           })
       .def_property_readonly("counts", [](OwnScheduler& s) {
         Scheduler::Counts c{};
         {

@@ -117,8 +117,9 @@ bool Scheduler::wait_for_news(Generation& generation, Lock& lock, Clock::time_po
   return true;
 }
 
-// A step by this thread. Whatever it throws, others can take the next one. False when nobody can start.
+// A step by this thread. Whatever it throws, others can take the next one. False when nobody can start, or it is closed.
 bool Scheduler::drive(Lock& lock) {
+  if (closed_) return false;
   struct Driving {
     Scheduler& s;
     explicit Driving(Scheduler& scheduler) : s(scheduler) {
@@ -218,6 +219,7 @@ uint32_t Scheduler::truncate(Generation& g, uint32_t length) {
 uint32_t Scheduler::take_sequence() {
   const Lock lock(mutex_);
   enter();
+  require_open();
   if (!driven_) finish_ended();
   if (free_.empty())
     throw bad("expected a free sequence, found all " + std::to_string(limits_.sequences) +
@@ -231,6 +233,7 @@ uint32_t Scheduler::take_sequence() {
 void Scheduler::give_sequence(uint32_t sequence) {
   const Lock lock(mutex_);
   enter();
+  if (closed_) return;
   engine_.reuse(sequence, {});
   free_.push_back(sequence);
   changed_->notify_all();

@@ -55,8 +55,8 @@ class Scheduler {
 
   // Ends an answer, within a step where one runs. From any thread, any number of times.
   void cancel(Generation& generation);
-  // The same for all, and no request is taken any more. When it returns nothing of them is computed. Does nothing in a process
-  // that was forked in the middle of a step.
+  // The same for all, and no request is taken any more. When it returns nothing of them is computed, and the engines are not
+  // needed any more. Does nothing in a process that was forked in the middle of a step.
   void close();
 
   // A sequence of tokens that its owner continues by hand, empty; `cancel` ends it. It takes part in the steps as answers do, and

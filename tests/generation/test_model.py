@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,27 @@ def test_sessions_share_the_sequences(tiny_q3e):
                 texts[i] += next(stream, "")
         assert texts[0] == texts[1] == texts[2] != ""
         model.generate("hi", max_tokens=1).read()
+
+
+def test_a_closed_model_has_given_its_memory_back(tiny_q3e):
+    """While somebody still holds it, a session of it and an answer."""
+    path = tiny_q3e("int4")
+    model = qwen3edge.load(path, context=64, draft=path)
+    session = model.session()
+    answer = session.generate("hi", max_tokens=4)
+    answer.read()
+
+    def mapped() -> bool:
+        return str(path) in Path("/proc/self/maps").read_text(encoding="utf-8")
+
+    assert mapped()
+    model.close()
+    assert not mapped()
+    assert answer.tokens and session.tokens
+    with pytest.raises(RequestError, match="closed"):
+        session.generate("hi")
+    with pytest.raises(RequestError, match="closed"):
+        model.engine.acquire()
 
 
 def test_closed_model(tiny_q3e):
