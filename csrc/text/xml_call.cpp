@@ -4,8 +4,6 @@
 #include <optional>
 #include <utility>
 
-#include "text/json_scanner.h"
-
 namespace q3e {
 namespace {
 
@@ -108,6 +106,8 @@ bool XmlCall::begin_value(ToolCall& call) {
     if (const auto parameter = declared_->find(text_); parameter != declared_->end()) kinds_ = parameter->second;
   if (kinds_ == 0) kinds_ = kString;
   if (kinds_ == kString) call.arguments += '"';
+  is_json_ = !(kinds_ & kString);
+  json_ = {};
   keys_.push_back(std::move(text_));
   text_.clear();
   at_begin_ = true;
@@ -126,6 +126,7 @@ void XmlCall::push_value(char c, ToolCall& call) {
     match = held_.empty() ? Match::maybe : match_end(held_);
   }
   if (match == Match::maybe) return;
+  if (within_string(held_)) return add_to_value(std::exchange(held_, {}), call);
   held_.clear();
   end_value(call);
   state_ = State::key;
@@ -139,6 +140,12 @@ void XmlCall::add_to_value(std::string_view text, ToolCall& call) {
     append_escaped(text, call.arguments);
   else
     text_ += text;
+  for (size_t i = 0; is_json_ && i < text.size(); ++i) is_json_ = json_.push(text[i]);
+}
+
+// Whether what looks like the end of a value is text in a JSON string, which has no line breaks.
+bool XmlCall::within_string(std::string_view end) const {
+  return is_json_ && json_.in_string() && end.find_first_of("\r\n\t") == end.npos;
 }
 
 void XmlCall::end_value(ToolCall& call) {

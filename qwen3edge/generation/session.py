@@ -111,8 +111,12 @@ class Session(Closing):
             end_of_thoughts = prompt_builder.end_of_thoughts(asked.thinking_budget_message)
         definition, follower = asked.definition, None
         if asked.tool_choice.mode == "required":
-            tags = prompt_builder.call_tags_are_tokens()
-            definition = forced_calls(declared_functions(tools), asked.tool_choice.name, tags_are_tokens=tags)
+            definition = forced_calls(
+                declared_functions(tools),
+                asked.tool_choice.name,
+                tags_are_tokens=prompt_builder.call_tags_are_tokens(),
+                in_xml=prompt_builder.calls_in_xml,
+            )
         if definition is not None:
             follower = self._grammars.follower(definition, prompt)
         with self._starting:

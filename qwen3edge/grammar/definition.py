@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from qwen3edge import checks
@@ -31,12 +32,14 @@ cannot be held to is refused."""
 @dataclass(frozen=True)
 class Definition:
     """option: of the request, for messages. text: of a schema its JSON, else of a regex or of a grammar in Lark's or
-    GBNF's syntax.
+    GBNF's syntax. terminals: of the grammar, by what they stand for: each must match some text, or an answer could
+    come to a place from which nothing leads on.
     """
 
     option: str
     kind: Literal["json_schema", "regex", "grammar"]
     text: str
+    terminals: Mapping[str, str] = field(default_factory=dict)
 
 
 def defined(asked: Mapping[str, Any]) -> Definition | None:
@@ -75,6 +78,13 @@ def schema_text(name: str, schema: object) -> str:
     raise RequestError(f"{name}: expected a JSON schema as a dict or as JSON text, found {shown(schema)}")
 
 
+def require_object(name: str, schema: object) -> Mapping[str, Any]:
+    """A schema of objects. Raises RequestError for what is none."""
+    if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
+        raise RequestError(f"{name}: expected a JSON schema of an object, found {shown(schema)}")
+    return schema
+
+
 def _require_one_meaning(name: str, schema: object) -> None:
     """Raises RequestError for a `$ref` beside an `$id`: drafts differ on where it leads."""
     for inner in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
@@ -85,7 +95,16 @@ def _require_one_meaning(name: str, schema: object) -> None:
 
 def quoted(text: str) -> str:
     """A text as a string of llguidance's Lark."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", r"\x7f")
+
+
+def terminal(regex: str) -> str:
+    """A regex as a terminal of llguidance's Lark, in which a slash or a line break would end it."""
+    return "/" + re.sub(r"\\.|[/\n]", _escaped, regex, flags=re.DOTALL) + "/"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return {"/": r"\/", "\n": r"\n", "\\\n": r"\n"}.get(found[0], found[0])
 
 
 def _literal(text: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from qwen3edge.errors import GrammarError, RequestError, UnsupportedModelError
 from qwen3edge.extras import named_extra
 from qwen3edge.grammar.definition import Definition
+from qwen3edge.grammar.definition import terminal as as_terminal
 from qwen3edge.text.reasoning import THINK_CLOSE, THINK_OPEN
 from qwen3edge.text.tokenizer import Tokenizer
 from qwen3edge.text.tools import TOOL_CALL
@@ -63,6 +64,11 @@ class Vocabulary:
         """For one answer. Raises RequestError for a grammar that is none or that cannot be held to, with what is wrong
         with it.
         """
+        for what, terminal in definition.terminals.items():
+            self._compiled(Definition(what, "grammar", f"start: TEXT\nTEXT: {terminal}"))
+        return self._compiled(definition)
+
+    def _compiled(self, definition: Definition) -> llguidance.LLMatcher:
         grammar = _grammar(definition)
         error = llguidance.LLMatcher.validate_grammar(grammar, self._tree, limits=self._limits)
         if error:
@@ -122,7 +128,7 @@ def _grammar(definition: Definition) -> str:
     if definition.kind == "json_schema":
         text = f"start: %json {text}"
     elif definition.kind == "regex":
-        text = f"start: /{llguidance.regex_to_lark(text, '')}/"
+        text = f"start: {as_terminal(text)}"
     elif _GBNF.search(text):
         try:
             text = any_to_lark(text)

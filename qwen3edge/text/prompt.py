@@ -116,15 +116,13 @@ class PromptBuilder:
         return token
 
     def call_tags_are_tokens(self) -> bool:
-        """Whether the vocabulary has those of a call, or they are text. Raises RequestError where the template shows
-        calls in another form than Hermes' JSON.
-        """
-        if self.template is not None and self.template.calls_in_xml:
-            raise RequestError(
-                "tool_choice: expected a template with calls in JSON, found one with calls in XML (<function=...>), "
-                "which cannot be forced: use 'auto'"
-            )
+        """Whether the vocabulary has those of a call, or they are text."""
         return all(self.tokenizer.token_id(tag) is not None for tag in (TOOL_CALL, TOOL_CALLED))
+
+    @property
+    def calls_in_xml(self) -> bool:
+        """Whether the template shows the model calls in XML, else in Hermes' JSON."""
+        return self.template is not None and self.template.calls_in_xml
 
     def _encoded(self, text: str, limit: int | None, *, special: bool = False) -> list[int]:
         most = None if limit is None else _COUNTED * limit

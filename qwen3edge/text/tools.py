@@ -58,8 +58,13 @@ def declared_types(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, dict[
     for name, schema in declared_functions(tools).items():
         properties = schema.get("properties") if isinstance(schema, Mapping) else None
         if isinstance(properties, Mapping):
-            found[name] = {key: _types(value, schema, set()) for key, value in properties.items()}
+            found[name] = {key: declared_kinds(value, schema) for key, value in properties.items()}
     return found
+
+
+def declared_kinds(schema: object, root: object) -> list[str]:
+    """The types that a parameter's schema allows, each once. root: the schema that its references lead into."""
+    return list(dict.fromkeys(_types(schema, root, set())))
 
 
 def _types(schema: object, root: object, followed: set[str], depth: int = 0) -> list[str]:
@@ -75,7 +80,7 @@ def _types(schema: object, root: object, followed: set[str], depth: int = 0) -> 
         if pointer in followed:
             return []
         followed.add(pointer)
-        return _types(_referred(pointer, root), root, followed, depth + 1)
+        return _types(referred(pointer, root), root, followed, depth + 1)
     found = []
     for key in ("anyOf", "oneOf", "allOf"):
         inner = schema.get(key)
@@ -86,7 +91,7 @@ def _types(schema: object, root: object, followed: set[str], depth: int = 0) -> 
     return found + [_type_of(value) for value in values]
 
 
-def _referred(pointer: str, root: object) -> object:
+def referred(pointer: str, root: object) -> object:
     """What a pointer within the schema, such as `#/$defs/City`, leads to; None if nothing."""
     found = root if pointer.startswith("#/") else None
     for name in pointer.removeprefix("#/").split("/"):

@@ -61,8 +61,8 @@ def test_every_answer_calls(model, choice, thinking):
     assert ends.count("tool_calls") > len(ends) / 2
 
 
-def ask(script: list[int], template: str = TEMPLATE, **options) -> Answer:
-    session = make_session(FakeCore(script), template)
+def ask(script: list[int], **options) -> Answer:
+    session = make_session(FakeCore(script), TEMPLATE)
     answer = session.generate("hi", **{"tools": TOOLS, "tool_choice": "required", "temperature": 0, **options})
     answer.read()
     return answer
@@ -107,7 +107,6 @@ def test_a_call_that_is_cut():
         ({"min_tokens": 3}, "tool_choice: expected no min_tokens"),
         ({"tools": [{"name": "f", "parameters": {"type": "array"}}]}, "parameters of 'f': expected .* an object"),
         ({"tools": [{"name": "f", "parameters": {"uniqueItems": True}}]}, "tool_choice: .*uniqueItems"),
-        ({"template": TEMPLATE + "{# <function= #}"}, "calls in XML"),
     ],
 )
 def test_what_is_refused(options, named):

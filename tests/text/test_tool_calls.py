@@ -205,6 +205,22 @@ def test_line_breaks_around_xml_values():
     assert xml(endless) == json.dumps(endless)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "value", "expected"),
+    [
+        (["array"], '["</parameter></function>"]', ["</parameter></function>"]),
+        (["object"], '{"a\\"</parameter> <parameter=": {}}', {'a"</parameter> <parameter=': {}}),
+        (["array"], '["</parameter></function', '["</parameter></function'),  # a string that never ends
+        (["number"], '12"', '12"'),
+    ],
+)
+def test_the_end_of_a_value_within_a_string_of_json(kinds, value, expected):
+    """It is text there, as it could be in no other form; what is no JSON ends as before."""
+    text = f"{TAG}<function=f><parameter=x>\n{value}\n</parameter>\n</function>{CLOSE}"
+    found = answer("text", text, tools={"f": {"x": kinds}})
+    assert [call.arguments for call in found.read] == [{"x": expected}]
+
+
 def test_values_stream():
     """Strings come as they are written, and nothing is held but what may end them."""
     text, shown = _core.AnswerText(MARKED, tools=NO_TOOLS), ""

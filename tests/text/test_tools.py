@@ -40,7 +40,7 @@ def test_declared_types():
 def test_a_schema_that_leads_back_to_itself_many_times_takes_no_time():
     many = {"anyOf": [{"$ref": "#/$defs/many"}] * 30 + [{"type": "integer"}]}
     function = {"name": "f", "parameters": {"properties": {"x": many}, "$defs": {"many": many}}}
-    assert declared_types([function]) == {"f": {"x": ["integer"] * 2}}
+    assert declared_types([function]) == {"f": {"x": ["integer"]}}
 
 
 @pytest.mark.parametrize("parameters", [None, {}, {"type": "object"}, {"type": "object", "properties": {}}, 5, []])
