@@ -60,8 +60,9 @@ class Options(TypedDict, total=False):
         the tokens that may come next, in int32 or uint32 (bit t % 32 of word t // 32), or None for all. It is called in
         the thread of anybody who reads an answer, and must not wait for one.
     json_schema: the content is JSON of this schema, a dict or JSON text; `{}`: any JSON. It, regex, grammar and one_of
-        need `qwen3edge[grammar]`, and a request has one of them. Thoughts stay free. What llguidance cannot hold an
-        answer to is refused.
+        need `qwen3edge[grammar]`, and a request has one of them. Thoughts stay free. Beside tools that may be called,
+        the answer is either such content or calls alone, with arguments of the tools' schemas. What llguidance cannot
+        hold an answer to is refused.
     regex: the content matches it as a whole.
     grammar: the content follows it; a context-free one, in llguidance's Lark or in llama.cpp's GBNF.
     one_of: the content is one of these texts.
@@ -220,8 +221,10 @@ def _definition(options: Options, tool_choice: ToolChoice) -> Definition | None:
         raise RequestError("tool_choice: expected tools beside it, found none")
     if forced and options["tool_calls"] is False:
         raise RequestError("tool_choice: expected no tool_calls=False beside it: calls that must come are read")
-    if found and options["tools"] and tool_choice.mode != "none":
-        raise RequestError(f"{found.option}: expected no tools beside it, or tool_choice='none'")
+    if found and forced:
+        raise RequestError(
+            f"{found.option}: expected tool_choice='auto' or 'none' beside it, as the answer is calls else"
+        )
     for name in ("mask", "ignore_eos", "min_tokens") if found or forced else ():
         if options[name] != DEFAULTS[name]:
             what = found.option if found else "tool_choice"

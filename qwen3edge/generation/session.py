@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from qwen3edge import _core, checks
 from qwen3edge.closing import Closing
 from qwen3edge.errors import FileFormatError, RequestError, SessionFileError, UnsupportedModelError, shown
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.grammars import Grammars
-from qwen3edge.generation.options import DEFAULTS, Options, checked
+from qwen3edge.generation.options import DEFAULTS, CheckedOptions, Options, checked
 from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
 from qwen3edge.grammar.calls import forced_calls
+from qwen3edge.grammar.definition import Definition
 from qwen3edge.keywords import shows
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
@@ -109,16 +110,8 @@ class Session(Closing):
         end_of_thoughts: list[int] = []
         if asked.thinking_budget is not None:
             end_of_thoughts = prompt_builder.end_of_thoughts(asked.thinking_budget_message)
-        definition, follower = asked.definition, None
-        if asked.tool_choice.mode == "required":
-            definition = forced_calls(
-                declared_functions(tools),
-                asked.tool_choice.name,
-                tags_are_tokens=prompt_builder.call_tags_are_tokens(),
-                in_xml=prompt_builder.calls_in_xml,
-            )
-        if definition is not None:
-            follower = self._grammars.follower(definition, prompt)
+        definition = self._definition(asked, tools if reads_calls else None)
+        follower = None if definition is None else self._grammars.follower(definition, prompt)
         with self._starting:
             self._claim()
             generation = self._engine.scheduler.submit(
@@ -139,6 +132,22 @@ class Session(Closing):
             answer = Answer(self._engine, generation, prompt.tokens, seed, asked.progress, follower)
             self._prompt, self._answered, self._answer = prompt.tokens, answer.tokens, weakref.ref(answer)
         return answer
+
+    def _definition(self, asked: CheckedOptions, tools: Sequence[Mapping[str, Any]] | None) -> Definition | None:
+        """What the answer must match. tools: that may be called."""
+        functions, content = declared_functions(tools), asked.definition
+        forced = asked.tool_choice.mode == "required"
+        if not forced and (content is None or not functions):
+            return content
+        if not forced:
+            self._prompt_builder.call_token()  # it tells calls from content that looks like one
+        calls = forced_calls(
+            functions,
+            asked.tool_choice.name,
+            tags_are_tokens=self._prompt_builder.call_tags_are_tokens(),
+            in_xml=self._prompt_builder.calls_in_xml,
+        )
+        return calls if content is None else replace(content, calls=calls)
 
     def fork(self) -> Session:
         """Another session that begins as this one is now: what was computed is shared, not copied, until the two

@@ -25,6 +25,8 @@ def forced_calls(
         raise RequestError(
             f"tool_choice: expected one of the tools {', '.join(map(shown, functions))}, found {shown(name)}"
         )
+    if not functions:
+        raise RequestError("tool_choice: expected a tool that is a function, found none")
     called = functions if name is None else {name: functions[name]}
     tags = TOOL_CALL, TOOL_CALLED
     opens, closes = tags if tags_are_tokens else map(quoted, tags)

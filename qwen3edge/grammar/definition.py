@@ -33,13 +33,14 @@ cannot be held to is refused."""
 class Definition:
     """option: of the request, for messages. text: of a schema its JSON, else of a regex or of a grammar in Lark's or
     GBNF's syntax. terminals: of the grammar, by what they stand for: each must match some text, or an answer could
-    come to a place from which nothing leads on.
+    come to a place from which nothing leads on. calls: what may come in its place, and begins with another token.
     """
 
     option: str
     kind: Literal["json_schema", "regex", "grammar"]
     text: str
     terminals: Mapping[str, str] = field(default_factory=dict)
+    calls: Definition | None = None
 
 
 def defined(asked: Mapping[str, Any]) -> Definition | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -64,6 +65,8 @@ class Vocabulary:
         """For one answer. Raises RequestError for a grammar that is none or that cannot be held to, with what is wrong
         with it.
         """
+        if definition.calls is not None:
+            self.matcher(definition.calls)  # what is wrong with them is said of them
         for what, terminal in definition.terminals.items():
             self._compiled(Definition(what, "grammar", f"start: TEXT\nTEXT: {terminal}"))
         return self._compiled(definition)
@@ -123,19 +126,26 @@ class _Tokens:
 
 
 def _grammar(definition: Definition) -> str:
-    """In llguidance's Lark, for its own form."""
+    """For llguidance, in its own form."""
+    named = {"": _lark(definition)}
+    if definition.calls is not None:
+        named = {"": "start: @calls | @content", "calls": _lark(definition.calls), "content": named[""]}
+    return json.dumps({"grammars": [{"name": name, "lark_grammar": _HEADER + text} for name, text in named.items()]})
+
+
+def _lark(definition: Definition) -> str:
+    """In llguidance's Lark."""
     text = definition.text
     if definition.kind == "json_schema":
-        text = f"start: %json {text}"
-    elif definition.kind == "regex":
-        text = f"start: {as_terminal(text)}"
-    elif _GBNF.search(text):
+        return f"start: %json {text}"
+    if definition.kind == "regex":
+        return f"start: {as_terminal(text)}"
+    if _GBNF.search(text):
         try:
-            text = any_to_lark(text)
+            return str(any_to_lark(text))
         except GbnfToLarkError as error:
             raise _unsuitable(definition, str(error)) from None
-    grammar: str = llguidance.LLMatcher.grammar_from_lark(_HEADER + text)
-    return grammar
+    return text
 
 
 def _unsuitable(definition: Definition, error: str) -> RequestError:

@@ -110,8 +110,8 @@ class PromptBuilder:
         token = self.tokenizer.token_id(TOOL_CALL)
         if token is None:
             raise RequestError(
-                f"tool_choice: expected {TOOL_CALL} in the vocabulary, which 'none' bans, found no such token: leave "
-                "out the tools"
+                f"tool_choice: expected {TOOL_CALL} in the vocabulary, which 'none' bans and by which calls are told "
+                "from content of a given form, found no such token: leave out the tools"
             )
         return token
 

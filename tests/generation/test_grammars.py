@@ -195,7 +195,6 @@ def test_what_cannot_be_held_to_is_refused_by_name(schema, named):
         ({"one_of": ["a"], "mask": lambda tokens: None}, "one_of: expected no mask"),
         ({"one_of": ["a"], "ignore_eos": True}, "one_of: expected no ignore_eos"),
         ({"one_of": ["a"], "min_tokens": 3}, "one_of: expected no min_tokens"),
-        ({"one_of": ["a"], "tools": [{"name": "f"}]}, "one_of: expected no tools"),
     ],
 )
 def test_what_is_refused(options, named):
