@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from qwen3edge.errors import RequestError, shown
 from qwen3edge.settings import KV_TYPES, Settings
 
 _LOADING = (
@@ -23,8 +25,15 @@ SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
     "repetition_penalty": (float, "1; Qwen2.5: 1.05 or 1.1"),
 }
 """How each is read from text, and what the models' own mostly are."""
-ANSWERING = ("thinking", "thinking_budget", "max_tokens", "stop", "seed", "json_schema", *SAMPLING)
+ANSWERING = (
+    *("thinking", "thinking_budget", "max_tokens", "stop", "seed", "json_schema", "tools", "tool_choice"),
+    *SAMPLING,
+)
 """What `answering` gives."""
+
+
+_READ = ("json_schema", "tools", "tool_choice")
+"""Of these what `answering` makes of the text or the file."""
 
 
 class Arguments(Protocol):
@@ -111,6 +120,12 @@ def add_answering(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", type=int, metavar="N", help="for the same answer again")
     group.add_argument("--schema", metavar="FILE", help="a JSON schema: the answer is JSON that it allows")
+    group.add_argument("--tools", metavar="FILE", help="a JSON list of tools that the model may call, in OpenAI's form")
+    group.add_argument(
+        "--tool-choice",
+        metavar="CHOICE",
+        help="auto (default): the model may call; none: it cannot; required: it must; or the tool that it must call",
+    )
     for name, (kind, usual) in SAMPLING.items():
         flag = f"--{name.replace('_', '-')}"
         group.add_argument(flag, type=kind, metavar="X", help=f"default: the model's own ({usual})")
@@ -124,14 +139,44 @@ def file_text(path: str) -> str:
 def loading(arguments: argparse.Namespace) -> Settings:
     """For `qwen3edge.load` and `qwen3edge.plan`."""
     found = {name: getattr(arguments, name) for name in _LOADING if hasattr(arguments, name)}
-    found["grammars"] = getattr(arguments, "grammars", getattr(arguments, "schema", None) is not None)
+    held = getattr(arguments, "schema", None) is not None or _forces(getattr(arguments, "tool_choice", None))
+    found["grammars"] = getattr(arguments, "grammars", held)
     return cast(Settings, found)
 
 
 def answering(arguments: argparse.Namespace) -> dict[str, Any]:
-    """For `generate`."""
-    schema = None if arguments.schema is None else file_text(arguments.schema)
-    return {name: schema if name == "json_schema" else getattr(arguments, name) for name in ANSWERING}
+    """For `generate`; None where nothing was said. Raises OSError, RequestError for a file that is no list of tools."""
+    read: dict[str, Any] = {
+        "json_schema": None if arguments.schema is None else file_text(arguments.schema),
+        "tools": None if arguments.tools is None else tools(arguments.tools),
+    }
+    if arguments.tool_choice is not None:
+        read["tool_choice"] = tool_choice(arguments.tool_choice)
+    return {name: getattr(arguments, name) for name in ANSWERING if name not in _READ} | read
+
+
+def tools(path: str) -> list[dict[str, Any]]:
+    """Those that a file declares. Raises OSError, RequestError."""
+    try:
+        found = json.loads(file_text(path))
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{path}: expected a JSON list of tools, found no JSON ({error})") from None
+    if not isinstance(found, list) or not all(isinstance(tool, dict) for tool in found):
+        raise RequestError(f"{path}: expected a JSON list of tools, found {shown(found)}")
+    return found
+
+
+def tool_choice(text: str) -> str | dict[str, Any]:
+    """As `generate` takes it."""
+    return {"type": "function", "function": {"name": text}} if _names_tool(text) else text
+
+
+def _names_tool(text: str) -> bool:
+    return text not in ("auto", "none", "required")
+
+
+def _forces(choice: str | None) -> bool:
+    return choice is not None and (choice == "required" or _names_tool(choice))
 
 
 def system(arguments: argparse.Namespace) -> list[dict[str, Any]]:

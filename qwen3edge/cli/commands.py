@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from qwen3edge.cli.arguments import SAMPLING
+from qwen3edge.cli.arguments import SAMPLING, file_text, tool_choice, tools
 from qwen3edge.cli.conversation import Conversation
 from qwen3edge.cli.screen import speed
 from qwen3edge.errors import RequestError, TemplateError
@@ -17,6 +17,8 @@ HELP = '''\
 /reset              forget the conversation
 /system [TEXT|off]  show or change the system prompt
 /set [NAME VALUE]   show or change a setting: thinking on|off|auto, thinking_budget, max_tokens, stop, seed, top_k, ...
+                    schema FILE, tools FILE, tool_choice auto|none|required|NAME; default leaves it to the model
+/result TEXT        what a call of the model gave, the first that has none; it goes on when all have
 /save FILE          keep the conversation, with what was computed for it
 /load FILE          go on with one that was kept
 /stats              what the conversation takes, and how fast it is
@@ -35,8 +37,13 @@ _KINDS: dict[str, Callable[[str], Any]] = {
     "max_tokens": int,
     "stop": str,
     "seed": int,
+    "schema": lambda path: file_text(os.path.expanduser(path)),
+    "tools": lambda path: tools(os.path.expanduser(path)),
+    "tool_choice": tool_choice,
     **{name: kind for name, (kind, _) in SAMPLING.items()},
 }
+_ARGUMENTS = {"schema": "json_schema"}
+"""Of `generate`, where a setting has another name."""
 _THINKING = {"on": True, "off": False, "auto": None}
 
 
@@ -44,9 +51,13 @@ class Leave(Exception):
     """The user wants to go."""
 
 
+class GoOn(Exception):
+    """All calls of the model have their results."""
+
+
 def run_command(line: str, conversation: Conversation) -> str | None:
-    """What a command says; None for a line that is none and is for the model. Raises Leave; Qwen3EdgeError and OSError
-    for a file that cannot be saved or loaded.
+    """What a command says; None for a line that is none and is for the model. Raises Leave, GoOn; Qwen3EdgeError and
+    OSError for a file that cannot be saved or loaded.
     """
     if line.strip() in _LEAVE[:2]:  # as in Python's own prompt
         raise Leave
@@ -65,6 +76,8 @@ def run_command(line: str, conversation: Conversation) -> str | None:
         return _system(rest, conversation)
     if name == "set":
         return _set(rest, conversation)
+    if name == "result":
+        return _result(rest, conversation)
     if name in ("save", "load"):
         return _file(name, rest, conversation)
     if name == "stats":
@@ -81,6 +94,14 @@ def _system(text: str, conversation: Conversation) -> str:
             conversation.system = before
             return str(error)
     return f"system prompt: {conversation.system or 'none'}"
+
+
+def _result(text: str, conversation: Conversation) -> str:
+    conversation.add_result(text)
+    left = len(conversation.open_calls)
+    if not left:
+        raise GoOn
+    return f"{left} more of the calls have no result yet"
 
 
 def _file(name: str, path: str, conversation: Conversation) -> str:
@@ -108,7 +129,10 @@ def _set(text: str, conversation: Conversation) -> str:
     name, _, value = text.partition(" ")
     name, value = name.replace("-", "_"), value.strip()
     try:
-        changed = {**conversation.settings, name: _value(name, value)}
+        found = _value(name, value)
+        changed = {**conversation.settings, _ARGUMENTS.get(name, name): found}
+        if found is None and name == "tool_choice":
+            del changed[name]
         conversation.check(changed)
     except (RequestError, TemplateError) as error:
         return str(error)
@@ -127,6 +151,8 @@ def _value(name: str, text: str) -> Any:
         return None
     try:
         return _KINDS[name](text)
+    except RequestError:
+        raise
     except ValueError:
         raise RequestError(f"{name}: expected a number, or default, found {text!r:.60}") from None
 
@@ -135,12 +161,24 @@ def _settings(conversation: Conversation) -> str:
     """Those that were chosen, and the defaults of the rest."""
     words = {True: "on", False: "off", None: "auto"}
     chosen = [f"thinking {words[conversation.settings.get('thinking')]}"]
-    chosen += [f"{name} {value}" for name in _KINDS if (value := conversation.settings.get(name)) is not None]
+    for name in _KINDS:
+        value = conversation.settings.get(_ARGUMENTS.get(name, name))
+        if value is not None:
+            chosen.append(f"{name} {_said(name, value)}")
     defaults = conversation.model.sampling_defaults
     lines = [", ".join(chosen), f"the model's own when answering directly: {defaults.direct}"]
     if conversation.model.thinks:
         lines.append(f"the model's own when thinking: {defaults.thinking}")
     return "\n".join(lines)
+
+
+def _said(name: str, value: Any) -> str:
+    """A setting as /set takes it, but of a file what it is about."""
+    if name == "tools":
+        return f"({len(value)})"
+    if name == "schema":
+        return "(given)"
+    return str(value["function"]["name"] if isinstance(value, dict) else value)
 
 
 def _stats(conversation: Conversation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
@@ -24,7 +25,9 @@ class Conversation:
         self.model, self.session = model, session
         self.system = system
         self.settings = settings
-        self.turns: list[tuple[Message, Message]] = []
+        self.turns: list[list[Message]] = []
+        """Each a question and what followed: an answer, or calls, their results, and an answer."""
+        self._turn: list[Message] = []  # that is being answered
         self.last: Usage | None = None
         self.check(settings)
 
@@ -34,23 +37,47 @@ class Conversation:
         """
         self.model.generate([*self._begin(), {"role": "user", "content": "hi"}], **settings).close()
 
-    def ask(self, question: str, progress: Any = None) -> tuple[Answer, int]:
-        """Starts an answer; also the number of turns that were forgotten to make room for it.
+    def ask(self, question: str | None, progress: Any = None) -> tuple[Answer, int]:
+        """Starts an answer; also the number of turns that were forgotten to make room for it. question: None goes on
+        behind the results of calls.
 
-        Raises RequestError (a ContextError, nothing forgotten, for a question that finds no room alone) or
-        TemplateError.
+        Raises RequestError (a ContextError, nothing forgotten, for a turn that finds no room alone) or TemplateError.
         """
-        forgotten = self._make_room(question)
-        answer = self.session.generate(self._messages(question), **self.settings, progress=progress)
-        return answer, forgotten
+        before, turn, settings = self.turns, [{"role": "user", "content": question}], self.settings
+        if question is None:
+            before, turn = self.turns[:-1], self.turns[-1]
+            if settings.get("tool_choice") not in (None, "none"):  # the call that had to come has come
+                settings = {**settings, "tool_choice": "auto"}
+        kept = self._with_room(before, turn)
+        answer = self.session.generate(self._messages(kept, turn), **settings, progress=progress)
+        self.turns, self._turn = kept, turn
+        return answer, len(before) - len(kept)
 
-    def keep(self, question: str, answer: Answer) -> None:
-        """Notes a turn, also the part of an answer that was stopped; not one that was stopped before it began."""
+    def keep(self, answer: Answer) -> None:
+        """Notes the turn, also with the part of an answer that was stopped; not with one that was stopped before it
+        began.
+        """
         self.last = answer.usage
-        if answer.finish_reason == "cancelled" and not answer.content:
+        if answer.finish_reason == "cancelled" and not answer.content and not answer.tool_calls:
+            self.turns += [self._turn] * (len(self._turn) > 1)  # a question whose calls have results
             return
-        turn = {"role": "user", "content": question}, {"role": "assistant", "content": answer.content}
-        self.turns.append(turn)
+        said = answer.message if answer.tool_calls else {"role": "assistant", "content": answer.content}
+        self.turns.append([*self._turn, said])
+
+    @property
+    def open_calls(self) -> list[Message]:
+        """The calls of the last answer that have no result yet, as OpenAI's API has them."""
+        turn = self.turns[-1] if self.turns else []
+        results = sum(1 for _ in itertools.takewhile(lambda message: message["role"] == "tool", reversed(turn)))
+        calls: list[Message] = turn[-1 - results].get("tool_calls", []) if turn else []
+        return calls[results:]
+
+    def add_result(self, text: str) -> None:
+        """Of the first open call. Raises RequestError where there is none."""
+        calls = self.open_calls
+        if not calls:
+            raise RequestError("/result: expected a call without a result, found none")
+        self.turns[-1].append({"role": "tool", "tool_call_id": calls[0]["id"], "content": text})
 
     def reset(self) -> None:
         """Forgets all turns."""
@@ -61,8 +88,7 @@ class Conversation:
         """Writes turns, settings and the KV cache; replaces no file of another kind. Raises RequestError, OSError."""
         _require_replaceable(path)
         settings = {name: value for name, value in self.settings.items() if value is not None}
-        turns = [(question["content"], answer["content"]) for question, answer in self.turns]
-        self.session.save(path, note=SavedChat(self.system, settings, turns).note())
+        self.session.save(path, note=SavedChat(self.system, settings, self.turns).note())
 
     def load(self, path: str, *, system: str | None = None, settings: dict[str, Any] | None = None) -> None:
         """Becomes what `save` wrote. system, settings: what is to count in place of the saved ones; None of a setting
@@ -72,10 +98,7 @@ class Conversation:
         saved = SavedChat.read(session.note, path)
         chosen = {name: value for name, value in (settings or {}).items() if value is not None}
         loaded = Conversation(self.model, session, system or saved.system, {**saved.settings, **chosen})
-        loaded.turns = [
-            ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
-            for question, answer in saved.turns
-        ]
+        loaded.turns = saved.turns
         self.session.close()
         vars(self).update(vars(loaded))
 
@@ -84,35 +107,33 @@ class Conversation:
         """Tokens that the conversation can have."""
         return self.model.plan.context
 
-    def _messages(self, question: str) -> list[Message]:
-        turns = (message for turn in self.turns for message in turn)
-        return [*self._begin(), *turns, {"role": "user", "content": question}]
+    def _messages(self, before: list[list[Message]], turn: list[Message]) -> list[Message]:
+        return [*self._begin(), *itertools.chain(*before), *turn]
 
     def _begin(self) -> list[Message]:
         return [{"role": "system", "content": self.system}] if self.system else []
 
-    def _make_room(self, question: str) -> int:
-        """An answer should have an eighth of the context. Once turns must go, a quarter becomes free, as the prompt is
-        computed anew then.
+    def _with_room(self, before: list[list[Message]], turn: list[Message]) -> list[list[Message]]:
+        """The turns before this one that are kept. An answer should have an eighth of the context. Once turns must go,
+        a quarter becomes free, as the prompt is computed anew then.
         """
-        kept, forgotten = self.turns, 0
-        if self._tokens(question) > self.context - self.context // 8:
-            while self.turns and self._tokens(question) > self.context - self.context // 4:
-                self.turns, forgotten = self.turns[1:], forgotten + 1
-        alone = self._tokens(question)
-        if alone >= self.context:
-            self.turns = kept
+        kept, tokens = before, self._tokens(before, turn)
+        if tokens > self.context - self.context // 8:
+            while kept and tokens > self.context - self.context // 4:
+                kept = kept[1:]
+                tokens = self._tokens(kept, turn)
+        if tokens >= self.context:
             raise ContextError(
-                f"expected a message of fewer than {self.context} tokens (the context), found {alone}: start the chat "
+                f"expected a message of fewer than {self.context} tokens (the context), found {tokens}: start the chat "
                 "with a larger one (--context N)",
-                tokens=alone,
+                tokens=tokens,
                 context=self.context,
             )
-        return forgotten
+        return kept
 
-    def _tokens(self, question: str) -> int:
-        thinking = self.settings.get("thinking")
-        return len(self.model.tokens_of(self._messages(question), thinking=thinking))
+    def _tokens(self, before: list[list[Message]], turn: list[Message]) -> int:
+        thinking, tools = self.settings.get("thinking"), self.settings.get("tools")
+        return len(self.model.tokens_of(self._messages(before, turn), thinking=thinking, tools=tools))
 
 
 def _require_replaceable(path: str) -> None:

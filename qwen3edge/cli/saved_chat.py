@@ -9,18 +9,18 @@ from typing import Any
 from qwen3edge.cli.arguments import ANSWERING
 from qwen3edge.errors import SessionFileError, shown
 
-_KIND, _VERSION = "qwen3edge chat", 1
+_KIND, _VERSION = "qwen3edge chat", 2
 
 
 @dataclass(frozen=True)
 class SavedChat:
-    """system: prompt, if any. settings: arguments of `generate` that were chosen. turns: questions with their answers,
-    oldest first.
+    """system: prompt, if any. settings: arguments of `generate` that were chosen. turns: messages that begin with a
+    question, oldest first.
     """
 
     system: str | None
     settings: dict[str, Any]
-    turns: list[tuple[str, str]]
+    turns: list[list[dict[str, Any]]]
 
     def note(self) -> str:
         """JSON, which `read` takes."""
@@ -47,8 +47,20 @@ class SavedChat:
             and isinstance(settings, dict)
             and settings.keys() <= set(ANSWERING)
             and isinstance(turns, list)
-            and all(isinstance(turn, list) and len(turn) == 2 for turn in turns)
-            and all(isinstance(text, str) for turn in turns for text in turn)
+            and all(isinstance(turn, list) and turn for turn in turns)
+            and all(isinstance(message, dict) and _is_message(message) for turn in turns for message in turn)
+            and all(turn[0]["role"] == "user" for turn in turns)
         ):
             raise SessionFileError(f"{path}: expected system, settings and turns of a chat, found a damaged note")
-        return cls(system, settings, [(question, answer) for question, answer in turns])
+        return cls(system, settings, turns)
+
+
+def _is_message(message: dict[str, Any]) -> bool:
+    """Templates look at the rest."""
+    calls = message.get("tool_calls", [])
+    return (
+        isinstance(message.get("role"), str)
+        and isinstance(message.get("content"), str)
+        and isinstance(calls, list)
+        and all(isinstance(call, dict) and isinstance(call.get("id"), str) for call in calls)
+    )

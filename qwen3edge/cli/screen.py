@@ -11,6 +11,7 @@ from qwen3edge.cli.wrapping import LineWrapper, wrapped
 
 if TYPE_CHECKING:
     from qwen3edge.generation.answer import Answer, TextChunk, Usage
+    from qwen3edge.generation.tool_call import ToolCall
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -49,6 +50,11 @@ class Screen:
             self._stream.write(_PLAIN * self._dims)
             self._reasoning = False
         self._stream.write("\n")
+        self._stream.flush()
+
+    def show_call(self, call: ToolCall) -> None:
+        """A line for a call, which somebody is to make."""
+        self._stream.write(f"{_harmless(f'{call.name} {call.arguments}')}\n")
         self._stream.flush()
 
     def note(self, text: str) -> None:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads messages until the end of the input. From a pipe: 2 if one of them was refused."""
-    from qwen3edge.cli.commands import Leave, loaded, run_command
+    from qwen3edge.cli.commands import GoOn, Leave, loaded, run_command
     from qwen3edge.cli.conversation import Conversation
     from qwen3edge.cli.keyboard import Keyboard
     from qwen3edge.cli.screen import Screen
@@ -46,8 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
                 message = keyboard.read()
                 if not message.strip():
                     continue
+                asked: str | None = message
                 try:
                     said = run_command(message, conversation)
+                except GoOn:
+                    asked = said = None
                 except (Qwen3EdgeError, OSError) as error:  # of a file
                     print(f"qwen3edge: {error_text(error)}", file=sys.stderr)
                     refused = True
@@ -65,12 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
                 print(said)
             else:
                 with keyboard.unechoed():
-                    refused |= not _turn(conversation, message)
+                    refused |= not _turn(conversation, asked)
     return 2 if refused and not keyboard.terminal else 0
 
 
-def _turn(conversation: Conversation, message: str) -> bool:
-    """One question and its answer; False if it was refused."""
+def _turn(conversation: Conversation, message: str | None) -> bool:
+    """One question, or the results of calls, and its answer; False if it was refused."""
     from qwen3edge.cli.screen import Screen, ending, speed
     from qwen3edge.cli.status import PromptProgress
 
@@ -95,7 +98,11 @@ def _turn(conversation: Conversation, message: str) -> bool:
         except KeyboardInterrupt:
             answer.close()
     screen.finish()
-    conversation.keep(message, answer)
+    conversation.keep(answer)
+    for call in answer.tool_calls:
+        screen.show_call(call)
     short = ending(answer, conversation.context)
     screen.note(speed(answer.usage) + (f", {short}" if short else ""))
+    if answer.tool_calls:
+        screen.note("/result TEXT tells what a call gave; the model goes on once each has its result.")
     return True

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
 import stat
 import sys
 import termios
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qwen3edge.cli import arguments as options
 from qwen3edge.cli.output import answer_record, print_json
 from qwen3edge.cli.prompts import STDIN
-from qwen3edge.errors import RequestError, shown
+from qwen3edge.errors import RequestError
 
 if TYPE_CHECKING:
     from qwen3edge.cli.prompts import PromptLine
@@ -42,11 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--raw", action="store_true", help="continue the prompt as it is: no chat template, no messages"
     )
     options.add_answering(parser)
-    parser.add_argument(
-        "--tools",
-        metavar="FILE",
-        help="a JSON list of tools that the model may call, in OpenAI's form; calls are written as JSON, one a line",
-    )
     options.add_loading(parser)
     options.add_device(parser)
     parser.add_argument(
@@ -92,9 +86,7 @@ def _run_one(arguments: argparse.Namespace) -> None:
             print(f"qwen3edge: standard input is not read beside a prompt; {STDIN} adds it", file=sys.stderr)
         screen, progress = Screen(sys.stdout), PromptProgress()
         with progress:
-            answer = model.generate(
-                request, **options.answering(arguments), **_tools(arguments), raw=arguments.raw, progress=progress
-            )
+            answer = model.generate(request, **options.answering(arguments), raw=arguments.raw, progress=progress)
             if arguments.json:
                 answer.read()
             else:
@@ -123,7 +115,7 @@ def _run_many(arguments: argparse.Namespace) -> int:
         raise RequestError("--prompts: expected no other prompt beside it, found one")
     if arguments.tools is not None and not arguments.json:
         raise RequestError("--tools: expected --json beside --prompts, for the calls of many answers")
-    settings = {**options.answering(arguments), **_tools(arguments)}
+    settings = options.answering(arguments)
     system, raw = options.system(arguments), arguments.raw
     with opened(arguments.prompts) as file, load(arguments.model, **options.loading(arguments)) as model:
         model.generate(asked_by("hi", system, raw=raw), **settings, raw=raw).close()  # refuses what no line can have
@@ -142,19 +134,6 @@ def _run_many(arguments: argparse.Namespace) -> int:
         if totals.answered:
             _tell_speed(totals.speed(), arguments)
     return 2 if totals.failed else 0
-
-
-def _tools(arguments: argparse.Namespace) -> dict[str, Any]:
-    """For `generate`."""
-    if arguments.tools is None:
-        return {}
-    try:
-        tools = json.loads(options.file_text(arguments.tools))
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"{arguments.tools}: expected a JSON list of tools, found no JSON ({error})") from None
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise RequestError(f"{arguments.tools}: expected a JSON list of tools, found {shown(tools)}")
-    return {"tools": tools}
 
 
 def _tell_speed(text: str, arguments: argparse.Namespace) -> None:

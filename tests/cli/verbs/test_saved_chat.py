@@ -88,9 +88,11 @@ def test_what_cannot_be_loaded_leaves_the_conversation_as_it_was(chat, saved, ti
     bad["model"] = tiny_q3e("int8")
     notes = [
         "", "hello", "[]", '"qwen3edge chat"', "[" * 100_000,
-        note(kind="other"), note(version=2), note(system=3), note(settings=[]), note(settings={"progress": 1}),
+        note(kind="other"), note(version=1), note(system=3), note(settings=[]), note(settings={"progress": 1}),
         note(settings={"temperature": "hot"}), note(settings={"max_tokens": -1}),
-        note(turns={"ab": 1}), note(turns=["ab"]), note(turns=[["a"]]), note(turns=[["a", 1]]),
+        note(turns={"ab": 1}), note(turns=["ab"]), note(turns=[[]]), note(turns=[["a"]]),
+        note(turns=[[message("a"), message(1)]]), note(turns=[[message("a") | {"tool_calls": [{}]}]]),
+        note(turns=[[{"role": "tool", "content": "x"}]]),
     ]  # fmt: skip
     with qwen3edge.load(tiny_q3e("int8"), context=512) as model, model.session() as session:
         session.generate("hi", max_tokens=2).read()
@@ -105,6 +107,10 @@ def test_what_cannot_be_loaded_leaves_the_conversation_as_it_was(chat, saved, ti
     assert len(re.findall("^qwen3edge: ", result.stderr, re.MULTILINE)) == len(bad) + 1
     for path in (bad["absent"], bad["cut"], bad["note1"]):
         one_line(run("chat", tiny_q3e("int8"), *GREEDY, "--load", path, stdin="hi\n"), 1)
+
+
+def message(content: object) -> dict[str, object]:
+    return {"role": "user", "content": content}
 
 
 def note(**changed: object) -> str:
@@ -131,7 +137,9 @@ def test_a_file_that_cannot_be_written(chat, tmp_path):
 
 
 def test_a_note_tells_what_the_chat_was():
-    chat = SavedChat("Be brief.", {"stop": ["x"], "temperature": 0.5, "thinking": False}, [("你好", "a\nb")])
+    chat = SavedChat(
+        "Be brief.", {"stop": ["x"], "temperature": 0.5, "thinking": False}, [[message("你好"), message("a\nb")]]
+    )
     assert SavedChat.read(chat.note(), "x") == chat
-    with pytest.raises(SessionFileError, match="x: expected a chat of version 1, found version 2"):
-        SavedChat.read(note(version=2), "x")
+    with pytest.raises(SessionFileError, match="x: expected a chat of version 2, found version 1"):
+        SavedChat.read(note(version=1), "x")
