@@ -9,8 +9,10 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -53,15 +55,25 @@ class Request:
     count: int  # tokens of the answer
     sampling: dict
 
+    @property
+    def asked(self) -> Any:
+        """What `generate` is asked, along with `options`."""
+        return self.prompt
+
     def options(self, *, says_its_length: bool = True) -> dict:
         """For `generate`."""
         return {"max_tokens": self.count if says_its_length else None, "ignore_eos": True, **self.sampling}
+
+    def longer(self, tokens: Sequence[int], said: dict[str, Any], number: int) -> "Request":
+        """The next request of a conversation that has these tokens, and in which this was said."""
+        return Request([*tokens, number], self.count, self.sampling)
 
 
 @dataclass(frozen=True)
 class Case:
     """A model on a tier and with a type of cache, with so many requests."""
 
+    grammars: ClassVar[bool] = False  # whether memory is planned for them
     path: Path
     draft: Path  # a model that drafts for it
     tier: str
@@ -112,7 +124,7 @@ class Case:
     def load(self, sequences: int, pages: int | None = None, *, drafts: str) -> qwen3edge.Model:
         """With so many pages for all sequences together, about. drafts: one of DRAFTS."""
         settings = {"context": CONTEXT, "sequences": sequences, "threads": 2, "chunk": CHUNK, "kv": self.kv}
-        settings["draft_tokens"] = 0 if drafts == "none" else DRAFT_TOKENS
+        settings |= {"draft_tokens": 0 if drafts == "none" else DRAFT_TOKENS, "grammars": self.grammars}
         settings["draft"] = self.draft if drafts == "of a model" else None
         if pages is not None:
             settings["memory"] = budget_for(self.path, pages, **settings)
@@ -125,13 +137,13 @@ class Case:
         cached, now and then.
         """
         draw, others = self.draw, []
-        answers = [model.generate(each.prompt, **each.options(says_its_length=draw.random() < 0.5)) for each in batch]
+        answers = [model.generate(each.asked, **each.options(says_its_length=draw.random() < 0.5)) for each in batch]
         going = list(range(len(batch)))
         while going:
             match draw.randrange(12):
                 case 0:
                     other = draw.choice(self.requests)
-                    others.append(model.generate(other.prompt, **other.options()))
+                    others.append(model.generate(other.asked, **other.options()))
                 case 1 if others:
                     others.pop(draw.randrange(len(others))).close()
                 case 2 if others:
@@ -143,7 +155,7 @@ class Case:
                 case _:
                     number = draw.choice(going)
                     next(answers[number], None)
-                    if len(answers[number].tokens) >= batch[number].count:
+                    if len(answers[number].tokens) >= batch[number].count or answers[number].finish_reason:
                         answers[number].close()
                         going.remove(number)
         for other in others:
@@ -187,12 +199,14 @@ def saved_elsewhere(case: Case, requests: list[Request], folder: Path) -> None:
     with case.load(1, drafts="of a model") as model:
         for number, request in enumerate(requests):
             session = model.session()
-            session.generate(request.prompt, **request.options()).read()
+            answer = session.generate(request.asked, **request.options())
+            answer.read()
             session.save(folder / str(number))
-            longer = Request([*session.tokens, number], request.count, request.sampling)
+            longer = request.longer(session.tokens, answer.message, number)
             expected.append(case.alone(longer))
-            asked.append((str(folder / str(number)), longer.prompt, longer.options()))
-            computed = len(longer.prompt) - 2  # all but the last token said, and the one that follows it here
+            asked.append((str(folder / str(number)), longer.asked, longer.options()))
+            pairs = zip(session.tokens[:-1], longer.prompt[:-1], strict=False)  # the last token said is not computed
+            computed = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
             held.append(computed // 64 * 64 if case.kv == "int4" else computed)
     settings = {"context": CONTEXT, "threads": 2, "chunk": CHUNK, "kv": case.kv}
     given = json.dumps([str(case.path), settings, asked])
