@@ -50,6 +50,14 @@ def flag(name: str, value: object) -> bool:
     return value
 
 
+def encoded(name: str, value: str) -> bytes:
+    """A text in UTF-8, which a lone surrogate has none in."""
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise RequestError(f"{name}: expected a text, found a lone surrogate in it, which is none") from None
+
+
 def token_id(name: str, value: object) -> int:
     """Any int as a token's id; -1 for one that is no id in any vocabulary."""
     found = as_int(value)

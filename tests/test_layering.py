@@ -22,7 +22,7 @@ PYTHON = {
     "qwen3edge.keywords": (set(), set()),
     "qwen3edge.settings": ({"errors", "checks", "keywords", "sampling"}, set()),
     "qwen3edge.extras": ({"errors"}, set()),
-    "qwen3edge.templates": ({"errors", "templates"}, {"jinja2", "markupsafe"}),
+    "qwen3edge.templates": ({"errors", "checks", "templates"}, {"jinja2", "markupsafe"}),
     "qwen3edge.formats": ({"errors", "closing", "config", "_core", "formats"}, {"numpy", "gguf", "safetensors"}),
     "qwen3edge.convert": (
         {

@@ -46,8 +46,9 @@ def longest_line(context: int) -> int:
 class PromptFile:
     """The lines of a file that are not blank, as they come: of a pipe, those that are there can be had alone."""
 
-    def __init__(self, file: FileIO, longest: int) -> None:
-        """longest: bytes of a line; of a longer one nothing is kept."""
+    def __init__(self, file: FileIO, longest: int, what: str = "prompts") -> None:
+        """longest: bytes of a line; of a longer one nothing is kept. what: the lines are, for messages."""
+        self._what = what
         self._file = file
         self._longest = longest
         self._unread = bytearray()
@@ -55,7 +56,7 @@ class PromptFile:
         self._index = self._number = 0
         self._at_end = self._ended = False  # of the file; of the lines
         if file.isatty():
-            print("qwen3edge: reading prompts from the terminal, one a line; Ctrl-D ends them", file=sys.stderr)
+            print(f"qwen3edge: reading {what} from the terminal, one a line; Ctrl-D ends them", file=sys.stderr)
 
     def next(self, *, wait: bool) -> PromptLine | None:
         """The next prompt; None at the end, or where it has not come yet and is not waited for. Raises OSError, and
@@ -75,7 +76,7 @@ class PromptFile:
             if self._number == 1:
                 line = line.removeprefix(BOM_UTF8)  # which editors of Windows write
                 if line.startswith((BOM_UTF16_BE, BOM_UTF16_LE)):
-                    raise RequestError("expected prompts in UTF-8, found a file in UTF-16: save it as UTF-8")
+                    raise RequestError(f"expected {self._what} in UTF-8, found a file in UTF-16: save it as UTF-8")
             if too_long or line.strip():
                 text = None if too_long else line.removesuffix(b"\r").decode("utf-8", "replace")
                 self._index += 1
@@ -95,11 +96,13 @@ class PromptFile:
         return True
 
 
-def read_lines(path: str, context: int) -> list[str]:
-    """All lines of a file as texts. Raises OSError, RequestError for one that no context of so many tokens holds."""
+def read_lines(path: str, context: int, what: str) -> list[str]:
+    """All lines of a file as texts. what: they are, for messages. Raises OSError, RequestError for one that no context
+    of so many tokens holds.
+    """
     texts = []
     with opened(path) as file:
-        lines = PromptFile(file, longest_line(context))
+        lines = PromptFile(file, longest_line(context), what)
         while (line := lines.next(wait=True)) is not None:
             if line.text is None:
                 most = longest_line(context)

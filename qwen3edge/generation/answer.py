@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from qwen3edge import _core
 from qwen3edge.closing import Closing
@@ -30,7 +30,7 @@ class TextChunk(str):
     """A piece of an answer's text, whole characters only; `reasoning` tells thoughts from content.
 
     Of a tool call it is the next part of the arguments, empty where the call begins and where it ends, and `call` is
-    the call as far as it has come.
+    the call as far as it has come; the last one's `call.state` is "complete", "broken", or "cut" with the answer.
     """
 
     __slots__ = ("call", "reasoning")
@@ -179,6 +179,8 @@ class Answer(Closing):
         self.usage = Usage(**news.usage, seed=self.usage.seed)
         for text, what in news.pieces:
             self._hear(text, what)
+        if news.finish is not None and self._call is not None:
+            self._hear("", "cut")
         if news.finish is not None and self._follower is not None:
             self._follower.release()
         if news.finish == "error":
@@ -187,7 +189,7 @@ class Answer(Closing):
         if self._progress is not None and self._computed > computed:
             self._progress(self._computed, self.usage.prompt_tokens)
 
-    def _hear(self, text: str, what: bool | _core.CallEvent) -> None:
+    def _hear(self, text: str, what: bool | _core.CallEvent | Literal["cut"]) -> None:
         if isinstance(what, bool):
             self._unread.append(TextChunk(text, what))
             return

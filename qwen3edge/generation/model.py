@@ -249,6 +249,7 @@ class Model(Closing):
         Raises ContextError for a text that does not fit (`tokens`, `context`), RequestError (also on a GPU),
         UnsupportedModelError without a tokenizer that has `<|endoftext|>`.
         """
+        self.engine.require_open()
         given = None if instruction is None else checks.text("instruction", instruction)
         size = self.config.hidden_size
         kept = size if dimensions is None else checks.whole("dimensions", dimensions, 1, size)
@@ -282,8 +283,8 @@ class Model(Closing):
 
     def session(self) -> Session:
         """A conversation of its own. Any number may be open; answers wait for one another where more are asked for at
-        once than the model was loaded for (`load` with sequences=N). Raises UnsupportedModelError for a model that only
-        embeds."""
+        once than the model was loaded for (`load` with sequences=N). Raises RequestError once the model is closed,
+        UnsupportedModelError for a model that only embeds."""
         self._require_head()
         return Session(self.engine, self._defaults)
 
@@ -298,6 +299,7 @@ class Model(Closing):
         return Session.load(self.engine, self._defaults, path)
 
     def _require_head(self) -> None:
+        self.engine.require_open()
         if self.config.headless:
             raise UnsupportedModelError("expected a model with a head for answers, found one for embeddings alone")
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Mask = Callable[[list[int]], NDArray[np.uint32] | NDArray[np.int32] | None]
+    Words = NDArray[np.uint32] | NDArray[np.int32]
+    Mask = Callable[[list[int]], Words | None]
 
 
 BUDGET_MESSAGE = (
@@ -57,8 +58,9 @@ class Options(TypedDict, total=False):
     prompt_logprobs: `Answer.prompt_logprobs` tells the same of the prompt's tokens from the second on, all of which are
         computed then.
     mask: a grammar: called before each token with the list of the answer's tokens since its last call; returns bits of
-        the tokens that may come next, in int32 or uint32 (bit t % 32 of word t // 32), or None for all. It is called in
-        the thread of anybody who reads an answer, and must not wait for one.
+        the tokens that may come next, in int32 or uint32 (bit t % 32 of word t // 32; a word for each 32 tokens of the
+        tokenizer, or of `Model.config.vocab_size`), or None for all. It is called in the thread of anybody who reads an
+        answer, and must not wait for one.
     json_schema: the content is JSON of this schema, a dict or JSON text; `{}`: any JSON. It, regex, grammar and one_of
         need `qwen3edge[grammar]`, and a request has one of them. Thoughts stay free. Beside tools that may be called,
         the answer is either such content or calls alone, with arguments of the tools' schemas. What llguidance cannot

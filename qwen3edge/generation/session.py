@@ -27,6 +27,8 @@ from qwen3edge.text.tools import declared_functions, declared_types
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # Python has it from 3.11 on; type checkers always
 
+    from qwen3edge.generation.options import Mask, Words
+
 Path = str | os.PathLike[str]
 
 
@@ -125,7 +127,7 @@ class Session(Closing):
                 stops=asked.stops,
                 logprobs=asked.logprobs,
                 prompt_logprobs=asked.prompt_logprobs,
-                allow=asked.mask or follower,
+                allow=follower if asked.mask is None else self._checked_mask(asked.mask),
                 thinking_budget=asked.thinking_budget,
                 end_of_thoughts=end_of_thoughts,
             )
@@ -149,9 +151,22 @@ class Session(Closing):
         )
         return calls if content is None else replace(content, calls=calls)
 
+    def _checked_mask(self, mask: Mask) -> Mask:
+        """One whose masks are of a length that the vocabulary has, with the rows of padding or without."""
+        usable, rows = self._prompt_builder.tokenizer.vocabulary_size, self._defaults.vocabulary
+        least, most = -(-usable // 32), rows // 32 + 1
+
+        def checked_mask(tokens: list[int]) -> Words | None:
+            words = mask(tokens)
+            if getattr(words, "ndim", None) == 1 and words is not None and not least <= words.size <= most:
+                raise RequestError(f"mask: expected {least} to {most} words of 32 tokens, found {words.size}")
+            return words
+
+        return checked_mask
+
     def fork(self) -> Session:
         """Another session that begins as this one is now: what was computed is shared, not copied, until the two
-        differ. Raises RequestError once closed.
+        differ. Raises RequestError once it or its model is closed.
         """
         self._require_open()
         return Session(self._engine, self._defaults, self.tokens, self.note)
@@ -165,10 +180,7 @@ class Session(Closing):
         """
         self._require_open()
         where = checks.path("path", path)
-        try:
-            text = checks.text("note", note).encode()
-        except UnicodeEncodeError:
-            raise RequestError("expected note as a text, found a surrogate in it, which is none") from None
+        text = checks.encoded("note", checks.text("note", note))
         _savable(self._engine).save_session(list(self.tokens), where, text)
         self.note = note
 
@@ -185,6 +197,7 @@ class Session(Closing):
             raise SessionFileError(f"{path}: expected a note in UTF-8, found other bytes") from None
 
     def _require_open(self) -> None:
+        self._engine.require_open()
         if self._closed:
             raise RequestError("expected an open session, found a closed one")
 

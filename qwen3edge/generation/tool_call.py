@@ -23,8 +23,9 @@ class ToolCall:
     arguments: str = ""
     """JSON as the model wrote it, or as it was made of XML; an object once complete."""
     id: str = field(default_factory=_new_id)
-    state: Literal["open", "complete", "broken"] = "open"
-    """Broken: it is no call after all, and its text is part of the content or of the thoughts."""
+    state: Literal["open", "complete", "broken", "cut"] = "open"
+    """Broken: it is no call after all, and its text is part of the content or of the thoughts. Cut: the answer ended
+    within it."""
 
     @property
     def parsed(self) -> dict[str, Any]:

@@ -124,8 +124,5 @@ def _texts(value: object) -> list[str]:
 def _bounded(name: str, text: str) -> str:
     if len(text) > MAX_CHARACTERS:
         raise RequestError(f"{name}: expected at most {MAX_CHARACTERS} characters, found {len(text)}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise RequestError(f"{name}: expected a text, found a surrogate in it, which is none") from None
+    checks.encoded(name, text)
     return text

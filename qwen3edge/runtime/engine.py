@@ -54,6 +54,11 @@ class Engine:
         self._lock = ForkLock()
         self._abandoned: deque[int] = deque()
 
+    def require_open(self) -> None:
+        """Raises RequestError once closed."""
+        if self._core is None:
+            raise _closed()
+
     @property
     def core(self) -> Core:
         """The core's engine. Raises RequestError once closed."""
@@ -64,8 +69,7 @@ class Engine:
     @property
     def scheduler(self) -> _core.Scheduler:
         """What answers requests. Raises RequestError once closed."""
-        if self._core is None:
-            raise _closed()
+        self.require_open()
         return self._scheduler
 
     @property

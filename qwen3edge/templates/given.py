@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from qwen3edge import checks
 from qwen3edge.errors import RequestError, shown
 from qwen3edge.templates.budget import MAX_SOURCE_CHARACTERS
 
@@ -64,10 +65,7 @@ def _check(template: GivenTemplate) -> None:
     source, origin = template.source, template.origin
     if len(source) > MAX_SOURCE_CHARACTERS:
         raise RequestError(f"{origin:.200}: expected a template of at most {MAX_SOURCE_CHARACTERS} characters")
-    try:
-        source.encode()
-    except UnicodeEncodeError:
-        raise RequestError(f"{origin:.200}: expected Unicode text, found a lone surrogate") from None
+    checks.encoded(f"{origin:.200}", source)
     begin = source.lstrip()[:2]
     if begin[:1] == "{" and begin[1:] not in ("{", "%", "#"):
         raise RequestError(

@@ -38,14 +38,21 @@ class RerankPrompts:
     """Of one query: questions that the model answers with yes or no."""
 
     def __init__(self, tokenizer: Tokenizer, query: str, instruction: str, limit: int) -> None:
-        """limit: tokens of a prompt."""
+        """limit: tokens of a prompt. Raises ContextError for an instruction or a query that leaves no room for any
+        document.
+        """
         self._tokenizer, self._limit = tokenizer, limit
         self._asked = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: "
         self._prefix, self._suffix = (tokenizer.encode(part, allow_special=True) for part in (_PREFIX, _SUFFIX))
+        for name, begin in (("instruction", f"<Instruct>: {instruction}\n"), ("query", self._asked)):
+            self._prompt(name, begin)
 
     def tokens(self, name: str, document: object) -> list[int]:
         """For a document. Raises as `embedding_tokens`."""
-        asked = _encoded(self._tokenizer, name, self._asked + checks.text(name, document), self._limit)
+        return self._prompt(name, self._asked + checks.text(name, document))
+
+    def _prompt(self, name: str, text: str) -> list[int]:
+        asked = _encoded(self._tokenizer, name, text, self._limit)
         return _within(name, [*self._prefix, *asked, *self._suffix], self._limit)
 
 

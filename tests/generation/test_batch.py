@@ -205,7 +205,11 @@ def test_mask(model):
         with pytest.raises((ZeroDivisionError, RequestError)):
             answer.read()
         assert answer.finish_reason == "error"
-    nothing = model.generate("hi", mask=lambda tokens: np.zeros(4, np.uint32), **GREEDY)
+    for words in (0, 4, model.tokenizer.vocabulary_size // 32 - 1, model.config.vocab_size // 32 + 2):
+        answer = model.generate("hi", mask=lambda tokens, n=words: np.ones(n, np.uint32), **GREEDY)
+        with pytest.raises(RequestError, match=f"mask: expected .* words of 32 tokens, found {words}$"):
+            answer.read()
+    nothing = model.generate("hi", mask=lambda tokens: np.zeros(80, np.uint32), **GREEDY)
     with pytest.raises(RequestError, match="may be picked"):
         nothing.read()
     assert model.generate(SUMS[0], mask=lambda tokens: None, **GREEDY).read() == "12 + 7 = 19"

@@ -117,6 +117,9 @@ def test_closed_model(tiny_q3e):
     for call in (lambda: model.generate("hi"), lambda: model.logits([1]), lambda: session.generate("hi").read()):
         with pytest.raises(RequestError, match="closed"):
             call()
+    for call in (model.session, session.fork, lambda: model.embed([]), lambda: model.embed(["a"])):
+        with pytest.raises(RequestError, match="expected an open model, found a closed one"):
+            call()
     session.close()
     gc.collect()
 

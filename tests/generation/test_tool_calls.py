@@ -100,6 +100,9 @@ def test_what_an_answer_ends_with():
     cut = ask([*SAID[:-3], END], max_tokens=len(SAID) - 3)
     assert cut.read() == "" and (cut.finish_reason, cut.cut_by, cut.tool_calls) == ("length", "max_tokens", [])
     assert "tool_calls" not in cut.message
+    last = list(ask([*SAID[:-3], END], max_tokens=len(SAID) - 3))[-1]
+    assert last == "" and last.call is not None and (last.call.name, last.call.state) == ("weather", "cut")
+    assert all(piece.call is None for piece in ask([CALL, *ids("\n{")], max_tokens=3)), "it had no name yet"
     cut = ask([*SAID, *ids("abc")], max_tokens=len(SAID) + 2)
     assert cut.read() == "ab" and (cut.finish_reason, len(cut.tool_calls)) == ("length", 1)
     stopped = ask([*SAID, *ids("a. b")], stop=".")

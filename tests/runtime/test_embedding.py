@@ -250,6 +250,17 @@ def test_the_query_is_computed_once(reranker):
         assert sum(tokens) < 0.4 * sum(map(len, prompts))
 
 
+def test_what_does_not_fit_is_blamed(reranker):
+    """No document could be said to be short enough."""
+    _, model = reranker
+    for options in ({"query": "long " * 600}, {"query": "q", "instruction": "long " * 600}):
+        name = "instruction" if "instruction" in options else "query"
+        for documents in (["short"], []):
+            with pytest.raises(ContextError, match=rf"^{name}: expected at most 512 tokens") as error:
+                model.rerank(**options, documents=documents)
+            assert error.value.context == 512 < error.value.tokens
+
+
 def test_a_document_that_does_not_fit(reranker):
     _, model = reranker
     with pytest.raises(ContextError, match=r"^documents\[1\]: expected at most 512 tokens .*, found \d+: ") as error:

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qwen3edge.generation.model import load
 
     with load(arguments.model, **options.loading(arguments)) as model:
-        texts = read_lines(arguments.file, model.plan.context)
+        texts = read_lines(arguments.file, model.plan.context, "texts")
         for row in model.embed(texts, arguments.instruction, arguments.dimensions):
             print_json(row.tolist())
     return 0

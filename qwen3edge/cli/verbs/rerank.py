@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qwen3edge.text.pooled import RERANK_INSTRUCTION
 
     with load(arguments.model, **options.loading(arguments)) as model:
-        documents = read_lines(arguments.file, model.plan.context)
+        documents = read_lines(arguments.file, model.plan.context, "documents")
         task = RERANK_INSTRUCTION if arguments.instruction is None else arguments.instruction
         scores = model.rerank(arguments.query, documents, task).tolist()
     for score, index in sorted(zip(scores, range(len(scores)), strict=True), key=lambda pair: (-pair[0], pair[1])):

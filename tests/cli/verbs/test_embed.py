@@ -37,6 +37,10 @@ def test_embeddings(tiny_int4, lines, capsys):
     assert main(command) == 2
     heard = capsys.readouterr()
     assert heard.out == "" and "line 1: expected at most" in heard.err
+    lines.write_text("hello", "utf-16")
+    for verb, what in ((["embed", str(tiny_int4)], "texts"), (["rerank", str(tiny_int4), "hello"], "documents")):
+        assert main([*verb, str(lines)]) == 2
+        assert f"expected {what} in UTF-8, found a file in UTF-16" in capsys.readouterr().err
 
 
 def test_scores(tmp_path, lines, capsys):
