@@ -40,7 +40,7 @@ CITY = {
     "additionalProperties": False,
 }
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "of a city", "parameters": CITY}}]
-NUMBERS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9999}, "maxItems": 12}
+NUMBERS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9999}, "minItems": 70, "maxItems": 90}
 ONE = {"type": "function", "function": {"name": "get_weather"}}
 STEERED: tuple[dict[str, Any], ...] = (
     {"thinking": True, "thinking_budget": 0},
@@ -49,7 +49,7 @@ STEERED: tuple[dict[str, Any], ...] = (
     {"thinking": True},
     {"json_schema": NUMBERS, "thinking": False},
     {"json_schema": NUMBERS, "thinking": True, "thinking_budget": 5},
-    {"regex": "[a-f ]{20,40}\\.", "thinking": False},
+    {"regex": "[a-f ]{60,120}\\.", "thinking": False},
     {"tools": TOOLS, "thinking": True},
     {"tools": TOOLS, "thinking": False, "tool_choice": "required"},
     {"tools": TOOLS, "thinking": True, "thinking_budget": 4, "tool_choice": ONE},
@@ -131,9 +131,10 @@ class SteeredCase(Case):
         )
         budget, message = steering.get("thinking_budget"), steering.get("thinking_budget_message", "")
         new, tokens, unseen = list(request.prompt), [], []
-        while len(tokens) < request.count and not (tokens and tokens[-1] in ends):
+        most = min(request.count, CONTEXT - len(request.prompt))
+        while len(tokens) < most and not (tokens and tokens[-1] in ends):
             if budget is not None and text.reasoning and text.reasoning_tokens >= budget:
-                said = builder.end_of_thoughts(message)[: request.count - len(tokens)]
+                said = builder.end_of_thoughts(message)[: most - len(tokens)]
             else:
                 held, count = engine.length(0), len(new)
                 row = engine.forward(new, range(held, held + count), [0] * count, [False] * (count - 1) + [True])[0]
@@ -159,7 +160,7 @@ class SteeredCase(Case):
 @pytest.mark.parametrize("kv", CACHES)
 def test_twelve_requests(tiny_files, kv, seed, tmp_path):
     """Each way of steering once."""
-    case = SteeredCase.make(tiny_files["dense"], _core.selected_isa(), kv, seed, len(STEERED), longest=200, most=60)
+    case = SteeredCase.make(tiny_files["dense"], _core.selected_isa(), kv, seed, len(STEERED), longest=80, most=60)
     check(case, tmp_path)
 
 
@@ -167,5 +168,5 @@ def test_twelve_requests(tiny_files, kv, seed, tmp_path):
 @pytest.mark.parametrize("model", ["dense", "moe"])
 @pytest.mark.parametrize("kv", CACHES)
 def test_two_hundred_requests(tiny_files, model, kv, seed, tmp_path):
-    case = SteeredCase.make(tiny_files[model], ALL_TIERS[-1], kv, seed, count=200, longest=300, most=90)
+    case = SteeredCase.make(tiny_files[model], ALL_TIERS[-1], kv, seed, count=200, longest=80, most=200)
     assert check(case, tmp_path) > 0, "some answers are sent back to the queue"

@@ -134,10 +134,14 @@ class Case:
 
     def side_by_side(self, model: qwen3edge.Model, batch: list[Request], *, forgets: bool) -> list[list[int]]:
         """The batch, read piece by piece in a random order, beside others that begin and go away; forgets: what was
-        cached, now and then.
+        cached, now and then, and none says how long it will be.
         """
         draw, others = self.draw, []
-        answers = [model.generate(each.asked, **each.options(says_its_length=draw.random() < 0.5)) for each in batch]
+        says = [not forgets and draw.random() < 0.5 for _ in batch]
+        answers = [
+            model.generate(each.asked, **each.options(says_its_length=its))
+            for each, its in zip(batch, says, strict=True)
+        ]
         going = list(range(len(batch)))
         while going:
             match draw.randrange(12):
