@@ -93,7 +93,9 @@ class SteeredCase(Case):
     grammars = True
 
     @classmethod
-    def make(cls, path: Path, tier: str, kv: str, seed: int, count: int, longest: int, most: int) -> "SteeredCase":
+    def make(
+        cls, path: Path, draft: Path, tier: str, kv: str, seed: int, count: int, longest: int, most: int
+    ) -> "SteeredCase":
         """Prompts with up to `longest` letters before the question, many of which begin alike."""
         draw = random.Random(seed)
         texts = texts_of(path)
@@ -108,7 +110,7 @@ class SteeredCase(Case):
             requests.append(
                 SteeredRequest.make(texts, messages, draw.randrange(most // 2, most + 1), sampling, steering)
             )
-        return cls(path, tier, kv, draw, requests)
+        return cls(path, draft, tier, kv, draw, requests)
 
     def alone(self, request: Request) -> list[int]:
         assert isinstance(request, SteeredRequest)
@@ -160,7 +162,7 @@ class SteeredCase(Case):
 @pytest.mark.parametrize("kv", CACHES)
 def test_twelve_requests(tiny_files, kv, seed, tmp_path):
     """Each way of steering once."""
-    case = SteeredCase.make(tiny_files["dense"], _core.selected_isa(), kv, seed, len(STEERED), longest=80, most=60)
+    case = SteeredCase.make(*tiny_files["dense"], _core.selected_isa(), kv, seed, len(STEERED), longest=80, most=60)
     check(case, tmp_path)
 
 
@@ -168,5 +170,5 @@ def test_twelve_requests(tiny_files, kv, seed, tmp_path):
 @pytest.mark.parametrize("model", ["dense", "moe"])
 @pytest.mark.parametrize("kv", CACHES)
 def test_two_hundred_requests(tiny_files, model, kv, seed, tmp_path):
-    case = SteeredCase.make(tiny_files[model], ALL_TIERS[-1], kv, seed, count=200, longest=80, most=200)
+    case = SteeredCase.make(*tiny_files[model], ALL_TIERS[-1], kv, seed, count=200, longest=80, most=200)
     assert check(case, tmp_path) > 0, "some answers are sent back to the queue"
