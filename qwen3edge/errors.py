@@ -75,6 +75,10 @@ class BusyError(Qwen3EdgeError):
     """So many requests wait already that no more are taken: try again later."""
 
 
+class HubError(Qwen3EdgeError):
+    """A hub of models refuses, cannot be reached, or sent what it did not promise."""
+
+
 class TemplateError(Qwen3EdgeError):
     """A chat template is malformed, refuses the messages, or asks for more than a template may."""
 

@@ -12,6 +12,9 @@ EXTRAS = {
     "triton": "gpu",
     "matplotlib": "plot",
     "llguidance": "grammar",
+    "huggingface_hub": "hub",
+    "httpx2": "hub",
+    "modelscope_hub": "hub",
 }
 """The packages that some parts need beyond the runtime's, and the extra that brings each."""
 

@@ -54,6 +54,7 @@ PYTHON = {
             "templates",
             "text",
             "grammar",
+            "hub",
             "_core",
             "runtime",
             "generation",
@@ -71,6 +72,18 @@ PYTHON = {
         {"errors", "config", "_core", "formats", "runtime", "text", "generation", "evaluate"},
         {"numpy", "matplotlib"},
     ),
+    "qwen3edge.hub": ({"errors", "closing", "_core", "hub"}, set()),  # `load` and `plan` look into the cache
+    **{
+        f"qwen3edge.hub.{module}": (
+            {"errors", "extras", "architectures", "config", "formats", "convert", "hub"},
+            third_parties,
+        )
+        for module, third_parties in {
+            **dict.fromkeys(("pull", "selection", "space", "download"), set[str]()),
+            "huggingface": {"huggingface_hub", "httpx2"},
+            "modelscope": {"modelscope_hub", "requests"},
+        }.items()
+    },
     "qwen3edge.cli": ({"*"}, {"numpy", "rich"}),
     "qwen3edge": ({"*"}, set()),
     "kernels": ({"kernels"}, {"torch", "triton"}),

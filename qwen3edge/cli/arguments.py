@@ -45,7 +45,7 @@ class Arguments(Protocol):
 
 def add_model(parser: Arguments, **settings: Any) -> None:
     """MODEL. settings: as of `add_argument`."""
-    parser.add_argument("model", metavar="MODEL", **{"help": "a .q3e file", **settings})
+    parser.add_argument("model", metavar="MODEL", **{"help": "a .q3e file, or a name that was pulled", **settings})
 
 
 def add_device(parser: Arguments) -> None:

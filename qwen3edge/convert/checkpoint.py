@@ -28,6 +28,7 @@ from qwen3edge.convert.quantize import Job, packed_slices
 from qwen3edge.convert.quantized_source import QuantizedSource
 from qwen3edge.convert.recipe import VECTOR, Recipe, find_recipe
 from qwen3edge.convert.rope_scaling import with_scaling
+from qwen3edge.convert.shard_release import DoneWith, ShardRelease
 from qwen3edge.convert.small_weights import SmallWeights
 from qwen3edge.convert.source import TensorSource
 from qwen3edge.convert.template import given_template
@@ -38,6 +39,7 @@ from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.formats.key_fold import KeyFold
 from qwen3edge.formats.q3e import Q3eWriter, TensorSpec
+from qwen3edge.formats.safetensors import SafetensorsFolder
 from qwen3edge.templates.given import Given
 
 _DEFAULT_RECIPE = "int4"
@@ -92,6 +94,8 @@ def convert(
     target_bits: float | None = None,
     chat_template: Given | None = None,
     rope_scaling: str | None = None,
+    origin: Mapping[str, str] | None = None,
+    done_with: DoneWith | None = None,
 ) -> ConvertReport:
     """Converts a folder with config.json, safetensors shards and tokenizer.json, or a GGUF file.
 
@@ -105,10 +109,14 @@ def convert(
     weight, on average; measured sensitivities then choose the formats, not quant. chat_template: to pack in place of
     the checkpoint's, a path or the template itself, as in `qwen3edge.load`. rope_scaling: "yarn", for four times the
     32,768 positions that Qwen3 was trained for, "yarn:FACTOR" or "yarn:FACTOR:POSITIONS".
+    origin: where the checkpoint is from, kept in the file as `qwen3edge.origin.*`. done_with: told of each file of
+    weights that is not read any more, and may remove it; of plain safetensors as soon as the last tensor in it is
+    packed, of others (quantized ones, GGUF, with an adapter) when the target is complete.
 
     The target appears when it is complete, and what was there before stays until then. Raises CheckpointError (and
-    MissingShardError), UnsupportedModelError, RequestError, TemplateError for a chat_template that does not compile;
-    OSError when writing fails.
+    MissingShardError; SourceGoneError where done_with was told of files that must be read again),
+    UnsupportedModelError, RequestError, TemplateError for a chat_template that does not compile; OSError when writing
+    fails.
     """
     folder = Path(source)
     recipe = find_recipe(_DEFAULT_RECIPE if quant is None else quant)
@@ -127,10 +135,11 @@ def convert(
         weights: TensorSource
         quantized: GgufSource | QuantizedSource | None
         text: GgufText | TextFiles
+        read_until_the_end: tuple[Path, ...] = ()
         if folder.is_dir():
             checkpoint = opened.enter_context(HfCheckpoint(folder))
             config, weights, quantized = checkpoint.config, checkpoint.source, checkpoint.quantized
-            notes = checkpoint.notes
+            notes, read_until_the_end = checkpoint.notes, checkpoint.paths
             text = TextFiles(folder, template)
             where, own_name = ", tokenizer.json or vocab.json and merges.txt, found no such file", folder.resolve().name
             stop = text.stop_token_ids(config.stop_token_ids, config.vocab_size)
@@ -138,6 +147,7 @@ def convert(
         else:
             file = opened.enter_context(GgufFile(folder))
             require_no_input(target, file.paths)
+            read_until_the_end = file.paths
             config, notes = gguf_config(file), ()
             text = GgufText(file.metadata, config.vocab_size, template)
             weights = quantized = GgufSource(file, config)
@@ -148,16 +158,29 @@ def convert(
         config = replace(config, stop_token_ids=stop)
         if rope_scaling is not None:
             config = with_scaling(config, rope_scaling)
-        metadata = {"general.name": name or own_name, **texts}
+        found_in = {f"qwen3edge.origin.{key}": value for key, value in (origin or {}).items()}
+        metadata = {"general.name": name or own_name, **texts, **found_in}
         merged: list[LoraSource] = []
         for adapter in adapters:
             merged.append(opened.enter_context(LoraSource(weights, adapter, config)))
             weights, config = merged[-1], merged[-1].config
         if quantized is not None and quant is None and method.target_bits is None:
             recipe = quantized.keeping_recipe(recipe)
+        by_file = done_with is not None and isinstance(weights, SafetensorsFolder)
         report = write_model(
-            weights, config, metadata, target, recipe, progress=progress, threads=threads, method=method
+            weights,
+            config,
+            metadata,
+            target,
+            recipe,
+            progress=progress,
+            threads=threads,
+            method=method,
+            done_with=done_with if by_file else None,
         )
+        if done_with is not None and not by_file:
+            for path in read_until_the_end:
+                done_with(path)
         formats = {tensor.name: tensor.format for tensor in report.tensors}
         updated = {name for adapter in merged for name in adapter.updated()}
         kept = quantized.notes(formats, updated) if quantized is not None else ()
@@ -175,10 +198,14 @@ def write_model(
     progress: ProgressCallback | None = None,
     threads: int | None = None,
     method: Method | None = None,
+    done_with: DoneWith | None = None,
 ) -> ConvertReport:
-    """Packs the tensors of any source into a file. metadata: all that config and recipe do not say."""
+    """Packs the tensors of any source into a file. metadata: all that config and recipe do not say. done_with: as of
+    `convert`, for a SafetensorsFolder.
+    """
     began = time.monotonic()
     tensors = model_tensors(config)
+    files = source
     if config.is_moe:
         source = StackedExperts(source, config)
     names = source_names(tensors, source.names(), config.tied_embeddings)
@@ -188,6 +215,11 @@ def write_model(
                 f"tensor {names[tensor.name]!r}: expected the shape {list(tensor.shape)} by its config, "
                 f"found {list(source.shape(names[tensor.name]))}"
             )
+    release = None
+    if done_with is not None and isinstance(files, SafetensorsFolder):
+        parts = source.parts if isinstance(source, StackedExperts) else lambda name: (name,)
+        read = (parts(names[t.name]) if t.holds_experts else (names[t.name],) for t in tensors)
+        release = ShardRelease(files, [{files.file_of(part) for part in each} for each in read], done_with)
     method = method or Method()
     recipe = method.recipe(recipe, source, names, tensors)
     specs = [TensorSpec(t.name, recipe.format_of(t, config.layers), t.rows, t.columns) for t in tensors]
@@ -206,21 +238,28 @@ def write_model(
         with ThreadPoolExecutor(workers, "quantize") as pool, ExitStack() as opened:
             fold = choose_fold(config, jobs, pool, ahead)
             keys = {**metadata, **config.to_metadata(), **fold.metadata(), "qwen3edge.recipe": recipe.to_json()}
-            writer = opened.enter_context(Q3eWriter(target, keys, specs))
+            space = None if release is None else release.space([spec.nbytes for spec in specs])
+            writer = opened.enter_context(Q3eWriter(target, keys, specs, space))
             for index, (tensor, job) in enumerate(zip(tensors, jobs.values(), strict=True)):
                 for piece in packed_slices(replace(job, fold=fold), pool, ahead):
                     writer.write(piece)
                     done += piece.nbytes
                     if progress is not None:
                         progress(Progress(tensor.name, index, len(specs), done, total, time.monotonic() - began))
+                if release is not None and not quantizer.found():
+                    release.packed(index)
             small = quantizer.found()
             if not small:
                 writer.write(frequencies.astype("<f4").view(np.uint8))
                 writer.commit()
                 break
+        if release is not None:
+            release.require_all(f"the {len(small)} matrices whose weights are too small for their format")
         # Known only now, and rare: packed again, as the header says from the beginning what follows.
         notes += small_weights.notes(small, {spec.name: spec.format for spec in specs})
         specs = [replace(spec, format=small_weights.KEPT) if spec.name in small else spec for spec in specs]
+    if release is not None:
+        release.finish()
     seconds = time.monotonic() - began
     return ConvertReport(
         Path(target), writer.nbytes, seconds, config, recipe, tuple(specs), (*notes, *quantizer.notes())

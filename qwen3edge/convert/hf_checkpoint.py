@@ -50,6 +50,11 @@ class HfCheckpoint(Closing):
             left = ("quantization_config is left over from another checkpoint: no weight is quantized",)
         self.notes = (*files.notes, *rope_notes(keys), *left, *tied)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The weights' files."""
+        return self._files.paths
+
     def close(self) -> None:
         """Closes the weights' files."""
         self._files.close()

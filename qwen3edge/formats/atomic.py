@@ -49,7 +49,9 @@ class AtomicFile(Closing):
     _file: FileIO
 
     def __init__(self, target: str | os.PathLike[str], nbytes: int):
-        """nbytes: that will be written. Raises CheckpointError for a target that cannot be a file and a full disk."""
+        """nbytes: of free space that must be there: what will be written, or less where something else goes meanwhile.
+        Raises CheckpointError for a target that cannot be a file and a full disk.
+        """
         self._block, self._filled = memoryview(bytearray(BLOCK)), 0
         self.target = Path(os.path.realpath(target))
         if self.target.is_dir():

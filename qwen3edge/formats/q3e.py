@@ -50,9 +50,16 @@ class Q3eWriter(Closing):
     """
 
     def __init__(
-        self, target: str | os.PathLike[str], metadata: Mapping[str, MetadataItem], tensors: Sequence[TensorSpec]
+        self,
+        target: str | os.PathLike[str],
+        metadata: Mapping[str, MetadataItem],
+        tensors: Sequence[TensorSpec],
+        tensor_space: int | None = None,
     ):
-        """Raises CheckpointError for a target that cannot be a file and a full disk; OSError when writing fails."""
+        """tensor_space: bytes of free space that the tensors need, where it is less than they have.
+
+        Raises CheckpointError for a target that cannot be a file and a full disk; OSError when writing fails.
+        """
         self._tensors = tensors
         sizes = [spec.nbytes for spec in tensors]
         header, offsets = _header(metadata, tensors, sizes)
@@ -64,7 +71,8 @@ class Q3eWriter(Closing):
         self._header_checksum = _core.crc32(header)
         self._crc = 0
         self._left = sizes[0] if sizes else 0  # of the tensor that is being written
-        self._file = AtomicFile(target, self.nbytes)
+        saved = 0 if tensor_space is None else sum(sizes) - tensor_space
+        self._file = AtomicFile(target, self.nbytes - saved)
         with self.closed_on_failure():
             self._file.write(header + first_gap)
 

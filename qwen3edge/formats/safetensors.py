@@ -83,6 +83,10 @@ class SafetensorsFolder(Shards):
         tensor = self._tensor(name)
         return math.prod(tensor.shape) * tensor.dtype.itemsize
 
+    def file_of(self, name: str) -> Path:
+        """The shard that a tensor lies in, one of `paths`."""
+        return self._paths[self._tensor(name).shard]
+
     def element(self, name: str) -> str:
         """Safetensors' name of the type: BF16, F8_E4M3, I32 .."""
         return self._tensor(name).element

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from qwen3edge.closing import Closing
 from qwen3edge.errors import CheckpointError, MissingShardError
 
+_DROPPED = -1  # in place of a descriptor
+
 
 class Shards(Closing):
     """A context manager; shards are numbered in the order in which they were opened."""
@@ -29,7 +31,14 @@ class Shards(Closing):
     def close(self) -> None:
         """Closes the shards."""
         while self._descriptors:
-            os.close(self._descriptors.pop())
+            if (descriptor := self._descriptors.pop()) != _DROPPED:
+                os.close(descriptor)
+
+    def drop(self, path: Path) -> None:
+        """Closes one shard, of which nothing is read any more."""
+        shard = self._paths.index(path)
+        os.close(self._descriptors[shard])
+        self._descriptors[shard] = _DROPPED
 
     def _open(self, path: Path) -> int:
         """The descriptor of one more shard. Raises MissingShardError for what is no file that can be read."""

@@ -18,6 +18,7 @@ from qwen3edge.generation.options import Options
 from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.generation.sequence import OwnSequence
 from qwen3edge.generation.session import GenerationDefaults, Path, Session, checked_tokens
+from qwen3edge.hub.cache import find
 from qwen3edge.keywords import shows
 from qwen3edge.runtime import devices
 from qwen3edge.runtime.draft import Draft
@@ -66,7 +67,7 @@ class _Opened:
         """All that is read before the plan: what the process holds afterwards counts as program, the tokenizer
         included.
         """
-        file = _core.ModelFile(checks.path("path", path))
+        file = _core.ModelFile(checks.path("path", find(path)))
         config = ModelConfig.from_metadata(file)
         settings = checked(asked, trained_context=config.context_length, cores=_core.usable_cores())
         given = None if settings.chat_template is None else read_template(settings.chat_template)
@@ -315,7 +316,8 @@ class Model(Closing):
 
 @shows(Settings, DEFAULTS)
 def load(path: Path, **settings: Unpack[Settings]) -> Model:
-    """Loads a `.q3e` file. Every setting has a default; `qwen3edge.Settings` lists them.
+    """Loads a `.q3e` file, or a model of the cache by the name that `qwen3edge pull` has fetched it by, which counts
+    where no such file exists. Nothing is fetched. Every setting has a default; `qwen3edge.Settings` lists them.
 
     Raises TypeError for a name that is no setting, MemoryBudgetError before any weight is read, FileFormatError and its
     kinds, RequestError, TemplateError for a chat_template that does not compile, OSError.

@@ -18,7 +18,7 @@ HELP = "talk with a model"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A model, how to load it, how it answers."""
-    options.add_model(parser)
+    options.add_model(parser, help="a .q3e file, or a name such as Qwen/Qwen3-0.6B, which is pulled if need be")
     parser.add_argument("--load", metavar="FILE", help="go on with a conversation that /save kept")
     options.add_answering(parser)
     options.add_loading(parser)
@@ -32,9 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
     from qwen3edge.cli.keyboard import Keyboard
     from qwen3edge.cli.screen import Screen
     from qwen3edge.generation.model import load
+    from qwen3edge.hub.child import resolve
 
+    path = resolve(arguments.model)
     keyboard, refused = Keyboard(), False
-    with load(arguments.model, **options.loading(arguments)) as model:
+    with load(path, **options.loading(arguments)) as model:
         settings, screen = options.answering(arguments), Screen(sys.stdout)
         conversation = Conversation(model, model.session(), arguments.system, settings)
         screen.note(f"{model.name}, context of {model.plan.context} tokens. /help lists the commands.")

@@ -26,7 +26,7 @@ HELP = "answer one prompt, or many"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A model, a prompt, how to load the one and answer the other."""
-    options.add_model(parser)
+    options.add_model(parser, help="a .q3e file, or a name such as Qwen/Qwen3-0.6B, which is pulled if need be")
     parser.add_argument("prompt", nargs="*", help="several are joined by empty lines; - is standard input (default)")
     parser.set_defaults(take_rest=_take_rest)
     parser.add_argument("--file", "-f", metavar="FILE", help="a text that follows the prompt")
@@ -78,9 +78,10 @@ def _run_one(arguments: argparse.Namespace) -> None:
     from qwen3edge.cli.screen import Screen, ending, speed
     from qwen3edge.cli.status import PromptProgress
     from qwen3edge.generation.model import load
+    from qwen3edge.hub.child import resolve
 
     prompt = _prompt(arguments)
-    with load(arguments.model, **options.loading(arguments)) as model:
+    with load(resolve(arguments.model), **options.loading(arguments)) as model:
         request = prompt if arguments.raw else [*options.system(arguments), {"role": "user", "content": prompt}]
         if STDIN not in arguments.prompt and (arguments.prompt or arguments.file) and _input_waits():
             print(f"qwen3edge: standard input is not read beside a prompt; {STDIN} adds it", file=sys.stderr)
@@ -110,6 +111,7 @@ def _run_many(arguments: argparse.Namespace) -> int:
     from qwen3edge.cli.batch import JsonOutput, Output, TextOutput, answer_all
     from qwen3edge.cli.prompts import PromptFile, asked_by, longest_line, opened
     from qwen3edge.generation.model import load
+    from qwen3edge.hub.child import resolve
 
     if arguments.prompt or arguments.file is not None:
         raise RequestError("--prompts: expected no other prompt beside it, found one")
@@ -117,7 +119,8 @@ def _run_many(arguments: argparse.Namespace) -> int:
         raise RequestError("--tools: expected --json beside --prompts, for the calls of many answers")
     settings = options.answering(arguments)
     system, raw = options.system(arguments), arguments.raw
-    with opened(arguments.prompts) as file, load(arguments.model, **options.loading(arguments)) as model:
+    path = resolve(arguments.model)
+    with opened(arguments.prompts) as file, load(path, **options.loading(arguments)) as model:
         model.generate(asked_by("hi", system, raw=raw), **settings, raw=raw).close()  # refuses what no line can have
         longest = longest_line(model.plan.context)
 
