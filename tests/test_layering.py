@@ -79,7 +79,7 @@ PYTHON = {
             third_parties,
         )
         for module, third_parties in {
-            **dict.fromkeys(("pull", "selection", "space", "download"), set[str]()),
+            **dict.fromkeys(("pulling", "selection", "space", "download"), set[str]()),
             "huggingface": {"huggingface_hub", "httpx2"},
             "modelscope": {"modelscope_hub", "requests"},
         }.items()

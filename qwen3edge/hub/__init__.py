@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qwen3edge.hub.cache import find
     from qwen3edge.hub.child import resolve
-    from qwen3edge.hub.entries import Entry, entries, remove
-    from qwen3edge.hub.pull import Pulled, pull
+    from qwen3edge.hub.inventory import Entry, entries, remove
+    from qwen3edge.hub.pulling import Pulled, pull
     from qwen3edge.hub.steps import Step
 
 __all__ = ["Entry", "Pulled", "Step", "entries", "find", "pull", "remove", "resolve"]
 
 _HOMES = {
-    "Entry": "qwen3edge.hub.entries",
-    "Pulled": "qwen3edge.hub.pull",
+    "Entry": "qwen3edge.hub.inventory",
+    "Pulled": "qwen3edge.hub.pulling",
     "Step": "qwen3edge.hub.steps",
-    "entries": "qwen3edge.hub.entries",
+    "entries": "qwen3edge.hub.inventory",
     "find": "qwen3edge.hub.cache",
-    "pull": "qwen3edge.hub.pull",
-    "remove": "qwen3edge.hub.entries",
+    "pull": "qwen3edge.hub.pulling",
+    "remove": "qwen3edge.hub.inventory",
     "resolve": "qwen3edge.hub.child",
 }
 

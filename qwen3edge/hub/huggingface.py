@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 from huggingface_hub import HfApi, get_session, get_token, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from qwen3edge.errors import HubError
 from qwen3edge.hub.repository import (

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line for each packed file, and for each checkpoint that was kept."""
     from qwen3edge.hub.cache import root
-    from qwen3edge.hub.entries import CHECKPOINT, entries
+    from qwen3edge.hub.inventory import CHECKPOINT, entries
 
     found = entries()
     rows = [_HEADINGS]

@@ -13,7 +13,7 @@ from qwen3edge.errors import Qwen3EdgeError
 from qwen3edge.runtime.plan import format_bytes
 
 if TYPE_CHECKING:
-    from qwen3edge.hub.steps import Step
+    from qwen3edge.hub.steps import Show, Step
 
 HELP = "fetch a model of Hugging Face or ModelScope and pack it into the cache"
 
@@ -48,10 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from qwen3edge.cli.pull_progress import JsonSteps, pull_bar
-    from qwen3edge.hub.pull import pull
+    from qwen3edge.hub.pulling import pull
 
     with pull_bar(quiet=arguments.quiet) as bar:
-        shows = [bar, JsonSteps()] if arguments.json else [bar]
+        shows: list[Show] = [bar, JsonSteps()] if arguments.json else [bar]
 
         def show(step: Step) -> None:
             for each in shows:

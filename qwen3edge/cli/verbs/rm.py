@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Removes them, and with the last packed file of a repository its checkpoint."""
-    from qwen3edge.hub.entries import remove
+    from qwen3edge.hub.inventory import remove
 
     for name in arguments.names:
         for entry in remove(name, arguments.source):

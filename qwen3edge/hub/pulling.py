@@ -17,7 +17,7 @@ from qwen3edge.extras import named_extra
 from qwen3edge.formats.atomic import SUFFIX
 from qwen3edge.hub import cache
 from qwen3edge.hub.download import Download
-from qwen3edge.hub.entries import Origin
+from qwen3edge.hub.inventory import Origin
 from qwen3edge.hub.model_name import ModelName
 from qwen3edge.hub.patience import patiently
 from qwen3edge.hub.repository import Hub, Listing, RemoteFile

@@ -1,0 +1,121 @@
+"""Hubs on loopback, a cache of its own for each test, and the checkpoints that are in the hubs."""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save
+
+from qwen3edge.cli.main import main
+from qwen3edge.hub import patience
+from tests.conftest import TINY
+from tests.hub.servers import Repository, running
+
+NAME = "Tiny/tiny-qwen3"
+SOURCES = ("huggingface", "modelscope")
+ENDPOINTS = {"huggingface": "HF_ENDPOINT", "modelscope": "MODELSCOPE_ENDPOINT"}
+_CLEARED = (
+    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "MODELSCOPE_API_TOKEN"),
+    *("QWEN3EDGE_SOURCE", "XDG_CACHE_HOME"),
+)
+
+
+def checkpoint_files(folder: Path = TINY) -> dict[str, bytes]:
+    """Of the tiny trained model, with much beside it that nobody needs."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    return files | {
+        "pytorch_model.bin": b"pickled" * 20_000,
+        "consolidated.00.pth": b"pickled" * 10,
+        "onnx/model.onnx": b"graph" * 10,
+        "original/model.safetensors": b"an older one",
+        "figures/loss.png": b"\x89PNG",
+    }
+
+
+def sharded(
+    files: dict[str, bytes], shards: int, folder: Path, scale: dict[str, float] | None = None
+) -> dict[str, bytes]:
+    """The same with its weights in several files, in the order of the layers. scale: of tensors, by a part of their
+    names.
+    """
+    path = folder / "whole.safetensors"
+    path.write_bytes(files["model.safetensors"])
+    tensors = load_file(path)
+    for part, factor in (scale or {}).items():
+        for name in tensors:
+            if part in name:
+                tensors[name] = (tensors[name].astype(np.float32) * factor).astype(tensors[name].dtype)
+    order = sorted(tensors, key=lambda name: (not name.startswith("model.embed"), "layers" not in name, name))
+    size = math.ceil(len(order) / shards)
+    index: dict[str, str] = {}
+    made = {name: data for name, data in files.items() if name != "model.safetensors"}
+    for number in range(shards):
+        shard = f"model-{number + 1:05}-of-{shards:05}.safetensors"
+        part = {name: tensors[name] for name in order[number * size : (number + 1) * size]}
+        made[shard] = save(part, {"format": "pt"})
+        index |= dict.fromkeys(part, shard)
+    made["model.safetensors.index.json"] = json.dumps({"metadata": {}, "weight_map": index}).encode()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """Where the models go; nothing of the user's is read or written."""
+    for name in _CLEARED:
+        monkeypatch.delenv(name, raising=False)
+    for name, folder in (("QWEN3EDGE_CACHE", "cache"), ("HOME", "home"), ("HF_HOME", "hf"), ("MODELSCOPE_HOME", "ms")):
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    for attribute, path in (("HF_HUB_CACHE", "hf/hub"), ("HF_TOKEN_PATH", "hf/token")):
+        monkeypatch.setattr(f"huggingface_hub.constants.{attribute}", str(tmp_path / path))
+    monkeypatch.setattr(patience, "_FIRST_WAIT", 0.01)
+    return tmp_path / "cache"
+
+
+@pytest.fixture(params=SOURCES)
+def hub(request, monkeypatch):
+    """Each kind of hub, with the tiny model; `hub.source` is its kind."""
+    with running(request.param) as hub:
+        monkeypatch.setenv(ENDPOINTS[request.param], hub.url)
+        monkeypatch.setenv("QWEN3EDGE_SOURCE", request.param)
+        hub.source = request.param
+        hub.repositories[NAME] = Repository(checkpoint_files())
+        yield hub
+
+
+@pytest.fixture
+def huggingface(monkeypatch):
+    """Hugging Face's alone, with the tiny model."""
+    with running("huggingface") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.source = "huggingface"
+        hub.repositories[NAME] = Repository(checkpoint_files())
+        yield hub
+
+
+class Ran(NamedTuple):
+    """What a verb did."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capfd):
+    """`qwen3edge ...` in this process."""
+
+    def run(*words: object) -> Ran:
+        capfd.readouterr()
+        status = main([str(word) for word in words])
+        return Ran(status, *capfd.readouterr())
+
+    return run
+
+
+def left_over(cache: Path) -> list[str]:
+    """What a pull may not leave: unfinished files and folders of links."""
+    return [str(p) for p in cache.rglob("*") if p.name.endswith(".part") or p.name.startswith("folder-")]
