@@ -29,7 +29,7 @@ from qwen3edge.hub.repository import (
 
 _TOKEN = "HF_TOKEN"
 _TIMEOUT = httpx2.Timeout(30, connect=10)
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # bytes; what a break loses of one
 
 
 class HuggingFace:

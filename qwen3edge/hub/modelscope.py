@@ -29,7 +29,7 @@ from qwen3edge.hub.repository import (
 
 _TOKEN = "MODELSCOPE_API_TOKEN"
 _REVISION = "master"
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # bytes; what a break loses of one
 
 
 class ModelScope:
@@ -47,7 +47,10 @@ class ModelScope:
             if not self._endpoint:
                 self._endpoint = self._api.resolve_endpoint_for_read(repository)
                 self._api = HubApi(HubConfig(), endpoint=self._endpoint)
-            files = self._api.legacy.list_repo_files(repository, "model", _REVISION)
+            try:
+                files = self._api.legacy.list_repo_files(repository, "model", _REVISION)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise HubError(f"{self._named(repository)}: expected the hub's JSON: {type(error).__name__}") from None
         if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
             raise HubError(f"{self._named(repository)}: expected a list of files, found another answer")
         told = (
@@ -84,8 +87,6 @@ class ModelScope:
             raise HubError(f"{self._named(what)}: expected success, found {type(error).__name__}") from None
         except ModelScopeError as error:
             raise InterruptedTransfer(f"{self._named(what)}: {type(error).__name__}") from None
-        except requests.exceptions.JSONDecodeError:
-            raise HubError(f"{self._named(what)}: expected the hub's JSON, found another answer") from None
         except requests.RequestException as error:
             raise InterruptedTransfer(f"{self._named(what)}: {type(error).__name__}") from None
 

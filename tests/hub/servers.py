@@ -9,10 +9,12 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+_CDN_HOST = "127.0.0.2"  # loopback as well, and no host that a cookie of the other is for
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Hub:
     @property
     def cdn(self) -> str:
         """Another origin, which no token may reach."""
-        return f"http://127.0.0.1:{self._servers[1].server_port}"
+        return f"http://{_CDN_HOST}:{self._servers[1].server_port}"
 
     def fetched(self) -> list[str]:
         """The paths of files that were asked for, with the first byte."""
@@ -95,7 +97,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, hub: Hub, handler: type[_Handler], name: str) -> None:
         self.hub, self.name = hub, name
-        super().__init__(("127.0.0.1", 0), handler)
+        super().__init__(("127.0.0.1" if name == "hub" else _CDN_HOST, 0), handler)
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -210,13 +212,17 @@ class _HuggingFace(_Handler):
         if kind != "resolve" or (found := self.repository(f"{owner}/{model}")) is None:
             return
         file = "/".join(rest)
-        if revision != found.sha or file not in found.files:
+        if revision not in (found.sha, "main") or file not in found.files:
             self.send(404, b'{"error": "Entry not found"}', (("X-Error-Code", "EntryNotFound"),))
         elif len(found.files[file]) > found.small:
             place = f"{self.server.hub.cdn}/{owner}/{model}/{file}?Signature=of-the-cdn"
-            self.send(302, headers=(("Location", place), ("X-Repo-Commit", found.sha)))
+            digest, size = hashlib.sha256(found.files[file]).hexdigest(), str(len(found.files[file]))
+            linked = (("X-Linked-Etag", f'"{digest}"'), ("X-Linked-Size", size))
+            self.send(302, headers=(("Location", place), ("X-Repo-Commit", found.sha), *linked))
         else:
-            self.send_file(found.files[file], self.fault(found, file))
+            fault = self.fault(found, file)
+            commit = (("X-Repo-Commit", found.sha), ("ETag", f'"{git_hash(found.files[file])}"'))
+            self.send_file(found.files[file], replace(fault, headers=(*commit, *fault.headers)))
 
     def _list(self, name: str, found: Repository, *, files: bool) -> None:
         fault = self.fault(found, "")
@@ -227,8 +233,7 @@ class _HuggingFace(_Handler):
         for path, data in found.files.items():
             entry: dict[str, Any] = {"rfilename": path}
             if files:
-                git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-                entry |= {"size": len(data), "blobId": git}
+                entry |= {"size": len(data), "blobId": git_hash(data)}
                 if len(data) > found.small:
                     digest = hashlib.sha256(data).hexdigest()
                     entry["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": 130}
@@ -271,6 +276,11 @@ class _Cdn(_Handler):
         found, file = self.server.hub.repositories[f"{owner}/{model}"], "/".join(rest)
         assert query == {"Signature": "of-the-cdn"}
         self.send_file(found.files[file], self.fault(found, file))
+
+
+def git_hash(data: bytes) -> str:
+    """Of a blob."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 STYLES = {"huggingface": _HuggingFace, "modelscope": _ModelScope}

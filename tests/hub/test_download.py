@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from qwen3edge.errors import HubError, Qwen3EdgeError
-from qwen3edge.hub import huggingface, patience, pull
+from qwen3edge.hub import patience, pull
 from qwen3edge.hub.inventory import CHECKPOINT, entries
 from tests.hub.conftest import NAME, checkpoint_files, left_over
 from tests.hub.servers import Fault, Repository
@@ -31,7 +31,7 @@ def test_a_broken_connection_goes_on_where_it_stopped(hub, cache):
 
 
 def test_the_next_pull_goes_on_where_the_last_one_gave_up(hub):
-    hub.repositories[NAME].faults[WEIGHTS] = [Fault(cut=5_000_000), *[Fault(cut=0)] * patience.ATTEMPTS]
+    hub.repositories[NAME].faults[WEIGHTS] = [Fault(cut=5_000_000), *[Fault(cut=0)] * (patience.ATTEMPTS - 1)]
     with pytest.raises(HubError, match="the same pull goes on"):
         pull(NAME)
     assert [(entry.tag, entry.complete) for entry in entries()] == [(CHECKPOINT, False)]
@@ -74,9 +74,9 @@ def test_a_server_that_stalls_is_left(huggingface, monkeypatch):
 def test_wrong_content_is_not_kept(hub, cache):
     wrong = bytes(SIZE)
     hub.repositories[NAME].faults[WEIGHTS] = [Fault(body=wrong), Fault(body=wrong)]
-    with pytest.raises(HubError, match=f"expected content with the sha256 hash .*{WEIGHTS}|{WEIGHTS}.*sha256 hash"):
+    with pytest.raises(HubError, match=f"{WEIGHTS}: expected content with the sha256 hash"):
         pull(NAME)
-    assert left_over(cache) == [] and not list(cache.rglob("sha256-*"))[1 if hub.source == "huggingface" else 99 :]
+    assert left_over(cache) == [] and not list(cache.rglob(f"*{hashlib.sha256(wrong).hexdigest()}"))
     assert pull(NAME).path.exists()
 
 
@@ -99,7 +99,7 @@ def test_another_size_than_listed_is_refused(hub, body, cache):
     hub.repositories[NAME].faults[WEIGHTS] = [Fault(body=body)] * 2
     with pytest.raises(HubError, match=f"expected {SIZE:,} bytes as listed"):
         pull(NAME)
-    assert not (cache / "models").exists()
+    assert not list(cache.rglob("*.q3e"))
 
 
 def test_more_bytes_than_a_size_that_was_not_told_are_not_written(huggingface, cache):
@@ -114,7 +114,7 @@ def test_more_bytes_than_a_size_that_was_not_told_are_not_written(huggingface, c
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_private_model_names_the_variable(hub, status):
     hub.repositories[NAME].faults[""] = [Fault(status=status)]
-    with pytest.raises(HubError, match=TOKENS[hub.source] if status != 404 or hub.source == "x" else "not there"):
+    with pytest.raises(HubError, match=TOKENS[hub.source] if status != 404 else "not there"):
         pull(NAME)
 
 
@@ -144,7 +144,20 @@ PATHS = {"huggingface": "rfilename", "modelscope": "Path"}
 SIZES = {"huggingface": "size", "modelscope": "Size"}
 
 
-@pytest.mark.parametrize("path", ["../model.safetensors", "/etc/cron.d/x", "a/../../b.safetensors", "a\\..\\b", "a\nb", "", 7, "a//b", "x" * 600])  # fmt: skip
+ELSEWHERE = [
+    "../model.safetensors",
+    "/etc/cron.d/x",
+    "a/../../b.safetensors",
+    "a\\..\\b",
+    "a\nb",
+    "",
+    7,
+    "a//b",
+    "x" * 600,
+]
+
+
+@pytest.mark.parametrize("path", ELSEWHERE)
 def test_paths_that_lead_elsewhere_are_refused(hub, cache, path):
     hub.repositories[NAME].told = hostile(PATHS[hub.source], path)
     with pytest.raises(HubError, match="expected the paths of files"):
@@ -173,7 +186,10 @@ def test_without_hashes_sizes_are_all_that_is_checked(huggingface):
     assert pull(NAME).already
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"sha": 5, "siblings": []}', b'{"siblings": [5]}', b"null", b"{" * 100_000])  # fmt: skip
+NO_LISTINGS = [b"<html>", b"[]", b"{}", b'{"sha": 5, "siblings": []}', b'{"siblings": [5]}', b"null", b"{" * 100_000]
+
+
+@pytest.mark.parametrize("body", NO_LISTINGS, ids=range(len(NO_LISTINGS)))
 def test_listings_that_are_none_are_refused(hub, body):
     hub.repositories[NAME].faults[""] = [Fault(body=body)] * 8
     with pytest.raises(HubError):
@@ -233,15 +249,13 @@ def test_two_pulls_at_once_fetch_once(hub):
 
 
 def test_free_space_is_checked_before_the_weights(hub, monkeypatch, cache):
-    need = SIZE + sum(len(checkpoint_files()[name]) for name in ("tokenizer.json",))
-
     class Usage:
         free = SIZE
 
     monkeypatch.setattr("qwen3edge.hub.space.shutil.disk_usage", lambda folder: Usage)
     with pytest.raises(HubError, match=r"expected [\d,]+ bytes of free space, [\d,]+ for the download and .*found"):
         pull(NAME)
-    assert first_bytes(hub) == [] and need > SIZE
+    assert first_bytes(hub) == []
 
 
 def test_a_model_of_another_architecture_is_refused_before_the_weights(hub):
@@ -263,4 +277,3 @@ def test_nobody_listens(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubError, match="ConnectError"):
         pull(NAME)
-    assert huggingface.HuggingFace.source == "huggingface"
