@@ -25,7 +25,7 @@ _MAX_CONFIG_BYTES = 1 << 20
 _MAX_SHARDS = 1024
 
 _GGUF = re.compile(r"(?P<stem>.+?)(?:-(?P<number>\d{5})-of-(?P<count>\d{5}))?\.gguf", re.IGNORECASE | re.ASCII)
-_TYPE = re.compile(r"(?:.*[-._/])?((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|MXFP\d\w*|BF16|F16|F32))", re.IGNORECASE | re.ASCII)
+_TYPE = re.compile(r"(?:\A|[-._/])((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|MXFP\d\w*|BF16|F16|F32))\Z", re.IGNORECASE | re.ASCII)
 _NO_MODEL = ("mmproj", "imatrix")  # what such files begin with: an image encoder, statistics
 
 
@@ -188,7 +188,7 @@ def _label(stem: str, found: dict[str, list[str]]) -> str:
 
 
 def _type(stem: str) -> str:
-    match = _TYPE.fullmatch(stem)
+    match = _TYPE.search(stem)
     return "" if match is None else match[1]
 
 

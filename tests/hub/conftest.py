@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save
 
 from qwen3edge.cli.main import main
+from qwen3edge.formats.blocks import as_float32
+from qwen3edge.formats.safetensors import INDEX, SINGLE, SafetensorsFolder
 from qwen3edge.hub import patience
 from tests.conftest import TINY
+from tests.formats.safetensors_bytes import encode
 from tests.hub.servers import Repository, running
 
 NAME = "Tiny/tiny-qwen3"
@@ -41,24 +43,29 @@ def sharded(
     """The same with its weights in several files, in the order of the layers. scale: of tensors, by a part of their
     names.
     """
-    path = folder / "whole.safetensors"
-    path.write_bytes(files["model.safetensors"])
-    tensors = load_file(path)
+    (folder / SINGLE).write_bytes(files[SINGLE])
+    with SafetensorsFolder(folder, SINGLE) as source:
+        tensors = {name: source.read_whole(name).reshape(source.shape(name)) for name in source.names()}
+    (folder / SINGLE).unlink()
     for part, factor in (scale or {}).items():
-        for name in tensors:
-            if part in name:
-                tensors[name] = (tensors[name].astype(np.float32) * factor).astype(tensors[name].dtype)
+        for name in (name for name in tensors if part in name):
+            tensors[name] = as_bf16(as_float32(tensors[name]) * np.float32(factor))
     order = sorted(tensors, key=lambda name: (not name.startswith("model.embed"), "layers" not in name, name))
     size = math.ceil(len(order) / shards)
     index: dict[str, str] = {}
-    made = {name: data for name, data in files.items() if name != "model.safetensors"}
+    made = {name: data for name, data in files.items() if name != SINGLE}
     for number in range(shards):
         shard = f"model-{number + 1:05}-of-{shards:05}.safetensors"
         part = {name: tensors[name] for name in order[number * size : (number + 1) * size]}
-        made[shard] = save(part, {"format": "pt"})
+        made[shard] = encode(part)
         index |= dict.fromkeys(part, shard)
-    made["model.safetensors.index.json"] = json.dumps({"metadata": {}, "weight_map": index}).encode()
+    made[INDEX] = json.dumps({"metadata": {}, "weight_map": index}).encode()
     return made
+
+
+def as_bf16(wide: np.ndarray) -> np.ndarray:
+    """Cut, not rounded."""
+    return (wide.view(np.uint32) >> 16).astype(np.uint16)
 
 
 @pytest.fixture(autouse=True)

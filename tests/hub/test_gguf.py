@@ -54,7 +54,7 @@ def test_tags_that_mean_none_or_several_list_what_there_is(tag):
 
 def test_two_models_of_one_type_are_told_apart_by_their_names():
     paths = ["a-Q4_0.gguf", "b-Q4_0.gguf", "b-Q8_0.gguf"]
-    with pytest.raises(HubError, match=":a-Q4_0, .*:b-Q4_0, .*:Q8_0"):
+    with pytest.raises(HubError, match=r":a-Q4_0, .*:b-Q4_0, .*:Q8_0"):
         selected(paths, "Q4_0")
     assert selected(paths, "b-Q4_0") == ("b-Q4_0", paths[1:2])
 
