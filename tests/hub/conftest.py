@@ -1,7 +1,10 @@
 """Hubs on loopback, a cache of its own for each test, and the checkpoints that are in the hubs."""
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +17,9 @@ from qwen3edge.formats.safetensors import INDEX, SINGLE, SafetensorsFolder
 from qwen3edge.hub import patience
 from tests.conftest import TINY
 from tests.formats.safetensors_bytes import encode
-from tests.hub.servers import Repository, running
+from tests.hub.servers import Hub, Repository, running
 
 NAME = "Tiny/tiny-qwen3"
-SOURCES = ("huggingface", "modelscope")
 ENDPOINTS = {"huggingface": "HF_ENDPOINT", "modelscope": "MODELSCOPE_ENDPOINT"}
 _CLEARED = (
     *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "MODELSCOPE_API_TOKEN"),
@@ -25,9 +27,9 @@ _CLEARED = (
 )
 
 
-def checkpoint_files(folder: Path = TINY) -> dict[str, bytes]:
+def tiny_files() -> dict[str, bytes]:
     """Of the tiny trained model, with much beside it that nobody needs."""
-    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    files = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
     return files | {
         "pytorch_model.bin": b"pickled" * 20_000,
         "consolidated.00.pth": b"pickled" * 10,
@@ -35,6 +37,24 @@ def checkpoint_files(folder: Path = TINY) -> dict[str, bytes]:
         "original/model.safetensors": b"an older one",
         "figures/loss.png": b"\x89PNG",
     }
+
+
+@lru_cache
+def _one_layer() -> tuple[bytes, bytes]:
+    with SafetensorsFolder(TINY) as source:
+        tensors = {
+            name: source.read_whole(name).reshape(source.shape(name))
+            for name in source.names()
+            if "layers" not in name or "layers.0." in name
+        }
+    config = json.loads((TINY / "config.json").read_bytes())
+    return json.dumps(config | {"num_hidden_layers": 1}).encode(), encode(tensors)
+
+
+def checkpoint_files() -> dict[str, bytes]:
+    """The same with one layer, for tests that only fetch and pack."""
+    config, weights = _one_layer()
+    return tiny_files() | {"config.json": config, SINGLE: weights}
 
 
 def sharded(
@@ -82,24 +102,34 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.fixture(params=SOURCES)
-def hub(request, monkeypatch):
-    """Each kind of hub, with the tiny model; `hub.source` is its kind."""
-    with running(request.param) as hub:
-        monkeypatch.setenv(ENDPOINTS[request.param], hub.url)
-        monkeypatch.setenv("QWEN3EDGE_SOURCE", request.param)
-        hub.source = request.param
+@contextlib.contextmanager
+def hub_of(source: str, monkeypatch) -> Iterator[Hub]:
+    """One kind of hub, with the small model; pulls ask there."""
+    with running(source) as hub:
+        monkeypatch.setenv(ENDPOINTS[source], hub.url)
+        monkeypatch.setenv("QWEN3EDGE_SOURCE", source)
         hub.repositories[NAME] = Repository(checkpoint_files())
+        yield hub
+
+
+@pytest.fixture(params=["huggingface", "modelscope"])
+def hub(request, monkeypatch):
+    """Each kind of hub."""
+    with hub_of(request.param, monkeypatch) as hub:
+        yield hub
+
+
+@pytest.fixture(params=["huggingface", pytest.param("modelscope", marks=pytest.mark.slow)])
+def either(request, monkeypatch):
+    """The same, for what both kinds share the code of."""
+    with hub_of(request.param, monkeypatch) as hub:
         yield hub
 
 
 @pytest.fixture
 def huggingface(monkeypatch):
-    """Hugging Face's alone, with the tiny model."""
-    with running("huggingface") as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        hub.source = "huggingface"
-        hub.repositories[NAME] = Repository(checkpoint_files())
+    """Hugging Face's alone."""
+    with hub_of("huggingface", monkeypatch) as hub:
         yield hub
 
 

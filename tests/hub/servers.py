@@ -64,7 +64,9 @@ class Asked:
 class Hub:
     """Both servers, and what they have."""
 
-    def __init__(self, style: type[_HuggingFace | _ModelScope]) -> None:
+    def __init__(self, source: str) -> None:
+        style: type[_Handler] = _STYLES[source]
+        self.source = source
         self.repositories: dict[str, Repository] = {}
         self.asked: list[Asked] = []
         self.busy = threading.Event()  # set while bytes of a large file go out
@@ -106,6 +108,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body does not wait until its headers are acknowledged
     server: _Server
 
     def log_message(self, *_: object) -> None:
@@ -283,13 +286,13 @@ def git_hash(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-STYLES = {"huggingface": _HuggingFace, "modelscope": _ModelScope}
+_STYLES = {"huggingface": _HuggingFace, "modelscope": _ModelScope}
 
 
 @contextlib.contextmanager
 def running(source: str) -> Iterator[Hub]:
     """A hub of one kind, until the end of the block."""
-    hub = Hub(STYLES[source])
+    hub = Hub(source)
     try:
         yield hub
     finally:

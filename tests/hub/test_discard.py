@@ -9,7 +9,7 @@ from qwen3edge.convert import SourceGoneError, convert
 from qwen3edge.errors import HubError
 from qwen3edge.hub import pull
 from qwen3edge.hub.inventory import entries
-from tests.hub.conftest import NAME, checkpoint_files, left_over, sharded
+from tests.hub.conftest import NAME, checkpoint_files, left_over, sharded, tiny_files
 from tests.hub.servers import Repository
 
 SHARDS = 4
@@ -20,7 +20,7 @@ def folder(tmp_path):
     """A checkpoint in four files."""
     made = tmp_path / "sharded"
     made.mkdir()
-    for name, data in sharded(checkpoint_files(), SHARDS, tmp_path).items():
+    for name, data in sharded(tiny_files(), SHARDS, tmp_path).items():
         if "/" not in name:
             (made / name).write_bytes(data)
     return made
@@ -79,7 +79,7 @@ def test_less_space_is_demanded_where_files_go(folder, tmp_path, monkeypatch):
 
 def tiny_weights(tmp_path) -> dict[str, bytes]:
     """The last layer's down projection so small that bf16 must hold it, which is known when other files are gone."""
-    return sharded(checkpoint_files(), SHARDS, tmp_path, {"layers.3.mlp.down_proj": 1e-8})
+    return sharded(tiny_files(), SHARDS, tmp_path, {"layers.3.mlp.down_proj": 1e-8})
 
 
 def test_files_that_are_needed_again(tmp_path):
@@ -100,8 +100,8 @@ def test_files_that_are_needed_again_are_fetched_again(huggingface, tmp_path, ca
     assert left_over(cache) == [] and [entry.tag for entry in entries()] == ["int4"]
 
 
-def test_discard_leaves_the_packed_file_alone(hub, tmp_path, cache):
-    hub.repositories[NAME] = Repository(sharded(checkpoint_files(), SHARDS, tmp_path))
+def test_discard_leaves_the_packed_file_alone(either, tmp_path, cache):
+    either.repositories[NAME] = Repository(sharded(checkpoint_files(), SHARDS, tmp_path))
     pulled = pull(NAME, discard=True)
     assert [entry.tag for entry in entries()] == ["int4"] and left_over(cache) == []
     assert pull(NAME).already and pull(NAME).fetched == 0

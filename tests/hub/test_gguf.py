@@ -86,9 +86,9 @@ def gguf(tiny_q3e, tmp_path) -> bytes:
     return path.read_bytes()
 
 
-def test_a_gguf_file_is_fetched_and_packed(hub, gguf, tiny_q3e):
+def test_a_gguf_file_is_fetched_and_packed(either, gguf, tiny_q3e):
     files = {"tiny-Q8_0.gguf": gguf, "tiny-Q4_0.gguf": b"not this one", "README.md": b""}
-    hub.repositories[REPOSITORY] = Repository(files)
+    either.repositories[REPOSITORY] = Repository(files)
     pulled = pull(f"{REPOSITORY}:Q8_0", discard=True)
     assert (pulled.name, pulled.fetched) == (f"{REPOSITORY}:Q8_0", len(gguf))
     assert find(f"{REPOSITORY}:q8_0") == pulled.path == find(REPOSITORY)

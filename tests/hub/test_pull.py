@@ -8,17 +8,18 @@ import qwen3edge
 from qwen3edge.errors import HubError, RequestError
 from qwen3edge.hub import entries, find, pull, remove
 from qwen3edge.hub.inventory import Origin
-from tests.hub.conftest import NAME, checkpoint_files, left_over
-from tests.hub.servers import Fault
+from tests.hub.conftest import NAME, left_over, tiny_files
+from tests.hub.servers import Fault, Repository
 
 TEXTS = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
 
 
 def test_a_model_is_fetched_and_packed(hub, cache, tiny_int4):
+    hub.repositories[NAME] = Repository(tiny_files())
     pulled = pull(NAME)
     assert (pulled.name, pulled.already, pulled.source) == (f"{NAME}:int4", False, hub.source)
     assert pulled.path == cache / "models" / hub.source / NAME / "int4.q3e" == find(NAME)
-    needed = sum(len(data) for path, data in checkpoint_files().items() if path in TEXTS | {"model.safetensors"})
+    needed = sum(len(data) for path, data in tiny_files().items() if path in TEXTS | {"model.safetensors"})
     assert pulled.fetched == needed and left_over(cache) == []
     with qwen3edge.load(NAME, context=64) as ours, qwen3edge.load(tiny_int4, context=64) as theirs:
         assert (ours.logits([1, 2, 3]) == theirs.logits([1, 2, 3])).all() and ours.name == "tiny-qwen3"
@@ -40,7 +41,7 @@ def test_a_second_pull_ends_at_once_and_says_so(hub, command):
     assert "is there already" in command("pull", NAME, "--quiet").out
 
 
-def test_another_quant_fetches_nothing_again(hub):
+def test_another_quant_fetches_nothing_again(either):
     pull(NAME)
     eight = pull(NAME, quant="int8")
     assert (eight.name, eight.fetched, eight.already) == (f"{NAME}:int8", 0, False)
@@ -48,9 +49,9 @@ def test_another_quant_fetches_nothing_again(hub):
     assert pull(f"{NAME}:int8").already
 
 
-def test_a_changed_model_is_noticed_and_only_the_change_is_fetched(hub):
+def test_a_changed_model_is_noticed_and_only_the_change_is_fetched(either):
     first = pull(NAME)
-    files = hub.repositories[NAME].files
+    files = either.repositories[NAME].files
     files["generation_config.json"] = json.dumps({"temperature": 0.25, "do_sample": True}).encode()
     again = pull(NAME)
     assert not again.already and again.fetched == len(files["generation_config.json"])
@@ -60,15 +61,15 @@ def test_a_changed_model_is_noticed_and_only_the_change_is_fetched(hub):
         assert model.sampling_defaults.thinking.temperature == 0.25
 
 
-def test_what_is_not_part_of_the_model_may_change(hub):
+def test_what_is_not_part_of_the_model_may_change(either):
     pull(NAME)
-    hub.repositories[NAME].files["README.md"] = b"another text"
+    either.repositories[NAME].files["README.md"] = b"another text"
     assert pull(NAME).already
 
 
-def test_a_hub_that_cannot_be_reached_leaves_what_is_there(hub):
+def test_a_hub_that_cannot_be_reached_leaves_what_is_there(either):
     pull(NAME)
-    hub.repositories[NAME].faults[""] = [Fault(status=404)] * 20
+    either.repositories[NAME].faults[""] = [Fault(status=404)] * 20
     pulled = pull(NAME)
     assert pulled.already and "whether it has changed is not known" in pulled.notes[0]
     with pytest.raises(HubError, match="404"):
@@ -138,6 +139,7 @@ def test_a_file_of_the_name_comes_first(huggingface, tiny_int4, tmp_path, monkey
 
 
 def test_run_pulls_what_is_absent(huggingface, command):
+    huggingface.repositories[NAME] = Repository(tiny_files())
     words = ("run", NAME, "What is 12 + 7?", "--no-thinking", "--temperature", 0, "--context", 256)
     assert command(*words) == (0, "12 + 7 = 19\n", "")
     before = len(huggingface.asked)
@@ -150,11 +152,11 @@ def test_what_is_not_on_the_hub_is_told_in_one_line(huggingface, command):
     assert result.err.count("\n") == 1 and "No/such-model" in result.err and "not there" in result.err
 
 
-def test_the_file_says_where_it_is_from(hub):
+def test_the_file_says_where_it_is_from(either):
     pulled = pull(NAME)
     origin = Origin.of(pulled.path)
     assert origin.revision == pulled.revision
-    assert pulled.revision == (hub.repositories[NAME].sha if hub.source == "huggingface" else "master")
+    assert pulled.revision == (either.repositories[NAME].sha if either.source == "huggingface" else "master")
 
 
 def test_json_lines_are_steps_and_the_result(huggingface, command):
