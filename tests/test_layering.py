@@ -73,17 +73,12 @@ PYTHON = {
         {"numpy", "matplotlib"},
     ),
     "qwen3edge.hub": ({"errors", "closing", "_core", "hub"}, set()),  # `load` and `plan` look into the cache
-    **{
-        f"qwen3edge.hub.{module}": (
-            {"errors", "extras", "architectures", "config", "formats", "convert", "hub"},
-            third_parties,
-        )
-        for module, third_parties in {
-            **dict.fromkeys(("pulling", "selection", "space", "download"), set[str]()),
-            "huggingface": {"huggingface_hub", "httpx2"},
-            "modelscope": {"modelscope_hub", "requests"},
-        }.items()
-    },
+    "qwen3edge.hub.huggingface": ({"errors", "hub"}, {"huggingface_hub", "httpx2"}),
+    "qwen3edge.hub.modelscope": ({"errors", "hub"}, {"modelscope_hub", "requests"}),
+    "qwen3edge.hub.download": ({"errors", "formats", "hub"}, set()),
+    "qwen3edge.hub.selection": ({"errors", "formats", "convert", "hub"}, set()),
+    "qwen3edge.hub.space": ({"errors", "architectures", "config", "formats", "convert", "hub"}, set()),
+    "qwen3edge.hub.pulling": ({"errors", "extras", "formats", "convert", "hub"}, set()),
     "qwen3edge.cli": ({"*"}, {"numpy", "rich"}),
     "qwen3edge": ({"*"}, set()),
     "kernels": ({"kernels"}, {"torch", "triton"}),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from qwen3edge.errors import RequestError, shown
+from qwen3edge.hub.cache import find
 from qwen3edge.settings import KV_TYPES, Settings
 
 _LOADING = (
@@ -129,6 +131,11 @@ def add_answering(parser: argparse.ArgumentParser) -> None:
     for name, (kind, usual) in SAMPLING.items():
         flag = f"--{name.replace('_', '-')}"
         group.add_argument(flag, type=kind, metavar="X", help=f"default: the model's own ({usual})")
+
+
+def model_path(model: str) -> str:
+    """Of MODEL: a file's path as it is, or that of a name in the cache. Raises RequestError, FileNotFoundError."""
+    return os.fspath(find(model))
 
 
 def file_text(path: str) -> str:

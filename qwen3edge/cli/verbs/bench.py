@@ -71,9 +71,8 @@ def _one(arguments: argparse.Namespace, say: Callable[[str], None]) -> tuple[dic
     ):
         if value is not None:
             raise RequestError(f"{flag}: expected --sequences of at least 2 beside it")
-    result = measure(
-        arguments.model, arguments.prompt, arguments.generate, arguments.repeat, options.loading(arguments), say
-    )
+    path, settings = options.model_path(arguments.model), options.loading(arguments)
+    result = measure(path, arguments.prompt, arguments.generate, arguments.repeat, settings, say)
     return result, _table(result)
 
 
@@ -84,7 +83,9 @@ def _many(arguments: argparse.Namespace, say: Callable[[str], None]) -> tuple[di
     if arguments.top_k is not None:
         sampling["top_k"] = arguments.top_k
     work = throughput.Work(arguments.sequences, arguments.prompt, arguments.generate, arguments.shared_prefix, sampling)
-    result = throughput.measure(arguments.model, work, arguments.repeat, options.loading(arguments), say)
+    result = throughput.measure(
+        options.model_path(arguments.model), work, arguments.repeat, options.loading(arguments), say
+    )
     return result, throughput.table(result)
 
 

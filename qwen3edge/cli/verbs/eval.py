@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.resume and len(arguments.model) > 1:
         raise RequestError("--resume: expected one model, found several")
     plot = import_module("qwen3edge.evaluate.plot") if arguments.plot else None  # before the work, which may be long
-    results = [_measure_file(path, arguments) for path in arguments.model]
+    results = [_measure_file(options.model_path(model), arguments) for model in arguments.model]
     if plot:
         points = [plot.Point(Path(r["model"]).stem, r["bits_per_weight"], r["text"]["kl"]) for r in results]
         plot.draw(points, arguments.plot, _layers_to_draw(results) if arguments.by_layer else None)

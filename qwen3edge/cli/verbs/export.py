@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     types = dict(_pair(text) for text in arguments.type or ())
     with progress_bar(quiet=arguments.quiet) as show:
         export = export_gguf if arguments.to == "gguf" else export_compressed
-        report = export(arguments.model, arguments.target, types=types, progress=show, threads=arguments.threads)
+        model = options.model_path(arguments.model)
+        report = export(model, arguments.target, types=types, progress=show, threads=arguments.threads)
     print_report(report, as_json=arguments.json)
     return 0
 

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qwen3edge import _core
     from qwen3edge.config import ModelConfig
 
-    file = _core.ModelFile(arguments.model)
+    file = _core.ModelFile(options.model_path(arguments.model))
     config = ModelConfig.from_metadata(file)
     if arguments.verify:
         file.verify()
