@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -22,9 +23,11 @@ def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: subprocess.Popen[str]) -> str:
+    """What it said last that it was doing."""
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    lines = process.communicate()[0].splitlines()
+    return lines[-1].partition(",")[0] if lines else "starting"
 
 
 def require_sound(cache) -> None:
@@ -82,15 +85,17 @@ def test_killed_anywhere(hub, words, cache, tmp_path, seed, tiny_int4):
     chance = random.Random(seed)
     files = sharded(tiny_files(), 4, tmp_path)
     hub.repositories[NAME] = Repository(files)
+    moments: Counter[str] = Counter()
     for round_ in range(40):
         for shard in (name for name in files if name.startswith("model-")):
             hub.repositories[NAME].faults[shard] = [Fault(stall=0.005)]
         process = start(*words)
         time.sleep(chance.uniform(0.2, 4.0))
-        kill(process)
+        moments[kill(process)] += 1
         require_sound(cache)
         if round_ % 8 == 7 and os.path.lexists(cache / "models" / hub.source / NAME / "int4.q3e"):
             (cache / "models" / hub.source / NAME / "int4.q3e").unlink()  # else the rest would find it there
+    print(moments)
     pull(NAME, discard=bool(words))
     require_like(tiny_int4, cache)
     assert {entry.tag for entry in entries()} == ({"int4"} if words else {"int4", "checkpoint"})
