@@ -1,6 +1,7 @@
 """Checkpoints in several files, which go one by one as they are packed."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -77,17 +78,29 @@ def test_less_space_is_demanded_where_files_go(folder, tmp_path, monkeypatch):
     assert len(free) == 3
 
 
-def tiny_weights(tmp_path) -> dict[str, bytes]:
-    """The last layer's down projection so small that bf16 must hold it, which is known when other files are gone."""
-    return sharded(tiny_files(), SHARDS, tmp_path, {"layers.3.mlp.down_proj": 1e-8})
+def tiny_weights(tmp_path, layer: int = 3) -> dict[str, bytes]:
+    """A down projection so small that bf16 must hold it: of the last layer, when it is known other files are gone."""
+    return sharded(tiny_files(), SHARDS, tmp_path, {f"layers.{layer}.mlp.down_proj": 1e-8})
+
+
+def small_folder(tmp_path, layer: int) -> Path:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    for name, data in tiny_weights(tmp_path, layer).items():
+        if "/" not in name:
+            (folder / name).write_bytes(data)
+    return folder
+
+
+def test_files_are_held_once_it_is_known_that_they_are_needed_again(tmp_path):
+    folder, gone = small_folder(tmp_path, 0), []
+    report = convert(folder, tmp_path / "a.q3e", done_with=gone.append)
+    assert any("are stored as bf16" in note for note in report.notes)
+    assert sorted(path.name for path in gone) == sorted(path.name for path in folder.glob("*.safetensors"))
 
 
 def test_files_that_are_needed_again(tmp_path):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    for name, data in tiny_weights(tmp_path).items():
-        if "/" not in name:
-            (folder / name).write_bytes(data)
+    folder = small_folder(tmp_path, 3)
     with pytest.raises(SourceGoneError, match="too small for their format"):
         convert(folder, tmp_path / "a.q3e", done_with=lambda path: path.unlink())
     assert not (tmp_path / "a.q3e").exists()
