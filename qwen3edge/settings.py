@@ -32,7 +32,8 @@ class Settings(TypedDict, total=False):
     """memory: what the process may take at its peak, such as "600MiB" or a number of bytes; by default ("auto") what
         the system leaves. Weights that do not fit are streamed from the file, to the same answers. On a GPU what is
         taken of its memory.
-    context: tokens that a sequence can hold, by default 4096 or all that the model knows.
+    context: tokens that a sequence can hold, by default 4096 or all that the model knows; "auto": all that the model
+        knows, as far as one sequence fits the memory beside weights that are all resident.
     threads: at most so many, by default as many as the process has cores.
     kv: type of the KV cache: "int8", "int4" (about half of it), "bf16" or "f32"; on a GPU
         "int8", "f16" or "bf16".
@@ -56,11 +57,14 @@ class Settings(TypedDict, total=False):
         instructions; on the CPU always 8.
     seed: of every answer that is not given one, by default a new one each time.
     io_uring: False where a sandbox ends a process that tries it; what is streamed is read by threads then.
+    program: bytes that the process takes beside this model, as `MemoryPlan.program` counts them: for programs that hold
+        several models, each with its part of the memory. By default what the process holds when the model is loaded, and
+        will still load.
     verify: read the whole file first and compare its checksums, for disks and copies that are not to be trusted.
     """
 
     memory: int | str | None
-    context: int | None
+    context: int | str | None
     threads: int | None
     kv: str
     sequences: int
@@ -75,6 +79,7 @@ class Settings(TypedDict, total=False):
     activation_bits: int | None
     seed: int | None
     io_uring: bool
+    program: int | None
     verify: bool
 
 
@@ -95,13 +100,14 @@ DEFAULTS: Settings = {
     "activation_bits": None,
     "seed": None,
     "io_uring": True,
+    "program": None,
     "verify": False,
 }
 
 
 class CoreSettings(TypedDict):
     """The keyword arguments that `_core.plan` and `_core.Engine` share. later: bytes of what the program has not
-    loaded yet; of memory, threads and chunk 0 is what the system allows.
+    loaded yet; of memory, threads and chunk 0 is what the system allows, and of program what the process holds.
     """
 
     context: int
@@ -111,6 +117,7 @@ class CoreSettings(TypedDict):
     kv: str
     memory: int
     chunk: int
+    program: int
     later: int
     min_expert_share: float
     io_uring: bool
@@ -118,10 +125,13 @@ class CoreSettings(TypedDict):
 
 @dataclass(frozen=True)
 class CheckedSettings:
-    """Settings that a model can be loaded with, as `Settings` explains them; int8: activation_bits of 8."""
+    """Settings that a model can be loaded with, as `Settings` explains them; int8: activation_bits of 8.
+    longest_context: the context of `core` is the least, and it may be as long as fits.
+    """
 
     core: CoreSettings
     draft: str | os.PathLike[str] | None
+    longest_context: bool
     device: str
     int8: bool
     texts: bool
@@ -137,7 +147,7 @@ def checked(asked: Settings, *, trained_context: int, cores: int) -> CheckedSett
     """
     settings: Settings = {**DEFAULTS, **asked}
     memory, context, threads, chunk = (settings[name] for name in ("memory", "context", "threads", "chunk"))
-    device, seed = _device(settings["device"]), settings["seed"]
+    device, seed, program = _device(settings["device"]), settings["seed"], settings["program"]
     draft, draft_tokens = settings["draft"], settings["draft_tokens"]
     if draft is not None and device != CPU:
         raise RequestError(f"draft: expected none on this device, found {shown(draft)}")
@@ -148,12 +158,13 @@ def checked(asked: Settings, *, trained_context: int, cores: int) -> CheckedSett
     texts, chat_template = checks.flag("texts", settings["texts"]), settings["chat_template"]
     if chat_template is not None and not texts:
         raise RequestError("chat_template: expected texts=True beside it, as it makes prompts of texts")
+    longest = checks.plain(context) == AUTO
     grammars = checks.flag("grammars", settings["grammars"])
     if grammars and not texts:
         raise RequestError("grammars: expected texts=True beside it, as they match texts")
     core: CoreSettings = {
         "context": min(DEFAULT_CONTEXT, trained_context)
-        if context is None
+        if context is None or longest
         else checks.whole("context", context, 1, trained_context),
         "sequences": checks.whole("sequences", settings["sequences"], 1, MAX_SEQUENCES),
         "draft_tokens": checks.whole("draft_tokens", draft_tokens, 0, MAX_DRAFT_TOKENS),
@@ -161,6 +172,7 @@ def checked(asked: Settings, *, trained_context: int, cores: int) -> CheckedSett
         "kv": checks.one_of("kv", settings["kv"], KV_TYPES),
         "memory": 0 if memory is None or checks.plain(memory) == AUTO else checks.byte_size("memory", memory),
         "chunk": 0 if chunk is None else checks.whole("chunk", chunk, 1, MAX_CHUNK),
+        "program": 0 if program is None else checks.whole("program", program, 1, 2**40),
         "later": 0,
         "min_expert_share": checks.number("min_expert_share", settings["min_expert_share"], 0, 1, below=True),
         "io_uring": checks.flag("io_uring", settings["io_uring"]),
@@ -168,6 +180,7 @@ def checked(asked: Settings, *, trained_context: int, cores: int) -> CheckedSett
     return CheckedSettings(
         core=core,
         draft=draft,
+        longest_context=longest,
         device=device,
         int8=_activation_bits(settings["activation_bits"], device) == 8,
         texts=texts,

@@ -23,7 +23,7 @@ def core(asked, trained_context=2048):
         {"threads": 0}, {"threads": 257}, {"sequences": 0}, {"chunk": 0}, {"kv": "int2"}, {"kv": None},
         {"memory": "lots"}, {"min_expert_share": 1.0}, {"min_expert_share": -0.1}, {"min_expert_share": float("nan")},
         {"min_expert_share": "0.1"}, {"min_expert_share": True}, {"io_uring": 1}, {"verify": None}, {"texts": 0},
-        {"device": "tpu"}, {"seed": -1}, {"seed": 2**64}, {"activation_bits": 16}, {"activation_bits": 4},
+        {"device": "tpu"}, {"seed": -1}, {"seed": 2**64}, {"program": 0}, {"activation_bits": 16}, {"activation_bits": 4},
     ],
 )  # fmt: skip
 def test_settings_out_of_range(asked):
@@ -37,9 +37,10 @@ def test_what_the_core_is_told():
     assert core({}, 40960)["context"] == 4096
     assert core({"context": 40960, "memory": "1MiB"}, 40960) == {
         "context": 40960, "sequences": 1, "draft_tokens": 0, "threads": 0, "kv": "int8", "memory": 1 << 20, "chunk": 0,
-        "later": 0, "min_expert_share": 0.0, "io_uring": True,
+        "program": 0, "later": 0, "min_expert_share": 0.0, "io_uring": True,
     }  # fmt: skip
-    assert core({"memory": "auto"}) == core({})
+    assert core({"memory": "auto"}) == core({"context": "auto"}) == core({})
+    assert core({"program": 7 << 20})["program"] == 7 << 20
     assert core({"threads": CORES + 7})["threads"] == CORES
     assert core({"threads": 1})["threads"] == 1
 
@@ -48,6 +49,8 @@ def test_what_is_for_python():
     found = checked({"device": "cuda:1", "activation_bits": 8, "seed": 5}, trained_context=64, cores=1)
     assert (found.device, found.int8, found.seed, found.texts, found.verify) == ("cuda:1", True, 5, True, False)
     assert not checked({"device": "cuda"}, trained_context=64, cores=1).int8
+    assert checked({"context": "auto"}, trained_context=64, cores=1).longest_context
+    assert not checked({"context": 64}, trained_context=64, cores=1).longest_context
     with pytest.raises(RequestError, match="texts=True"):
         checked({"texts": False, "chat_template": "{{ messages }}"}, trained_context=64, cores=1)
 

@@ -179,8 +179,8 @@ class Answer(Closing):
         self.usage = Usage(**news.usage, seed=self.usage.seed)
         for text, what in news.pieces:
             self._hear(text, what)
-        if news.finish is not None and self._call is not None:
-            self._hear("", "cut")
+        if news.finish is not None and self._call is not None:  # the answer was cut within it
+            self._close_call("cut")
         if news.finish is not None and self._follower is not None:
             self._follower.release()
         if news.finish == "error":
@@ -204,9 +204,16 @@ class Answer(Closing):
         if what == "arguments":
             call.arguments += text
         elif what != "begun":
-            call.state, self._call = what, None
-            self.tool_calls += [call] if what == "complete" else []
+            self._close_call(what)
+            return
         self._unread.append(TextChunk(text if what == "arguments" else "", call=call))
+
+    def _close_call(self, state: Literal["complete", "broken", "cut"]) -> None:
+        assert self._call is not None
+        self._call.state = state
+        self.tool_calls += [self._call] if state == "complete" else []
+        self._unread.append(TextChunk("", call=self._call))
+        self._call = None
 
     def close(self) -> None:
         """Stops the answer, from any thread. Another thread that is inside it leaves within a step; this waits for it.

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qwen3edge import _core, checks
+from qwen3edge import checks
 from qwen3edge.closing import Closing
-from qwen3edge.config import ModelConfig
-from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
+from qwen3edge.errors import RequestError, UnsupportedModelError
 from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.embedding import Judge, last_states, normalized
 from qwen3edge.generation.grammars import Grammars
+from qwen3edge.generation.opened import Opened
 from qwen3edge.generation.options import DEFAULTS as OPTIONS
 from qwen3edge.generation.options import Options
 from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.generation.sequence import OwnSequence
 from qwen3edge.generation.session import GenerationDefaults, Path, Session, checked_tokens
-from qwen3edge.hub.cache import find
 from qwen3edge.keywords import shows
 from qwen3edge.runtime import devices
-from qwen3edge.runtime.draft import Draft
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
-from qwen3edge.runtime.program import grammar_bytes, pending_bytes
 from qwen3edge.sampling import MAX_CHOICE
-from qwen3edge.settings import CPU, DEFAULTS, CheckedSettings, Settings, checked, require_known
-from qwen3edge.templates.given import read_template
-from qwen3edge.text import text_size
+from qwen3edge.settings import CPU, DEFAULTS, Settings, require_known
 from qwen3edge.text.pooled import RERANK_INSTRUCTION, RerankPrompts, embedding_tokens, yes_and_no
 from qwen3edge.text.prompt import Input, PromptBuilder
 from qwen3edge.text.reasoning import THINK_OPEN
-from qwen3edge.text.template import ChatTemplate
 from qwen3edge.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -47,76 +41,6 @@ MAX_TEXTS = 1 << 20
 """Of a call of `embed` or `rerank`."""
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A file with everything read from it but its weights, and the settings to load it with."""
-
-    file: _core.ModelFile
-    config: ModelConfig
-    settings: CheckedSettings
-    draft: Draft | None
-    tokenizer: Tokenizer | None
-    template: ChatTemplate | None
-    defaults: SamplingDefaults
-    name: str
-    texts: bool
-    grammars: bool
-
-    @classmethod
-    def read(cls, path: Path, asked: Settings) -> _Opened:
-        """All that is read before the plan: what the process holds afterwards counts as program, the tokenizer
-        included.
-        """
-        file = _core.ModelFile(checks.path("path", find(path)))
-        config = ModelConfig.from_metadata(file)
-        settings = checked(asked, trained_context=config.context_length, cores=_core.usable_cores())
-        given = None if settings.chat_template is None else read_template(settings.chat_template)
-        tokenizer = None
-        if "tokenizer.ggml.tokens" in file:
-            tokenizer = Tokenizer.from_metadata(file, encodes=settings.texts)
-        template, named_tokens = None, tokenizer.named_tokens if tokenizer else None
-        if given is not None:
-            if tokenizer is None:
-                raise UnsupportedModelError("chat_template: expected a tokenizer in the model file, found none")
-            template = ChatTemplate.given(given, named_tokens)
-        elif "tokenizer.chat_template" in file:
-            source = file.get("tokenizer.chat_template")
-            if not isinstance(source, str):
-                raise FileFormatError("expected a string tokenizer.chat_template")
-            template = ChatTemplate(source, named_tokens)
-        if tokenizer is not None and tokenizer.vocabulary_size > config.vocab_size:
-            raise FileFormatError(
-                f"expected at most {config.vocab_size} tokens in tokenizer.ggml.tokens, "
-                f"found {tokenizer.vocabulary_size}"
-            )
-        name = file.get("general.name") if "general.name" in file else ""
-        texts, core = settings.texts and tokenizer is not None, settings.core
-        text_bytes = text_size.working_bytes(core["context"]) if texts else None
-        later = pending_bytes(core["context"], core["sequences"], text_bytes=text_bytes)
-        grammars = settings.grammars and tokenizer is not None
-        if grammars and tokenizer is not None:
-            later += grammar_bytes(tokenizer.vocabulary_size, core["sequences"])
-        draft = None if settings.draft is None else Draft.planned(settings.draft, file, config, core)
-        settings = replace(settings, core={**core, "later": later + (draft.nbytes if draft else 0)})
-        return cls(
-            file,
-            config,
-            settings,
-            draft,
-            tokenizer,
-            template,
-            SamplingDefaults.from_metadata(file),
-            str(name),
-            texts,
-            grammars,
-        )
-
-    def completed(self, plan: MemoryPlan) -> MemoryPlan:
-        """With what the core does not know of it."""
-        draft = self.draft.nbytes if self.draft else 0
-        return replace(plan, texts=self.texts, grammars=self.grammars, draft=draft, program=plan.program - draft)
-
-
 class Model(Closing):
     """A loaded model. Close it, or use it in a `with` statement, to give its memory back.
 
@@ -124,7 +48,7 @@ class Model(Closing):
     by token.
     """
 
-    def __init__(self, opened: _Opened, engine: Engine) -> None:
+    def __init__(self, opened: Opened, engine: Engine) -> None:
         """Use `load`."""
         self.config = opened.config
         self.name = opened.name
@@ -323,7 +247,7 @@ def load(path: Path, **settings: Unpack[Settings]) -> Model:
     kinds, RequestError, TemplateError for a chat_template that does not compile, OSError.
     """
     require_known("load", settings)
-    opened = _Opened.read(path, settings)
+    opened = Opened.read(path, settings)
     if opened.settings.verify:
         opened.file.verify()
         if opened.draft:
@@ -341,5 +265,5 @@ def plan(path: Path, **settings: Unpack[Settings]) -> MemoryPlan:
     A GPU need not be there if memory says what it has; torch and triton must.
     """
     require_known("plan", settings)
-    opened = _Opened.read(path, settings)
+    opened = Opened.read(path, settings)
     return opened.completed(devices.plan_file(opened.file, opened.config, opened.settings))

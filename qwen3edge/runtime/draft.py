@@ -17,10 +17,12 @@ _THREAD, _LOGIT = 160 << 10, 4
 
 @dataclass(frozen=True)
 class Draft:
-    """One that was planned and not loaded yet. nbytes: all that it will take."""
+    """One that was planned and not loaded yet. context_length: positions that it knows. nbytes: all that it will
+    take."""
 
     file: _core.ModelFile
     settings: CoreSettings
+    context_length: int
     nbytes: int
 
     @classmethod
@@ -60,7 +62,7 @@ class Draft:
             )
         rows = settings["sequences"] * max(config.vocab_size, own.vocab_size) * _LOGIT
         nbytes = plan["weights"] + plan["kv_cache"] + plan["scratch"] + plan["threads"] * _THREAD + rows
-        return cls(file, shared, nbytes)
+        return cls(file, shared, own.context_length, nbytes)
 
     def open(self) -> _core.Engine:
         """It in memory."""

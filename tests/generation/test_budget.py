@@ -1,5 +1,7 @@
 """The promise of `memory=` with the real vocabulary: what reading it takes for a moment must not break it unseen."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 import qwen3edge
 from qwen3edge.errors import MemoryBudgetError
 from tests import real_tokenizer as real
+from tests.conftest import TINY
 
 PROGRAM = """
 import sys, qwen3edge
@@ -65,3 +68,24 @@ def test_grammars_that_were_planned_for(path):
     assert len(refused) == 1 and "too many states" in refused[0]
     peak, planned = map(int, last.split())
     assert 0.85 * planned < peak <= planned
+
+
+def test_the_longest_context(tmp_path):
+    """As long as all weights stay resident and one sequence fits, whatever the number of sequences; no shorter than by
+    default, and no longer than the model knows."""
+    shutil.copytree(TINY, tmp_path / "tiny")
+    config = json.loads((tmp_path / "tiny" / "config.json").read_text())
+    (tmp_path / "tiny" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 20_000}))
+    qwen3edge.convert.convert(tmp_path / "tiny", tmp_path / "m.q3e", "int4")
+
+    def plan(mebibytes, **settings):
+        memory, program = mebibytes << 20, 10 << 20  # whatever this process holds
+        return qwen3edge.plan(tmp_path / "m.q3e", memory=memory, program=program, **settings)
+
+    found = plan(40, context="auto", sequences=3)
+    assert found.context % 64 == 0 and 4096 < found.context < 20_000 and found.streamed == 0
+    assert plan(40, context=found.context, sequences=3).streamed == 0
+    assert plan(40, context=found.context + 128, sequences=3).streamed > 0
+    assert plan(200, context="auto", sequences=3).context == 20_000
+    least = plan(21, context="auto")
+    assert least.context == 4096 == plan(21).context and least.streamed > 0

@@ -103,6 +103,9 @@ def test_what_an_answer_ends_with():
     last = list(ask([*SAID[:-3], END], max_tokens=len(SAID) - 3))[-1]
     assert last == "" and last.call is not None and (last.call.name, last.call.state) == ("weather", "cut")
     assert all(piece.call is None for piece in ask([CALL, *ids("\n{")], max_tokens=3)), "it had no name yet"
+    assert (last, last.call.state, last.call.arguments) == ("", "cut", '{"city": "Köln"')
+    with pytest.raises(RequestError, match="expected a complete call of weather, found one that is cut"):
+        _ = last.call.parsed
     cut = ask([*SAID, *ids("abc")], max_tokens=len(SAID) + 2)
     assert cut.read() == "ab" and (cut.finish_reason, len(cut.tool_calls)) == ("length", 1)
     stopped = ask([*SAID, *ids("a. b")], stop=".")
