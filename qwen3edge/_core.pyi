@@ -221,8 +221,6 @@ class AnswerText:
 
 def plan(
     file: ModelFile,
-    *,
-    program: int = 0,
     **settings: Unpack[CoreSettings],
 ) -> PlanResult:
     """What the settings, which qwen3edge.settings explains, will cost. What is above the budget is streamed.
@@ -246,7 +244,6 @@ class Engine:
         self,
         file: ModelFile,
         *,
-        program: int = 0,
         isa: str | None = None,
         **settings: Unpack[CoreSettings],
     ) -> None: ...

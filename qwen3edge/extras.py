@@ -15,6 +15,11 @@ EXTRAS = {
     "huggingface_hub": "hub",
     "httpx2": "hub",
     "modelscope_hub": "hub",
+    "fastapi": "serve",
+    "starlette": "serve",
+    "pydantic": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
 }
 """The packages that some parts need beyond the runtime's, and the extra that brings each."""
 

@@ -58,8 +58,8 @@ class Settings(TypedDict, total=False):
     seed: of every answer that is not given one, by default a new one each time.
     io_uring: False where a sandbox ends a process that tries it; what is streamed is read by threads then.
     program: bytes that the process takes beside this model, as `MemoryPlan.program` counts them: for programs that hold
-        several models, each with its part of the memory. By default what the process holds when the model is loaded, and
-        will still load.
+        several models, each with its part of the memory. By default what the process holds when the model is loaded,
+        and will still load.
     verify: read the whole file first and compare its checksums, for disks and copies that are not to be trusted.
     """
 

@@ -79,6 +79,13 @@ PYTHON = {
     "qwen3edge.hub.selection": ({"errors", "formats", "convert", "hub"}, set()),
     "qwen3edge.hub.space": ({"errors", "architectures", "config", "formats", "convert", "hub"}, set()),
     "qwen3edge.hub.pulling": ({"errors", "extras", "formats", "convert", "hub"}, set()),
+    "qwen3edge.server": (
+        {
+            *("errors", "checks", "keywords", "sampling", "settings", "_core", "__version__", "text", "runtime"),
+            *("generation", "server"),
+        },
+        {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
+    ),
     "qwen3edge.cli": ({"*"}, {"numpy", "rich"}),
     "qwen3edge": ({"*"}, set()),
     "kernels": ({"kernels"}, {"torch", "triton"}),

@@ -23,7 +23,8 @@ def core(asked, trained_context=2048):
         {"threads": 0}, {"threads": 257}, {"sequences": 0}, {"chunk": 0}, {"kv": "int2"}, {"kv": None},
         {"memory": "lots"}, {"min_expert_share": 1.0}, {"min_expert_share": -0.1}, {"min_expert_share": float("nan")},
         {"min_expert_share": "0.1"}, {"min_expert_share": True}, {"io_uring": 1}, {"verify": None}, {"texts": 0},
-        {"device": "tpu"}, {"seed": -1}, {"seed": 2**64}, {"program": 0}, {"activation_bits": 16}, {"activation_bits": 4},
+        {"device": "tpu"}, {"seed": -1}, {"seed": 2**64}, {"program": 0}, {"activation_bits": 16},
+        {"activation_bits": 4},
     ],
 )  # fmt: skip
 def test_settings_out_of_range(asked):

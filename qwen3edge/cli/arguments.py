@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from qwen3edge.errors import RequestError, shown
 from qwen3edge.hub.cache import find
-from qwen3edge.settings import KV_TYPES, Settings
+from qwen3edge.settings import AUTO, KV_TYPES, Settings
 
 _LOADING = (
     *("memory", "context", "threads", "kv", "sequences", "draft_tokens", "draft", "min_expert_share", "texts"),
@@ -65,9 +65,9 @@ def add_kv(parser: Arguments, types: Sequence[str], note: str = "") -> None:
     parser.add_argument("--kv", default="int8", choices=types, help=f"type of the KV cache (int8){note}")
 
 
-def add_sequences(parser: Arguments, what: str) -> None:
+def add_sequences(parser: Arguments, what: str, usual: int = 1) -> None:
     """--sequences. what: is done so many at a time."""
-    parser.add_argument("--sequences", type=int, default=1, metavar="N", help=f"{what} (1)")
+    parser.add_argument("--sequences", type=int, default=usual, metavar="N", help=f"{what} ({usual})")
 
 
 def add_quiet(parser: Arguments, progress: str) -> None:
@@ -80,13 +80,20 @@ def add_json(parser: Arguments) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
-def add_loading(parser: argparse.ArgumentParser) -> None:
-    """How a model is loaded; `loading` reads them."""
+def add_loading(parser: argparse.ArgumentParser, *, context: str | None = None) -> None:
+    """How a model is loaded; `loading` reads them. context: of which it is made by default, if not of 4096 tokens."""
     group = parser.add_argument_group("memory and threads")
     group.add_argument(
         "--memory", metavar="SIZE", help="budget such as 600MiB or 2G, or auto (the default): what the system leaves"
     )
-    group.add_argument("--context", type=int, metavar="N", help="tokens that a conversation can hold (4096)")
+    usual = context or "4096"
+    group.add_argument(
+        "--context",
+        type=context_size,
+        default=context,
+        metavar="N",
+        help=f"tokens that a conversation can hold, or auto: as many as fit ({usual})",
+    )
     add_threads(group)
     add_kv(group, KV_TYPES, "; f16 on a GPU alone")
     group.add_argument(
@@ -103,6 +110,11 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
         help="check up to N tokens a step that followed the same words before, or that --draft gives (0; with it 8)",
     )
     group.add_argument("--draft", metavar="FILE", help="a smaller model with the same tokens, which drafts (none)")
+
+
+def context_size(text: str) -> int | str:
+    """Of --context. Raises ValueError."""
+    return text if text == AUTO else int(text)
 
 
 def add_answering(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qwen3edge import _core
 from qwen3edge.closing import Closing
-from qwen3edge.generation.tool_call import ToolCall
+from qwen3edge.generation.tool_call import CallEvent, ToolCall
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
 
@@ -29,18 +29,22 @@ _REASONS = {
 class TextChunk(str):
     """A piece of an answer's text, whole characters only; `reasoning` tells thoughts from content.
 
-    Of a tool call it is the next part of the arguments, empty where the call begins and where it ends, and `call` is
-    the call as far as it has come; the last one's `call.state` is "complete", "broken", or "cut" with the answer.
+    Of a tool call it is the next part of the arguments, empty where the call begins and where it ends (or the answer
+    within it). `call` is the call, which may have come further already; `call_event` is what this piece is of it:
+    "begun", "arguments", or its end, "complete", "broken" or "cut".
     """
 
-    __slots__ = ("call", "reasoning")
+    __slots__ = ("call", "call_event", "reasoning")
     reasoning: bool
     call: ToolCall | None
+    call_event: CallEvent | None
 
-    def __new__(cls, text: str, reasoning: bool = False, call: ToolCall | None = None) -> TextChunk:
+    def __new__(
+        cls, text: str, reasoning: bool = False, call: ToolCall | None = None, call_event: CallEvent | None = None
+    ) -> TextChunk:
         """A str with the attributes."""
         piece = super().__new__(cls, text)
-        piece.reasoning, piece.call = reasoning, call
+        piece.reasoning, piece.call, piece.call_event = reasoning, call, call_event
         return piece
 
 
@@ -206,13 +210,13 @@ class Answer(Closing):
         elif what != "begun":
             self._close_call(what)
             return
-        self._unread.append(TextChunk(text if what == "arguments" else "", call=call))
+        self._unread.append(TextChunk(text if what == "arguments" else "", call=call, call_event=what))
 
     def _close_call(self, state: Literal["complete", "broken", "cut"]) -> None:
         assert self._call is not None
         self._call.state = state
         self.tool_calls += [self._call] if state == "complete" else []
-        self._unread.append(TextChunk("", call=self._call))
+        self._unread.append(TextChunk("", call=self._call, call_event=state))
         self._call = None
 
     def close(self) -> None:

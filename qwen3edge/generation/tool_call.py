@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from qwen3edge.errors import RequestError
 
+CallEvent = Literal["begun", "arguments", "complete", "broken", "cut"]
+"""What a piece of an answer is of a call."""
+
 
 def _new_id() -> str:
     return f"call_{os.urandom(12).hex()}"

@@ -108,6 +108,7 @@ def test_a_call_that_is_cut():
         ({"min_tokens": 3}, "tool_choice: expected no min_tokens"),
         ({"tools": [{"name": "f", "parameters": {"type": "array"}}]}, "parameters of 'f': expected .* an object"),
         ({"tools": [{"name": "f", "parameters": {"uniqueItems": True}}]}, "tool_choice: .*uniqueItems"),
+        ({"tools": [{"type": "function"}]}, "tool_choice: expected a tool that is a function, found none"),
     ],
 )
 def test_what_is_refused(options, named):

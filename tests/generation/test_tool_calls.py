@@ -91,6 +91,9 @@ def test_a_call_grows_while_it_comes():
     seen = [(piece.call.name, piece.call.arguments, piece.call.state) for piece in answer if not answer.thinking]
     assert seen[0] == ("weather", "", "open") and seen[1] == ("weather", "{", "open")
     assert seen[-1] == ("weather", '{"city": "Köln"}', "complete")
+    events = [piece.call_event for piece in ask([*ids("hm"), *SAID, END])]
+    assert sorted(filter(None, set(events))) == ["arguments", "begun", "complete"] and events[-1] == "complete"
+    assert events.index("begun") == events.count(None) and events.count("begun") == 1
     with pytest.raises(RequestError, match="expected a complete call of weather, found one that is open"):
         _ = next(ask([*SAID, END])).call.parsed
 
@@ -101,9 +104,8 @@ def test_what_an_answer_ends_with():
     assert cut.read() == "" and (cut.finish_reason, cut.cut_by, cut.tool_calls) == ("length", "max_tokens", [])
     assert "tool_calls" not in cut.message
     last = list(ask([*SAID[:-3], END], max_tokens=len(SAID) - 3))[-1]
-    assert last == "" and last.call is not None and (last.call.name, last.call.state) == ("weather", "cut")
     assert all(piece.call is None for piece in ask([CALL, *ids("\n{")], max_tokens=3)), "it had no name yet"
-    assert (last, last.call.state, last.call.arguments) == ("", "cut", '{"city": "Köln"')
+    assert (last, last.call_event, last.call.state, last.call.arguments) == ("", "cut", "cut", '{"city": "Köln"')
     with pytest.raises(RequestError, match="expected a complete call of weather, found one that is cut"):
         _ = last.call.parsed
     cut = ask([*SAID, *ids("abc")], max_tokens=len(SAID) + 2)

@@ -1,0 +1,88 @@
+"""`qwen3edge serve MODEL ...`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from qwen3edge.cli import arguments as options
+from qwen3edge.errors import RequestError, shown
+
+HELP = "answer OpenAI's clients over HTTP"
+
+_KEY = "QWEN3EDGE_API_KEY"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Models, how they are loaded, and who may ask them."""
+    options.add_model(parser, nargs="+", help=".q3e files, each served under its name without .q3e")
+    parser.add_argument("--alias", action="append", default=[], metavar="NAME=MODEL", help="another name for a model")
+    parser.add_argument("--idle", type=float, metavar="S", help="unload a model that is unused for so long (never)")
+    group = parser.add_argument_group("who may ask")
+    group.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (127.0.0.1)")
+    group.add_argument("--port", type=int, default=8080, metavar="N", help="8080; 0: any that is free")
+    group.add_argument(
+        "--api-key", action="append", default=[], metavar="KEY", help=f"that clients must have (or {_KEY}); repeatable"
+    )
+    group.add_argument("--insecure", action="store_true", help="no key, though others can reach the host")
+    group.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="by which clients may call it")
+    group.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="of web pages that may call it",
+    )
+    group.add_argument("--grace", type=int, default=30, metavar="S", help="for streams, once told to stop (30)")
+    options.add_loading(parser, context="auto")
+    options.add_sequences(parser, "answers that are computed together", 8)
+    options.add_device(parser)
+    parser.add_argument("--chat-template", metavar="FILE", help="a Jinja2 template in place of the models' own")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serves until it is told to stop."""
+    from qwen3edge.server import listening
+    from qwen3edge.server.app import make_app
+    from qwen3edge.server.hosted import Models
+    from qwen3edge.server.metrics import Metrics
+    from qwen3edge.server.safety import Access
+
+    keys = arguments.api_key or [key for key in (os.environ.get(_KEY),) if key]
+    access = Access(
+        arguments.host, keys, arguments.allow_host, arguments.allow_origin, insecure=arguments.insecure
+    )  # fmt: skip
+    metrics = Metrics()
+    with listening.bound(arguments.host, arguments.port) as socket:
+        models = Models(
+            _paths(arguments.model),
+            dict(_pair(alias) for alias in arguments.alias),
+            {**options.loading(arguments), "grammars": True},
+            idle_seconds=arguments.idle,
+            count=metrics.count_answer,
+        )
+        where = listening.address(socket)
+        told = f"qwen3edge: {', '.join(models.names)} at {where} (OpenAI: {where}/v1)"
+        app = make_app(models, metrics, access)
+        listening.run(app, socket, grace_seconds=arguments.grace, ready=lambda: print(told, flush=True))
+    return 0
+
+
+def _paths(models: list[str]) -> dict[str, Path]:
+    """By the names that clients use."""
+    found: dict[str, Path] = {}
+    for each in models:
+        path = Path(each)
+        name = path.name.removesuffix(".q3e")
+        if name in found:
+            raise RequestError(f"expected models of different names, found {shown(name)} twice: rename one")
+        found[name] = path
+    return found
+
+
+def _pair(alias: str) -> tuple[str, str]:
+    name, equals, model = alias.partition("=")
+    if not (name and equals and model):
+        raise RequestError(f"--alias: expected NAME=MODEL, found {shown(alias)}")
+    return name, model.removesuffix(".q3e")

@@ -1,0 +1,151 @@
+"""From a request to its events: the answers run together with those of all other clients, and end with their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+
+from qwen3edge.generation.answer import Answer, TextChunk
+from qwen3edge.generation.model import Model
+from qwen3edge.server.errors import StoppingError
+from qwen3edge.server.events import (
+    ArgumentsDelta,
+    CallBegun,
+    CallEnded,
+    ContentDelta,
+    Event,
+    Failed,
+    Finished,
+    Logprobs,
+    ReasoningDelta,
+    Started,
+)
+from qwen3edge.server.hosted import Lease, Models
+from qwen3edge.server.request import AnswerRequest
+
+_PROMPT = ("thinking", "tools", "raw", "tags_as_text", "template_variables")
+"""The options that a prompt depends on."""
+
+
+class Answers:
+    """The answers to one request. Whoever has them reads `events` once, and awaits `aclose` in any case."""
+
+    def __init__(self, lease: Lease, answers: Sequence[Answer], request: AnswerRequest) -> None:
+        """Use `begin`."""
+        self.model = lease.model
+        self.model_name = lease.name
+        self._lease, self._answers, self._one_call = lease, answers, request.one_call
+
+    @classmethod
+    async def begin(cls, models: Models, request: AnswerRequest) -> Answers:
+        """Queues the answers. A model that is not in memory is loaded first; the prompt is made in a thread, as a large
+        one takes a while. Raises what `Models.lease` and `Model.generate_batch` raise.
+        """
+        lease = await models.lease(request.model)
+        try:
+            answers = await models.reading(lambda: _started(lease.model, request), _close)
+        except BaseException:
+            lease.release()
+            raise
+        return cls(lease, answers, request)
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Those of all answers, as they come. What goes wrong comes as `Failed`, which ends them."""
+        streams = [self._events_of(choice, answer) for choice, answer in enumerate(self._answers)]
+        async with contextlib.aclosing(streams[0] if len(streams) == 1 else _merged(streams)) as merged:
+            async for event in merged:
+                yield event
+                if isinstance(event, Failed):
+                    return
+
+    async def aclose(self) -> None:
+        """Ends what still runs; when it returns, the model computes nothing for this request."""
+        try:
+            if any(answer.finish_reason is None for answer in self._answers):
+                await asyncio.shield(asyncio.to_thread(_close, self._answers))
+        finally:
+            self._lease.release()
+
+    async def _events_of(self, choice: int, answer: Answer) -> AsyncGenerator[Event, None]:
+        yield Started(choice, answer.usage.prompt_tokens)
+        told, called, ended = 0, False, False
+        try:
+            async for piece in answer:
+                if len(answer.logprobs) > told:
+                    yield self._logprobs(choice, answer, told)
+                    told = len(answer.logprobs)
+                event = _event(choice, piece)
+                yield event
+                called |= isinstance(event, CallEnded) and event.state == "complete"
+                if called and self._one_call:
+                    await answer.aclose()
+                    ended = True
+                    break
+        except Exception as error:  # its adapter tells the client
+            yield Failed(choice, error)
+            return
+        if len(answer.logprobs) > told and not ended:
+            yield self._logprobs(choice, answer, told)
+        if answer.finish_reason == "cancelled" and not ended:
+            yield Failed(choice, StoppingError())
+            return
+        self._lease.count(answer.usage)
+        if answer.cut_by is not None and not ended:
+            yield Finished(choice, "length", "context" if answer.cut_by == "context" else "max_tokens", answer.usage)
+        else:
+            yield Finished(choice, "tool_calls" if called else "stop", None, answer.usage)
+
+    def _logprobs(self, choice: int, answer: Answer, first: int) -> Logprobs:
+        is_control = self.model.tokenizer.is_control
+        return Logprobs(choice, tuple(each for each in answer.logprobs[first:] if not is_control(each.token)))
+
+
+async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, list[int]]:
+    """The prompt that the answers would have, and of which model. Raises as `begin`, but for a prompt that does not
+    fit."""
+    lease = await models.lease(request.model)
+    try:
+        options = request.options_for(lease.model)
+        made = {name: options[name] for name in _PROMPT if name in options}  # type: ignore[literal-required]
+        return lease.model, await models.reading(lambda: lease.model.tokens_of(request.input, **made))
+    finally:
+        lease.release()
+
+
+def _started(model: Model, request: AnswerRequest) -> list[Answer]:
+    return model.generate_batch([request.input], request.n, **request.options_for(model))
+
+
+def _close(answers: Sequence[Answer]) -> None:
+    for answer in answers:
+        answer.close()
+
+
+def _event(choice: int, piece: TextChunk) -> Event:
+    call, what = piece.call, piece.call_event
+    if call is None or what is None:
+        return ReasoningDelta(choice, piece) if piece.reasoning else ContentDelta(choice, piece)
+    if what == "begun":
+        return CallBegun(choice, call.index, call.id, call.name)
+    if what == "arguments":
+        return ArgumentsDelta(choice, call.index, piece)
+    return CallEnded(choice, call.index, call.id, call.name, call.arguments, what)
+
+
+async def _merged(streams: Sequence[AsyncGenerator[Event, None]]) -> AsyncGenerator[Event, None]:
+    """What comes first of any, first. Each is asked for its next event once the last was taken."""
+    waiting = {asyncio.ensure_future(stream.__anext__()): stream for stream in streams}
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in [each for each in waiting if each in done]:
+                stream = waiting.pop(task)
+                with contextlib.suppress(StopAsyncIteration):
+                    event = task.result()
+                    waiting[asyncio.ensure_future(stream.__anext__())] = stream
+                    yield event
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

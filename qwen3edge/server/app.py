@@ -1,0 +1,93 @@
+"""The application: all endpoints over one service, behind what keeps others out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qwen3edge import __version__
+from qwen3edge.server.body import Bounded, Limits
+from qwen3edge.server.document import document
+from qwen3edge.server.errors import MethodError, NotFoundError
+from qwen3edge.server.hosted import Models
+from qwen3edge.server.metrics import Metrics
+from qwen3edge.server.native import status, texts
+from qwen3edge.server.openai import chat_completions, models
+from qwen3edge.server.openai.errors import error_body
+from qwen3edge.server.route import Form, refusal
+from qwen3edge.server.safety import Access, Guarded
+from qwen3edge.server.service import Service
+
+ROUTES = (chat_completions.routes, models.routes, status.routes, texts.routes)
+FORMS: tuple[tuple[str, Form], ...] = ()
+"""Of errors, by how a path begins; of all others OpenAI's."""
+
+_IDLE_CHECK_SECONDS = 5.0
+
+
+def form_of(path: str) -> Form:
+    """How errors of an endpoint look."""
+    return next((form for prefix, form in FORMS if path.startswith(prefix)), error_body)
+
+
+def make_app(hosted: Models, metrics: Metrics, access: Access, limits: Limits | None = None) -> FastAPI:
+    """An ASGI application. It closes the models when it shuts down."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        idle = asyncio.ensure_future(_unload_idle(hosted))
+        try:
+            yield
+        finally:
+            idle.cancel()
+            await asyncio.to_thread(hosted.close)
+
+    app = FastAPI(
+        title="qwen3edge", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.state.service, app.state.form_of = Service(hosted, metrics), form_of
+    metrics.watch(hosted)
+    for each in ROUTES:
+        app.include_router(each)
+    app.add_exception_handler(HTTPException, _not_found)
+    app.add_middleware(Bounded, limits=limits or Limits(hosted.largest_body), refuse=refusal)
+    app.add_middleware(Guarded, access=access, refuse=refusal)
+    app.add_middleware(_Counted, metrics=metrics)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 405:
+        return refusal(request.scope, MethodError(f"expected another method than {request.method} for {path:.200}"))
+    return refusal(request.scope, NotFoundError(f"expected a path of this server, found {path:.200}"))
+
+
+async def _unload_idle(hosted: Models) -> None:
+    while True:
+        await asyncio.sleep(_IDLE_CHECK_SECONDS)
+        await hosted.unload_idle()
+
+
+class _Counted:
+    """Counts responses by their status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.count_response(message["status"])
+            await send(message)
+
+        await self._app(scope, receive, sent)

@@ -1,0 +1,109 @@
+"""What happens to the answers to a request, one after the other: what every adapter writes in its API's own form."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from qwen3edge.generation.answer import TokenLogprob, Usage
+
+
+@dataclass(frozen=True)
+class Event:
+    """choice: which of the request's answers, from 0."""
+
+    choice: int
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """The first of an answer: the request is valid and waits for its turn, or runs."""
+
+    prompt_tokens: int
+
+
+@dataclass(frozen=True)
+class ReasoningDelta(Event):
+    """A piece of its thoughts."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ContentDelta(Event):
+    """A piece of its content."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class CallBegun(Event):
+    """A tool call whose name is known. index: in the order of the answer."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ArgumentsDelta(Event):
+    """A piece of the JSON of a call's arguments."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True)
+class CallEnded(Event):
+    """arguments: all of them, an object if the call is complete. Broken: it was none, and its text follows as content
+    or as thoughts; cut: the answer ended within it.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+    state: Literal["complete", "broken", "cut"]
+
+
+@dataclass(frozen=True)
+class Logprobs(Event):
+    """Of tokens whose text the next events have, if they were asked for; those of control tokens are left out."""
+
+    tokens: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The last of an answer. reason: "tool_calls" if it ended by itself and has complete ones. cut_by: of "length"."""
+
+    reason: Literal["stop", "tool_calls", "length"]
+    cut_by: Literal["max_tokens", "context"] | None
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The last of all answers: what went wrong after they had begun."""
+
+    error: Exception
+
+
+async def whole_calls(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """The same events, but for calls: of each that is complete its three events at once, numbered from 0; of others
+    none. So nobody is shown the beginning of a call that is none after all. Closing it closes the events.
+    """
+    complete: dict[int, int] = {}  # by choice
+    try:
+        async for event in events:
+            if isinstance(event, CallEnded) and event.state == "complete":
+                number = complete.get(event.choice, 0)
+                complete[event.choice] = number + 1
+                yield CallBegun(event.choice, number, event.id, event.name)
+                yield ArgumentsDelta(event.choice, number, event.arguments)
+                yield replace(event, index=number)
+            elif not isinstance(event, CallBegun | ArgumentsDelta | CallEnded):
+                yield event
+    finally:
+        await events.aclose()

@@ -1,0 +1,86 @@
+"""Texts and tokens, as llama.cpp's server has it: `/tokenize`, `/detokenize`, `/apply-template`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qwen3edge.generation.model import Model
+from qwen3edge.server.answering import prompt_tokens
+from qwen3edge.server.clients import while_connected
+from qwen3edge.server.openai.chat_body import Conversation
+from qwen3edge.server.parameters import Body, Ignored
+from qwen3edge.server.route import post, router
+from qwen3edge.server.service import Service, service
+from qwen3edge.server.sse import JsonResponse
+
+Result = TypeVar("Result")
+
+routes = router("server")
+
+
+class TokenizeBody(Body):
+    """Of /tokenize. parse_special: names of tokens in it are those tokens."""
+
+    model: str | None = None
+    content: str
+    parse_special: bool = True
+    with_pieces: bool = False
+    add_special: Ignored = None
+
+
+class DetokenizeBody(Body):
+    """Of /detokenize."""
+
+    model: str | None = None
+    tokens: list[int]
+
+
+class TemplateBody(Conversation):
+    """Of /apply-template."""
+
+
+@post(routes, TokenizeBody, "/tokenize")
+async def tokenize(request: Request) -> Response:
+    """The tokens of a text, with their bytes as text where that is asked for."""
+    to = service(request)
+    body = await to.read(request, TokenizeBody)
+
+    def read(model: Model) -> list[object]:
+        tokens = model.tokenizer.encode(body.content, allow_special=body.parse_special)
+        if not body.with_pieces:
+            return [*tokens]
+        return [{"id": token, "piece": model.tokenizer.decode([token])} for token in tokens]
+
+    return JsonResponse({"tokens": await _reading(request, to, body.model, read)})
+
+
+@post(routes, DetokenizeBody, "/detokenize")
+async def detokenize(request: Request) -> Response:
+    """The text of tokens."""
+    to = service(request)
+    body = await to.read(request, DetokenizeBody)
+    text = await _reading(request, to, body.model, lambda model: model.tokenizer.decode(body.tokens))
+    return JsonResponse({"content": text})
+
+
+@post(routes, TemplateBody, "/apply-template")
+async def apply_template(request: Request) -> Response:
+    """The prompt of a conversation, and how many tokens it has."""
+    to = service(request)
+    body = await to.read(request, TemplateBody)
+    model, tokens = await while_connected(request.receive, prompt_tokens(to.models, body.prompt_request()))
+    text = await to.models.reading(lambda: model.tokenizer.decode(tokens))
+    return JsonResponse({"prompt": text, "tokens": len(tokens)})
+
+
+async def _reading(request: Request, to: Service, name: str | None, read: Callable[[Model], Result]) -> Result:
+    """What reads a text, or writes one, with a model's tokenizer."""
+    lease = await while_connected(request.receive, to.models.lease(name))
+    try:
+        return await while_connected(request.receive, to.models.reading(lambda: read(lease.model)))
+    finally:
+        lease.release()

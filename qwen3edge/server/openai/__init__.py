@@ -1,0 +1,1 @@
+"""OpenAI's API: a file an endpoint."""

@@ -1,0 +1,160 @@
+"""The body of a chat, and the request that it makes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qwen3edge.errors import shown
+from qwen3edge.generation.options import Options
+from qwen3edge.sampling import MAX_SEED
+from qwen3edge.server.errors import BodyError
+from qwen3edge.server.parameters import Body, Ignored
+from qwen3edge.server.request import EFFORTS, AnswerRequest, own_tools
+
+MOST_MESSAGES = 4096
+MOST_TOOLS = 512
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
+
+class Part(BaseModel):
+    """Of a body."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class StreamOptions(Part):
+    """Of a stream."""
+
+    include_usage: bool = False
+    include_obfuscation: Ignored = None
+
+
+class JsonSchema(Part):
+    """What `response_format` names. An answer is always held to it."""
+
+    name: Ignored = None
+    description: Ignored = None
+    strict: Ignored = None
+    form: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(Part):
+    """What an answer must be."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    def options(self) -> Options:
+        """Of `generate`. Raises BodyError."""
+        if self.type == "text":
+            return {}
+        if self.type == "json_object":
+            return {"json_schema": {"type": "object"}}
+        if self.json_schema is None:
+            raise BodyError("response_format: expected json_schema beside this type, found none", "response_format")
+        return {"json_schema": self.json_schema.form}
+
+
+class Conversation(Body):
+    """What a prompt is made of."""
+
+    model: str | None = None
+    messages: list[dict[str, Any]] = Field(max_length=MOST_MESSAGES)
+    tools: list[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
+    reasoning_effort: Effort | None = None
+    enable_thinking: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+    def prompt_request(self) -> AnswerRequest:
+        """A request with all that its prompt depends on. Raises RequestError, BodyError."""
+        variables = dict(self.chat_template_kwargs or {})
+        thinking = variables.pop("enable_thinking", self.enable_thinking)
+        if thinking is not None and not isinstance(thinking, bool):
+            raise BodyError(
+                f"chat_template_kwargs.enable_thinking: expected true or false, found {shown(thinking)}",
+                "chat_template_kwargs",
+            )
+        options: Options = {"thinking": thinking, "template_variables": variables or None}
+        wish = None if self.reasoning_effort is None else EFFORTS[self.reasoning_effort]
+        return AnswerRequest(self.model, self.messages, options, wish=wish).with_tools(own_tools(self.tools)[0], None)
+
+
+class ChatBody(Conversation):
+    """Of /v1/chat/completions."""
+
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: int = 1
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    min_tokens: int | None = None
+    thinking_budget: int | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool = True
+    response_format: ResponseFormat | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    user: Ignored = None
+    metadata: Ignored = None
+    store: Ignored = None
+    service_tier: Ignored = None
+    safety_identifier: Ignored = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_retention: Ignored = None
+    cache_prompt: Ignored = None
+    prediction: Ignored = None
+
+    def request(self) -> AnswerRequest:
+        """Raises RequestError, BodyError."""
+        asked = self.prompt_request()
+        options: Options = {
+            **asked.options,
+            **(self.response_format.options() if self.response_format else {}),
+            **{name: getattr(self, name) for name in _SAME},  # type: ignore[typeddict-item]
+            "max_tokens": self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
+            "seed": None if self.seed is None else self.seed & MAX_SEED,  # OpenAI's may be negative
+            "logit_bias": None if self.logit_bias is None else biases(self.logit_bias),
+        }
+        return AnswerRequest(
+            self.model, self.messages, options, self.n, asked.wish, one_call=not self.parallel_tool_calls
+        ).with_tools(options.get("tools"), self.tool_choice)
+
+
+_SAME = (
+    *(
+        "min_tokens",
+        "thinking_budget",
+        "stop",
+        "stop_token_ids",
+        "ignore_eos",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+    ),
+    *("presence_penalty", "frequency_penalty", "repetition_penalty", "logprobs", "top_logprobs"),
+)
+"""Parameters that are options of `generate` under their names."""
+
+
+def biases(given: dict[str, float]) -> dict[int, float]:
+    """By tokens' ids, which are strings in JSON. Raises BodyError."""
+    for token in given:
+        if not (token.isdecimal() and token.isascii() and len(token) < 10):
+            raise BodyError(f"logit_bias: expected ids of tokens as names, found {shown(token)}", "logit_bias")
+    return {int(token): bias for token, bias in given.items()}

@@ -1,0 +1,145 @@
+"""Who may ask: hosts and origins that are allowed, and the server's key."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qwen3edge.errors import RequestError, shown
+from qwen3edge.server.errors import ForbiddenError, KeyRequiredError, ServerError
+
+OPEN_PATHS = ("/", "/health")
+"""What needs no key: it tells nothing, and a browser that opens a page sends none."""
+PAGE_FILES = "/page/"
+"""Nor do the files of the page."""
+
+_CORS = {
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "*, Authorization",
+    "Access-Control-Max-Age": "600",
+}
+
+
+@dataclass(frozen=True)
+class Access:
+    """host: that the server listens on. keys: one of which every request must have; none: no key is asked for. hosts:
+    names by which clients may call it, beside addresses and its own. origins: of pages that may call it from a browser,
+    beside its own.
+    """
+
+    host: str = "127.0.0.1"
+    keys: Sequence[str] = ()
+    hosts: Collection[str] = ()
+    origins: Collection[str] = ()
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if not all(key.isascii() and key for key in self.keys):
+            raise RequestError("expected an API key of ASCII characters, found another")
+        if not (self.keys or self.insecure or _is_loopback(self.host)):
+            raise RequestError(
+                f"--host {self.host}: expected --api-key KEY beside a host that others reach, or --insecure if "
+                "everybody there may use this server, found neither"
+            )
+
+    def check(self, scope: Scope) -> None:
+        """Raises ForbiddenError for a foreign Host or Origin, KeyRequiredError without the key."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._knows(host):
+            raise ForbiddenError(f"Host: expected an address, localhost or a name of --allow-host, found {shown(host)}")
+        origin = headers.get("origin")
+        if origin is not None and not self._allows(origin, host):
+            raise ForbiddenError(f"Origin: expected this server's own, or one of --allow-origin, found {shown(origin)}")
+        path = scope["path"]
+        if self.keys and path not in OPEN_PATHS and not path.startswith(PAGE_FILES) and not self._has_key(headers):
+            raise KeyRequiredError
+
+    def _knows(self, host: str) -> bool:
+        """A page that leads its own name to this machine's address (DNS rebinding) sends that name; addresses cannot be
+        led anywhere.
+        """
+        name = _name_of(host)
+        return name is not None and (
+            _is_address(name) or name in ("localhost", self.host.lower(), socket.gethostname().lower(), *self.hosts)
+        )
+
+    def _allows(self, origin: str, host: str) -> bool:
+        scheme, _, name = origin.lower().partition("://")
+        return origin in self.origins or (scheme in ("http", "https") and name == host.lower())
+
+    def _has_key(self, headers: Headers) -> bool:
+        kind, _, bearer = headers.get("authorization", "").partition(" ")
+        given = bearer.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
+        found = False
+        for key in self.keys:  # all, so that the time tells nothing
+            found |= hmac.compare_digest(given.encode(), key.encode())
+        return found
+
+
+class Guarded:
+    """An ASGI application that only those see who may."""
+
+    def __init__(self, app: ASGIApp, access: Access, refuse: Callable[[Scope, ServerError], Response]) -> None:
+        """refuse: makes the response to a request that is refused."""
+        self._app, self._access, self._refuse = app, access, refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        origin = Headers(scope=scope).get("origin")
+        asked = origin in self._access.origins
+        if asked and scope["method"] == "OPTIONS":
+            await Response(status_code=204, headers=_shared_with(origin, _CORS))(scope, receive, send)
+            return
+        try:
+            self._access.check(scope)
+        except ServerError as error:
+            await self._refuse(scope, error)(scope, receive, send)
+            return
+        await self._app(scope, receive, _sharing(send, origin) if asked else send)
+
+
+def _sharing(send: Send, origin: str | None) -> Callable[[Message], Awaitable[None]]:
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(_shared_with(origin, {}))
+        await send(message)
+
+    return sent
+
+
+def _shared_with(origin: str | None, more: dict[str, str]) -> dict[str, str]:
+    return {"Access-Control-Allow-Origin": origin or "", "Vary": "Origin", **more}
+
+
+def _name_of(host: str) -> str | None:
+    """Without the port; None for what names no host."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)

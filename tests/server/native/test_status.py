@@ -1,0 +1,57 @@
+"""What a server tells of itself."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+
+def test_health(tiny):
+    assert tiny.get("/health").json() == {"status": "ok"}
+
+
+def test_metrics(tiny):
+    def read():
+        families = text_string_to_metric_families(tiny.get("/metrics").text)
+        return {
+            (each.name, *sorted(each.labels.values())): each.value for family in families for each in family.samples
+        }
+
+    before = read()
+    body = {"messages": [{"role": "user", "content": "What is 12 + 7?"}], "max_tokens": 9}
+    usage = tiny.post("/v1/chat/completions", json=body).json()["usage"]
+    after = read()
+
+    def more(name):
+        return after[name, "tiny"] - before.get((name, "tiny"), 0)
+
+    assert more("qwen3edge_answers_total") == more("qwen3edge_time_to_first_token_seconds_count") == 1
+    assert more("qwen3edge_prompt_tokens_total") == usage["prompt_tokens"]
+    assert more("qwen3edge_completion_tokens_total") == usage["completion_tokens"]
+    assert more("qwen3edge_steps_total") > 1
+    assert after["qwen3edge_requests_running", "tiny"] == after["qwen3edge_requests_waiting", "tiny"] == 0
+    kinds = [value for name, value in after.items() if name[0] == "qwen3edge_memory_planned_bytes"]
+    assert sum(kinds) == tiny.get("/props").json()["models"]["tiny"]["plan"]["peak"]
+    assert after["qwen3edge_memory_resident_bytes",] <= after["qwen3edge_memory_budget_bytes",]
+    assert after["qwen3edge_responses_total", "200"] > before["qwen3edge_responses_total", "200"]
+
+
+def test_props(tiny):
+    found = tiny.get("/props").json()
+    assert found["total_slots"] == 4 and found["default_generation_settings"]["n_ctx"] == 2048
+    model = found["models"]["tiny"]
+    assert model["thinks"] and model["switches_thinking"] and model["loaded"] and "<think>" in model["chat_template"]
+    assert 0 < found["memory"]["resident"] <= found["memory"]["peak"]
+
+
+def test_c38_what_does_not_exist(tiny):
+    absent = [("GET", "/v2/models"), ("POST", "/v1/none"), ("GET", "/../etc/passwd")]
+    for method, path in [*absent, ("GET", "/v1/chat/completions"), ("POST", "/health")]:
+        response = tiny.request(method, path)
+        assert response.status_code == (404 if (method, path) in absent else 405)
+        assert response.json()["error"]["message"].startswith("expected")
+
+
+def test_the_document(tiny):
+    found = tiny.get("/openapi.json").json()
+    body = found["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schema = found["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+    assert "reasoning_effort" in schema["properties"] and schema["required"] == ["messages"]
+    assert {"/v1/models", "/health", "/metrics", "/props", "/tokenize", "/apply-template"} <= set(found["paths"])

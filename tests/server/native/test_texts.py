@@ -1,0 +1,43 @@
+"""Texts and tokens."""
+
+
+def test_there_and_back(tiny):
+    text = "Grüße, 🦙! <think>"
+    tokens = tiny.post("/tokenize", json={"content": text}).json()["tokens"]
+    assert tiny.post("/detokenize", json={"tokens": tokens}).json() == {"content": text}
+    plain = tiny.post("/tokenize", json={"content": text, "parse_special": False}).json()["tokens"]
+    assert len(plain) > len(tokens)
+    pieces = tiny.post("/tokenize", json={"content": "a b", "with_pieces": True}).json()["tokens"]
+    assert "".join(each["piece"] for each in pieces) == "a b"
+    assert tiny.post("/detokenize", json={"tokens": [-1]}).status_code == 400
+    assert tiny.post("/detokenize", json={"tokens": ["a"]}).json()["error"]["param"] == "tokens.0"
+
+
+def test_the_prompt_of_a_chat(tiny):
+    messages = [{"role": "user", "content": "What is 12 + 7?"}]
+    found = tiny.post("/apply-template", json={"messages": messages, "enable_thinking": False}).json()
+    assert found["prompt"].startswith("<|im_start|>user\nWhat is 12 + 7?<|im_end|>\n<|im_start|>assistant\n<think>")
+    usage = tiny.post(
+        "/v1/chat/completions", json={"messages": messages, "enable_thinking": False, "max_tokens": 1}
+    ).json()["usage"]
+    assert found["tokens"] == usage["prompt_tokens"]
+
+
+def test_c15_messages_keep_their_places(tiny):
+    """A system's or a developer's message that is not the first is neither moved nor refused."""
+    messages = [
+        {"role": "system", "content": "A"}, {"role": "user", "content": "B"}, {"role": "assistant", "content": "C"},
+        {"role": "developer", "content": "D"}, {"role": "user", "content": "E"},
+    ]  # fmt: skip
+    prompt = tiny.post("/apply-template", json={"messages": messages}).json()["prompt"]
+    assert [line for line in prompt.split("\n") if line[:1] in "ABCDE" and line] == [
+        f"{each}<|im_end|>" for each in "ABCDE"
+    ]
+
+
+def test_a_template_is_no_program_of_a_client(tiny):
+    content = "{{ 7 * 7 }}{% for x in range(10) %}{% endfor %}<|im_end|>"
+    found = tiny.post("/apply-template", json={"messages": [{"role": "user", "content": content}]}).json()
+    assert content in found["prompt"]
+    ids = tiny.post("/tokenize", json={"content": found["prompt"]}).json()["tokens"]
+    assert found["tokens"] > len(ids)

@@ -1,0 +1,79 @@
+"""`qwen3edge serve` as a process: real connections, and its end."""
+
+import json
+import signal
+import time
+
+import httpx
+import pytest
+
+CHAT = "/v1/chat/completions"
+LONG = {
+    "messages": [{"role": "user", "content": "Go on."}], "ignore_eos": True, "temperature": 3, "top_k": 0, "top_p": 1,
+    "stream": True,
+}  # fmt: skip
+
+
+def running(client):
+    found = client.get("/props").json()["models"]["tiny"]["counts"]
+    return found["running"] + found["waiting"]
+
+
+@pytest.fixture(scope="module")
+def server(serve):
+    return serve("--alias", "tiny=int4", "--sequences", "2")
+
+
+def test_c33_clients_that_hang_up(server):
+    """In the middle of a stream, and in the queue; nothing goes on for them."""
+    for _ in range(3):
+        with server.stream("POST", CHAT, json={**LONG, "n": 9}) as response:
+            lines = response.iter_lines()  # httpx hangs up when it is dropped
+            next(lines)
+            with pytest.raises(httpx.ReadTimeout):
+                server.post(CHAT, json={**LONG, "stream": False}, timeout=0.2)
+            assert running(server) > 2
+        end = time.monotonic() + 5
+        while running(server) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert running(server) == 0
+    answer = server.post(CHAT, json={**LONG, "stream": False, "max_tokens": 3}).json()
+    assert answer["usage"]["completion_tokens"] == 3
+
+
+def test_a_body_that_does_not_end(server):
+    """Others are served meanwhile."""
+
+    def body():
+        yield b'{"messages": ['
+        assert server.get("/health").status_code == 200
+        yield b"]}"
+
+    assert server.post(CHAT, content=body()).status_code == 400
+
+
+def test_sigterm_lets_streams_finish(serve):
+    server = serve("--grace", "20")
+    with server.stream("POST", CHAT, json={**LONG, "max_tokens": 300}) as response:
+        lines = response.iter_lines()
+        next(lines)
+        server.process.send_signal(signal.SIGTERM)
+        rest = list(lines)
+    assert rest[-2] == "data: [DONE]"
+    assert json.loads(rest[-4].removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
+    assert server.process.wait(10) == -signal.SIGTERM
+    assert server.process.stderr.read() == ""
+    with pytest.raises(httpx.ConnectError):
+        server.get("/health")
+
+
+def test_what_still_runs_after_the_time_of_grace_is_told(serve):
+    server = serve("--grace", "0")
+    with server.stream("POST", CHAT, json=LONG) as response:
+        lines = response.iter_lines()
+        next(lines)
+        server.process.send_signal(signal.SIGTERM)
+        rest = list(lines)
+    error = json.loads(rest[-2].removeprefix("data: "))["error"]
+    assert error["code"] == "stopping"
+    assert server.process.wait(10) == -signal.SIGTERM
