@@ -31,13 +31,13 @@ class Opened:
     file: _core.ModelFile
     config: ModelConfig
     settings: CheckedSettings
-    draft: Draft | None
     tokenizer: Tokenizer | None
     template: ChatTemplate | None
     defaults: SamplingDefaults
     name: str
     texts: bool
     grammars: bool
+    draft: Draft | None = None
 
     @classmethod
     def read(cls, path: Path, asked: Settings) -> Opened:
@@ -70,7 +70,6 @@ class Opened:
             file,
             config,
             settings,
-            None,
             tokenizer,
             template,
             SamplingDefaults.from_metadata(file),
@@ -92,6 +91,8 @@ class Opened:
         if self.settings.draft is not None:
             draft = Draft.planned(self.settings.draft, self.file, self.config, core)
             later += draft.nbytes
+            if core["program"]:  # which `later` is no part of then
+                core["program"] += draft.nbytes - (self.draft.nbytes if self.draft else 0)
         return replace(self, draft=draft, settings=replace(self.settings, core={**core, "later": later}))
 
     def with_longest_context(self) -> Opened:

@@ -49,11 +49,12 @@ class Draft:
         shared: CoreSettings = {
             **settings,
             "draft_tokens": 0,
+            "program": 1,  # it is counted with the model that it drafts for
             "later": 0,
             "min_expert_share": 0.0,
             "memory": settings["memory"] or _core.default_budget(),
         }
-        plan = _core.plan(file, program=1, **shared)
+        plan = _core.plan(file, **shared)
         if plan["buffers"]:
             resident = plan["peak"] + plan["streamed"]
             raise MemoryBudgetError(
@@ -66,4 +67,4 @@ class Draft:
 
     def open(self) -> _core.Engine:
         """It in memory."""
-        return _core.Engine(self.file, program=1, **self.settings)
+        return _core.Engine(self.file, **self.settings)

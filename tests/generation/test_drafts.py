@@ -169,6 +169,9 @@ def test_the_plan_counts_a_draft_model(tiny_q3e, draft):
     assert "draft" in both.table() and "draft" not in alone.table()
     with pytest.raises(MemoryBudgetError):
         qwen3edge.plan(path, context=512, draft=draft, memory=both.peak - both.draft)
+    given = {"program": 64 << 20, "context": "auto", "memory": "1GiB"}
+    alone, both = qwen3edge.plan(path, **given), qwen3edge.plan(path, draft=draft, **given)
+    assert both.program == alone.program == 64 << 20 and both.peak - alone.peak == both.draft
 
 
 def test_the_same_vocabulary(tiny_q3e, tmp_path):
