@@ -133,8 +133,8 @@ def test_a_draft_model_that_is_never_right_is_asked_seldom(tiny_q3e, scrambled):
             assert said(drafting, question, way) == said(plain, question, way)
         counts = drafting.engine.scheduler.counts
     assert counts["drafted"] > 0
-    # The look-up has its share of them.
-    assert counts["drafted"] - counts["accepted_drafts"] < counts["steps"] / 2
+    # The look-up has its share of them; 8 a step were allowed.
+    assert counts["drafted"] - counts["accepted_drafts"] < counts["steps"]
 
 
 def test_side_by_side_with_a_draft_model(tiny_q3e, draft):

@@ -16,7 +16,9 @@ _KEY = "QWEN3EDGE_API_KEY"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Models, how they are loaded, and who may ask them."""
-    options.add_model(parser, nargs="+", help=".q3e files, each served under its name without .q3e")
+    options.add_model(
+        parser, nargs="+", help=".q3e files, each served under its name without .q3e; or names, pulled if need be"
+    )
     parser.add_argument("--alias", action="append", default=[], metavar="NAME=MODEL", help="another name for a model")
     parser.add_argument("--idle", type=float, metavar="S", help="unload a model that is unused for so long (never)")
     group = parser.add_argument_group("who may ask")
@@ -71,10 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _paths(models: list[str]) -> dict[str, Path]:
     """By the names that clients use."""
+    from qwen3edge.hub.child import resolve
+
     found: dict[str, Path] = {}
     for each in models:
-        path = Path(each)
-        name = path.name.removesuffix(".q3e")
+        path = Path(resolve(each))
+        name = path.name.removesuffix(".q3e") if path == Path(each) else each
         if name in found:
             raise RequestError(f"expected models of different names, found {shown(name)} twice: rename one")
         found[name] = path

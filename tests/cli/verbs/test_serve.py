@@ -1,5 +1,6 @@
 """`qwen3edge serve`: what is refused before anything is served."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -38,14 +39,26 @@ def test_a_port_that_is_taken(tiny_int4, capsys):
     assert "in use" in said.err and said.err.count("\n") == 1 and said.out == ""
 
 
-def test_without_the_extra(tiny_int4, monkeypatch, capsys):
+def test_a_name_that_was_pulled(tiny_int4, tmp_path, monkeypatch, capsys):
+    """Is served under that name; here it is told as one that the alias may mean."""
+    monkeypatch.setenv("QWEN3EDGE_CACHE", str(tmp_path))
+    place = tmp_path / "models" / "huggingface" / "Tiny" / "tiny" / "int4.q3e"
+    place.parent.mkdir(parents=True)
+    shutil.copyfile(tiny_int4, place)
+    assert main(["serve", "Tiny/tiny", "--alias", "x=y", "--port", "0"]) == 2
+    assert "expected one of Tiny/tiny, found 'y'" in capsys.readouterr().err
+
+
+def test_without_the_extra(tiny_int4):
     for lacking in ("fastapi", "uvicorn", "prometheus_client"):
         assert EXTRAS[lacking] == "serve"
-    for name in [name for name in sys.modules if name.startswith("qwen3edge.server")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "fastapi", None)
-    assert main(["serve", str(tiny_int4)]) == 1
-    assert capsys.readouterr().err == "qwen3edge: serve needs: pip install 'qwen3edge[serve]' (found no fastapi)\n"
+    program = (
+        "import sys; sys.modules['fastapi'] = None\nfrom qwen3edge.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "serve", str(tiny_int4)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stderr == "qwen3edge: serve needs: pip install 'qwen3edge[serve]' (found no fastapi)\n"
 
 
 def test_nothing_else_imports_it():
