@@ -24,7 +24,7 @@ $(VENV)/.tests: $(VENV)/.installed constraints.txt
 
 # mypy reads the types of what the package imports.
 $(VENV)/.lint: $(VENV)/.installed constraints.txt
-	$(BIN)/pip install --quiet ruff mypy clang-format -c constraints.txt
+	$(BIN)/pip install --quiet ruff mypy clang-format fastapi uvicorn prometheus-client -c constraints.txt
 	touch $@
 
 # The main job on the tiny model: convert, plan, a chat that thinks and one that answers at once, speed.
