@@ -79,6 +79,9 @@ def verbs(model: Path, folder: Path) -> dict[str, list[object]]:
         "embed": [model, text, "--dimensions", 4],
         "rerank": ["--help"],  # the tiny model has no token for yes
         "serve": ["--help"],  # it would not end
+        "pull": ["--help"],  # there may be no hub
+        "list": [],
+        "rm": ["--help"],
         "eval": [model, "--text", text, "--limit", 64, "--window", 32, "--quiet"],
     }
 
