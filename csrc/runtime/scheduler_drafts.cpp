@@ -87,7 +87,6 @@ void Scheduler::settle_drafts(Generation& g) {
   g.constrained_ += std::min(right, g.ahead_);
   g.ahead_ -= std::min(right, g.ahead_);
   if (right < count) g.computed_ = engine_.truncate(*g.sequence_, g.computed_);
-  if (draft_model_) draft_model_->cut(*g.sequence_, g.computed_);
 }
 
 // Of a step that failed.

@@ -82,8 +82,11 @@ void Scheduler::settle(ScheduledBatch& batch) {
       g.append(outcome.token, limits_.context);
     }
   }
-  for (const Row& row : batch.rows())
-    if (row.drafted > 0) settle_drafts(*row.generation);
+  for (const Row& row : batch.rows()) {
+    Generation& g = *row.generation;
+    if (row.drafted > 0) settle_drafts(g);
+    if (row.asked > 0) draft_model_->cut(*g.sequence_, g.computed_);  // also where a constraint left no draft token
+  }
 }
 
 }  // namespace q3e
