@@ -66,12 +66,12 @@ def make_checkpoint(work: Path) -> Path:
     return folder
 
 
-def make_large(work: Path) -> Path:
-    """4B's shape in int4, random; some minutes, so it is kept."""
-    large = work / "4b-random-int4.q3e"
-    if not large.is_file():
-        make_random("--shape", "4B", "--to", "q3e", large, "--quant", "int4", "--tokenizer", "none")
-    return large
+def make_shape(work: Path, shape: str) -> Path:
+    """A `.q3e` file of it in int4, random, without a tokenizer; large ones take minutes, so it is kept."""
+    path = work / f"{shape.lower()}-random-int4.q3e"
+    if not path.is_file():
+        make_random("--shape", shape, "--to", "q3e", path, "--quant", "int4", "--tokenizer", "none")
+    return path
 
 
 def make_own(source: Path, work: Path, quant: str) -> Path:
@@ -97,7 +97,7 @@ def model_steps(source: Path, work: Path, openvino: Path | None, quick: bool) ->
     given = {
         "--model": make_own(source, work, "int4"),
         "--int8": make_own(source, work, "int8"),
-        "--large": None if quick else make_large(work),
+        "--large": None if quick else make_shape(work, "4B"),
         "--peer-model": make_peer(source, work, "int4"),
         "--peer-int8": make_peer(source, work, "int8"),
         "--openvino": openvino,

@@ -11,16 +11,14 @@ Default: the shapes of Qwen3-8B and Qwen3-0.6B, which take 5 GB of disk and some
 from __future__ import annotations
 
 import argparse
-import functools
 import random
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from bench.harness import Report, describe_machine, existing, interleave, main, positive
-from bench.report import make_random
+from bench.report import make_shape
 from bench.sessions.files import WORK
 from bench.tables import number
 from qwen3edge import _core
@@ -72,7 +70,8 @@ class Decoding:
 
 def bench(arguments: argparse.Namespace) -> Report:
     """A row for each share."""
-    paths = [arguments.model or random_of("8B"), arguments.draft or random_of("0.6B")]
+    WORK.mkdir(parents=True, exist_ok=True)
+    paths = [arguments.model or make_shape(WORK, "8B"), arguments.draft or make_shape(WORK, "0.6B")]
     files = [_core.ModelFile(str(path)) for path in paths]
     settings = {"context": PROMPT + arguments.generate, "threads": arguments.threads}
     small = _core.Engine(files[1], **settings)
@@ -103,16 +102,6 @@ def bench(arguments: argparse.Namespace) -> Report:
         )
         report.notes.append(f"{right}: at least {FLOOR} x: {'met' if ratio.median >= FLOOR else 'missed'}")
     return report
-
-
-@functools.cache
-def random_of(shape: str) -> Path:
-    """A `.q3e` file of this shape in int4, with random weights and no tokenizer; kept."""
-    path = WORK / f"{shape.lower()}-random-int4.q3e"
-    if not path.is_file():
-        WORK.mkdir(parents=True, exist_ok=True)
-        make_random("--shape", shape, "--to", "q3e", path, "--quant", "int4", "--tokenizer", "none")
-    return path
 
 
 def parser() -> argparse.ArgumentParser:
