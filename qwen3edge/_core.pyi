@@ -568,6 +568,46 @@ class kernels:
     @staticmethod
     def silu_mul(isa: str, gate: NDArray[np.float32], up: NDArray[np.float32]) -> NDArray[np.float32]: ...
     @staticmethod
+    def sigmoid_mul(isa: str, gate: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[tokens, columns], twice."""
+    @staticmethod
+    def dot_gate(
+        isa: str, a: NDArray[np.float32], b: NDArray[np.float32], x: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """a [tokens, n], b [n], x [tokens, width]."""
+    @staticmethod
+    def gated_norm(
+        isa: str, x: NDArray[np.float32], weight: NDArray[np.float32], gate: NDArray[np.float32], eps: float
+    ) -> NDArray[np.float32]:
+        """x, gate [rows, columns], weight [columns]."""
+    @staticmethod
+    def unit(isa: str, x: NDArray[np.float32], scale: float = 1.0) -> NDArray[np.float32]:
+        """x [rows, columns] times scale over its length."""
+    @staticmethod
+    def conv_silu(isa: str, inputs: NDArray[np.float32], taps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """inputs [tokens + 3, channels], taps [4, channels] -> [tokens, channels]."""
+    @staticmethod
+    def delta_gates(
+        isa: str,
+        rate: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        decay: NDArray[np.float32],
+        write: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """All [heads] -> decay and write."""
+    @staticmethod
+    def delta_rule(
+        isa: str,
+        state: NDArray[np.float32],
+        q: NDArray[np.float32],
+        k: NDArray[np.float32],
+        v: NDArray[np.float32],
+        decay: NDArray[np.float32],
+        write: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """One head: state [columns / 16, key_size, 16], q and k [tokens, key_size], v [tokens, columns], decay and
+        write [tokens] -> outputs as v, and the state."""
+    @staticmethod
     def matmul(
         isa: str, format: str, packed: NDArray[np.uint8], rows: int, columns: int, x: NDArray[np.float32]
     ) -> NDArray[np.float32]:
@@ -590,10 +630,11 @@ class kernels:
         together: int = 1,
     ) -> NDArray[np.float32]:
         """A sequence through QK-norm, RoPE, KV write and causal attention, `tile` tokens and `together` KV heads at a
-        time. qkv [tokens, heads + 2 kv_heads, head_dim] -> [tokens, heads, head_dim]. isa: as for matmul."""
+        time. qkv [tokens, heads + 2 kv_heads, head_dim] -> [tokens, heads, head_dim]. RoPE turns the first
+        values of a head, two for each frequency. isa: as for matmul."""
     @staticmethod
     def cos_sin(position: int, frequencies: NDArray[np.float32], factor: float = 1.0) -> NDArray[np.float32]:
-        """[head_dim / 2] cosines, then as many sines, each times factor."""
+        """[rotated / 2] cosines, then as many sines, each times factor."""
     @staticmethod
     def time_matmul(
         isa: str,
@@ -623,6 +664,18 @@ class kernels:
     @staticmethod
     def time_qk_norm_rope(isa: str, kv: str, heads: int, kv_heads: int, head_dim: int, seconds: float = 0.1) -> float:
         """Seconds a token."""
+    @staticmethod
+    def time_delta_rule(
+        isa: str,
+        key_heads: int,
+        heads: int,
+        size: int,
+        tokens: int,
+        layers: int,
+        threads: int,
+        seconds: float = 0.5,
+    ) -> float:
+        """Seconds a layer."""
     @staticmethod
     def replay_experts(
         file: ModelFile, slots: int, trace: NDArray[np.uint32], warm: int, seconds: float = 60.0

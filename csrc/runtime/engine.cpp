@@ -28,7 +28,7 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
       blocks_(mapped_.all),
       states_(state_of(model_, plan_.settings.kv), plan_.settings.sequences, plan_.settings.context, plan_.pages,
               plan_.settings.snapshots),
-      pass_(kernels_, {config().hidden_size, config().head_size, config().rms_epsilon}, scratch_request(),
+      pass_(kernels_, {config().hidden_size, config().rotated(), config().rms_epsilon}, scratch_request(),
             scratch_of(model_, scratch_request(), plan_.settings.threads), states_),
       threads_(static_cast<int>(plan_.settings.threads)) {
   if (const uint32_t slots = plan_.residence.expert_slots; slots > 0) {
@@ -357,7 +357,7 @@ bool Engine::run_blocks(const Steps& steps) {
 
 void Engine::embed(const Steps& steps) {
   const Batch& batch = pass_.chunk.batch;
-  const uint32_t half = config().head_size / 2;
+  const uint32_t half = config().rotated() / 2;
   const float* frequencies = mapped_.frequencies->vector;
   steps.worker.for_each(steps.tokens(), [&](uint32_t t) {
     float* x = steps.x() + size_t{t} * config().hidden_size;

@@ -263,7 +263,7 @@ StateSpec state_of(const Model& model, KvType kv) {
 ScratchLayout scratch_of(const Model& model, const ScratchRequest& request, uint32_t threads) {
   size_t most = 0;
   for (const auto& kind : model.kinds) most = std::max(most, kind->scratch_bytes(request));
-  return {request, model.config.hidden_size, model.config.head_size, most, threads};
+  return {request, model.config.hidden_size, model.config.rotated(), most, threads};
 }
 
 const char* kv_name(KvType kv) {

@@ -21,6 +21,7 @@ FASTEST = ("--isa", _core.selected_isa())
 CASES = {
     "matmul": ("--size", "0.6B", "--format", "q4z32", "--tokens", "1", "--cached", *FASTEST),
     "attention": ("--size", "0.6B", "--kv", "int4", "--tokens", "64", "--context", "64", *FASTEST),
+    "delta": ("--size", "3.5-0.8B", "--tokens", "3", "--threads", "1", *FASTEST),
     "norm": FASTEST,
     "rope": ("--size", "0.6B", "--kv", "int8", *FASTEST),
     "silu": FASTEST,

@@ -115,3 +115,39 @@ def gated_attention(x: Array, w: Mapping[str, Array], shape: AttentionShape) -> 
     weights /= weights.sum(-1, keepdims=True)
     out = np.einsum("hts,shd->thd", weights, v) * sigmoid(gate)
     return out.reshape(tokens, -1) @ w["o_proj.weight"].T
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """A whole dense model. weights: by their names in a checkpoint."""
+
+    weights: Mapping[str, Array]
+    layers: int
+    interval: int  # of layers with attention
+    delta: DeltaShape
+    attention: AttentionShape
+
+    def hidden(self, tokens: NDArray[np.integer[Any]]) -> Array:
+        """The state after the final norm, [tokens, hidden]."""
+        x = self.weights["model.embed_tokens.weight"][tokens]
+        for n in range(self.layers):
+            prefix = f"model.layers.{n}."
+            part = {name.removeprefix(prefix): w for name, w in self.weights.items() if name.startswith(prefix)}
+            normed = rms_norm(x, 1 + part["input_layernorm.weight"], self.delta.epsilon)
+            if (n + 1) % self.interval:
+                x = x + delta_net(normed, _under(part, "linear_attn."), self.delta, DeltaState())
+            else:
+                x = x + gated_attention(normed, _under(part, "self_attn."), self.attention)
+            normed = rms_norm(x, 1 + part["post_attention_layernorm.weight"], self.delta.epsilon)
+            gate, up, down = (part[f"mlp.{name}_proj.weight"].T for name in ("gate", "up", "down"))
+            x = x + (silu(normed @ gate) * (normed @ up)) @ down
+        return rms_norm(x, 1 + self.weights["model.norm.weight"], self.delta.epsilon)
+
+    def logits(self, hidden: Array) -> Array:
+        """[.., vocabulary]"""
+        head = self.weights.get("lm_head.weight", self.weights["model.embed_tokens.weight"])
+        return hidden @ head.T
+
+
+def _under(weights: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
