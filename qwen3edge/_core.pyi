@@ -293,12 +293,13 @@ class Engine:
         """Leaves at most `length` tokens and returns how many: all of them in a KV cache; where a block overwrites its
         state, as many as at the last snapshot before. The caller computes the rest again."""
 
-    def snapshot(self, slot: int) -> None:
-        """Marks the present length as one that `truncate` can reach."""
+    def snapshot(self, slot: int, tokens: Sequence[int] = ()) -> None:
+        """Makes the present length one that `truncate` can reach, where it could not reach any. tokens: all of the
+        sequence, so that `reuse` finds the place; or none."""
 
     def reuse(self, slot: int, tokens: Sequence[int]) -> int:
         """Empties a sequence and gives it the longest beginning of tokens that was kept, in shared pages, at most all
-        but the last, whose logits are needed. Returns its length; 0 where a block's state cannot be shared."""
+        but the last, whose logits are needed. Returns its length: a snapshot's where a block's state cannot be cut."""
 
     def keep(self, slot: int, tokens: Sequence[int]) -> None:
         """Notes what a sequence's first tokens are, so that others may reuse them: as many as its length, or whole
@@ -495,13 +496,15 @@ class Scheduler:
         allow: Callable[[list[int]], NDArray[np.uint32] | NDArray[np.int32] | None] | None = None,
         thinking_budget: int | None = None,
         end_of_thoughts: Sequence[int] = (),
+        boundaries: Sequence[int] = (),
     ) -> Generation:
         """Puts a request at the end of the queue. sampler: this answer's alone, which has counted nothing. max_tokens
         0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`. tools None:
         calls in the answer are text. logprobs, prompt_logprobs: how many of the most probable tokens are told beside
         each; None: no log probabilities. allow: gets the tokens of the answer since its last call, and gives a mask as
         `Sampler.sample` takes it; called in the thread of anybody who reads an answer. end_of_thoughts: appended once
-        thoughts have had thinking_budget tokens.
+        thoughts have had thinking_budget tokens. boundaries: lengths of the prompt behind which another is likely to go
+        on otherwise: a state that cannot be cut is kept there.
 
         Raises RequestError for what no context or vocabulary takes, MemoryBudgetError for what does not fit the pages
         even alone, BusyError when the queue is full.

@@ -2,9 +2,12 @@
 // step overwrites and which can only go back to where they were copied.
 #pragma once
 
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "exec/kv_cache.h"
+#include "exec/state_snapshots.h"
 
 namespace q3e {
 
@@ -26,13 +29,13 @@ struct StateSpec {
 
 class SequenceStates {
  public:
-  // bytes: over all blocks of the model. Address space for `snapshots` copies of each fixed state is reserved as well. Throws
-  // Error(out_of_memory).
+  // bytes: over all blocks of the model. Address space for `snapshots` copies of a fixed state for each sequence is reserved as
+  // well; all sequences share them. Throws Error(out_of_memory).
   SequenceStates(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t pages, uint32_t snapshots);
 
   // What is no page.
-  static uint64_t own_memory(const StateSpec& bytes, uint32_t sequences, uint32_t snapshots) {
-    return (uint64_t{bytes.fixed_bytes} * (1 + snapshots) + bytes.open_bytes) * sequences;
+  static uint64_t own_memory(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t snapshots) {
+    return (bytes.fixed_bytes + bytes.open_bytes + snapshots * StateSnapshots::bytes(bytes.fixed_bytes, context)) * sequences;
   }
 
   uint32_t sequences() const { return cache_.sequences(); }
@@ -41,9 +44,11 @@ class SequenceStates {
   void grow(uint32_t sequence, uint32_t length);
   KvCache& cache() { return cache_; }
   const KvCache& cache() const { return cache_; }
-  // Whether sequences that begin alike may share what they keep: a state of a fixed size is its sequence's own.
-  bool shares() const { return bytes_.fixed_bytes == 0; }
+  size_t fixed_bytes() const { return bytes_.fixed_bytes; }
   bool packs_keys() const { return bytes_.open_bytes > 0; }
+  // Where a state can be gone back to or gone on from at snapshots alone: the tokens of which others' places are multiples. 0: a
+  // cache can be cut anywhere.
+  uint32_t snapshot_unit() const { return bytes_.fixed_bytes == 0 ? 0 : packs_keys() ? kKvBlock : 1; }
 
   // The most tokens, `length` at most, that truncate can leave of a sequence.
   uint32_t reachable(uint32_t sequence, uint32_t length) const;
@@ -51,37 +56,43 @@ class SequenceStates {
   uint32_t truncate(uint32_t sequence, uint32_t length);
   // The same after a pass that ended early: fixed states are spoilt, even where no token of theirs was counted.
   void recover(uint32_t sequence, uint32_t length);
-  // From now on truncate can reach the present length; the oldest such place is forgotten where there is no room for one more.
-  void snapshot(uint32_t sequence);
+  // From now on truncate can reach the present length, as long as no newer snapshot needs the room. tokens: all of the sequence,
+  // so that `reuse` finds it; or empty.
+  void snapshot(uint32_t sequence, std::span<const int32_t> tokens = {});
+
+  // An empty sequence takes the longest beginning of `tokens` that was kept; returns its length.
+  uint32_t reuse(uint32_t sequence, std::span<const int32_t> tokens);
+  // Keeps what a sequence has of its tokens, from its first on. Of a sequence that goes on: whole pages.
+  void keep(uint32_t sequence, std::span<const int32_t> tokens);
+  // An empty sequence takes the first tokens of another, at most so many; returns how many.
+  uint32_t share(uint32_t from, uint32_t to, uint32_t length);
+  void clear_kept();
+  // Of the longest beginning of `tokens` that was kept with a fixed state: its length, 0 for none, and the state.
+  StateSnapshots::Found kept_state(std::span<const int32_t> tokens);
+  // Keeps the state of these tokens, whose pages are kept, as `fill` writes it. Nothing happens where there is no room at all.
+  void restore_state(std::span<const int32_t> tokens, const std::function<void(uint8_t*)>& fill);
 
   const uint8_t* const* pages(uint32_t sequence) const { return cache_.pages(sequence); }
   uint8_t* page(uint32_t sequence, uint32_t position) { return cache_.page(sequence, position); }
-  uint8_t* fixed(uint32_t sequence) { return fixed_state(sequence, 0); }
+  uint8_t* fixed(uint32_t sequence) const { return fixed_.data() + sequence * bytes_.fixed_bytes; }
   uint8_t* open_keys(uint32_t sequence) { return open_.data() + sequence * bytes_.open_bytes; }
 
  private:
-  struct Snapshot {
-    uint32_t length, place;
-  };
-  uint8_t* fixed_state(uint32_t sequence, uint32_t place) const {
-    return fixed_.data() + (size_t{sequence} * (1 + most_snapshots_) + place) * bytes_.fixed_bytes;
-  }
-  // The last place, `length` at most, that a sequence can go back to: its cache, its fixed state, and both.
+  // The last place, `length` at most, that a sequence's cache can go back to; its cache and its fixed state.
   uint32_t last_cut(uint32_t sequence, uint32_t length) const;
-  uint32_t last_snapshot(uint32_t sequence, uint32_t length) const;
   uint32_t last_place(uint32_t sequence, uint32_t length) const;
   void restore(uint32_t sequence, uint32_t length);
   void cut(uint32_t sequence, uint32_t length);
+  bool has_pages(std::span<const int32_t> tokens);
 
   static constexpr uint32_t kNoPage = UINT32_MAX;
 
   StateSpec bytes_;
   KvCache cache_;
-  uint32_t most_snapshots_;
-  MemoryRegion fixed_;                            // [sequences][1 + most_snapshots_][fixed_bytes], the present state first
-  std::vector<std::vector<Snapshot>> snapshots_;  // of each sequence, the oldest first
-  MemoryRegion open_;                             // [sequences][open_bytes]
-  std::vector<uint32_t> open_pages_;              // of each sequence: which page's keys they are, or kNoPage
+  MemoryRegion fixed_;  // [sequences][fixed_bytes]
+  StateSnapshots snapshots_;
+  MemoryRegion open_;                 // [sequences][open_bytes]
+  std::vector<uint32_t> open_pages_;  // of each sequence: which page's keys they are, or kNoPage
 };
 
 }  // namespace q3e

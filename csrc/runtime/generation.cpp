@@ -13,6 +13,18 @@ Generation::Generation(GenerationRequest&& request, uint64_t number)
     for (const int32_t token : request_.prompt) request_.sampler->accept(token, false);
 }
 
+uint32_t Generation::next(uint32_t most) const {
+  const uint32_t count = std::min(most, left());
+  const auto at = std::upper_bound(marks_.begin(), marks_.end(), computed_);
+  return at == marks_.end() ? count : std::min(count, *at - computed_);
+}
+
+void Generation::mark(uint32_t length, uint32_t unit) {
+  length -= length % unit;
+  const auto at = std::lower_bound(marks_.begin(), marks_.end(), length);
+  if (length > 0 && length < prompt_size() && (at == marks_.end() || *at != length)) marks_.insert(at, length);
+}
+
 void Generation::append(int32_t token, uint32_t context) {
   last_ = Clock::now();
   if (first_ == Clock::time_point{}) first_ = last_;

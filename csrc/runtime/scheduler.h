@@ -84,13 +84,15 @@ class Scheduler {
   using Lock = std::unique_lock<ForkMutex>;
   using Row = ScheduledBatch::Row;
   using Clock = std::chrono::steady_clock;
-  static constexpr uint32_t kEnoughToLearn = 4;  // tokens of prompts, from a step's time; a step reads as many at least
+  static constexpr uint32_t kSnapshotTokens = 2048;  // between those of a prompt that has no boundaries
+  static constexpr uint32_t kEnoughToLearn = 4;      // tokens of prompts, from a step's time; a step reads as many at least
 
   // scheduler.cpp: calls
   bool spoilt() const { return driven_ && !changed_.get_deleter().at_home(); }  // by a fork in the middle of a step
   void enter();                                                                 // throws where nothing can be relied on
   void require_outside_step() const;                                            // of what waits for a step's end
   void require_open() const;
+  void mark(Generation& generation) const;
   void require_tokens(const char* name, std::span<const int32_t> tokens) const;
   bool wait_for_news(Generation& generation, Lock& lock, Clock::time_point until);
   bool drive(Lock& lock);

@@ -7,6 +7,7 @@ import torch
 from qwen3edge import _core
 from tests.checkpoints import run, save, to_q3e
 from tests.models.hybrid_checkpoints import DENSE, MOE, HybridShape, make_hybrid
+from tests.reference.hybrid_blocks import AttentionShape, DeltaShape, Hybrid
 from tests.runtime.test_parity import before_ties
 
 TOLERANCE = 1e-4  # of the logits' rms
@@ -113,3 +114,29 @@ def test_batch(file, seed):
             if i in some:
                 ours = run(alone, following[i : i + 1], start=len(prompt))[0]
                 assert (ours == decoded[some == i][0]).all(), i
+
+
+@pytest.mark.slow
+def test_ten_thousand_tokens_do_not_drift(tmp_path, seed):
+    """Layers of delta nets alone, in chunks and token after token, against float64."""
+    shape, count, part = HybridShape("drift", hidden=96, layers=3, ffn=96, tied=False), 10_000, 100
+    model = make_hybrid(shape, seed)
+    wide = {name: tensor.numpy().astype(np.float64) for name, tensor in model.state_dict().items()}
+    reference = Hybrid(
+        wide,
+        shape.layers,
+        shape.interval,
+        DeltaShape(shape.key_heads, shape.value_heads, shape.delta_size),
+        AttentionShape(shape.heads, shape.kv_heads, shape.head_dim, 16),
+    )
+    tokens = np.random.default_rng(seed).integers(0, shape.vocab, count)
+    hidden = reference.hidden(tokens)
+    file = _core.ModelFile(str(to_q3e(save(model, tmp_path), "f32")))
+    one = _core.Engine(file, context=count, threads=2, kv="f32")
+    found = []
+    for first in range(0, count, part):
+        ours = run(one, tokens[first : first + part], start=first)
+        exact = reference.logits(hidden[first : first + part])
+        found.append(np.abs(ours - exact).max(axis=1) / np.sqrt((exact**2).mean()))
+    early, late = np.concatenate(found[5:15]), np.concatenate(found[-10:])
+    assert np.quantile(late, 1 - RARE) <= TOLERANCE and np.median(late) <= 2 * np.median(early)
