@@ -15,7 +15,9 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.convert import convert, export_compressed, export_gguf
 from qwen3edge.convert.changed_tensors import ChangedTensors, restored
 from qwen3edge.convert.names import model_tensors
+from qwen3edge.convert.statistics import input_name
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
+from qwen3edge.evaluate.private_copy import matrices
 from tests.checkpoints import run, save, to_q3e
 from tests.convert.random_tensors import RandomTensors
 from tests.models.hybrid_checkpoints import DENSE, MOE, HybridShape, make_hybrid
@@ -250,6 +252,22 @@ def test_an_export_is_what_llama_cpp_reads(shape, tmp_path, seed):
     sections = reader.fields[f"{arch}.rope.dimension_sections"].contents()
     assert sum(sections) == int(shape.head_dim * shape.rotated) // 2
     assert reader.fields[f"{arch}.ssm.inner_size"].contents() == shape.value_heads * shape.delta_size
+
+
+def test_what_calibration_sees(shape, tmp_path, seed):
+    """The input of each matrix that is quantized, under the name that its statistics have."""
+    file = _core.ModelFile(str(to_q3e(save(make_hybrid(shape, seed), tmp_path), "f32")))
+    engine, seen = _core.Engine(file, context=16, threads=1), {}
+    engine.observe(lambda name, layer, expert, values: seen.setdefault((name, layer), values.shape[1]))
+    run(engine, np.arange(9))
+    config = ModelConfig.from_metadata(file)
+    for name, tensor in matrices(file).items():
+        kind = input_name(name).split(".")
+        if name.startswith("blk."):
+            assert seen[kind[2], int(kind[1])] == tensor["columns"], name
+    assert matrices(file).keys() == {
+        t.name for t in model_tensors(config) if not t.is_vector and t.required_format is None
+    }
 
 
 def test_an_adapter_with_a_gguf_file_is_refused(tmp_path, seed):
