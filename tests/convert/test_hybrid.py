@@ -23,7 +23,7 @@ from tests.convert.random_tensors import RandomTensors
 from tests.models.hybrid_checkpoints import DENSE, MOE, HybridShape, make_hybrid
 
 SHAPES = [DENSE[0], DENSE[2], MOE[0]]
-LOSSLESS = ["q4g32", "q8g32", "f32", "bf16"]
+LOSSLESS = ["q4g32", "f32"]
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
@@ -82,7 +82,8 @@ def test_tensors_are_changed_and_restored(shape, seed):
             continue
         ours = changed.read_rows(tensor.source, 0, tensor.columns if tensor.is_vector else tensor.rows)
         assert ours.shape == changed.shape(tensor.source) == tensor.shape
-        rows = np.concatenate([changed.read_rows(tensor.source, i, i + 5) for i in range(0, len(ours), 5)])
+        step = len(ours) // 3 + 1  # no multiple of a head
+        rows = np.concatenate([changed.read_rows(tensor.source, i, i + step) for i in range(0, len(ours), step)])
         assert (rows == ours).all(), tensor.name
         theirs = source.read_rows(tensor.source, 0, 1 << 20).reshape(tensor.source_shape)
         np.testing.assert_allclose(restored(tensor, ours), theirs, rtol=2e-6, atol=1e-6)

@@ -60,7 +60,7 @@ def engine(file: _core.ModelFile, **settings: object) -> _core.Engine:
 
 @pytest.fixture
 def tokens(seed):
-    return np.random.default_rng(seed).integers(0, EXACT.vocab, 150)
+    return np.random.default_rng(seed).integers(0, EXACT.vocab, 100)
 
 
 def test_tiers_and_threads(file, tokens):
@@ -76,9 +76,9 @@ def test_tiers_and_threads(file, tokens):
 @pytest.mark.parametrize("kv", ["int8", "int4"])
 def test_chunks(file, tokens, kv):
     expected = run(engine(file, kv=kv), tokens)
-    for chunk in (1, 7, 64):
+    for chunk in (1, 64):
         assert (run(engine(file, kv=kv, chunk=chunk), tokens) == expected).all(), chunk
-    for step in (1, 3, 13, 100):
+    for step in (3, 100):
         by_hand = engine(file, kv=kv)
         parts = [run(by_hand, tokens[i : i + step], start=i) for i in range(0, len(tokens), step)]
         assert (np.concatenate(parts) == expected).all(), step
