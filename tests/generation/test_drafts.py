@@ -151,6 +151,9 @@ def test_a_grammar_that_allows_no_token_of_a_draft_model(tiny_q3e, scrambled, re
             then.read()
             found.append((first.tokens, then.tokens))
         assert found[0] == found[1]
+        counts = drafting.engine.scheduler.counts
+    wrong = counts["drafted"] - counts["accepted_drafts"]
+    assert 0 < wrong < counts["steps"] / 4
 
 
 def test_side_by_side_with_a_draft_model(tiny_q3e, draft):
