@@ -23,8 +23,9 @@ import numpy as np
 from bench.harness import Measured, Report, describe_machine, existing, interleave, main, positive
 from bench.peers import LLAMA_SERVER
 from bench.quiet import BenchError
+from bench.server.process import Server, llama_server
 from bench.sessions import files
-from bench.sessions.llama_server import SLOTS, LlamaServer
+from bench.sessions.llama_server import SLOTS, tokens_per_second
 from bench.sessions.readers import PLAIN, BareRows, Readers, Sampling, tokens_alone
 from bench.tables import number
 from qwen3edge.generation.answer import Answer
@@ -95,7 +96,7 @@ def bench(arguments: argparse.Namespace) -> Report:
                 candidates[f"core, {sessions}, {sampling}"] = functools.partial(requests.bare, sessions)
                 if server is not None and sessions <= SLOTS:
                     candidates[f"llama, {sessions}, {sampling}"] = functools.partial(
-                        server.tokens_per_second, prompts[:sessions], count, settings
+                        tokens_per_second, server, prompts[:sessions], count, settings
                     )
         for sample in candidates.values():  # compares all, and warms up
             sample()
@@ -115,8 +116,8 @@ def _peer(arguments: argparse.Namespace) -> bool:
     return arguments.peer_model is not None and LLAMA_SERVER.find() is not None
 
 
-def _server(arguments: argparse.Namespace, context: int) -> LlamaServer:
-    return LlamaServer(LLAMA_SERVER.path(), arguments.peer_model, arguments.threads, context)
+def _server(arguments: argparse.Namespace, context: int) -> Server:
+    return llama_server(arguments.peer_model, threads=arguments.threads, context=context, slots=SLOTS)
 
 
 def _add_rows(report: Report, sessions: list[int], found: dict[str, Measured]) -> None:
