@@ -46,7 +46,7 @@ async def ask_all(url: str, bodies: Sequence[dict[str, Any]], clients: int) -> l
         for number, body in waiting:
             replies[number] = await _completion(connections, url, body)
 
-    limits = httpx.Limits(max_connections=clients)
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=0)  # a server may close what it kept
     async with httpx.AsyncClient(timeout=PATIENCE, limits=limits, trust_env=False) as connections:
         await asyncio.gather(*(client() for _ in range(clients)))
     return [replies[number] for number in range(len(bodies))]
