@@ -64,6 +64,11 @@ def get(to: APIRouter, *paths: str) -> Callable[[Endpoint], Endpoint]:
     return _adds(to, "GET", paths, None)
 
 
+def delete(to: APIRouter, *paths: str) -> Callable[[Endpoint], Endpoint]:
+    """Adds an endpoint that takes no body."""
+    return _adds(to, "DELETE", paths, None)
+
+
 def post(to: APIRouter, kind: type[Body], *paths: str) -> Callable[[Endpoint], Endpoint]:
     """Adds an endpoint that takes such a body."""
     extra = {"required": True, "content": {"application/json": {"schema": {"$ref": SCHEMAS + kind.__name__}}}}
