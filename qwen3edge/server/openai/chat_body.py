@@ -92,6 +92,7 @@ class ChatBody(Conversation):
     max_completion_tokens: int | None = None
     min_tokens: int | None = None
     thinking_budget: int | None = None
+    thinking_budget_message: str | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool = True
     response_format: ResponseFormat | None = None
@@ -139,6 +140,7 @@ _SAME = (
     *(
         "min_tokens",
         "thinking_budget",
+        "thinking_budget_message",
         "stop",
         "stop_token_ids",
         "ignore_eos",
