@@ -120,7 +120,7 @@ def _said(choice: dict[str, Any]) -> tuple[str, str | None, str]:
 
 @pytest.mark.slow
 def test_clients_that_leave(serve, seed):
-    server = Watched(serve("--alias", "tiny=int4", "--memory", "250MiB", "--sequences", "4", "--draft-tokens", "4"))
+    server = Watched(serve("--alias", "tiny=int4", "--memory", "170MiB", "--sequences", "4", "--draft-tokens", "4"))
     soak = Soak(server, seed)
     seen = [server.status()]
     for half in (range(amount(500) // 2), range(amount(500) // 2, amount(500))):
