@@ -73,8 +73,9 @@ class Bounded:
         if headers.get("content-encoding", "identity") != "identity":
             raise EncodingError("expected a body without Content-Encoding, found one")
         length = headers.get("content-length", "")
-        if length.isdecimal() and len(length) < 20:
-            self._require_room(int(length), self._held + int(length))
+        if length.isdecimal():
+            told = int(length[:20])  # more digits are as much too many
+            self._require_room(told, self._held + told)
         while not held.whole:
             message = await receive()
             if message["type"] == "http.disconnect":

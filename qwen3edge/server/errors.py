@@ -59,6 +59,18 @@ class MethodError(ServerError):
     status, code = 405, "method_not_allowed"
 
 
+class ConflictError(ServerError):
+    """What there is does not go with what is asked."""
+
+    status, code = 409, "conflict"
+
+
+class StorageError(ServerError):
+    """The disk takes no more."""
+
+    status, code = 507, "insufficient_storage"
+
+
 class ClientLeftError(ServerError):
     """Nobody waits for the response any more."""
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from qwen3edge import _core
 from qwen3edge.checks import byte_size
-from qwen3edge.errors import RequestError, shown
+from qwen3edge.errors import MemoryBudgetError, RequestError, shown
 from qwen3edge.generation.answer import Usage
 from qwen3edge.generation.model import Model, load, plan
 from qwen3edge.runtime.plan import MemoryPlan, format_bytes
@@ -119,11 +119,14 @@ class Models:
         self._changing = asyncio.Lock()
         self._closed = False
         self._room = 0  # bytes for all models; one alone may have them all
-        if len(self._served) == 1:
-            (only,) = self._served.values()
-            only.model = load(only.path, **only.settings)
-        else:
-            self._room = _share(list(self._served.values()), self._settings)
+        try:
+            if len(self._served) == 1:
+                (only,) = self._served.values()
+                only.model = load(only.path, **only.settings)
+            else:
+                self._room = _share(list(self._served.values()), self._settings)
+        except MemoryBudgetError as error:
+            raise MemoryBudgetError(f"{error}; and {format_bytes(SERVER_BYTES)} more for the server itself") from None
 
     @property
     def names(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -64,10 +65,23 @@ def get(to: APIRouter, *paths: str) -> Callable[[Endpoint], Endpoint]:
     return _adds(to, "GET", paths, None)
 
 
+def delete(to: APIRouter, *paths: str) -> Callable[[Endpoint], Endpoint]:
+    """Adds an endpoint that takes no body."""
+    return _adds(to, "DELETE", paths, None)
+
+
 def post(to: APIRouter, kind: type[Body], *paths: str) -> Callable[[Endpoint], Endpoint]:
     """Adds an endpoint that takes such a body."""
     extra = {"required": True, "content": {"application/json": {"schema": {"$ref": SCHEMAS + kind.__name__}}}}
     return _adds(to, "POST", paths, {"requestBody": extra}, kind)
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    """Of the document: endpoints read them themselves."""
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)", path)
+    ]
 
 
 BODIES: dict[str, type[Body]] = {}
@@ -83,7 +97,7 @@ def _adds(
                 path,
                 endpoint,
                 methods=[method],
-                openapi_extra=extra,
+                openapi_extra={**(extra or {}), "parameters": _path_parameters(path)},
                 response_class=JsonResponse,
                 responses={"4XX": {"description": "an error in this API's form, which says what was expected"}},
                 operation_id=f"{method.lower()}{path.replace('/', '_')}",

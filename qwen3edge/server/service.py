@@ -12,6 +12,7 @@ from qwen3edge.server.hosted import Models
 from qwen3edge.server.metrics import Metrics
 from qwen3edge.server.parameters import Bodies, checked
 from qwen3edge.server.request import AnswerRequest
+from qwen3edge.server.sessions import Sessions
 
 _SMALL = 1 << 16
 """Bytes that are parsed at once: less than a millisecond."""
@@ -20,8 +21,9 @@ _SMALL = 1 << 16
 class Service:
     """Of one server."""
 
-    def __init__(self, models: Models, metrics: Metrics) -> None:
-        self.models, self.metrics = models, metrics
+    def __init__(self, models: Models, metrics: Metrics, sessions: Sessions | None = None) -> None:
+        """sessions: None: clients cannot save any."""
+        self.models, self.metrics, self.sessions = models, metrics, sessions
 
     async def read(self, request: Request, kind: type[Bodies]) -> Bodies:
         """The body of a request, checked. Raises BodyError."""

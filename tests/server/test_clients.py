@@ -35,8 +35,9 @@ def server(tmp_path):
 class Client:
     """A request to the application itself, which leaves when it is told to."""
 
-    def __init__(self, server: Scripted, text: str, stream: bool) -> None:
-        body = {"messages": [{"role": "user", "content": text}], "stream": stream, "temperature": 0}
+    def __init__(self, server: Scripted, text: str, stream: bool, **more: object) -> None:
+        """server: anything with an application."""
+        body = {"messages": [{"role": "user", "content": text}], "stream": stream, "temperature": 0, **more}
         self._incoming = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
         self._left = asyncio.Event()
         self.sent: list[dict] = []

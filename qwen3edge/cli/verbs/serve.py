@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--alias", action="append", default=[], metavar="NAME=MODEL", help="another name for a model")
     parser.add_argument("--idle", type=float, metavar="S", help="unload a model that is unused for so long (never)")
+    parser.add_argument("--sessions", type=Path, metavar="DIR", help="where clients may save conversations (nowhere)")
     group = parser.add_argument_group("who may ask")
     group.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (127.0.0.1)")
     group.add_argument("--port", type=int, default=8080, metavar="N", help="8080; 0: any that is free")
@@ -50,13 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
     from qwen3edge.server.hosted import Models
     from qwen3edge.server.metrics import Metrics
     from qwen3edge.server.safety import Access
+    from qwen3edge.server.sessions import Sessions
 
     keys = arguments.api_key or [key for key in (os.environ.get(_KEY),) if key]
     access = Access(
         arguments.host, keys, arguments.allow_host, arguments.allow_origin, insecure=arguments.insecure
     )  # fmt: skip
     metrics = Metrics()
-    with listening.bound(arguments.host, arguments.port) as socket:
+    folder = contextlib.nullcontext() if arguments.sessions is None else Sessions(arguments.sessions)
+    with folder as saved, listening.bound(arguments.host, arguments.port) as socket:
         models = Models(
             _paths(arguments.model),
             dict(_pair(alias) for alias in arguments.alias),
@@ -66,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         where = listening.address(socket)
         told = f"qwen3edge: {', '.join(models.names)} at {where} (OpenAI: {where}/v1)"
-        app = make_app(models, metrics, access)
+        app = make_app(models, metrics, access, saved=saved)
         listening.run(app, socket, grace_seconds=arguments.grace, ready=lambda: print(told, flush=True))
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from qwen3edge.errors import shown
 from qwen3edge.generation.options import Options
@@ -17,6 +18,21 @@ MOST_MESSAGES = 4096
 MOST_TOOLS = 512
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
+
+_TEXT = {"type": "object", "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}
+_MESSAGE: JsonDict = {
+    "type": "object",
+    "properties": {
+        "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+        "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {**_TEXT, "required": ["type", "text"]}}]},
+        "reasoning_content": {"type": "string"},
+        "tool_calls": {"type": "array", "items": {"type": "object"}},
+        "tool_call_id": {"type": "string"},
+    },
+    "required": ["role"],
+}
+"""For the document: what a message is is checked when the prompt is made of it."""
 
 
 class Part(BaseModel):
@@ -62,7 +78,7 @@ class Conversation(Body):
     """What a prompt is made of."""
 
     model: str | None = None
-    messages: list[dict[str, Any]] = Field(max_length=MOST_MESSAGES)
+    messages: list[dict[str, Any]] = Field(max_length=MOST_MESSAGES, json_schema_extra={"items": _MESSAGE})
     tools: list[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
     reasoning_effort: Effort | None = None
     enable_thinking: bool | None = None
@@ -92,6 +108,7 @@ class ChatBody(Conversation):
     max_completion_tokens: int | None = None
     min_tokens: int | None = None
     thinking_budget: int | None = None
+    thinking_budget_message: str | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool = True
     response_format: ResponseFormat | None = None
@@ -139,6 +156,7 @@ _SAME = (
     *(
         "min_tokens",
         "thinking_budget",
+        "thinking_budget_message",
         "stop",
         "stop_token_ids",
         "ignore_eos",

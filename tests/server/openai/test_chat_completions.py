@@ -153,6 +153,15 @@ def test_c19_another_end_of_thoughts_is_no_content(scripted):
     assert (found["reasoning"], found["content"]) == ("hmm", "yes")
 
 
+def test_c20_words_before_the_cut(scripted):
+    """Only where they are asked for, and beyond the budget, which stays as hard as it is."""
+    script = [OPEN, *ids("hmm"), *ids("yes"), END]
+    for message in ("", "\nEnough."):
+        found = scripted.say(script, thinking_budget=3, thinking_budget_message=message)
+        assert (found["reasoning"], found["content"]) == ("hmm" + message, "yes")
+    assert scripted.post([END], thinking_budget=3, thinking_budget_message="x" * 1025).status_code == 400
+
+
 def test_reasoning_effort_is_a_wish(scripted, opened):
     """Of a model that always thinks, "none" ends the thoughts before the first."""
     assert scripted.say([OPEN, *ids("hm"), CLOSE, *ids("yes"), END], reasoning_effort="high")["reasoning"] == "hm"
@@ -185,6 +194,13 @@ def test_c23_c24_schemas_on_a_model(tiny):
         choice = tiny.post("/v1/chat/completions", json={**body, "thinking_budget": 9}).json()["choices"][0]
         assert choice["finish_reason"] == "length" or list(json.loads(choice["message"]["content"])) == ["a"]
         assert choice["message"]["content"].startswith("{") and not choice["message"]["content"].startswith("{{")
+
+
+def test_c24_blanks_of_a_schema_are_bounded(scripted):
+    """A model that would rather go on with blanks for ever."""
+    found = scripted.say([*ids("{"), *ids(" \n\t" * 100)], max_tokens=100, **FORM, **OFF)
+    assert found["content"].startswith("{") and len(found["content"]) - len(found["content"].rstrip()) <= 32
+    assert '"a"' in found["content"]
 
 
 def test_c25_what_a_schema_cannot_be_held_to_is_refused(scripted):
