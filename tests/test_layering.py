@@ -84,7 +84,7 @@ PYTHON = {
             *("errors", "checks", "keywords", "sampling", "settings", "_core", "__version__", "text", "runtime"),
             *("generation", "server"),
         },
-        {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
+        {"fastapi", "starlette", "pydantic", "pydantic_core", "uvicorn", "prometheus_client"},
     ),
     "qwen3edge.cli": ({"*"}, {"numpy", "rich"}),
     "qwen3edge": ({"*"}, set()),
