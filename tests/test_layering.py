@@ -84,7 +84,7 @@ PYTHON = {
             *("errors", "checks", "closing", "keywords", "sampling", "settings", "_core", "__version__", "text"),
             *("runtime", "generation", "server"),
         },
-        {"fastapi", "starlette", "pydantic", "uvicorn", "h11", "prometheus_client"},
+        {"fastapi", "starlette", "pydantic", "pydantic_core", "uvicorn", "h11", "prometheus_client"},
     ),
     "qwen3edge.cli": ({"*"}, {"numpy", "rich"}),
     "qwen3edge": ({"*"}, set()),

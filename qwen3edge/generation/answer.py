@@ -103,6 +103,8 @@ class Answer(Closing):
         follower: of a grammar, whose memory it gives back at the end.
         """
         self.reader = threading.current_thread()
+        self.prompt = prompt
+        """The ids of its tokens."""
         self.tokens: list[int] = []
         """All that were sampled, the stop token included."""
         self.logprobs: list[TokenLogprob] = []
@@ -120,7 +122,6 @@ class Answer(Closing):
         self._generation = generation
         self._engine = engine
         self._finish: str | None = None  # as the scheduler says it
-        self._prompt = prompt
         self._progress = progress
         self._follower = follower
         self._computed = 0  # tokens of the prompt
@@ -178,7 +179,7 @@ class Answer(Closing):
         self.tokens += news.tokens
         self.logprobs += map(_logprob, news.tokens, news.logprobs)
         first = 1 + len(self.prompt_logprobs)
-        self.prompt_logprobs += map(_logprob, self._prompt[first:], news.prompt_logprobs)
+        self.prompt_logprobs += map(_logprob, self.prompt[first:], news.prompt_logprobs)
         self.thinking = news.reasoning
         self.usage = Usage(**news.usage, seed=self.usage.seed)
         for text, what in news.pieces:

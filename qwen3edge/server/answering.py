@@ -18,6 +18,7 @@ from qwen3edge.server.events import (
     Failed,
     Finished,
     Logprobs,
+    PromptLogprobs,
     ReasoningDelta,
     Started,
 )
@@ -36,6 +37,7 @@ class Answers:
         self.model = lease.model
         self.model_name = lease.name
         self._lease, self._answers, self._one_call = lease, answers, request.one_call
+        self._prompt_logprobs = bool(request.options.get("prompt_logprobs"))
 
     @classmethod
     async def begin(cls, models: Models, request: AnswerRequest) -> Answers:
@@ -49,6 +51,11 @@ class Answers:
             lease.release()
             raise
         return cls(lease, answers, request)
+
+    @property
+    def prompts(self) -> list[Sequence[int]]:
+        """Of each answer the ids of its prompt."""
+        return [answer.prompt for answer in self._answers]
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Those of all answers, as they come. What goes wrong comes as `Failed`, which ends them."""
@@ -69,11 +76,14 @@ class Answers:
 
     async def _events_of(self, choice: int, answer: Answer) -> AsyncGenerator[Event, None]:
         yield Started(choice, answer.usage.prompt_tokens)
-        told, called, ended = 0, False, False
+        told, called, ended, read = 0, False, False, not self._prompt_logprobs
         try:
             async for piece in answer:
+                if not read:
+                    yield PromptLogprobs(choice, tuple(answer.prompt_logprobs))
+                    read = True
                 if len(answer.logprobs) > told:
-                    yield self._logprobs(choice, answer, told)
+                    yield Logprobs(choice, tuple(answer.logprobs[told:]))
                     told = len(answer.logprobs)
                 event = _event(choice, piece)
                 yield event
@@ -85,20 +95,18 @@ class Answers:
         except Exception as error:  # its adapter tells the client
             yield Failed(choice, error)
             return
-        if len(answer.logprobs) > told and not ended:
-            yield self._logprobs(choice, answer, told)
         if answer.finish_reason == "cancelled" and not ended:
             yield Failed(choice, StoppingError())
             return
+        if not read:
+            yield PromptLogprobs(choice, tuple(answer.prompt_logprobs))
+        if len(answer.logprobs) > told and not ended:
+            yield Logprobs(choice, tuple(answer.logprobs[told:]))
         self._lease.count(answer.usage)
         if answer.cut_by is not None and not ended:
             yield Finished(choice, "length", "context" if answer.cut_by == "context" else "max_tokens", answer.usage)
         else:
             yield Finished(choice, "tool_calls" if called else "stop", None, answer.usage)
-
-    def _logprobs(self, choice: int, answer: Answer, first: int) -> Logprobs:
-        is_control = self.model.tokenizer.is_control
-        return Logprobs(choice, tuple(each for each in answer.logprobs[first:] if not is_control(each.token)))
 
 
 async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, list[int]]:
@@ -114,7 +122,7 @@ async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, 
 
 
 def _started(model: Model, request: AnswerRequest) -> list[Answer]:
-    return model.generate_batch([request.input], request.n, **request.options_for(model))
+    return model.generate_batch(request.inputs, request.n, **request.options_for(model))
 
 
 def _close(answers: Sequence[Answer]) -> None:

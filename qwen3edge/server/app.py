@@ -19,14 +19,17 @@ from qwen3edge.server.errors import MethodError, NotFoundError
 from qwen3edge.server.hosted import Models
 from qwen3edge.server.metrics import Metrics
 from qwen3edge.server.native import sessions, status, texts
-from qwen3edge.server.openai import chat_completions, models
+from qwen3edge.server.openai import chat_completions, completions, embeddings, models, rerank, responses
 from qwen3edge.server.openai.errors import error_body
 from qwen3edge.server.route import Form, refusal
 from qwen3edge.server.safety import Access, Guarded
 from qwen3edge.server.service import Service
 from qwen3edge.server.sessions import Sessions
 
-ROUTES = (chat_completions.routes, models.routes, status.routes, texts.routes, sessions.routes)
+ROUTES = (
+    *(chat_completions.routes, completions.routes, responses.routes, embeddings.routes),
+    *(rerank.routes, models.routes, status.routes, texts.routes, sessions.routes),
+)
 FORMS: tuple[tuple[str, Form], ...] = ()
 """Of errors, by how a path begins; of all others OpenAI's."""
 

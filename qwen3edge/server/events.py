@@ -69,7 +69,14 @@ class CallEnded(Event):
 
 @dataclass(frozen=True)
 class Logprobs(Event):
-    """Of tokens whose text the next events have, if they were asked for; those of control tokens are left out."""
+    """Of tokens whose text the next events have, or none: control tokens are among them. If they were asked for."""
+
+    tokens: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True)
+class PromptLogprobs(Event):
+    """Of the prompt's tokens from the second on, before all else of its answer, if they were asked for."""
 
     tokens: tuple[TokenLogprob, ...]
 

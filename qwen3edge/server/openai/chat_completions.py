@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qwen3edge import __version__
 from qwen3edge.generation.answer import TokenLogprob, Usage
 from qwen3edge.server.answering import Answers
 from qwen3edge.server.collected import Collected
@@ -29,16 +26,14 @@ from qwen3edge.server.events import (
 )
 from qwen3edge.server.openai.chat_body import ChatBody
 from qwen3edge.server.openai.errors import error_body
+from qwen3edge.server.openai.head import DONE, head
 from qwen3edge.server.openai.logprobs import content_logprobs
+from qwen3edge.server.openai.tools import left_out
 from qwen3edge.server.openai.usage import timings_of, usage_of
 from qwen3edge.server.request import own_tools
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import service
 from qwen3edge.server.sse import JsonResponse, Streamed, data
-
-LEFT_OUT = "x-tools-left-out"
-"""The header that names tools which are no functions."""
-DONE = b"data: [DONE]\n\n"
 
 routes = router("OpenAI")
 
@@ -48,8 +43,7 @@ async def chat_completions(request: Request) -> Response:
     """One answer to a conversation, or several."""
     to = service(request)
     body = await to.read(request, ChatBody)
-    asked, others = body.request(), own_tools(body.tools)[1]
-    headers = {LEFT_OUT: ", ".join(others).encode("ascii", "replace").decode()} if others else {}
+    asked, headers = body.request(), left_out(own_tools(body.tools)[1])
     if not body.stream:
         answers, found = await to.answer(request, asked)
         return JsonResponse(_completion(answers, found, logprobs=bool(body.logprobs)), headers=headers)
@@ -64,20 +58,10 @@ async def chat_completions(request: Request) -> Response:
     )
 
 
-def _head(answers: Answers, kind: str) -> dict[str, Any]:
-    return {
-        "id": f"chatcmpl-{os.urandom(12).hex()}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": answers.model_name,
-        "system_fingerprint": f"qwen3edge-{__version__}",
-    }
-
-
 def _completion(answers: Answers, found: list[Collected], *, logprobs: bool) -> dict[str, Any]:
     usages = [each.finished.usage for each in found]
     return {
-        **_head(answers, "chat.completion"),
+        **head(answers.model_name, "chat.completion", "chatcmpl-"),
         "choices": [_choice(answers, each, logprobs=logprobs) for each in found],
         "usage": usage_of(usages),
         "timings": timings_of(usages),
@@ -103,14 +87,14 @@ def _choice(answers: Answers, found: Collected, *, logprobs: bool) -> dict[str, 
 
 
 async def _chunks(answers: Answers, *, usage: bool, logprobs: bool) -> AsyncGenerator[bytes, None]:
-    head = _head(answers, "chat.completion.chunk")
+    begin = head(answers.model_name, "chat.completion.chunk", "chatcmpl-")
     usages: dict[int, Usage] = {}
     waiting: dict[int, list[TokenLogprob]] = {}  # of tokens whose text comes next
 
     def chunk(choice: int, delta: dict[str, Any], reason: str | None = None) -> bytes:
         told = _logprobs(answers, waiting.pop(choice, [])) if logprobs else None
         found = {"index": choice, "delta": delta, "logprobs": told, "finish_reason": reason}
-        return data({**head, "choices": [found], **({"usage": None} if usage else {})})
+        return data({**begin, "choices": [found], **({"usage": None} if usage else {})})
 
     async with aclosing(whole_calls(answers.events())) as events:
         async for event in events:
@@ -135,7 +119,7 @@ async def _chunks(answers: Answers, *, usage: bool, logprobs: bool) -> AsyncGene
                 raise event.error
     if usage:
         counted = [usages[choice] for choice in sorted(usages)]
-        yield data({**head, "choices": [], "usage": usage_of(counted), "timings": timings_of(counted)})
+        yield data({**begin, "choices": [], "usage": usage_of(counted), "timings": timings_of(counted)})
     yield DONE
 
 

@@ -187,6 +187,17 @@ def test_c22_the_schema_holds_without_thinking(scripted):
     assert found["content"] == "{"
 
 
+def test_a_schema_beside_tools(scripted):
+    """The answer is content of the schema, or calls; where calls must come there is no content to hold to it."""
+    assert json.loads(scripted.say([*ids('{"a": 4}'), END], tools=TOOLS, **FORM, **OFF)["content"]) == {"a": 4}
+    assert scripted.say([*ids('no{"a": 4}'), END], max_tokens=1, tools=TOOLS, **FORM, **OFF)["content"] == "{"
+    call = [CALL, *ids('\n{"name": "weather", "arguments": {"city": "Oslo"}}\n'), CALLED, END]
+    for choice in ("auto", "required"):
+        found = scripted.say(call, tools=TOOLS, tool_choice=choice, **FORM, **OFF)
+        assert (found["content"], found["finish"]) == (None, "tool_calls")
+        assert found["calls"] == [{"name": "weather", "arguments": '{"city": "Oslo"}'}]
+
+
 def test_c23_c24_schemas_on_a_model(tiny):
     """No doubled brace, no endless blanks, behind thoughts that a budget ends as without."""
     for thinking in (False, True):
