@@ -94,7 +94,7 @@ class Answers:
         if answer.cut_by is not None and not ended:
             yield Finished(choice, "length", "context" if answer.cut_by == "context" else "max_tokens", answer.usage)
         else:
-            yield Finished(choice, "tool_calls" if called else "stop", None, answer.usage)
+            yield Finished(choice, "tool_calls" if called else "stop", None, answer.usage, answer.stop_string)
 
     def _logprobs(self, choice: int, answer: Answer, first: int) -> Logprobs:
         is_control = self.model.tokenizer.is_control

@@ -13,6 +13,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen3edge import __version__
+from qwen3edge.server.anthropic import errors as anthropic
+from qwen3edge.server.anthropic import messages
 from qwen3edge.server.body import Bounded, Limits
 from qwen3edge.server.document import document
 from qwen3edge.server.errors import MethodError, NotFoundError
@@ -25,8 +27,8 @@ from qwen3edge.server.route import Form, refusal
 from qwen3edge.server.safety import Access, Guarded
 from qwen3edge.server.service import Service
 
-ROUTES = (chat_completions.routes, models.routes, status.routes, texts.routes)
-FORMS: tuple[tuple[str, Form], ...] = ()
+ROUTES = (chat_completions.routes, models.routes, status.routes, texts.routes, messages.routes)
+FORMS: tuple[tuple[str, Form], ...] = (("/v1/messages", anthropic.error_body),)
 """Of errors, by how a path begins; of all others OpenAI's."""
 
 _IDLE_CHECK_SECONDS = 5.0

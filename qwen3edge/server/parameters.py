@@ -21,7 +21,7 @@ Ignored = Annotated[Any, _NO_EFFECT]
 
 
 class Body(BaseModel):
-    """A request's body. A field that is null counts as one that is not there."""
+    """A request's body, where a field that is null counts as one that is not there; or an object within one."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
 

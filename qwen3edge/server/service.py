@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from starlette.requests import Request
 
 from qwen3edge.server.answering import Answers
 from qwen3edge.server.body import parsed
-from qwen3edge.server.clients import while_connected
+from qwen3edge.server.clients import Result, while_connected
 from qwen3edge.server.collected import Collected, collect
 from qwen3edge.server.hosted import Models
 from qwen3edge.server.metrics import Metrics
@@ -37,8 +40,12 @@ class Service:
     async def answer(self, request: Request, asked: AnswerRequest) -> tuple[Answers, list[Collected]]:
         """Whole answers. Raises as `begin`, and what goes wrong with them."""
         answers = await self.begin(request, asked)
+        return answers, await self.whole(request, answers, collect(answers.events()))
+
+    async def whole(self, request: Request, answers: Answers, read: Coroutine[Any, Any, Result]) -> Result:
+        """What reads the answers to their end gives, while the client waits for it; they are closed then."""
         try:
-            return answers, await while_connected(request.receive, collect(answers.events()))
+            return await while_connected(request.receive, read)
         finally:
             await answers.aclose()
 
