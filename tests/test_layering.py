@@ -81,8 +81,8 @@ PYTHON = {
     "qwen3edge.hub.pulling": ({"errors", "extras", "formats", "convert", "hub"}, set()),
     "qwen3edge.server": (
         {
-            *("errors", "checks", "keywords", "sampling", "settings", "_core", "__version__", "text", "runtime"),
-            *("generation", "server"),
+            *("errors", "checks", "config", "keywords", "sampling", "settings", "_core", "__version__", "text"),
+            *("runtime", "generation", "hub", "server"),
         },
         {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
     ),

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
+from qwen3edge.errors import ContextError
 from qwen3edge.generation.answer import Answer, TextChunk
 from qwen3edge.generation.model import Model
+from qwen3edge.generation.options import Options
 from qwen3edge.server.errors import StoppingError
 from qwen3edge.server.events import (
     ArgumentsDelta,
@@ -107,14 +109,35 @@ async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, 
     lease = await models.lease(request.model)
     try:
         options = request.options_for(lease.model)
-        made = {name: options[name] for name in _PROMPT if name in options}  # type: ignore[literal-required]
-        return lease.model, await models.reading(lambda: lease.model.tokens_of(request.input, **made))
+        return lease.model, await models.reading(lambda: _prompt(lease.model, request, options))
     finally:
         lease.release()
 
 
 def _started(model: Model, request: AnswerRequest) -> list[Answer]:
-    return model.generate_batch([request.input], request.n, **request.options_for(model))
+    options = request.options_for(model)
+    if request.context is not None and request.context < model.plan.context:
+        options = _within(request.context, len(_prompt(model, request, options)), options)
+    return model.generate_batch([request.input], request.n, **options)
+
+
+def _prompt(model: Model, request: AnswerRequest, options: Options) -> list[int]:
+    made = {name: options[name] for name in _PROMPT if name in options}  # type: ignore[literal-required]
+    return model.tokens_of(request.input, **made)
+
+
+def _within(context: int, prompt: int, options: Options) -> Options:
+    """The options of an answer to a prompt of so many tokens. Raises ContextError."""
+    left = context - prompt
+    if left <= 0:
+        raise ContextError(
+            f"expected a prompt of fewer than {context} tokens, which the request allows, found {prompt}: allow more, "
+            "or leave out the oldest messages",
+            tokens=prompt,
+            context=context,
+        )
+    asked = options.get("max_tokens")
+    return {**options, "max_tokens": left if asked is None else min(asked, left)}
 
 
 def _close(answers: Sequence[Answer]) -> None:

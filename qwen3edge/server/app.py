@@ -21,14 +21,20 @@ from qwen3edge.server.errors import MethodError, NotFoundError
 from qwen3edge.server.hosted import Models
 from qwen3edge.server.metrics import Metrics
 from qwen3edge.server.native import status, texts
+from qwen3edge.server.ollama import chat, pull
+from qwen3edge.server.ollama import errors as ollama
+from qwen3edge.server.ollama import models as tags
 from qwen3edge.server.openai import chat_completions, models
 from qwen3edge.server.openai.errors import error_body
 from qwen3edge.server.route import Form, refusal
 from qwen3edge.server.safety import Access, Guarded
 from qwen3edge.server.service import Service
 
-ROUTES = (chat_completions.routes, models.routes, status.routes, texts.routes, messages.routes)
-FORMS: tuple[tuple[str, Form], ...] = (("/v1/messages", anthropic.error_body),)
+ROUTES = (
+    *(chat_completions.routes, models.routes, status.routes, texts.routes, messages.routes),
+    *(chat.routes, tags.routes, pull.routes),
+)
+FORMS: tuple[tuple[str, Form], ...] = (("/v1/messages", anthropic.error_body), ("/api/", ollama.error_body))
 """Of errors, by how a path begins; of all others OpenAI's."""
 
 _IDLE_CHECK_SECONDS = 5.0
@@ -54,7 +60,7 @@ def make_app(hosted: Models, metrics: Metrics, access: Access, limits: Limits | 
     app = FastAPI(
         title="qwen3edge", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.state.service, app.state.form_of = Service(hosted, metrics), form_of
+    app.state.service, app.state.form_of = Service(hosted, metrics, pulls=access.pulls), form_of
     metrics.watch(hosted)
     for each in ROUTES:
         app.include_router(each)

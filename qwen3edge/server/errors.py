@@ -10,6 +10,7 @@ from qwen3edge.errors import (
     BusyError,
     ContextError,
     GrammarError,
+    HubError,
     MemoryBudgetError,
     Qwen3EdgeError,
     RequestError,
@@ -147,6 +148,7 @@ _OURS: list[tuple[type[Exception], int, str]] = [  # the first that matches
     (UnsupportedModelError, 400, "unsupported"),
     (GrammarError, 400, "grammar_too_large"),
     (MemoryBudgetError, 400, "does_not_fit"),
+    (HubError, 502, "hub_failed"),
 ]
 
 

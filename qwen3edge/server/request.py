@@ -53,7 +53,8 @@ EFFORTS = {
 class AnswerRequest:
     """model: its name; None: the first that is served. input: messages, token ids, or a text (with raw=True in options,
     to be continued). options: of `Model.generate`, which checks them. n: answers. wish: of thinking, where options
-    themselves do not say. one_call: an answer ends after its first tool call.
+    themselves do not say. one_call: an answer ends after its first tool call. context: tokens that prompt and answer
+    may have together; None: as the model was loaded.
     """
 
     model: str | None
@@ -62,6 +63,7 @@ class AnswerRequest:
     n: int = 1
     wish: ThinkingWish | None = None
     one_call: bool = False
+    context: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MAX_ANSWERS:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from qwen3edge.generation.model import Model
 from qwen3edge.server.answering import Answers
 from qwen3edge.server.body import parsed
-from qwen3edge.server.clients import Result, while_connected
+from qwen3edge.server.clients import while_connected
 from qwen3edge.server.collected import Collected, collect
 from qwen3edge.server.hosted import Models
 from qwen3edge.server.metrics import Metrics
 from qwen3edge.server.parameters import Bodies, checked
 from qwen3edge.server.request import AnswerRequest
 
+Result = TypeVar("Result")
+
 _SMALL = 1 << 16
 """Bytes that are parsed at once: less than a millisecond."""
 
 
 class Service:
-    """Of one server."""
+    """Of one server. pulls: whether clients may have models fetched, one at a time."""
 
-    def __init__(self, models: Models, metrics: Metrics) -> None:
-        self.models, self.metrics = models, metrics
+    def __init__(self, models: Models, metrics: Metrics, *, pulls: bool = False) -> None:
+        self.models, self.metrics, self.pulls = models, metrics, pulls
+        self.pulling = asyncio.Lock()
 
     async def read(self, request: Request, kind: type[Bodies]) -> Bodies:
         """The body of a request, checked. Raises BodyError."""
@@ -43,11 +48,21 @@ class Service:
         return answers, await self.whole(request, answers, collect(answers.events()))
 
     async def whole(self, request: Request, answers: Answers, read: Coroutine[Any, Any, Result]) -> Result:
-        """What reads the answers to their end gives, while the client waits for it; they are closed then."""
+        """What is made of whole answers, which end with it. Raises what goes wrong with them, and ClientLeftError."""
         try:
             return await while_connected(request.receive, read)
         finally:
             await answers.aclose()
+
+    async def reading(self, request: Request, name: str | None, read: Callable[[Model], Result]) -> Result:
+        """What reads a text, or writes one, with the tokenizer of a model. Raises as `Models.lease`, what it raises
+        itself, and ClientLeftError.
+        """
+        lease = await while_connected(request.receive, self.models.lease(name))
+        try:
+            return await while_connected(request.receive, self.models.reading(lambda: read(lease.model)))
+        finally:
+            lease.release()
 
 
 def service(request: Request) -> Service:
