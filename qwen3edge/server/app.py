@@ -21,7 +21,7 @@ from qwen3edge.server.errors import MethodError, NotFoundError
 from qwen3edge.server.hosted import Models
 from qwen3edge.server.metrics import Metrics
 from qwen3edge.server.native import status, texts
-from qwen3edge.server.ollama import chat, pull
+from qwen3edge.server.ollama import chat, embed, pull
 from qwen3edge.server.ollama import errors as ollama
 from qwen3edge.server.ollama import models as tags
 from qwen3edge.server.openai import chat_completions, models
@@ -32,7 +32,7 @@ from qwen3edge.server.service import Service
 
 ROUTES = (
     *(chat_completions.routes, models.routes, status.routes, texts.routes, messages.routes),
-    *(chat.routes, tags.routes, pull.routes),
+    *(chat.routes, embed.routes, tags.routes, pull.routes),
 )
 FORMS: tuple[tuple[str, Form], ...] = (("/v1/messages", anthropic.error_body), ("/api/", ollama.error_body))
 """Of errors, by how a path begins; of all others OpenAI's."""
