@@ -214,6 +214,10 @@ class AnswerText:
         """By a stop string: nothing comes any more."""
 
     @property
+    def stop_string(self) -> str | None:
+        """By which."""
+
+    @property
     def reasoning(self) -> bool:
         """Whether the last token was a thought's."""
 
@@ -434,6 +438,10 @@ class News:
     @property
     def finish(self) -> str | None:
         """None while it runs; then "stop", "tool_calls", "max_tokens", "context", "cancelled" or "error"."""
+
+    @property
+    def stop_string(self) -> str | None:
+        """That ended the answer, if one did."""
 
     @property
     def reasoning(self) -> bool:

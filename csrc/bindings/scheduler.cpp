@@ -221,6 +221,7 @@ void bind_scheduler(py::module_& m) {
       .def_property_readonly("pieces", [](const News& n) { return bindings::listed(n.pieces); })
       .def_readonly("state", &News::state)
       .def_property_readonly("finish", [](const News& n) { return finish_name(n.finish); })
+      .def_readonly("stop_string", &News::stop_string)
       .def_readonly("reasoning", &News::reasoning)
       .def_property_readonly("computed_tokens", [](const News& n) { return n.usage.computed_tokens; })
       .def_property_readonly("usage",

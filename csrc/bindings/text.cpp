@@ -128,6 +128,10 @@ void bind_text(py::module_& m) {
           "finish", [](AnswerText& text, bool cut) { return pieces_of([&](auto& out) { text.finish(out, cut); }); },
           "cut"_a = false)
       .def_property_readonly("stopped", &AnswerText::stopped)
+      .def_property_readonly("stop_string",
+                             [](const AnswerText& text) {
+                               return text.stop_string() ? std::optional<std::string>(*text.stop_string()) : std::nullopt;
+                             })
       .def_property_readonly("reasoning", &AnswerText::reasoning)
       .def_property_readonly("reasoning_tokens", &AnswerText::reasoning_tokens)
       .def_property_readonly("tool_calls", &AnswerText::tool_calls);

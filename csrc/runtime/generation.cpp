@@ -69,6 +69,7 @@ void Generation::end(Finish finish) {
 void Generation::give(News& news) {
   news = std::exchange(news_, {});
   news.finish = finish_;
+  if (text_ && text_->stopped()) news.stop_string = *text_->stop_string();
   news.usage = usage();
   news.reasoning = text_ && text_->reasoning();
   news.error = error_;

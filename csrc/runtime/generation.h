@@ -65,6 +65,7 @@ struct News {
   std::vector<TextPiece> pieces;
   std::vector<float> state;  // [width] behind the prompt's last token, if it was asked for
   Finish finish = Finish::running;
+  std::optional<std::string> stop_string;  // that ended the answer, if one did
   Usage usage{};
   bool reasoning = false;      // the last token was a thought
   std::exception_ptr error{};  // of one that failed

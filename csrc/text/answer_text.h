@@ -43,6 +43,7 @@ class AnswerText {
   void finish(std::vector<TextPiece>& out, bool cut = false);
 
   bool stopped() const { return stops_.stopped(); }                     // by a stop string
+  const std::string* stop_string() const { return stops_.found(); }     // by which; null: by none
   bool reasoning() const { return reasoning_ && !in_call(); }           // whether the last token was a thought's
   uint32_t reasoning_tokens() const { return reasoning_tokens_; }       // without the marks
   uint32_t tool_calls() const { return calls_ ? calls_->count() : 0; }  // that are complete

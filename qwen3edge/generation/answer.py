@@ -119,6 +119,8 @@ class Answer(Closing):
         """The complete ones so far."""
         self.broken_calls: list[str] = []
         """Of each `<tool_call>` that was none, and stayed text, why."""
+        self.stop_string: str | None = None
+        """The one of `stop` that ended it, if one did."""
         self._generation = generation
         self._engine = engine
         self._finish: str | None = None  # as the scheduler says it
@@ -190,7 +192,7 @@ class Answer(Closing):
             self._follower.release()
         if news.finish == "error":
             news.raise_error()
-        self._finish = self._finish or news.finish
+        self._finish, self.stop_string = self._finish or news.finish, news.stop_string
         if self._progress is not None and self._computed > computed:
             self._progress(self._computed, self.usage.prompt_tokens)
 

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
+from qwen3edge.errors import ContextError
 from qwen3edge.generation.answer import Answer, TextChunk
 from qwen3edge.generation.model import Model
+from qwen3edge.generation.options import Options
 from qwen3edge.server.errors import StoppingError
 from qwen3edge.server.events import (
     ArgumentsDelta,
@@ -24,6 +26,7 @@ from qwen3edge.server.events import (
 )
 from qwen3edge.server.hosted import Lease, Models
 from qwen3edge.server.request import AnswerRequest
+from qwen3edge.text.prompt import Input
 
 _PROMPT = ("thinking", "tools", "raw", "tags_as_text", "template_variables")
 """The options that a prompt depends on."""
@@ -106,7 +109,7 @@ class Answers:
         if answer.cut_by is not None and not ended:
             yield Finished(choice, "length", "context" if answer.cut_by == "context" else "max_tokens", answer.usage)
         else:
-            yield Finished(choice, "tool_calls" if called else "stop", None, answer.usage)
+            yield Finished(choice, "tool_calls" if called else "stop", None, answer.usage, answer.stop_string)
 
 
 async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, list[int]]:
@@ -115,14 +118,36 @@ async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, 
     lease = await models.lease(request.model)
     try:
         options = request.options_for(lease.model)
-        made = {name: options[name] for name in _PROMPT if name in options}  # type: ignore[literal-required]
-        return lease.model, await models.reading(lambda: lease.model.tokens_of(request.input, **made))
+        return lease.model, await models.reading(lambda: _prompt(lease.model, request, options))
     finally:
         lease.release()
 
 
 def _started(model: Model, request: AnswerRequest) -> list[Answer]:
-    return model.generate_batch(request.inputs, request.n, **request.options_for(model))
+    options = request.options_for(model)
+    if request.context is not None and request.context < model.plan.context:
+        longest = max(len(_prompt(model, each, options)) for each in request.inputs)
+        options = _within(request.context, longest, options)
+    return model.generate_batch(request.inputs, request.n, **options)
+
+
+def _prompt(model: Model, given: Input, options: Options) -> list[int]:
+    made = {name: options[name] for name in _PROMPT if name in options}  # type: ignore[literal-required]
+    return model.tokens_of(given, **made)
+
+
+def _within(context: int, prompt: int, options: Options) -> Options:
+    """The options of an answer to a prompt of so many tokens. Raises ContextError."""
+    left = context - prompt
+    if left <= 0:
+        raise ContextError(
+            f"expected a prompt of fewer than {context} tokens, which the request allows, found {prompt}: allow more, "
+            "or leave out the oldest messages",
+            tokens=prompt,
+            context=context,
+        )
+    asked = options.get("max_tokens")
+    return {**options, "max_tokens": left if asked is None else min(asked, left)}
 
 
 def _close(answers: Sequence[Answer]) -> None:

@@ -83,11 +83,14 @@ class PromptLogprobs(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The last of an answer. reason: "tool_calls" if it ended by itself and has complete ones. cut_by: of "length"."""
+    """The last of an answer. reason: "tool_calls" if it ended by itself and has complete ones. cut_by: of "length".
+    stop_string: that ended it, if one did.
+    """
 
     reason: Literal["stop", "tool_calls", "length"]
     cut_by: Literal["max_tokens", "context"] | None
     usage: Usage
+    stop_string: str | None = None
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ Ignored = Annotated[Any, _NO_EFFECT]
 
 
 class Body(BaseModel):
-    """A request's body. A field that is null counts as one that is not there. absent: why parameters that clients may
-    send are none here.
+    """A request body, where a field that is null counts as one that is not there; or an object within one. absent: why
+    parameters that clients may send are none here.
     """
 
     absent: ClassVar[Mapping[str, str]] = {}

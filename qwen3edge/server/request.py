@@ -54,7 +54,7 @@ class AnswerRequest:
     """model: its name; None: the first that is served. input: messages, token ids, or a text (with raw=True in options,
     to be continued). options: of `Model.generate`, which checks them. n: answers. wish: of thinking, where options
     themselves do not say. one_call: an answer ends after its first tool call. others: further prompts, with n answers
-    each.
+    each. context: tokens that a prompt and its answer may have together; None: as the model was loaded.
     """
 
     model: str | None
@@ -64,6 +64,7 @@ class AnswerRequest:
     wish: ThinkingWish | None = None
     one_call: bool = False
     others: Sequence[Input] = ()
+    context: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MAX_ANSWERS:

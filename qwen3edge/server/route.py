@@ -25,6 +25,8 @@ Form = Callable[[Problem], Mapping[str, Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 SCHEMAS = "#/components/schemas/"
+REQUEST_ID = "request-id"
+"""The header by which a client may speak of its request."""
 
 
 def refusal(scope: Scope, error: Exception) -> Response:
@@ -36,7 +38,7 @@ def refusal(scope: Scope, error: Exception) -> Response:
         frames = "".join(traceback.format_tb(error.__traceback__))
         log.error("%s %s failed with %s at\n%s", scope["method"], scope["path"], type(error).__name__, frames)
     form: Form = scope["app"].state.form_of(scope["path"])
-    return JsonResponse(form(found), found.status, headers=found.headers)
+    return JsonResponse(form(found), found.status, headers={**found.headers, REQUEST_ID: found.request_id})
 
 
 class _Route(APIRoute):

@@ -32,7 +32,7 @@ _CORS = {
 class Access:
     """host: that the server listens on. keys: one of which every request must have; none: no key is asked for. hosts:
     names by which clients may call it, beside addresses and its own. origins: of pages that may call it from a browser,
-    beside its own.
+    beside its own. pulls: whether clients may have models fetched from hubs.
     """
 
     host: str = "127.0.0.1"
@@ -40,6 +40,7 @@ class Access:
     hosts: Collection[str] = ()
     origins: Collection[str] = ()
     insecure: bool = False
+    pulls: bool = False
 
     def __post_init__(self) -> None:
         if not all(key.isascii() and key for key in self.keys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -25,11 +26,14 @@ _SMALL = 1 << 16
 
 
 class Service:
-    """Of one server."""
+    """Of one server. pulls: whether clients may have models fetched, one at a time."""
 
-    def __init__(self, models: Models, metrics: Metrics, sessions: Sessions | None = None) -> None:
+    def __init__(
+        self, models: Models, metrics: Metrics, sessions: Sessions | None = None, *, pulls: bool = False
+    ) -> None:
         """sessions: None: clients cannot save any."""
-        self.models, self.metrics, self.sessions = models, metrics, sessions
+        self.models, self.metrics, self.sessions, self.pulls = models, metrics, sessions, pulls
+        self.pulling = asyncio.Lock()
 
     async def read(self, request: Request, kind: type[Bodies]) -> Bodies:
         """The body of a request, checked. Raises BodyError."""

@@ -268,11 +268,12 @@ def test_character_that_is_cut_by_the_limit():
 def test_stop_string():
     answer = make_session(FakeCore(ids("one two END three"))).generate(HI, stop=["END", "zzz"])
     assert answer.read() == "one two "
-    assert answer.finish_reason == "stop"
+    assert (answer.finish_reason, answer.stop_string) == ("stop", "END")
 
 
 def test_stop_string_that_never_completes():
-    assert make_session(FakeCore(ids("one EN"))).generate(HI, stop="END").read() == "one EN"
+    answer = make_session(FakeCore(ids("one EN"))).generate(HI, stop="END")
+    assert (answer.read(), answer.finish_reason, answer.stop_string) == ("one EN", "stop", None)
 
 
 def test_stop_string_does_not_end_thoughts():

@@ -10,7 +10,7 @@ from pathlib import Path
 from qwen3edge.cli import arguments as options
 from qwen3edge.errors import RequestError, shown
 
-HELP = "answer OpenAI's clients over HTTP"
+HELP = "answer clients of OpenAI, Anthropic and Ollama over HTTP"
 
 _KEY = "QWEN3EDGE_API_KEY"
 
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="of web pages that may call it",
     )
+    group.add_argument("--allow-pull", action="store_true", help="clients may have models fetched (Ollama's pull)")
     group.add_argument("--grace", type=int, default=30, metavar="S", help="for streams, once told to stop (30)")
     options.add_loading(parser, context="auto")
     options.add_sequences(parser, "answers that are computed together", 8)
@@ -56,8 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     keys = arguments.api_key or [key for key in (os.environ.get(_KEY),) if key]
     access = Access(
-        arguments.host, keys, arguments.allow_host, arguments.allow_origin, insecure=arguments.insecure
-    )  # fmt: skip
+        arguments.host,
+        keys,
+        arguments.allow_host,
+        arguments.allow_origin,
+        insecure=arguments.insecure,
+        pulls=arguments.allow_pull,
+    )
     metrics = Metrics()
     folder = contextlib.nullcontext() if arguments.sessions is None else Sessions(arguments.sessions)
     with folder as saved, listening.bound(arguments.host, arguments.port) as socket:
