@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
-from qwen3edge.generation.answer import Answer, TextChunk
+from qwen3edge.generation.answer import Answer, TextChunk, Usage
 from qwen3edge.generation.model import Model
 from qwen3edge.server.errors import StoppingError
 from qwen3edge.server.events import (
@@ -58,6 +58,10 @@ class Answers:
                 yield event
                 if isinstance(event, Failed):
                     return
+
+    def usage(self, choice: int) -> Usage:
+        """Of one of the answers, so far."""
+        return self._answers[choice].usage
 
     async def aclose(self) -> None:
         """Ends what still runs; when it returns, the model computes nothing for this request."""

@@ -21,11 +21,12 @@ from qwen3edge.server.metrics import Metrics
 from qwen3edge.server.native import status, texts
 from qwen3edge.server.openai import chat_completions, models
 from qwen3edge.server.openai.errors import error_body
+from qwen3edge.server.page import files
 from qwen3edge.server.route import Form, refusal
 from qwen3edge.server.safety import Access, Guarded
 from qwen3edge.server.service import Service
 
-ROUTES = (chat_completions.routes, models.routes, status.routes, texts.routes)
+ROUTES = (files.routes, chat_completions.routes, models.routes, status.routes, texts.routes)
 FORMS: tuple[tuple[str, Form], ...] = ()
 """Of errors, by how a path begins; of all others OpenAI's."""
 

@@ -26,9 +26,10 @@ class Part(BaseModel):
 
 
 class StreamOptions(Part):
-    """Of a stream."""
+    """Of a stream. continuous_usage_stats: with include_usage, each chunk has what was used so far, as vLLM's have."""
 
     include_usage: bool = False
+    continuous_usage_stats: bool = False
     include_obfuscation: Ignored = None
 
 
