@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
 from qwen3edge.errors import ContextError
-from qwen3edge.generation.answer import Answer, TextChunk
+from qwen3edge.generation.answer import Answer, TextChunk, Usage
 from qwen3edge.generation.model import Model
 from qwen3edge.generation.options import Options
 from qwen3edge.server.errors import StoppingError
@@ -68,6 +68,10 @@ class Answers:
                 yield event
                 if isinstance(event, Failed):
                     return
+
+    def usage(self, choice: int) -> Usage:
+        """Of one of the answers, so far."""
+        return self._answers[choice].usage
 
     async def aclose(self) -> None:
         """Ends what still runs; when it returns, the model computes nothing for this request."""

@@ -26,6 +26,7 @@ from qwen3edge.server.ollama import errors as ollama
 from qwen3edge.server.ollama import models as tags
 from qwen3edge.server.openai import chat_completions, completions, embeddings, models, rerank, responses
 from qwen3edge.server.openai.errors import error_body
+from qwen3edge.server.page import files
 from qwen3edge.server.route import Form, refusal
 from qwen3edge.server.safety import Access, Guarded
 from qwen3edge.server.service import Service
@@ -34,7 +35,7 @@ from qwen3edge.server.sessions import Sessions
 ROUTES = (
     *(chat_completions.routes, completions.routes, responses.routes, embeddings.routes, rerank.routes, models.routes),
     *(messages.routes, chat.routes, embed.routes, tags.routes, pull.routes),
-    *(status.routes, texts.routes, sessions.routes),
+    *(files.routes, status.routes, texts.routes, sessions.routes),
 )
 FORMS: tuple[tuple[str, Form], ...] = (("/v1/messages", anthropic.error_body), ("/api/", ollama.error_body))
 """Of errors, by how a path begins; of all others OpenAI's."""

@@ -36,6 +36,12 @@ _MESSAGE: JsonDict = {
 """For the document: what a message is is checked when the prompt is made of it."""
 
 
+class ChatStreamOptions(StreamOptions):
+    """continuous_usage_stats: with include_usage, each chunk has what was used so far, as vLLM's have."""
+
+    continuous_usage_stats: bool = False
+
+
 class JsonSchema(Part):
     """What `response_format` names. An answer is always held to it."""
 
@@ -90,7 +96,7 @@ class ChatBody(SampledBody, Conversation):
     """Of /v1/chat/completions."""
 
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: ChatStreamOptions | None = None
     n: int = 1
     max_tokens: int | None = None
     max_completion_tokens: int | None = None

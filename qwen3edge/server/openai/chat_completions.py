@@ -49,10 +49,11 @@ async def chat_completions(request: Request) -> Response:
         return JsonResponse(_completion(answers, found, logprobs=bool(body.logprobs)), headers=headers)
     options = body.stream_options
     with_usage, with_logprobs = options is not None and options.include_usage, bool(body.logprobs)
+    so_far = options is not None and options.continuous_usage_stats
     answers = await to.begin(request, asked)
     return Streamed(
         answers,
-        lambda answers: _chunks(answers, usage=with_usage, logprobs=with_logprobs),
+        lambda answers: _chunks(answers, usage=with_usage, so_far=so_far, logprobs=with_logprobs),
         failed=lambda error: data(error_body(problem(error))),
         headers=headers,
     )
@@ -86,7 +87,7 @@ def _choice(answers: Answers, found: Collected, *, logprobs: bool) -> dict[str, 
     }
 
 
-async def _chunks(answers: Answers, *, usage: bool, logprobs: bool) -> AsyncGenerator[bytes, None]:
+async def _chunks(answers: Answers, *, usage: bool, so_far: bool, logprobs: bool) -> AsyncGenerator[bytes, None]:
     begin = head(answers.model_name, "chat.completion.chunk", "chatcmpl-")
     usages: dict[int, Usage] = {}
     waiting: dict[int, list[TokenLogprob]] = {}  # of tokens whose text comes next
@@ -94,7 +95,8 @@ async def _chunks(answers: Answers, *, usage: bool, logprobs: bool) -> AsyncGene
     def chunk(choice: int, delta: dict[str, Any], reason: str | None = None) -> bytes:
         told = _logprobs(answers, waiting.pop(choice, [])) if logprobs else None
         found = {"index": choice, "delta": delta, "logprobs": told, "finish_reason": reason}
-        return data({**begin, "choices": [found], **({"usage": None} if usage else {})})
+        used = usage_of([answers.usage(choice)]) if so_far else None
+        return data({**begin, "choices": [found], **({"usage": used} if usage else {})})
 
     async with aclosing(whole_calls(answers.events())) as events:
         async for event in events:
