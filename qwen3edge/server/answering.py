@@ -122,7 +122,7 @@ async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, 
     lease = await models.lease(request.model)
     try:
         options = request.options_for(lease.model)
-        return lease.model, await models.reading(lambda: _prompt(lease.model, request, options))
+        return lease.model, await models.reading(lambda: _prompt(lease.model, request.input, options))
     finally:
         lease.release()
 
