@@ -15,7 +15,7 @@ $(BIN)/python:
 
 # The package, editable, with the extension built into qwen3edge/. New Python files need no second installation.
 $(VENV)/.installed: $(BIN)/python $(CORE)
-	$(BIN)/pip install --quiet -e '.[convert]' -c constraints.txt
+	$(BIN)/pip install --quiet -e '.[convert,serve]' -c constraints.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.installed constraints.txt
@@ -24,10 +24,10 @@ $(VENV)/.tests: $(VENV)/.installed constraints.txt
 
 # mypy reads the types of what the package imports.
 $(VENV)/.lint: $(VENV)/.installed constraints.txt
-	$(BIN)/pip install --quiet ruff mypy clang-format fastapi uvicorn prometheus-client -c constraints.txt
+	$(BIN)/pip install --quiet ruff mypy clang-format -c constraints.txt
 	touch $@
 
-# The main job on the tiny model: convert, plan, a chat that thinks and one that answers at once, speed.
+# The main job on the tiny model: convert, plan, a chat that thinks and one that answers at once, speed, a server.
 demo: $(VENV)/.installed
 	@BIN=$(BIN) sh scripts/demo.sh
 
