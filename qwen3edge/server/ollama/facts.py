@@ -15,12 +15,13 @@ from qwen3edge.errors import Qwen3EdgeError
 from qwen3edge.server.hosted import Served
 from qwen3edge.text.reasoning import THINK_OPEN
 
+_AT_THE_ENDS = ("token_embd.weight", "output.weight")  # which have more bits than the layers between them
 _UNITS = ((10**9, "B", 1), (10**6, "M", 2), (10**3, "K", 0))
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one file. weights: their number. format: in which most bytes of them are."""
+    """Of one file. weights: their number. format: in which most bytes of the layers are."""
 
     nbytes: int
     config: ModelConfig
@@ -75,7 +76,8 @@ def _read(path: Path, modified: float) -> Facts:
     nbytes: dict[str, int] = {}
     matrices = [tensor for tensor in file.tensors() if tensor["rows"] > 1]
     for tensor in matrices:
-        nbytes[tensor["format"]] = nbytes.get(tensor["format"], 0) + tensor["nbytes"]
+        if tensor["name"] not in _AT_THE_ENDS:
+            nbytes[tensor["format"]] = nbytes.get(tensor["format"], 0) + tensor["nbytes"]
     template = file.get("tokenizer.chat_template") if "tokenizer.chat_template" in file else ""
     template = template if isinstance(template, str) else ""
     mode = "thinking" if THINK_OPEN in template else "direct"

@@ -114,8 +114,6 @@ class PreparedBody(Body):
     def generation(self) -> Options:
         """Of `generate`. Raises BodyError."""
         options = (self.options or OllamaOptions()).sampling()
-        if self.think is True:
-            options["thinking"] = True
         options |= {"logprobs": self.logprobs, "top_logprobs": self.top_logprobs or 0}
         if self.format == "json":
             return {**options, "json_schema": {"type": "object"}}
@@ -126,11 +124,11 @@ class PreparedBody(Body):
         return options
 
     def wish(self) -> ThinkingWish | None:
-        """What `think` asks for; True demands instead, and left out it is the model's own way. Raises BodyError."""
-        if self.think is None or self.think is True:
-            return None
-        if self.think is False:
-            return ThinkingWish(False)
+        """What `think` asks for. Left out it is the model's own way; one that does not think answers in any case, as
+        clients guess by names which do. Raises BodyError.
+        """
+        if self.think is None or isinstance(self.think, bool):
+            return None if self.think is None else ThinkingWish(self.think)
         effort = "high" if self.think == "max" else self.think
         if effort not in ("low", "medium", "high"):
             raise BodyError(f"think: expected true, false, low, medium, high or max, found {shown(effort)}", "think")

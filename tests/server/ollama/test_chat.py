@@ -62,6 +62,14 @@ def test_think(scripted, opened):
         assert post(scripted, [END], think=think).status_code == 400
 
 
+def test_a_model_that_does_not_think_answers(tmp_path):
+    """Cline guesses by names which do."""
+    with Scripted(tmp_path, "{{ messages[0].content }}<|im_start|>assistant\n") as server:
+        for think in (None, True, "high", False):
+            found = say(server, [*ids("yes"), END], think=think)
+            assert found["message"] == {"role": "assistant", "content": "yes"}
+
+
 def test_c21_c22_format(scripted):
     """Schemas hold the content, with thoughts and without."""
     schema = {
