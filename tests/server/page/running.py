@@ -47,6 +47,8 @@ class Running:
     def go_away(self) -> None:
         """As a server that was killed: connections end, and nobody takes new ones."""
         self._port = self._socket.getsockname()[1]
+        for each in list(self._server.server_state.connections):
+            each.loop.call_soon_threadsafe(each.transport.abort)
         self._server.force_exit = self._server.should_exit = True
         self._thread.join(timeout=20)
         self._socket.close()

@@ -67,7 +67,7 @@ class Visitor:
     def open_list(self) -> None:
         """Of conversations, where it is not there already."""
         if not self.page.locator(".sidebar").is_visible():
-            self.page.click("header [aria-label=Conversations]")
+            self.page.locator("header .icon-button").first.click()
 
     def close(self) -> None:
         self.context.close()
