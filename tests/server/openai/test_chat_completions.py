@@ -245,6 +245,17 @@ def test_c28_usage(scripted):
     assert [chunk["usage"] is None for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
 
 
+def test_usage_in_every_chunk_where_it_is_asked_for(scripted):
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = events(scripted.post([OPEN, *ids("hm"), CLOSE, *ids("yes"), END], stream=True, stream_options=options).text)
+    used = [chunk["usage"]["completion_tokens"] for chunk in chunks]
+    assert used == sorted(used) and used[-1] == 8 and len(set(used)) > 3
+    prompts = {chunk["usage"]["prompt_tokens"] for chunk in chunks}
+    assert len(prompts) == 1 and chunks[-1]["usage"]["total_tokens"] == prompts.pop() + 8
+    alone = events(scripted.post([*ids("yes"), END], stream=True, stream_options={"continuous_usage_stats": True}).text)
+    assert all("usage" not in chunk for chunk in alone)
+
+
 def test_several_answers(tiny):
     body = {"messages": HI, "n": 3, "temperature": 3, "top_k": 0, "top_p": 1, "seed": 5, "max_tokens": 24,
             "logprobs": True, "top_logprobs": 2}  # fmt: skip

@@ -3,7 +3,7 @@ import { eventData } from "./events.js";
 
 const KEY = "qwen3edge.key";
 
-// What went wrong. kind: "gone" (no answer at all), "key", "busy" (429, 503), "context" (the prompt does not fit),
+// What went wrong. kind: "gone" (no answer at all), "key", "busy", "stopping", "context" (the prompt does not fit),
 // "refused" (any other 4xx), "failed". retryAfter: seconds or null.
 export class ApiError extends Error {
   constructor(kind, message, { status = 0, code = null, retryAfter = null } = {}) {
@@ -13,7 +13,7 @@ export class ApiError extends Error {
 
   static of(status, error, headers) {
     const code = error?.code ?? null;
-    const kinds = { 401: "key", 429: "busy", 503: "busy" };
+    const kinds = { 401: "key", 429: "busy", 503: "stopping" };
     const other = status >= 500 ? "failed" : "refused";
     const kind = code === "context_length_exceeded" ? "context" : (kinds[status] ?? other);
     const wait = Number.parseInt(headers?.get("retry-after") ?? "", 10);

@@ -46,5 +46,5 @@ export function bytes(size) {
 
 export function seconds(milliseconds) {
   const found = milliseconds / 1000;
-  return t("seconds", count(found, found < 10 ? 1 : 0));
+  return t("seconds", count(found, found < 1 ? 2 : found < 10 ? 1 : 0));
 }

@@ -39,11 +39,13 @@ function mount() {
     document.querySelector("#question").focus();
   });
   place.replaceChildren(skip, sidebar.element, main, panel.element, layout.scrim, new Announcer(app).element);
-  layout.place({ sidebar: sidebar.element, main, panel: panel.element });
+  layout.place({ skip, sidebar: sidebar.element, main, panel: panel.element });
   app.on("key", () => askKey(app));
 }
 
 applyTheme();
 mount();
 listenToKeys(app, () => layout);
+// On a phone it would bring up the keyboard before anything was read.
+if (matchMedia("(hover: hover)").matches) document.querySelector("#question").focus();
 app.start();

@@ -27,14 +27,13 @@ function plainLine(line) {
 
 function blocksOf(lines, depth, starts = null) {
   const blocks = [];
-  const seen = {}; // by the end of formulas: the line before which there is none
   let index = 0;
   while (index < lines.length) {
     if (isBlank(lines[index])) {
       index += 1;
       continue;
     }
-    const found = blockAt(lines, index, depth, seen);
+    const found = blockAt(lines, index, depth);
     if (starts) found.block.start = starts[index];
     blocks.push(found.block);
     index = found.end;
@@ -42,13 +41,13 @@ function blocksOf(lines, depth, starts = null) {
   return blocks;
 }
 
-function blockAt(lines, index, depth, seen) {
+function blockAt(lines, index, depth) {
   const line = lines[index];
   return (
     indentedCode(lines, index) ??
     fencedCode(lines, index) ??
     heading(line, index) ??
-    math(lines, index, seen) ??
+    math(lines, index) ??
     (isRule(line) ? { block: { type: "rule" }, end: index + 1 } : null) ??
     (depth < MOST_DEPTH ? (quote(lines, index, depth) ?? list(lines, index, depth)) : null) ??
     table(lines, index) ??
@@ -146,19 +145,20 @@ function heading(line, index) {
   return { block: { type: "heading", level: found[1].length, text }, end: index + 1 };
 }
 
-function math(lines, index, seen) {
+// On one line, or from a line with the mark alone on to its end; a blank line ends it, too, so that what stands below
+// never depends on what has not come yet.
+function math(lines, index) {
   const first = lines[index].trim();
-  const close = first.startsWith("$$") ? "$$" : first.startsWith("\\[") ? "\\]" : null;
-  if (close === null || index < seen[close]) return null;
-  let end = index;
-  for (; end < lines.length && !isBlank(lines[end]); end += 1) {
-    const line = lines[end].trimEnd();
-    if (line.endsWith(close) && (end > index || first.length >= 4)) {
-      return { block: { type: "math", text: lines.slice(index, end + 1).join("\n").trim() }, end: end + 1 };
-    }
+  const close = { "$$": "$$", "\\[": "\\]" }[first.slice(0, 2)];
+  if (!close) return null;
+  let end = index + 1;
+  if (first.length === 2) {
+    while (end < lines.length && !isBlank(lines[end]) && !lines[end].trimEnd().endsWith(close)) end += 1;
+    if (end < lines.length && !isBlank(lines[end])) end += 1;
+  } else if (first.length < 5 || !first.endsWith(close)) {
+    return null;
   }
-  seen[close] = end;
-  return null;
+  return { block: { type: "math", text: lines.slice(index, end).join("\n").trim() }, end };
 }
 
 function quote(lines, index, depth) {

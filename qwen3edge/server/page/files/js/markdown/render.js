@@ -5,11 +5,12 @@ import { t } from "../language.js";
 import { parseBlocks } from "./blocks.js";
 import { parseInline } from "./inline.js";
 
-// Shows a text that grows. Its last block may still change as more comes; those before it are settled.
+// Shows a text that grows. Its last block may still change as more comes, and so may those that begin in its last two
+// lines, which may yet belong to what is above them; all others are settled.
 export class Markdown {
   #settled = 0; // letters of the text
   #text = "";
-  #tail = null; // element of the last block
+  #tail = []; // elements of the blocks that are not settled
 
   // element: the page's place for it. copyCode(text): called by the buttons of code.
   constructor(element, copyCode) {
@@ -22,17 +23,18 @@ export class Markdown {
     if (!text.startsWith(this.#text)) {
       this.element.replaceChildren();
       this.#settled = 0;
-      this.#tail = null;
+      this.#tail = [];
     }
     this.#text = text;
-    const blocks = parseBlocks(text.slice(this.#settled));
-    if (!blocks.length) return;
+    const rest = text.slice(this.#settled);
+    const blocks = parseBlocks(rest);
     const elements = blocks.map((block) => this.#block(block));
-    if (this.#tail) this.#tail.replaceWith(elements[0]);
-    else this.element.append(elements[0]);
-    this.element.append(...elements.slice(1));
-    this.#tail = elements.at(-1);
-    this.#settled += blocks.at(-1).start;
+    for (const each of this.#tail) each.remove();
+    this.element.append(...elements);
+    const lastLines = rest.lastIndexOf("\n", rest.lastIndexOf("\n") - 1);
+    const open = Math.max(0, blocks.findLastIndex(({ start }) => start <= lastLines));
+    this.#tail = elements.slice(open);
+    this.#settled += blocks[open]?.start ?? 0;
   }
 
   #block(block) {

@@ -95,6 +95,8 @@ export const texts = {
   todo_key: "Enter it, and try again.",
   failed_busy: "The server is busy.",
   todo_busy: "Others use it right now. Try again in a moment.",
+  failed_stopping: "The server is being stopped.",
+  todo_stopping: "Try again when it is back.",
   failed_context: "The conversation no longer fits the model's context.",
   todo_context: "Ask in a new conversation, shorten the question, or start the server with a larger --context.",
   failed_refused: "The server did not accept this request.",

@@ -95,6 +95,8 @@ export const texts = {
   todo_key: "请输入密钥后重试。",
   failed_busy: "服务器繁忙。",
   todo_busy: "其他人正在使用，请稍后重试。",
+  failed_stopping: "服务器正在停止。",
+  todo_stopping: "请在服务器恢复后重试。",
   failed_context: "对话已超出模型的上下文长度。",
   todo_context: "请在新对话中提问、缩短问题，或用更大的 --context 启动服务器。",
   failed_refused: "服务器没有接受此请求。",

@@ -33,7 +33,6 @@ export class Composer {
       this.text.focus();
     });
     this.#update();
-    if (matchMedia("(hover: hover)").matches) queueMicrotask(() => this.text.focus());
   }
 
   #typed() {

@@ -18,7 +18,7 @@ export class Layout {
     this.listeners = [];
   }
 
-  // parts: the elements sidebar, main and panel.
+  // parts: the elements sidebar and panel, and those that they may cover.
   place(parts) {
     this.#parts = parts;
     for (const [name, query] of Object.entries(NARROW)) {
@@ -71,7 +71,7 @@ export class Layout {
   #apply() {
     const above = Object.keys(NARROW).find((name) => this.#isAbove(name));
     for (const [name, part] of Object.entries(this.#parts)) {
-      if (name !== "main") part.hidden = !this.open[name];
+      if (name in NARROW) part.hidden = !this.open[name];
       part.inert = above !== undefined && name !== above;
     }
     this.scrim.hidden = above === undefined;

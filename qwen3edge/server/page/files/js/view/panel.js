@@ -104,7 +104,7 @@ export class Panel {
       const props = this.app.modelProps;
       const own = props?.sampling?.[thinking && props.thinks ? "thinking" : "direct"]?.[name];
       const free = { max_tokens: t("untilContext"), seed: t("random") };
-      input.placeholder = own === undefined ? (free[name] ?? "") : String(own);
+      input.placeholder = own === undefined ? (free[name] ?? "") : String(Number(own.toPrecision(6))); // files hold float32
     });
     return el("div", { class: "number" }, el("label", { for: name }, t(name)), input);
   }

@@ -29,7 +29,7 @@ function failure(app, node) {
     again.className = "plain";
     buttons.unshift(textButton(t("newWithQuestion"), () => startOver(app, node), "primary"));
   }
-  if (kind === "busy" && retryAfter) countDown(again, retryAfter);
+  if (["busy", "stopping"].includes(kind) && retryAfter) countDown(again, retryAfter);
   const own = kind === "gone" || kind === "key" ? null : el("p", { class: "said" }, message); // the server's words
   return el(
     "div",
