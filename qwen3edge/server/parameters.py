@@ -23,7 +23,7 @@ Ignored = Annotated[Any, _NO_EFFECT]
 class Body(BaseModel):
     """A request's body. A field that is null counts as one that is not there."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), defer_build=True)
 
 
 Bodies = TypeVar("Bodies", bound=Body)

@@ -38,7 +38,7 @@ _MESSAGE: JsonDict = {
 class Part(BaseModel):
     """Of a body."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), defer_build=True)
 
 
 class StreamOptions(Part):
