@@ -29,7 +29,7 @@ class Body(BaseModel):
 
     absent: ClassVar[Mapping[str, str]] = {}
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), defer_build=True)
 
 
 Bodies = TypeVar("Bodies", bound=Body)

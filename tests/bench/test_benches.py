@@ -71,6 +71,14 @@ def test_a_start_of_a_model_with_other_words(tiny_model_path: Path, tmp_path: Pa
     assert [row["what"] for row in result["rows"]][-2:] == ["to the first token", "process, qwen3edge"]
 
 
+def test_a_start_of_a_server(tiny_int4: Path) -> None:
+    words = ["--model", tiny_int4, "--rounds", "1", "--threads", "1", "--json", "--busy-anyway"]
+    result = json.loads(peers.run_bench("server.start", *words).stdout)
+    assert [row["what"] for row in result["rows"]] == ["import fastapi, uvicorn", "ready", "first token", "beyond"]
+    imports, ready, first, _ = (float(row["ms"].partition(" ")[0]) for row in result["rows"])
+    assert imports > 0 and 0 < ready < first
+
+
 def test_the_report_has_a_step_for_every_kernel() -> None:
     """But the experts', which needs a model of its own."""
     assert {step.options[0] for step in bench_report.KERNELS} == set(KERNELS) - {"experts"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from qwen3edge.cli import arguments as options
@@ -48,37 +50,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until it is told to stop."""
-    from qwen3edge.server import listening
-    from qwen3edge.server.app import make_app
-    from qwen3edge.server.hosted import Models
-    from qwen3edge.server.metrics import Metrics
-    from qwen3edge.server.safety import Access
-    from qwen3edge.server.sessions import Sessions
+    with contextlib.ExitStack() as kept:
+        with _without_collections():
+            from qwen3edge.server import listening
+            from qwen3edge.server.app import make_app
+            from qwen3edge.server.hosted import Models
+            from qwen3edge.server.metrics import Metrics
+            from qwen3edge.server.safety import Access
+            from qwen3edge.server.sessions import Sessions
 
-    keys = arguments.api_key or [key for key in (os.environ.get(_KEY),) if key]
-    access = Access(
-        arguments.host,
-        keys,
-        arguments.allow_host,
-        arguments.allow_origin,
-        insecure=arguments.insecure,
-        pulls=arguments.allow_pull,
-    )
-    metrics = Metrics()
-    folder = contextlib.nullcontext() if arguments.sessions is None else Sessions(arguments.sessions)
-    with folder as saved, listening.bound(arguments.host, arguments.port) as socket:
-        models = Models(
-            _paths(arguments.model),
-            dict(_pair(alias) for alias in arguments.alias),
-            {**options.loading(arguments), "grammars": True},
-            idle_seconds=arguments.idle,
-            count=metrics.count_answer,
-        )
+            keys = arguments.api_key or [key for key in (os.environ.get(_KEY),) if key]
+            access = Access(
+                arguments.host,
+                keys,
+                arguments.allow_host,
+                arguments.allow_origin,
+                insecure=arguments.insecure,
+                pulls=arguments.allow_pull,
+            )
+            metrics = Metrics()
+            saved = None if arguments.sessions is None else kept.enter_context(Sessions(arguments.sessions))
+            socket = kept.enter_context(listening.bound(arguments.host, arguments.port))
+            models = Models(
+                _paths(arguments.model),
+                dict(_pair(alias) for alias in arguments.alias),
+                {**options.loading(arguments), "grammars": True},
+                idle_seconds=arguments.idle,
+                count=metrics.count_answer,
+            )
+            app = make_app(models, metrics, access, saved=saved)
         where = listening.address(socket)
         told = f"qwen3edge: {', '.join(models.names)} at {where} (OpenAI: {where}/v1)"
-        app = make_app(models, metrics, access, saved=saved)
         listening.run(app, socket, grace_seconds=arguments.grace, ready=lambda: print(told, flush=True))
     return 0
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """A start makes much and drops nothing: to look for garbage in it, then and later, takes time in vain."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _paths(models: list[str]) -> dict[str, Path]:

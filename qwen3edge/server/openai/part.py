@@ -10,7 +10,7 @@ from qwen3edge.server.parameters import Ignored
 class Part(BaseModel):
     """A base of them: what they may have is said as in a `Body`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), defer_build=True)
 
 
 class StreamOptions(Part):
