@@ -65,6 +65,21 @@ def test_a_whole_visit(browser, server, size):
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1280", "390"])
+def test_the_tiny_model_answers(browser, serve, size):
+    """A real model in a process of its own: it thinks, and is right."""
+    with visiting(browser, f"{serve().base_url}/", size) as visitor:
+        page = visitor.page
+        page.keyboard.press("Alt+KeyS")
+        page.fill("#temperature", "0")
+        page.keyboard.press("Alt+KeyS")
+        visitor.ask("What is 47 + 38?")
+        visitor.wait()
+        assert "47 + 38 = 85" in visitor.answer and page.locator("summary").inner_text().startswith("Thought for")
+        figures = page.locator(".figures").inner_text()
+        assert float(figures.partition(" · ")[2].removesuffix(" tok/s").replace(",", "")) > 1
+
+
 def test_what_is_asked_of_the_server(visitor, server):
     """Settings as they are, and all turns that are shown."""
     page, bodies = visitor.page, []

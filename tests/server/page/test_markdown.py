@@ -67,7 +67,7 @@ def page(browser, tmp_path_factory):
         ("**注意：**之后，*这*里", "<p><strong>注意：</strong>之后，<em>这</em>里</p>"),
         ("`a` ``b`c`` `d", "<p><code>a</code> <code>b`c</code> `d</p>"),
         (r"\*a\* \# &lt;b&gt; &copy;", "<p>*a* # &lt;b&gt; &amp;copy;</p>"),
-        ("```python\nif a < b:\n    *c*\n```\nd", "<figure>python:<pre><code>if a &lt; b:\n    *c*</code></pre></figure><p>d</p>"),
+        ("```pseudo\nif a < b:\n    *c*\n```\nd", "<figure>pseudo:<pre><code>if a &lt; b:\n    *c*</code></pre></figure><p>d</p>"),
         ("````\n```\na\n```\n````", "<figure>code:<pre><code>```\na\n```</code></pre></figure>"),
         ("~~~\n```\n~~~", "<figure>code:<pre><code>```</code></pre></figure>"),
         ("```\nnot closed", "<figure>code:<pre><code>not closed</code></pre></figure>"),
@@ -182,6 +182,37 @@ def test_a_long_text_does_not_hold_up_the_page(page, piece):
     """100 kB, nested as deep as they say."""
     found = page.evaluate(WORK, piece * (100_000 // len(piece)))
     assert found["seconds"] < HANGS and found["depth"] < DEPTH, found
+
+
+@pytest.mark.parametrize("language", ["python", "js", "sql", "bash", "json", "c++", "none"])
+def test_coloured_code_is_the_same_code(page, language, seed):
+    """Whatever it is, and however long."""
+    rng = random.Random(seed)
+    script = """async ([code, language]) => {
+        const { highlighted } = await import('/page/js/markdown/highlight.js');
+        const began = performance.now();
+        const pieces = highlighted(code, language);
+        return { text: pieces.map((each) => each[1]).join(''), seconds: (performance.now() - began) / 1000 };
+    }"""
+    parts = ["if", " ", "\n", '"', "'", "`", '"""', "\\", "#", "//", "/*", "*/", "--", "1.5", "é", "中", "🦙", "_x", "\t", "$"]
+    for _ in range(40):
+        code = "".join(rng.choices(parts, k=rng.randrange(60)))
+        assert page.evaluate(script, [code, language])["text"] == code
+    for piece in [*parts, "a ", '"\\', "/**", "''' '", "/* *"]:
+        code = piece * (100_000 // len(piece))
+        found = page.evaluate(script, [code, language])
+        assert found["text"] == code and found["seconds"] < HANGS, piece
+
+
+def test_kinds_of_code(page):
+    found = page.evaluate(
+        """async (code) => {
+            const { highlighted } = await import('/page/js/markdown/highlight.js');
+            return highlighted(code, 'python').filter((each) => each[0]);
+        }""",
+        'def f(x1):  # if\n    return "a\\"b" + 1.5e3',
+    )
+    assert found == [["word", "def"], ["comment", "# if"], ["word", "return"], ["text", '"a\\"b"'], ["number", "1.5e3"]]
 
 
 def test_one_long_address(page):

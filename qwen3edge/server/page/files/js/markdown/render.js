@@ -3,6 +3,7 @@ import { el, say, unseen } from "../dom.js";
 import { icon } from "../icons.js";
 import { t } from "../language.js";
 import { parseBlocks } from "./blocks.js";
+import { highlighted } from "./highlight.js";
 import { parseInline } from "./inline.js";
 
 // Shows a text that grows. Its last block may still change as more comes, and so may those that begin in its last two
@@ -70,7 +71,7 @@ export class Markdown {
       "figure",
       { class: "code" },
       el("figcaption", {}, el("span", {}, language || t("code")), copy),
-      el("pre", { tabindex: "0", "aria-label": t("codeOf", language) }, el("code", {}, text)),
+      el("pre", { tabindex: "0", "aria-label": t("codeOf", language) }, el("code", {}, coloured(text, language))),
     );
   }
 
@@ -92,6 +93,10 @@ function table({ align, head, rows }) {
   const body = rows.map((texts) => row("td", texts));
   const whole = el("table", {}, el("thead", {}, row("th", head)), el("tbody", {}, body));
   return el("div", { class: "table", tabindex: "0", role: "region", "aria-label": t("table") }, whole);
+}
+
+function coloured(code, language) {
+  return highlighted(code, language).map(([kind, text]) => (kind ? el("span", { class: kind }, text) : text));
 }
 
 function inline(text) {
