@@ -22,6 +22,12 @@ $(VENV)/.tests: $(VENV)/.installed constraints.txt
 	$(BIN)/pip install --quiet --group test -c constraints.txt
 	touch $@
 
+# The clients that slow tests of the server speak to: Python's, and of npm where it is there.
+$(VENV)/.clients: $(VENV)/.tests
+	$(BIN)/pip install --quiet --group clients -c constraints.txt
+	if command -v npm > /dev/null; then npm install --silent --no-save --prefix build/npm ai@6 @ai-sdk/openai-compatible@2; fi
+	touch $@
+
 # mypy reads the types of what the package imports.
 $(VENV)/.lint: $(VENV)/.installed constraints.txt
 	$(BIN)/pip install --quiet ruff mypy clang-format -c constraints.txt
@@ -35,7 +41,7 @@ test: $(VENV)/.tests
 	$(BIN)/python tests/fetch_tokenizer.py
 	$(BIN)/python tests/run.py -m 'not slow'
 
-test-all: $(VENV)/.tests
+test-all: $(VENV)/.clients
 	$(BIN)/python tests/fetch_tokenizer.py
 	$(BIN)/python tests/run.py
 

@@ -43,7 +43,7 @@ async def awaited_states(
             yield await _awaited(engine, waiting)
     finally:
         if waiting:
-            await asyncio.shield(engine.pump.call(lambda: [each.cancel() for each in waiting]))
+            await asyncio.shield(engine.pump.call(lambda: _cancel(waiting)))
 
 
 def normalized(state: Sequence[float], dimensions: int) -> list[float]:
@@ -82,6 +82,11 @@ def _submitted(engine: Engine, prompt: Sequence[int], waiting: deque[_core.Gener
             raise
         return False
     return True
+
+
+def _cancel(waiting: Iterable[_core.Generation]) -> None:
+    for each in waiting:
+        each.cancel()
 
 
 def _state(generation: _core.Generation) -> list[float]:

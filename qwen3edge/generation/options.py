@@ -231,8 +231,8 @@ def _definition(options: Options, tool_choice: ToolChoice) -> Definition | None:
     if forced and not options["tools"]:
         raise RequestError("tool_choice: expected tools beside it, found none")
     if forced and (options["tool_calls"] is False or options["verbatim"]):
-        name = "verbatim=True" if options["verbatim"] else "tool_calls=False"
-        raise RequestError(f"tool_choice: expected no {name} beside it: calls that must come are read")
+        beside = "verbatim=True" if options["verbatim"] else "tool_calls=False"
+        raise RequestError(f"tool_choice: expected no {beside} beside it: calls that must come are read")
     if found and forced:
         raise RequestError(
             f"{found.option}: expected tool_choice='auto' or 'none' beside it, as the answer is calls else"

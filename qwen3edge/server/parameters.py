@@ -58,13 +58,14 @@ def checked(body: Mapping[str, Any], kind: type[Bodies]) -> Bodies:
 
 def _place(error: ErrorDetails, given: Mapping[str, Any]) -> str:
     """What an error is about: as much of its path as leads through the body, which names of types do not."""
-    names, value = [], given
+    names: list[str] = []
+    value: Any = given
     for part in error["loc"]:
         here = (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int))
         if not here and error["type"] != "missing":
             break
         names.append(str(part)[:60])
-        value = value[part] if here else None  # type: ignore[index]
+        value = value[part] if here else None
     return ".".join(names)
 
 

@@ -44,8 +44,8 @@ class CompletionBody(SampledBody):
         if not self.prompt:
             raise BodyError("prompt: expected at least one, or one token, found an empty list", "prompt")
         if isinstance(self.prompt[0], int):
-            return [self.prompt]  # type: ignore[list-item]
-        return self.prompt  # type: ignore[return-value]
+            return [self.prompt]
+        return self.prompt
 
     def request(self) -> AnswerRequest:
         """Raises RequestError, BodyError. With a suffix, see `middle`."""

@@ -38,7 +38,7 @@ class EmbeddingsBody(Body):
         if isinstance(self.input, str):
             return [self.input]
         if self.input and isinstance(self.input[0], int):
-            return [self.input]  # type: ignore[list-item]
+            return [self.input]
         if not 0 < len(self.input) <= MOST_TEXTS:
             raise BodyError(f"input: expected 1 to {MOST_TEXTS} texts, found {len(self.input)}", "input")
         return self.input  # type: ignore[return-value]

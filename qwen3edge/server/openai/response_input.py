@@ -41,7 +41,7 @@ class _Messages:
         self._own: dict[str, Any] | None = None  # the assistant's, while it speaks
 
     def add(self, item: Mapping[str, Any], where: str) -> None:
-        kind = item.get("type", "message" if "role" in item else None)
+        kind = item.get("type") or ("message" if "role" in item else None)
         if kind == "message":
             self._message(item, where)
         elif kind == "reasoning":

@@ -28,9 +28,9 @@ def client(url):
 
 
 @pytest.fixture(scope="module")
-def scripted(said):
-    with anthropic.Anthropic(base_url=said.url, api_key="any", max_retries=0) as found:
-        found.say = said.say
+def scripted(told):
+    with anthropic.Anthropic(base_url=told.root, api_key="any", max_retries=0) as found:
+        found.say = told.say
         yield found
 
 

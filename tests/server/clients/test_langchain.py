@@ -1,64 +1,62 @@
-"""LangChain's clients of both APIs."""
+"""langchain-openai: chats, tools, schemas, responses, embeddings."""
 
 import pytest
 
-from tests.generation.fakes import CALL, CALLED, CLOSE, END, OPEN, ids
+from tests.generation.fakes import CLOSE, OPEN, ids
+from tests.server.clients.conftest import call, text
 
+langchain_openai = pytest.importorskip("langchain_openai")
 pytestmark = pytest.mark.slow
-SUM = [CALL, *ids('{"name": "add", "arguments": {"a": 12, "b": 7}}'), CALLED]
-ASK = "What is 12 + 7?"
 
 
-def add(a: int, b: int) -> int:
-    """The sum."""
-    return a + b
+def chat(url, **settings):
+    return langchain_openai.ChatOpenAI(base_url=url, api_key="any", model="scripted", max_retries=0, **settings)
 
 
-def ollama_chat(url, model, **settings):
-    """By /api/chat."""
-    return pytest.importorskip("langchain_ollama").ChatOllama(base_url=url, model=model, **settings)
+def weather(city: str) -> str:
+    """The weather of a city."""
+    return f"foggy in {city}"
 
 
-def anthropic_chat(url, model, **settings):
-    """By /v1/messages."""
-    chat = pytest.importorskip("langchain_anthropic").ChatAnthropic
-    return chat(base_url=url, model=model, api_key="any", max_tokens=60, **settings)
+SCHEMA = {"title": "sum", "type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"],
+          "additionalProperties": False}  # fmt: skip
 
 
-@pytest.fixture(params=[ollama_chat, anthropic_chat])
-def make(request):
-    return request.param
+def test_a_chat_and_its_stream(told):
+    told.will_say([OPEN, *ids("hm"), CLOSE, *text("nineteen")], text("nineteen"))
+    model = chat(told.url)
+    assert model.invoke("What is 12 + 7?").content == "nineteen"
+    pieces = list(model.stream("What is 12 + 7?", stream_usage=True))
+    assert "".join(piece.content for piece in pieces) == "nineteen"
+    assert sum(piece.usage_metadata["output_tokens"] for piece in pieces if piece.usage_metadata) == 9
 
 
-def test_an_answer(make, url):
-    chat = make(url, "tiny", temperature=0)
-    whole = chat.invoke(ASK)
-    assert whole.text and whole.usage_metadata["input_tokens"] > 0 and whole.usage_metadata["output_tokens"] > 0
-    assert "".join(chunk.text for chunk in chat.stream(ASK)) == whole.text
+@pytest.mark.parametrize("responses", [False, True], ids=["chats", "responses"])
+def test_a_tool_and_its_result(told, responses):
+    from langchain_core.messages import HumanMessage, ToolMessage  # noqa: PLC0415
+
+    told.will_say(call("weather", '{"city": "Prague"}'), text("It is foggy."))
+    model = chat(told.url, use_responses_api=responses).bind_tools([weather])
+    messages = [HumanMessage("What is the weather in Prague?")]
+    asked = model.invoke(messages)
+    (found,) = asked.tool_calls
+    assert (found["name"], found["args"]) == ("weather", {"city": "Prague"})
+    messages += [asked, ToolMessage(weather(**found["args"]), tool_call_id=found["id"])]
+    assert model.invoke(messages).text == "It is foggy."
 
 
-def test_tools(make, said):
-    """A loop: the call, its result, the answer."""
-    messages = pytest.importorskip("langchain_core.messages")
-    chat = make(said.url, "scripted").bind_tools([add])
-    said.say([*SUM, END])
-    found = chat.invoke(ASK)
-    (call,) = found.tool_calls
-    assert (call["name"], call["args"]) == ("add", {"a": 12, "b": 7})
-    said.say([*ids("It is 19."), END])
-    result = messages.ToolMessage(str(add(**call["args"])), tool_call_id=call["id"])
-    assert chat.invoke([messages.HumanMessage(ASK), found, result]).text == "It is 19."
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+def test_a_schema(told, method):
+    said = call("sum", '{"a": 19}') if method == "function_calling" else text('{"a": 19}')
+    told.will_say(said)
+    model = chat(told.url).with_structured_output(SCHEMA, method=method)
+    assert model.invoke("What is 12 + 7? In JSON.") == {"a": 19}
 
 
-def test_thoughts(said):
-    said.say([OPEN, *ids("hm"), CLOSE, *ids("yes"), END])
-    found = ollama_chat(said.url, "scripted", reasoning=True).invoke(ASK)
-    assert (found.text, found.additional_kwargs["reasoning_content"]) == ("yes", "hm")
-    said.say([OPEN, *ids("hm"), CLOSE, *ids("yes"), END])
-    chat = anthropic_chat(said.url, "scripted", thinking={"type": "enabled", "budget_tokens": 1024})
-    assert [block["type"] for block in chat.invoke(ASK).content] == ["thinking", "text"]
-
-
-def test_embeddings(url):
-    found = pytest.importorskip("langchain_ollama").OllamaEmbeddings(base_url=url, model="tiny")
-    assert len(found.embed_documents(["a cat", "a dog"])) == 2 and found.embed_query("a cat")
+def test_embeddings_and_completions(tiny_url):
+    found = langchain_openai.OpenAIEmbeddings(
+        base_url=tiny_url, api_key="any", model="int4", check_embedding_ctx_length=False, dimensions=8
+    ).embed_documents(["a", "b"])
+    assert [len(each) for each in found] == [8, 8]
+    model = langchain_openai.OpenAI(base_url=tiny_url, api_key="any", model="int4", max_tokens=4, temperature=0)
+    assert model.invoke("One, two,") == "".join(model.stream("One, two,"))

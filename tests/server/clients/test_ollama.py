@@ -52,26 +52,26 @@ def test_a_schema(client):
     assert found.done_reason == "length" or "sum" in json.loads(found.message.content)
 
 
-def test_tools(said):
+def test_tools(told):
     """A function of Python becomes a tool; its result goes back."""
-    client, messages = ollama.Client(said.url), list(ASK)
-    said.say([*SUM, END])
+    client, messages = ollama.Client(told.root), list(ASK)
+    told.say([*SUM, END])
     found = client.chat("scripted", messages, tools=[add])
     (call,) = found.message.tool_calls
     assert (call.function.name, call.function.arguments) == ("add", {"a": 12, "b": 7})
     result = str(add(**call.function.arguments))
     messages += [found.message, {"role": "tool", "content": result, "tool_name": call.function.name}]
-    said.say([*ids("It is 19."), END])
+    told.say([*ids("It is 19."), END])
     assert client.chat("scripted", messages, tools=[add]).message.content == "It is 19."
 
 
-def test_as_home_assistant_asks(said):
+def test_as_home_assistant_asks(told):
     """A stream with tools, think, num_ctx from a form, and keep_alive."""
     tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
 
     async def ask(keep_alive):
-        said.say([OPEN, *ids("hm"), CLOSE, *SUM, END])
-        stream = await ollama.AsyncClient(said.url).chat(
+        told.say([OPEN, *ids("hm"), CLOSE, *SUM, END])
+        stream = await ollama.AsyncClient(told.root).chat(
             model="scripted", messages=[ollama.Message(role="user", content="Add!")], tools=[tool], stream=True,
             keep_alive=keep_alive, options={"num_ctx": 8192.0}, think=False, format=None,
         )  # fmt: skip
