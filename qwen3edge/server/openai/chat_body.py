@@ -21,12 +21,16 @@ MOST_TOOLS = 512
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
-_TEXT = {"type": "object", "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}
+_TEXT: JsonDict = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
 _MESSAGE: JsonDict = {
     "type": "object",
     "properties": {
         "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
-        "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {**_TEXT, "required": ["type", "text"]}}]},
+        "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT}]},
         "reasoning_content": {"type": "string"},
         "tool_calls": {"type": "array", "items": {"type": "object"}},
         "tool_call_id": {"type": "string"},

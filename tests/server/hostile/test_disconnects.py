@@ -137,5 +137,6 @@ def test_clients_that_leave(serve, seed):
     print("memory:", server.props()["memory"], "counts:", server.props()["models"]["int4"]["counts"])
     assert [soak._whole(body) for body in soak.bodies] == soak.said
     assert seen[2]["anonymous"] - seen[1]["anonymous"] <= GROWTH
-    assert seen[2]["files"] <= seen[0]["files"] and seen[2]["threads"] <= seen[1]["threads"] + 1
+    for name in ("files", "threads"):  # one more: a connection that is kept, a thread that was not needed before
+        assert seen[2][name] <= seen[1][name] + 1
     assert server.end() == ""
