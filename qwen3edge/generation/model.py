@@ -81,7 +81,9 @@ class Model(Closing):
 
     @property
     def thinks(self) -> bool:
-        """Whether the model reasons before it answers, if it is not told otherwise or cannot be."""
+        """Whether the model can reason before it answers. Most do so unless they are told not to; Qwen3.5 up to 2B only
+        if it is told to.
+        """
         builder = self._defaults.prompt_builder
         return builder is not None and builder.template is not None and THINK_OPEN in builder.template.source
 
