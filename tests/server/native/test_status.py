@@ -41,7 +41,9 @@ def test_props(tiny):
     memory, plan = found["memory"], model["plan"]
     assert 0 < memory["resident"] <= memory["peak"]
     planned = memory["planned"]
-    assert all(planned[kind] == plan[kind] for kind in ("weights", "kv_cache", "scratch", "buffers", "draft", "program"))
+    assert all(
+        planned[kind] == plan[kind] for kind in ("weights", "kv_cache", "scratch", "buffers", "draft", "program")
+    )
     assert sum(planned.values()) == plan["peak"] + planned["server"] <= memory["budget"] and planned["server"] > 0
 
 

@@ -247,7 +247,9 @@ def test_c28_usage(scripted):
 
 def test_usage_in_every_chunk_where_it_is_asked_for(scripted):
     options = {"include_usage": True, "continuous_usage_stats": True}
-    chunks = events(scripted.post([OPEN, *ids("hm"), CLOSE, *ids("yes"), END], stream=True, stream_options=options).text)
+    chunks = events(
+        scripted.post([OPEN, *ids("hm"), CLOSE, *ids("yes"), END], stream=True, stream_options=options).text
+    )
     used = [chunk["usage"]["completion_tokens"] for chunk in chunks]
     assert used == sorted(used) and used[-1] == 8 and len(set(used)) > 3
     prompts = {chunk["usage"]["prompt_tokens"] for chunk in chunks}

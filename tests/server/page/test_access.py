@@ -32,7 +32,9 @@ print("hello")
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1280", "390"])
 def test_axe_finds_no_serious_fault(browser, server, size, theme, language):
     """At the start, in a conversation, in the settings, in dialogs, where something is wrong."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed").Axe()
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    ).Axe()
     visitor = Visitor(browser, server.url, size, color_scheme=theme, locale=language, bypass_csp=True)
     page = visitor.page
 
@@ -40,7 +42,10 @@ def test_axe_finds_no_serious_fault(browser, server, size, theme, language):
         result = axe.run(page, options={"resultTypes": ["violations", "passes"]}).response
         assert len(result["passes"]) > 10
         found = [each for each in result["violations"] if each["impact"] in ("serious", "critical")]
-        told = [(each["id"], [node["html"][:200] + node["failureSummary"][:300] for node in each["nodes"]]) for each in found]
+        told = [
+            (each["id"], [node["html"][:200] + node["failureSummary"][:300] for node in each["nodes"]])
+            for each in found
+        ]
         assert told == [], where
 
     check("start")
@@ -79,16 +84,24 @@ def test_axe_finds_no_serious_fault(browser, server, size, theme, language):
 def test_nothing_is_wider_than_the_window(browser, server, size):
     with visiting(browser, server.url, size) as visitor:
         page = visitor.page
-        server.says(f"{'long' * 100}\n\n```\n{'code ' * 100}\n```\n\n| {'cell | ' * 20}\n|{'---|' * 20}\n| {'1 | ' * 20}\n\n`{'x' * 300}`", "y" * 300)
+        server.says(
+            f"{'long' * 100}\n\n```\n{'code ' * 100}\n```\n\n`{'x' * 300}`\n\n"
+            f"| {'cell | ' * 20}\n|{'---|' * 20}\n| {'1 | ' * 20}",
+            "y" * 300,
+        )
         visitor.ask("z" * 300)
         visitor.wait()
         page.click("summary")
         for element in (".scroller", ".page", ".composer", ".topbar"):
-            assert page.evaluate("(name) => { const e = document.querySelector(name); return e.scrollWidth <= e.clientWidth; }", element), element
+            assert page.evaluate(
+                "(name) => { const e = document.querySelector(name); return e.scrollWidth <= e.clientWidth; }", element
+            ), element
         page.keyboard.press("Alt+KeyS")
         box = page.locator(".panel").bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= size["width"]
-        assert page.evaluate("document.querySelector('.sections').scrollWidth <= document.querySelector('.sections').clientWidth")
+        assert page.evaluate(
+            "document.querySelector('.sections').scrollWidth <= document.querySelector('.sections').clientWidth"
+        )
 
 
 def test_the_keyboard_alone(browser, server):
@@ -135,7 +148,14 @@ def test_the_keyboard_alone(browser, server):
         for _ in range(40):
             press("Tab")
             reached.add(visitor.focused())
-        assert {"Think before answering", "At most", "System prompt", "Temperature", "Seed", "Let the model call tools"} <= reached
+        assert {
+            "Think before answering",
+            "At most",
+            "System prompt",
+            "Temperature",
+            "Seed",
+            "Let the model call tools",
+        } <= reached
         press("Alt+KeyS")
         press("Alt+KeyK")
         assert page.locator("dialog tr").count() > 10
@@ -162,7 +182,9 @@ def test_what_stands_above_holds_the_focus(browser, server):
         assert visitor.focused() == "New conversation" and page.evaluate("document.querySelector('main').inert")
         for _ in range(12):
             press("Tab")
-            assert page.evaluate("document.activeElement.closest('.sidebar') !== null || document.activeElement === document.body")
+            assert page.evaluate(
+                "document.activeElement.closest('.sidebar') !== null || document.activeElement === document.body"
+            )
         press("Escape")
         assert visitor.focused() == "Conversations" and not page.evaluate("document.querySelector('main').inert")
         page.click("header [aria-label=Settings]")
@@ -173,8 +195,11 @@ def test_what_stands_above_holds_the_focus(browser, server):
 def test_a_screen_reader_hears_sentences(visitor, server):
     """Not every token: some of an answer's words at a time, and its end."""
     page = visitor.page
-    page.evaluate("""() => { window.heard = []; new MutationObserver((all) => all.forEach((each) => each.addedNodes.forEach(
-        (node) => window.heard.push(node.textContent)))).observe(document.querySelector('[aria-live=polite]'), {childList: true}); }""")
+    page.evaluate("""() => {
+        window.heard = [];
+        const hear = (all) => window.heard.push(...all.flatMap((each) => [...each.addedNodes]).map((node) => node.innerText));
+        new MutationObserver(hear).observe(document.querySelector('[aria-live=polite]'), {childList: true});
+    }""")
     server.pause = 0.02
     answer = " ".join(f"This is sentence number {number}." for number in range(12))
     server.says(answer, thoughts="Some thoughts, which take a while.")
@@ -193,7 +218,9 @@ def test_language_and_theme_are_switched_and_kept(browser, server):
         assert page.locator("h2:has-text('What can I help with?')").is_visible()
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         page.click(".sidebar .language")
-        assert page.locator("h2:has-text('想聊点什么？')").is_visible() and page.get_attribute("html", "lang") == "zh-Hans"
+        assert (
+            page.locator("h2:has-text('想聊点什么？')").is_visible() and page.get_attribute("html", "lang") == "zh-Hans"
+        )
         assert page.input_value("#question") == "draft" and visitor.focused() == "English"
         page.click(".sidebar .theme")
         page.click(".sidebar .theme")

@@ -191,7 +191,10 @@ def test_the_list(visitor, server):
     with page.expect_download() as saved:
         page.click("text=Save as Markdown")
     assert saved.value.suggested_filename == "Zahlen-数字.md"
-    assert saved.value.path().read_text() == "# Zahlen / 数字\n\n## You\n\nA question\nof two lines\n\n## scripted\n\nOne **two**\n"
+    assert (
+        saved.value.path().read_text()
+        == "# Zahlen / 数字\n\n## You\n\nA question\nof two lines\n\n## scripted\n\nOne **two**\n"
+    )
     with page.expect_download() as saved:
         page.click("text=Save as JSON")
     found = json.loads(saved.value.path().read_text())

@@ -19,7 +19,7 @@ def test_the_server_goes_away_and_comes_back(browser, server):
     visitor.wait_until("document.querySelector('.assistant > .markdown')?.innerText.length > 30")
     server.go_away()
     page.wait_for_selector("[role=alert] >> text=The connection broke off.")
-    page.wait_for_selector(".gone >> text=The server does not answer.")
+    page.wait_for_selector(".gone >> text=The server does not answer.", timeout=40_000)
     assert visitor.answer.startswith("Words that come slowly.")
     server.pause = 0
     server.says("Here again.")
@@ -92,7 +92,12 @@ def test_a_request_that_is_refused(visitor, server):
 
 def test_a_busy_server_says_when(visitor, server):
     body = {"error": {"message": "the queue is full", "type": "rate_limit_error", "param": None, "code": "queue_full"}}
-    busy = {"status": 429, "headers": {"Retry-After": "2"}, "content_type": "application/json", "body": json.dumps(body)}
+    busy = {
+        "status": 429,
+        "headers": {"Retry-After": "2"},
+        "content_type": "application/json",
+        "body": json.dumps(body),
+    }
     visitor.context.route("**/v1/chat/completions", lambda route: route.fulfill(**busy))
     visitor.ask("Hi")
     button = visitor.page.locator(".failure button")

@@ -32,7 +32,9 @@ def test_a_browser_gets_the_page(scripted, accept):
     assert response.headers["vary"] == "Accept" and response.text.startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize("accept", ["*/*", "", "application/json", "text/plain", "text/html;q=0", "text/html; q=0, */*"])
+@pytest.mark.parametrize(
+    "accept", ["*/*", "", "application/json", "text/plain", "text/html;q=0", "text/html; q=0, */*"]
+)
 def test_a_program_gets_a_line_that_says_that_it_runs(scripted, accept):
     response = scripted.client.get("/", headers={"Accept": accept})
     assert response.status_code == 200 and response.text == "qwen3edge is running"
@@ -78,9 +80,9 @@ def test_a_file_that_the_browser_has_is_not_sent_again(scripted):
 @pytest.mark.parametrize(
     "path",
     [
-        "../files.py", "../../app.py", "%2e%2e/files.py", "..%2f..%2fapp.py", "js/../../files.py", "js/..%2f..%2ffiles.py",
-        "/etc/passwd", "%2fetc%2fpasswd", "....//files.py", "..%5cfiles.py", "js", "js/", "", "js/page.js%00.css", "JS/PAGE.JS",
-        "js//page.js", "./js/page.js%20", "x" * 3000,
+        "../files.py", "../../app.py", "%2e%2e/files.py", "..%2f..%2fapp.py", "js/../../files.py",
+        "js/..%2f..%2ffiles.py", "/etc/passwd", "%2fetc%2fpasswd", "....//files.py", "..%5cfiles.py", "js", "js/", "",
+        "js/page.js%00.css", "JS/PAGE.JS", "js//page.js", "./js/page.js%20", "x" * 3000,
     ],
 )  # fmt: skip
 def test_nothing_else_can_be_asked_for(scripted, path):
@@ -125,7 +127,9 @@ def test_every_module_is_used():
 
 def test_no_text_becomes_markup():
     """Nor does any of the page's own stand where a policy would refuse it."""
-    forbidden = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|srcdoc|DOMParser")
+    forbidden = re.compile(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|srcdoc|DOMParser"
+    )
     for name in OURS:
         assert not forbidden.search((FOLDER / name).read_text(encoding="utf-8")), name
     index = (FOLDER / "index.html").read_text(encoding="utf-8")

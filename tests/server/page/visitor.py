@@ -23,7 +23,9 @@ class Visitor:
     def look(self) -> Any:
         """Opens the page in another tab."""
         page = self.context.new_page()
-        page.on("console", lambda each: self.complaints.append(each.text) if each.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda each: self.complaints.append(each.text) if each.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.asked.append(request.url))
         page.goto(self.url)

@@ -2,6 +2,7 @@
 import { eventData } from "./events.js";
 
 const KEY = "qwen3edge.key";
+const PATIENCE_MS = 8000; // with a server that takes a request and says nothing
 
 // What went wrong. kind: "gone" (no answer at all), "key", "busy", "stopping", "context" (the prompt does not fit),
 // "refused" (any other 4xx), "failed". retryAfter: seconds or null.
@@ -43,11 +44,11 @@ export class Api {
   }
 
   async models() {
-    return (await (await this.#ask("v1/models")).json()).data;
+    return (await (await this.#ask("v1/models", { signal: AbortSignal.timeout(PATIENCE_MS) })).json()).data;
   }
 
   async props() {
-    return (await this.#ask("props")).json();
+    return (await this.#ask("props", { signal: AbortSignal.timeout(PATIENCE_MS) })).json();
   }
 
   // Yields the chunks of one answer. Raises ApiError, and AbortError where the signal says stop.

@@ -1,6 +1,6 @@
 // What the page is about: the server, the conversations, the answers on their way. Views hear of changes by name:
-//   list (of conversations), conversation (that is shown), settings (its), models, status (of the server), answer (of the
-//   conversation that is shown, as it comes), key (the server wants one), notice.
+//   list (of conversations), conversation (that is shown), settings (its), models, status (of the server), answer (as it
+//   comes in the conversation that is shown), draft (of a question), key (the server wants one), notice.
 import { Answering } from "./answer.js";
 import { Api } from "./api.js";
 import { Conversation } from "./conversation.js";
@@ -19,7 +19,11 @@ export class App {
 
   constructor() {
     this.api = new Api();
-    this.status = new Status(this.api, () => this.emit("status"), (error) => this.fail(error));
+    this.status = new Status(
+      this.api,
+      () => this.emit("status"),
+      (error) => this.fail(error),
+    );
     this.store = new Store((id) => this.#changedElsewhere(id));
     this.list = [];
     this.models = [];
@@ -196,9 +200,17 @@ export class App {
   #ask(parent) {
     const { conversation } = this;
     const node = conversation.add(parent, {
-      role: "assistant", content: "", reasoning: "", reasoningMs: null, calls: null,
-      model: this.model, finish: null, usage: null, timings: null, error: null,
-    }); // prettier-ignore
+      role: "assistant",
+      content: "",
+      reasoning: "",
+      reasoningMs: null,
+      calls: null,
+      model: this.model,
+      finish: null,
+      usage: null,
+      timings: null,
+      error: null,
+    });
     const body = requestBody(conversation.before(node), { ...this.settings, model: this.model }, this.modelProps);
     const answering = new Answering(node);
     this.#answers.set(conversation.id, { conversation, answering });

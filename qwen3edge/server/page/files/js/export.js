@@ -13,7 +13,9 @@ export function asMarkdown(conversation) {
   const parts = [`# ${conversation.title || t("untitled")}`];
   if (conversation.settings.system.trim()) parts.push(`## ${t("system")}`, conversation.settings.system.trim());
   for (const node of conversation.path) {
-    parts.push(`## ${node.role === "user" ? t("you") : node.role === "tool" ? t("results") : node.model || t("model")}`);
+    parts.push(
+      `## ${node.role === "user" ? t("you") : node.role === "tool" ? t("results") : node.model || t("model")}`,
+    );
     if (node.reasoning) parts.push(quoted(node.reasoning.trim()));
     if (node.content) parts.push(node.content.trim());
     for (const { function: called } of node.calls ?? []) parts.push(fenced(`${called.name} ${called.arguments}`));
@@ -33,7 +35,10 @@ export function download(name, text, type) {
 
 // Of letters that every system allows in a name.
 export function fileName(conversation, ending) {
-  const plain = conversation.title.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60).replace(/^-|-$/g, "");
+  const plain = conversation.title
+    .replace(/[^\p{L}\p{N}]+/gu, "-")
+    .slice(0, 60)
+    .replace(/^-|-$/g, "");
   return `${plain || "conversation"}.${ending}`;
 }
 

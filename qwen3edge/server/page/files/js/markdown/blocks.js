@@ -1,4 +1,4 @@
-// Markdown's blocks: paragraphs, headings, code, lists, quotes, tables, rules and formulas. HTML is text like any other.
+// Markdown's blocks: paragraphs, headings, code, lists, quotes, tables, rules, formulas. HTML is text like any other.
 //
 // Each line is looked at once for each container that it stands in, and containers are at most MOST_DEPTH deep, so that
 // no text takes longer than its length allows.
@@ -149,7 +149,7 @@ function heading(line, index) {
 // never depends on what has not come yet.
 function math(lines, index) {
   const first = lines[index].trim();
-  const close = { "$$": "$$", "\\[": "\\]" }[first.slice(0, 2)];
+  const close = { $$: "$$", "\\[": "\\]" }[first.slice(0, 2)];
   if (!close) return null;
   let end = index + 1;
   if (first.length === 2) {

@@ -29,16 +29,26 @@ const OTHER = /[^\p{L}\p{N}_$"'`#/-]+|[^]/uy;
 
 const C_RULES = { comment: SLASHES, texts: [QUASI, TEXT], words: C_LIKE };
 const FAMILIES = [
-  ["js javascript jsx ts typescript tsx c cpp c++ h hpp cs csharp java kotlin go golang rust rs swift php scala dart", C_RULES],
+  [
+    "js javascript jsx ts typescript tsx c cpp c++ h hpp cs csharp java kotlin go golang rust rs swift php scala dart",
+    C_RULES,
+  ],
   ["py python python3", { comment: HASH, texts: [LONG_TEXT, TEXT], words: PYTHON }],
-  ["sh bash shell zsh console yaml yml toml ini dockerfile make ruby rb r", { comment: HASH, texts: [TEXT], words: SHELL }],
+  [
+    "sh bash shell zsh console yaml yml toml ini dockerfile make ruby rb r",
+    { comment: HASH, texts: [TEXT], words: SHELL },
+  ],
   ["sql", { comment: DASHES, texts: [TEXT], words: SQL, anyCase: true }],
   ["json jsonc json5", { comment: SLASHES, texts: [TEXT], words: "true false null" }],
 ];
 const RULES = new Map(FAMILIES.flatMap(([names, rules]) => names.split(" ").map((name) => [name, prepared(rules)])));
 
 function prepared({ comment, texts, words, anyCase = false }) {
-  return { patterns: [["comment", comment], ...texts.map((each) => ["text", each]), ["number", NUMBER]], words: new Set(words.split(" ")), anyCase };
+  return {
+    patterns: [["comment", comment], ...texts.map((each) => ["text", each]), ["number", NUMBER]],
+    words: new Set(words.split(" ")),
+    anyCase,
+  };
 }
 
 // Pieces [kind, text] of a code: comment, text, number, word, or null for what is plain.

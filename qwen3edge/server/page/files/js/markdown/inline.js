@@ -245,7 +245,9 @@ function pairs(opener, closer) {
 // there are no spaces, so that **注意：**之后 is bold, too.
 function flanks(inside, outside) {
   if (/\s/.test(inside)) return false;
-  return !isPunctuation(inside) || CJK.test(inside) || /\s/.test(outside) || isPunctuation(outside) || CJK.test(outside);
+  return (
+    !isPunctuation(inside) || CJK.test(inside) || /\s/.test(outside) || isPunctuation(outside) || CJK.test(outside)
+  );
 }
 
 function isPunctuation(letter) {

@@ -33,7 +33,10 @@ export class Markdown {
     for (const each of this.#tail) each.remove();
     this.element.append(...elements);
     const lastLines = rest.lastIndexOf("\n", rest.lastIndexOf("\n") - 1);
-    const open = Math.max(0, blocks.findLastIndex(({ start }) => start <= lastLines));
+    const open = Math.max(
+      0,
+      blocks.findLastIndex(({ start }) => start <= lastLines),
+    );
     this.#tail = elements.slice(open);
     this.#settled += blocks[open]?.start ?? 0;
   }
@@ -50,7 +53,11 @@ export class Markdown {
       case "math":
         return el("pre", { class: "math", tabindex: "0" }, block.text);
       case "quote":
-        return el("blockquote", {}, block.blocks.map((each) => this.#block(each)));
+        return el(
+          "blockquote",
+          {},
+          block.blocks.map((each) => this.#block(each)),
+        );
       case "list":
         return this.#list(block);
       case "table":
@@ -80,7 +87,8 @@ export class Markdown {
       const content = blocks.flatMap((block) =>
         block.type === "paragraph" && !loose ? inline(block.text) : [this.#block(block)],
       );
-      const box = task === null ? [] : [unseen(t(task ? "taskDone" : "taskOpen")), el("i", { class: task ? "box done" : "box" })];
+      const box =
+        task === null ? [] : [unseen(t(task ? "taskDone" : "taskOpen")), el("i", { class: task ? "box done" : "box" })];
       return el("li", { class: task === null ? null : "task" }, box, content);
     });
     return el(ordered ? "ol" : "ul", { start: ordered && first !== 1 ? first : null }, entries);
@@ -88,15 +96,21 @@ export class Markdown {
 }
 
 function table({ align, head, rows }) {
-  const cell = (tag, text, column) => el(tag, { class: align[column] || null, scope: tag === "th" ? "col" : null }, inline(text));
-  const row = (tag, texts) => el("tr", {}, texts.map((text, column) => cell(tag, text, column)));
+  const cell = (tag, text, column) =>
+    el(tag, { class: align[column] || null, scope: tag === "th" ? "col" : null }, inline(text));
+  const row = (tag, texts) =>
+    el(
+      "tr",
+      {},
+      texts.map((text, column) => cell(tag, text, column)),
+    );
   const body = rows.map((texts) => row("td", texts));
   const whole = el("table", {}, el("thead", {}, row("th", head)), el("tbody", {}, body));
   return el("div", { class: "table", tabindex: "0", role: "region", "aria-label": t("table") }, whole);
 }
 
 function coloured(code, language) {
-  return highlighted(code, language).map(([kind, text]) => (kind ? el("span", { class: kind }, text) : text));
+  return highlighted(code, language).map(([kind, text]) => (kind ? el("span", { class: `code-${kind}` }, text) : text));
 }
 
 function inline(text) {

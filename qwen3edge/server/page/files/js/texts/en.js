@@ -117,7 +117,7 @@ export const texts = {
   speed: "Speed",
   speedWords: (speed) => `Speed: ${speed} tokens a second`,
   firstToken: (time) => `First token after ${time}`,
-  part_cached: "known",
+  part_cached: "cached",
   part_prompt: "prompt",
   part_thoughts: "thoughts",
   part_answer: "answer",

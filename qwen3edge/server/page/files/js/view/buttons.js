@@ -3,7 +3,11 @@ import { el } from "../dom.js";
 import { icon } from "../icons.js";
 
 export function iconButton(name, label, click) {
-  return el("button", { class: "icon-button", type: "button", "aria-label": label, title: label, on: { click } }, icon(name));
+  return el(
+    "button",
+    { class: "icon-button", type: "button", "aria-label": label, title: label, on: { click } },
+    icon(name),
+  );
 }
 
 export function textButton(label, click, kind = "plain") {

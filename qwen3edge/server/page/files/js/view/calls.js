@@ -19,7 +19,8 @@ export class Calls {
       if (!this.cards.children[at]) this.cards.append(card(call));
       say(this.cards.children[at].querySelector("pre"), indented(call.function.arguments));
     });
-    const open = !running && calls.length > 0 && this.app.conversation.last === this.node && this.node.finish !== "error";
+    const open =
+      !running && calls.length > 0 && this.app.conversation.last === this.node && this.node.finish !== "error";
     if (open && !this.#form) this.#form = this.#results(calls);
     if (!open) this.#form = null;
     this.element.replaceChildren(this.cards, ...(this.#form ? [this.#form] : []));
@@ -27,11 +28,21 @@ export class Calls {
 
   #results(calls) {
     const areas = calls.map(({ function: called }) =>
-      el("textarea", { class: "code-area grows", rows: 2, spellcheck: "false", "aria-label": t("resultFor", called.name), placeholder: t("resultFor", called.name) }),
+      el("textarea", {
+        class: "code-area grows",
+        rows: 2,
+        spellcheck: "false",
+        "aria-label": t("resultFor", called.name),
+        placeholder: t("resultFor", called.name),
+      }),
     );
     const submit = (event) => {
       event.preventDefault();
-      const results = calls.map(({ id, function: called }, at) => ({ id, name: called.name, content: areas[at].value }));
+      const results = calls.map(({ id, function: called }, at) => ({
+        id,
+        name: called.name,
+        content: areas[at].value,
+      }));
       this.app.sendResults(this.node, results);
       document.querySelector("#question").focus();
     };
@@ -46,7 +57,13 @@ export class Calls {
 }
 
 function card({ function: called }) {
-  const head = el("div", { class: "call-head" }, icon("tool"), el("span", {}, t("calls", called.name)), copyButton(t("copyCall"), t("copied"), () => called.arguments));
+  const head = el(
+    "div",
+    { class: "call-head" },
+    icon("tool"),
+    el("span", {}, t("calls", called.name)),
+    copyButton(t("copyCall"), t("copied"), () => called.arguments),
+  );
   return el("div", { class: "call" }, head, el("pre", { tabindex: "0", "aria-label": t("argumentsOf", called.name) }));
 }
 

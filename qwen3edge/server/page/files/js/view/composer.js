@@ -7,14 +7,43 @@ export class Composer {
   constructor(app, layout) {
     this.app = app;
     this.text = el("textarea", {
-      id: "question", class: "grows", rows: 1, value: app.draft, placeholder: t("placeholder"), "aria-label": t("question"),
+      id: "question",
+      class: "grows",
+      rows: 1,
+      value: app.draft,
+      placeholder: t("placeholder"),
+      "aria-label": t("question"),
       on: { input: () => this.#typed(), keydown: (event) => this.#key(event) },
-    }); // prettier-ignore
+    });
     const think = () => app.changeSettings({ thinking: !app.settings.thinking });
-    this.think = el("button", { class: "chip", type: "button", on: { click: think } }, icon("thought"), el("span", {}, t("think")));
-    this.tools = el("button", { class: "chip", type: "button", on: { click: () => layout.toggle("panel") } }, icon("tool"), el("span", {}, t("tools")));
-    this.send = el("button", { class: "send", type: "submit", "aria-label": t("send"), title: t("send") }, icon("send"));
-    this.stop = el("button", { class: "send stop", type: "button", "aria-label": t("stop"), title: t("stop"), on: { click: () => app.stop() } }, icon("stop"));
+    this.think = el(
+      "button",
+      { class: "chip", type: "button", on: { click: think } },
+      icon("thought"),
+      el("span", {}, t("think")),
+    );
+    this.tools = el(
+      "button",
+      { class: "chip", type: "button", on: { click: () => layout.toggle("panel") } },
+      icon("tool"),
+      el("span", {}, t("tools")),
+    );
+    this.send = el(
+      "button",
+      { class: "send", type: "submit", "aria-label": t("send"), title: t("send") },
+      icon("send"),
+    );
+    this.stop = el(
+      "button",
+      {
+        class: "send stop",
+        type: "button",
+        "aria-label": t("stop"),
+        title: t("stop"),
+        on: { click: () => app.stop() },
+      },
+      icon("stop"),
+    );
     const submit = (event) => {
       event.preventDefault();
       this.#submit();
@@ -22,8 +51,12 @@ export class Composer {
     this.element = el(
       "form",
       { class: "composer", on: { submit } },
-      el("div", { class: "box" }, this.text,
-        el("div", { class: "row" }, this.think, this.tools, el("span", { class: "gap" }), this.send, this.stop)), // prettier-ignore
+      el(
+        "div",
+        { class: "box" },
+        this.text,
+        el("div", { class: "row" }, this.think, this.tools, el("span", { class: "gap" }), this.send, this.stop),
+      ),
       el("p", { class: "note" }, t("composerNote")),
     );
     for (const name of ["conversation", "settings", "models", "status"]) app.on(name, () => this.#update());

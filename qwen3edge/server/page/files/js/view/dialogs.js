@@ -9,7 +9,15 @@ import { iconButton } from "./buttons.js";
 export function dialog(title, ...content) {
   const heading = el("h2", { id: "dialog-title" }, title);
   const made = el("dialog", { "aria-labelledby": "dialog-title" });
-  made.append(el("div", { class: "head" }, heading, iconButton("close", t("close"), () => made.close())), ...content);
+  made.append(
+    el(
+      "div",
+      { class: "head" },
+      heading,
+      iconButton("close", t("close"), () => made.close()),
+    ),
+    ...content,
+  );
   made.addEventListener("close", () => made.remove());
   made.addEventListener("click", (event) => {
     if (event.target === made) made.close(); // beside it

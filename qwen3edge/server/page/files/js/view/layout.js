@@ -54,7 +54,8 @@ export class Layout {
     if (!NARROW[name].matches) remember(name, false);
     this.#apply();
     const opener = this.#openers[name];
-    if (within) (opener?.isConnected && opener !== document.body ? opener : document.querySelector("#question"))?.focus();
+    if (within)
+      (opener?.isConnected && opener !== document.body ? opener : document.querySelector("#question"))?.focus();
   }
 
   // What stands above the conversation. Returns whether something did.

@@ -11,7 +11,13 @@ function figures(app) {
   const last = app.conversation.path.findLast(({ role, usage }) => role === "assistant" && usage);
   const usage = answering?.node.usage ?? last?.usage ?? null;
   const speed = answering ? answering.tokensPerSecond : last?.timings?.decode_tokens_per_second || null;
-  return { usage, speed, context: app.context, timings: last?.timings ?? null, memory: app.status.props?.memory ?? null };
+  return {
+    usage,
+    speed,
+    context: app.context,
+    timings: last?.timings ?? null,
+    memory: app.status.props?.memory ?? null,
+  };
 }
 
 function watch(app, update) {
@@ -67,11 +73,21 @@ export function meterSection(app) {
     el("h3", {}, t("now")),
     context.element,
     memory.element,
-    el("div", { class: "measure" }, el("div", { class: "measure-head" }, el("span", {}, t("speed")), speed.head), speed.curve.element, speed.note),
+    el(
+      "div",
+      { class: "measure" },
+      el("div", { class: "measure-head" }, el("span", {}, t("speed")), speed.head),
+      speed.curve.element,
+      speed.note,
+    ),
   );
   watch(app, (found) => {
     const { usage } = found;
-    context.show(found.context ? `${count(usage?.total_tokens ?? 0)} / ${count(found.context)}` : "–", contextParts(found), contextWords(found));
+    context.show(
+      found.context ? `${count(usage?.total_tokens ?? 0)} / ${count(found.context)}` : "–",
+      contextParts(found),
+      contextWords(found),
+    );
     const { memory: used } = found;
     memory.show(used ? `${bytes(used.resident)} / ${bytes(used.budget)}` : "–", memoryParts(found), memoryWords(found));
     memory.mark(used ? used.resident / used.budget : null);
@@ -96,7 +112,11 @@ function contextParts({ usage, context }) {
 function memoryParts({ memory }) {
   if (!memory) return [];
   const { planned, budget } = memory;
-  const sizes = { ...planned, scratch: planned.scratch + planned.buffers + planned.draft, program: planned.program + planned.server };
+  const sizes = {
+    ...planned,
+    scratch: planned.scratch + planned.buffers + planned.draft,
+    program: planned.program + planned.server,
+  };
   return MEMORY.map((kind) => ({ kind, share: sizes[kind] / budget, text: bytes(sizes[kind]) }));
 }
 
@@ -116,7 +136,12 @@ function speedWords({ speed }) {
 
 function ringPicture() {
   const used = svg("circle", { class: "used", cx: 10, cy: 10, r: 7.5, pathLength: 100, "stroke-dasharray": "0 100" });
-  const element = svg("svg", { class: "ring", viewBox: "0 0 20 20", "aria-hidden": "true" }, svg("circle", { cx: 10, cy: 10, r: 7.5 }), used);
+  const element = svg(
+    "svg",
+    { class: "ring", viewBox: "0 0 20 20", "aria-hidden": "true" },
+    svg("circle", { cx: 10, cy: 10, r: 7.5 }),
+    used,
+  );
   return {
     element,
     show(share) {
@@ -146,7 +171,13 @@ function measure(title) {
   const marker = el("b", { class: "marker", hidden: true });
   const picture = el("div", { class: "picture", role: "img" }, bar.element, marker);
   const legend = el("ul", { class: "legend" });
-  const element = el("div", { class: "measure" }, el("div", { class: "measure-head" }, el("span", {}, title), head), picture, legend);
+  const element = el(
+    "div",
+    { class: "measure" },
+    el("div", { class: "measure-head" }, el("span", {}, title), head),
+    picture,
+    legend,
+  );
   return {
     element,
     show(text, parts, words) {
@@ -170,7 +201,11 @@ function measure(title) {
 function curvePicture() {
   const { width, height, samples } = CURVE;
   const line = svg("polyline", { points: "" });
-  const element = svg("svg", { class: "curve", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, line);
+  const element = svg(
+    "svg",
+    { class: "curve", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    line,
+  );
   let kept = [];
   return {
     element,
@@ -179,7 +214,9 @@ function curvePicture() {
       else if (!speed) kept = [];
       const most = Math.max(1, ...kept) * 1.15;
       const step = width / Math.max(kept.length - 1, 1);
-      const points = kept.map((each, at) => `${(at * step).toFixed(1)},${(height - (each / most) * height).toFixed(1)}`);
+      const points = kept.map(
+        (each, at) => `${(at * step).toFixed(1)},${(height - (each / most) * height).toFixed(1)}`,
+      );
       line.setAttribute("points", points.join(" "));
       element.toggleAttribute("hidden", kept.length < 2);
     },

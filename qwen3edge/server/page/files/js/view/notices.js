@@ -42,8 +42,13 @@ export class Notices {
       action.run();
     };
     this.told.replaceChildren(
-      el("div", { class: "toast" }, el("span", {}, text), action ? textButton(action.label, run, "quiet") : "",
-        iconButton("close", t("close"), away)), // prettier-ignore
+      el(
+        "div",
+        { class: "toast" },
+        el("span", {}, text),
+        action ? textButton(action.label, run, "quiet") : "",
+        iconButton("close", t("close"), away),
+      ),
     );
     this.#timer = setTimeout(away, SHOWN_MS);
   }

@@ -32,7 +32,16 @@ export class Panel {
       "aside",
       { class: "panel", "aria-label": t("settings") },
       el("div", { class: "head" }, el("h2", {}, t("settings")), close),
-      el("div", { class: "sections" }, meterSection(app), this.#thinking(), this.#system(), this.#sampling(), this.#tools(), this.#form()),
+      el(
+        "div",
+        { class: "sections" },
+        meterSection(app),
+        this.#thinking(),
+        this.#system(),
+        this.#sampling(),
+        this.#tools(),
+        this.#form(),
+      ),
     );
     for (const name of ["settings", "models", "status"]) app.on(name, () => this.#update());
     this.#update();
@@ -50,9 +59,21 @@ export class Panel {
     const change = () => this.#change({ thinking: toggle.input.checked });
     const toggle = switchOf(t("thinkFirst"), change);
     const slide = () => this.#change({ budget: BUDGETS[slider.value] });
-    const slider = el("input", { type: "range", id: "budget", min: 0, max: BUDGETS.length - 1, step: 1, on: { input: slide } });
+    const slider = el("input", {
+      type: "range",
+      id: "budget",
+      min: 0,
+      max: BUDGETS.length - 1,
+      step: 1,
+      on: { input: slide },
+    });
     const shown = el("output", { for: "budget" });
-    const budget = el("div", { class: "field" }, el("div", { class: "measure-head" }, el("label", { for: "budget" }, t("budget")), shown), slider);
+    const budget = el(
+      "div",
+      { class: "field" },
+      el("div", { class: "measure-head" }, el("label", { for: "budget" }, t("budget")), shown),
+      slider,
+    );
     const none = el("p", { class: "note" }, t("noThinking"));
     this.#updates.push(({ thinking, budget: tokens }) => {
       const cannot = this.app.modelProps?.thinks === false;
@@ -70,7 +91,13 @@ export class Panel {
 
   #system() {
     const change = () => this.#change({ system: area.value });
-    const area = el("textarea", { class: "grows", rows: 3, id: "system", placeholder: t("systemPlaceholder"), on: { input: change } });
+    const area = el("textarea", {
+      class: "grows",
+      rows: 3,
+      id: "system",
+      placeholder: t("systemPlaceholder"),
+      on: { input: change },
+    });
     this.#updates.push(({ system }) => {
       if (area.value !== system) area.value = system;
     });
@@ -84,7 +111,13 @@ export class Panel {
       reset.hidden = !Object.keys(sampling).length;
     });
     const head = el("div", { class: "measure-head" }, el("h3", {}, t("sampling")), reset);
-    return el("section", {}, head, el("p", { class: "note" }, t("samplingNote")), el("div", { class: "numbers" }, fields));
+    return el(
+      "section",
+      {},
+      head,
+      el("p", { class: "note" }, t("samplingNote")),
+      el("div", { class: "numbers" }, fields),
+    );
   }
 
   #number(name, { min, max, step }) {
@@ -95,7 +128,15 @@ export class Panel {
       input.setAttribute("aria-invalid", input.value !== "" && !valid);
       this.#change({ sampling: valid ? { ...others, [name]: value } : others });
     };
-    const input = el("input", { type: "number", inputmode: "decimal", id: name, min, max, step: step < 1 ? "any" : step, on: { input: change } });
+    const input = el("input", {
+      type: "number",
+      inputmode: "decimal",
+      id: name,
+      min,
+      max,
+      step: step < 1 ? "any" : step,
+      on: { input: change },
+    });
     this.#updates.push(({ sampling, thinking }) => {
       if (document.activeElement !== input) {
         input.value = sampling[name] ?? "";
@@ -104,23 +145,40 @@ export class Panel {
       const props = this.app.modelProps;
       const own = props?.sampling?.[thinking && props.thinks ? "thinking" : "direct"]?.[name];
       const free = { max_tokens: t("untilContext"), seed: t("random") };
-      input.placeholder = own === undefined ? (free[name] ?? "") : String(Number(own.toPrecision(6))); // files hold float32
+      const shown = own === undefined ? free[name] : Number(own.toPrecision(6)); // a file holds float32
+      input.placeholder = shown ?? "";
     });
     return el("div", { class: "number" }, el("label", { for: name }, t(name)), input);
   }
 
   #tools() {
-    const choice = el("select", { id: "choice", on: { change: () => this.#change({ tools: { ...this.app.settings.tools, choice: choice.value } }) } },
-      ["auto", "required", "none"].map((each) => el("option", { value: each }, t(`choice_${each}`)))); // prettier-ignore
+    const choice = el(
+      "select",
+      {
+        id: "choice",
+        on: { change: () => this.#change({ tools: { ...this.app.settings.tools, choice: choice.value } }) },
+      },
+      ["auto", "required", "none"].map((each) => el("option", { value: each }, t(`choice_${each}`))),
+    );
     const more = el("div", { class: "number" }, el("label", { for: "choice" }, t("choice")), choice);
     this.#updates.push(({ tools }) => {
       choice.value = tools.choice;
     });
-    return this.#json("tools", { title: t("tools"), on: t("toolsOn"), label: t("toolsJson"), parse: parsedTools, example: TOOL_EXAMPLE }, more);
+    return this.#json(
+      "tools",
+      { title: t("tools"), on: t("toolsOn"), label: t("toolsJson"), parse: parsedTools, example: TOOL_EXAMPLE },
+      more,
+    );
   }
 
   #form() {
-    return this.#json("form", { title: t("form"), on: t("formOn"), label: t("formJson"), parse: parsedForm, example: FORM_EXAMPLE });
+    return this.#json("form", {
+      title: t("form"),
+      on: t("formOn"),
+      label: t("formJson"),
+      parse: parsedForm,
+      example: FORM_EXAMPLE,
+    });
   }
 
   // A switch, and below it a box of JSON that is checked as it is written.
@@ -128,11 +186,19 @@ export class Panel {
     const settings = () => this.app.settings[name];
     const toggle = switchOf(on, () => this.#change({ [name]: { ...settings(), on: toggle.input.checked } }));
     const area = el("textarea", {
-      class: "code-area grows", id: `${name}-json`, rows: 6, spellcheck: "false", "aria-describedby": `${name}-error`,
+      class: "code-area grows",
+      id: `${name}-json`,
+      rows: 6,
+      spellcheck: "false",
+      "aria-describedby": `${name}-error`,
       on: { input: () => this.#change({ [name]: { ...settings(), json: area.value } }) },
-    }); // prettier-ignore
+    });
     const error = el("p", { class: "error", id: `${name}-error`, role: "status" });
-    const fill = textButton(t("example"), () => this.#change({ [name]: { ...settings(), json: JSON.stringify(example, null, 2) } }), "quiet");
+    const fill = textButton(
+      t("example"),
+      () => this.#change({ [name]: { ...settings(), json: JSON.stringify(example, null, 2) } }),
+      "quiet",
+    );
     const head = el("div", { class: "measure-head" }, el("label", { for: area.id }, label), fill);
     const box = el("div", { class: "field" }, head, area, error, more);
     this.#updates.push(() => {

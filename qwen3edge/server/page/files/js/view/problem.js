@@ -35,7 +35,14 @@ function failure(app, node) {
     "div",
     { class: "failure", role: "alert" },
     icon("warning"),
-    el("div", {}, el("strong", {}, t(`failed_${kind}`)), own, el("p", {}, t(`todo_${kind}`)), el("div", { class: "buttons" }, buttons)),
+    el(
+      "div",
+      {},
+      el("strong", {}, t(`failed_${kind}`)),
+      own,
+      el("p", {}, t(`todo_${kind}`)),
+      el("div", { class: "buttons" }, buttons),
+    ),
   );
 }
 

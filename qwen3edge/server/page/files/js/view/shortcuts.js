@@ -29,7 +29,12 @@ export function showShortcuts() {
     const shown = keys.flatMap((key, at) => [at ? " + " : null, el("kbd", {}, key)]);
     return el("tr", {}, el("td", {}, shown), el("td", {}, t(text)));
   });
-  const head = el("tr", { class: "unseen" }, el("th", { scope: "col" }, t("keys")), el("th", { scope: "col" }, t("what")));
+  const head = el(
+    "tr",
+    { class: "unseen" },
+    el("th", { scope: "col" }, t("keys")),
+    el("th", { scope: "col" }, t("what")),
+  );
   const table = el("table", { class: "shortcuts" }, el("thead", {}, head), el("tbody", {}, rows));
   const made = dialog(t("shortcuts"), table);
   made.append(textButton(t("close"), () => made.close(), "primary"));

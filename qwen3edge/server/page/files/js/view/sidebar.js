@@ -13,18 +13,32 @@ export class Sidebar {
   // changed(): called when the language has changed.
   constructor(app, layout, changed) {
     Object.assign(this, { app, layout, changed });
-    const add = el("button", { class: "new", type: "button", "data-first": true, on: { click: () => this.#create() } },
-      icon("plus"), el("span", {}, t("newConversation"))); // prettier-ignore
+    const add = el(
+      "button",
+      { class: "new", type: "button", "data-first": true, on: { click: () => this.#create() } },
+      icon("plus"),
+      el("span", {}, t("newConversation")),
+    );
     this.list = el("div", { class: "conversations" });
     this.element = el(
       "nav",
       { class: "sidebar", "aria-label": t("list") },
-      el("div", { class: "brand" }, el("img", { src: "page/icon.svg", alt: "", width: 26, height: 26 }),
-        el("h1", {}, "qwen3edge"), iconButton("close", t("close"), () => layout.close("sidebar"))), // prettier-ignore
+      el(
+        "div",
+        { class: "brand" },
+        el("img", { src: "page/icon.svg", alt: "", width: 26, height: 26 }),
+        el("h1", {}, "qwen3edge"),
+        iconButton("close", t("close"), () => layout.close("sidebar")),
+      ),
       add,
       this.list,
-      el("div", { class: "foot" }, this.#themeButton(), this.#languageButton(),
-        iconButton("keyboard", t("shortcuts"), () => showShortcuts())), // prettier-ignore
+      el(
+        "div",
+        { class: "foot" },
+        this.#themeButton(),
+        this.#languageButton(),
+        iconButton("keyboard", t("shortcuts"), () => showShortcuts()),
+      ),
     );
     app.on("list", () => this.#update());
     this.#update();
@@ -46,7 +60,11 @@ export class Sidebar {
     const groups = Map.groupBy(app.list, ({ updated }) => age(updated));
     const parts = [...groups].flatMap(([name, entries]) => [
       el("h2", {}, t(name)),
-      el("ul", {}, entries.map((entry) => this.#entry(entry))),
+      el(
+        "ul",
+        {},
+        entries.map((entry) => this.#entry(entry)),
+      ),
     ]);
     this.list.replaceChildren(...parts);
     if (had) this.list.querySelector(`li[data-id="${had}"] button`)?.focus();
@@ -63,7 +81,11 @@ export class Sidebar {
     return el(
       "li",
       { class: current ? "current" : null, "data-id": id },
-      el("button", { class: "open", type: "button", "aria-current": current ? "page" : null, title: name, on: { click: open } }, name),
+      el(
+        "button",
+        { class: "open", type: "button", "aria-current": current ? "page" : null, title: name, on: { click: open } },
+        name,
+      ),
       iconButton("more", t("manage", name), () => manage(app, id, name)),
     );
   }

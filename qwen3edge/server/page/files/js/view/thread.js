@@ -20,13 +20,26 @@ export class Thread {
     this.start = el("div", { class: "start" });
     this.scroller = el(
       "div",
-      { class: "scroller", tabindex: "0", role: "region", "aria-label": t("conversation"), on: { scroll: () => this.#scrolled() } },
+      {
+        class: "scroller",
+        tabindex: "0",
+        role: "region",
+        "aria-label": t("conversation"),
+        on: { scroll: () => this.#scrolled() },
+      },
       this.start,
       this.list,
     );
     this.toEnd = el(
       "button",
-      { class: "to-end icon-button", type: "button", "aria-label": t("toEnd"), title: t("toEnd"), hidden: true, on: { click: () => this.#scrollToEnd() } },
+      {
+        class: "to-end icon-button",
+        type: "button",
+        "aria-label": t("toEnd"),
+        title: t("toEnd"),
+        hidden: true,
+        on: { click: () => this.#scrollToEnd() },
+      },
       icon("down"),
     );
     this.element = el("div", { class: "thread" }, this.scroller, this.toEnd);
@@ -49,7 +62,8 @@ export class Thread {
       return this.#turns.get(node.id);
     });
     const elements = turns.map((turn) => turn.element);
-    const same = elements.length === this.list.children.length && elements.every((each, at) => each === this.list.children[at]);
+    const same =
+      elements.length === this.list.children.length && elements.every((each, at) => each === this.list.children[at]);
     if (!same) this.list.replaceChildren(...elements);
     for (const turn of turns) turn.update();
     this.#renderStart();
@@ -67,9 +81,17 @@ export class Thread {
       app.emit("draft");
     };
     const examples = t("examples").map(({ title, text }) =>
-      el("li", {}, el("button", { type: "button", on: { click: () => ask(text) } }, el("strong", {}, title), el("span", {}, text))),
+      el(
+        "li",
+        {},
+        el("button", { type: "button", on: { click: () => ask(text) } }, el("strong", {}, title), el("span", {}, text)),
+      ),
     );
-    this.start.append(el("h2", {}, t("welcome")), el("p", {}, t("welcomeNote")), el("ul", { class: "examples" }, examples));
+    this.start.append(
+      el("h2", {}, t("welcome")),
+      el("p", {}, t("welcomeNote")),
+      el("ul", { class: "examples" }, examples),
+    );
   }
 
   // At most once a frame, and no more often than the time that it takes allows.

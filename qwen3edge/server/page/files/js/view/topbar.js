@@ -7,12 +7,14 @@ import { compactMeters } from "./meters.js";
 export class TopBar {
   constructor(app, layout) {
     this.app = app;
-    this.picker = el("select", { class: "picker", on: { change: () => app.changeSettings({ model: this.picker.value }) } });
+    this.picker = el("select", {
+      class: "picker",
+      on: { change: () => app.changeSettings({ model: this.picker.value }) },
+    });
     const label = el("label", { class: "model" }, el("span", { class: "unseen" }, t("model")), this.picker);
     const meters = compactMeters(app, () => layout.toggle("panel"));
     const list = iconButton("menu", t("list"), () => layout.toggle("sidebar"));
     const add = iconButton("plus", t("newConversation"), () => app.create());
-    add.classList.add("when-no-list");
     const settings = iconButton("sliders", t("settings"), () => layout.toggle("panel"));
     const told = () => {
       list.setAttribute("aria-expanded", layout.open.sidebar);

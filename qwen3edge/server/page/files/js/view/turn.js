@@ -14,7 +14,12 @@ export class Turn {
     this.actions = el("div", { class: "actions" });
     const kinds = { user: () => this.#question(), assistant: () => this.#answer(), tool: () => this.#results() };
     const names = { user: t("you"), assistant: node.model ?? t("model"), tool: t("results") };
-    this.element = el("li", { class: `turn ${node.role}` }, el("h2", { class: "unseen" }, names[node.role]), kinds[node.role]());
+    this.element = el(
+      "li",
+      { class: `turn ${node.role}` },
+      el("h2", { class: "unseen" }, names[node.role]),
+      kinds[node.role](),
+    );
   }
 
   // What has come since.
@@ -55,8 +60,15 @@ export class Turn {
       }
     };
     area.addEventListener("keydown", keydown);
-    const buttons = el("div", { class: "buttons" }, textButton(t("cancel"), close), el("button", { class: "primary", type: "submit" }, t("askAgain")));
-    this.place.replaceChildren(el("form", { class: "editing", on: { submit } }, area, el("p", { class: "note" }, t("editNote")), buttons));
+    const buttons = el(
+      "div",
+      { class: "buttons" },
+      textButton(t("cancel"), close),
+      el("button", { class: "primary", type: "submit" }, t("askAgain")),
+    );
+    this.place.replaceChildren(
+      el("form", { class: "editing", on: { submit } }, area, el("p", { class: "note" }, t("editNote")), buttons),
+    );
     this.actions.hidden = true;
     area.focus();
     area.setSelectionRange(area.value.length, area.value.length);
@@ -68,7 +80,12 @@ export class Turn {
     const { app, node } = this;
     this.summary = el("span", { class: "label" });
     this.thoughtText = el("div", { class: "markdown" });
-    this.thoughts = el("details", { class: "thoughts", hidden: true }, el("summary", {}, icon("thought"), this.summary, icon("right")), this.thoughtText);
+    this.thoughts = el(
+      "details",
+      { class: "thoughts", hidden: true },
+      el("summary", {}, icon("thought"), this.summary, icon("right")),
+      this.thoughtText,
+    );
     this.content = el("div", { class: "markdown" });
     this.thoughtMarkdown = new Markdown(this.thoughtText, copyText);
     this.contentMarkdown = new Markdown(this.content, copyText);
@@ -113,7 +130,12 @@ export class Turn {
 
   #results() {
     const cards = this.node.results.map(({ name, content }) =>
-      el("div", { class: "call" }, el("div", { class: "call-head" }, icon("done"), el("span", {}, t("resultOf", name))), el("pre", { tabindex: "0" }, content)),
+      el(
+        "div",
+        { class: "call" },
+        el("div", { class: "call-head" }, icon("done"), el("span", {}, t("resultOf", name))),
+        el("pre", { tabindex: "0" }, content),
+      ),
     );
     return [...cards, this.actions];
   }
@@ -132,10 +154,28 @@ export class Turn {
     if (branches > 1) parts.push(this.#branchSwitch(branches, index));
     if (node.role === "user") {
       parts.push(copyButton(t("copyQuestion"), t("copied"), () => node.content));
-      if (!app.answering) parts.push(named(iconButton("edit", t("edit"), () => this.#edit()), "edit"));
+      if (!app.answering)
+        parts.push(
+          named(
+            iconButton("edit", t("edit"), () => this.#edit()),
+            "edit",
+          ),
+        );
     } else if (node.role === "assistant" && !running) {
-      if (node.content) parts.push(named(copyButton(t("copyAnswer"), t("copied"), () => node.content), "copy"));
-      if (!app.answering) parts.push(named(iconButton("again", t("again"), () => app.answerAgain(node)), "again"));
+      if (node.content)
+        parts.push(
+          named(
+            copyButton(t("copyAnswer"), t("copied"), () => node.content),
+            "copy",
+          ),
+        );
+      if (!app.answering)
+        parts.push(
+          named(
+            iconButton("again", t("again"), () => app.answerAgain(node)),
+            "again",
+          ),
+        );
       if (node.usage) parts.push(el("span", { class: "figures" }, figures(node)));
     }
     actions.replaceChildren(...parts);
@@ -144,11 +184,23 @@ export class Turn {
 
   #branchSwitch(branches, index) {
     const go = (to) => this.app.choose(this.node, to);
-    const left = named(iconButton("left", t("branchBefore"), () => go(index - 1)), "before");
-    const right = named(iconButton("right", t("branchAfter"), () => go(index + 1)), "after");
+    const left = named(
+      iconButton("left", t("branchBefore"), () => go(index - 1)),
+      "before",
+    );
+    const right = named(
+      iconButton("right", t("branchAfter"), () => go(index + 1)),
+      "after",
+    );
     left.disabled = index === 0;
     right.disabled = index === branches - 1;
-    return el("span", { class: "branches", role: "group", "aria-label": t("branches") }, left, el("span", {}, t("branch", index + 1, branches)), right);
+    return el(
+      "span",
+      { class: "branches", role: "group", "aria-label": t("branches") },
+      left,
+      el("span", {}, t("branch", index + 1, branches)),
+      right,
+    );
   }
 }
 
