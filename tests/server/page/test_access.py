@@ -197,7 +197,8 @@ def test_a_screen_reader_hears_sentences(visitor, server):
     page = visitor.page
     page.evaluate("""() => {
         window.heard = [];
-        const hear = (all) => window.heard.push(...all.flatMap((each) => [...each.addedNodes]).map((node) => node.innerText));
+        const added = (all) => all.flatMap((each) => [...each.addedNodes]);
+        const hear = (all) => window.heard.push(...added(all).map((node) => node.textContent));
         new MutationObserver(hear).observe(document.querySelector('[aria-live=polite]'), {childList: true});
     }""")
     server.pause = 0.02
