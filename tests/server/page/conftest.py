@@ -13,9 +13,11 @@ from tests.server.page.visitor import visiting
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A Chromium of the system. QWEN3EDGE_CHROMIUM: its path, if it is none of the usual."""
+    """A Chromium of the system. QWEN3EDGE_CHROMIUM: its path, if it is none of the usual. While it runs, an event loop
+    runs in this thread, where the tests of other modules have their own.
+    """
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = os.environ.get("QWEN3EDGE_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
