@@ -134,7 +134,8 @@ class Models:
             else:
                 _share(list(self._served.values()), self._settings, self._held)
         except MemoryBudgetError as error:
-            raise MemoryBudgetError(f"{error}; and {format_bytes(SERVER_BYTES)} more for the server itself") from None
+            more = f"the server itself takes {format_bytes(SERVER_BYTES)} of --memory: add that to what would fit"
+            raise MemoryBudgetError(f"{error}; {more}") from None
 
     @property
     def names(self) -> list[str]:

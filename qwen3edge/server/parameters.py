@@ -50,6 +50,8 @@ def checked(body: Mapping[str, Any], kind: type[Bodies]) -> Bodies:
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
         name, first = _place(errors[0], given), errors[0]
+        if first["type"] == "extra_forbidden":
+            raise BodyError(f"expected no parameter {shown(name)}, which this server does not know", name) from None
         found = "nothing" if first["type"] == "missing" else shown(first["input"])
         said = dict.fromkeys(f"{each['msg'][:1].lower()}{each['msg'][1:200]}" for each in errors[:_SAID]
                              if _place(each, given) == name)  # fmt: skip

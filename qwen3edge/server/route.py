@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import traceback
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from qwen3edge.server.errors import ClientLeftError, Problem, problem
+from qwen3edge.server.errors import ClientLeftError, Problem, StoppingError, problem
 from qwen3edge.server.parameters import Body
 from qwen3edge.server.sse import JsonResponse
 
@@ -50,6 +51,8 @@ class _Route(APIRoute):
                 response: Response = await handler(request)
             except ClientLeftError as error:
                 return Response(status_code=error.status)  # nobody reads it
+            except asyncio.CancelledError:  # the time of grace is over
+                return refusal(request.scope, StoppingError())
             except Exception as error:
                 return refusal(request.scope, error)
             return response

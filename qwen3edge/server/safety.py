@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ PAGE_FILES = "/page/"
 """Nor do the files of the page."""
 
 _CORS = {
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": "*, Authorization",
     "Access-Control-Max-Age": "600",
 }
@@ -43,8 +44,12 @@ class Access:
     pulls: bool = False
 
     def __post_init__(self) -> None:
-        if not all(key.isascii() and key for key in self.keys):
+        if not all(self.keys):
+            raise RequestError("expected an API key, found an empty one")
+        if not all(key.isascii() for key in self.keys):
             raise RequestError("expected an API key of ASCII characters, found another")
+        if strange := [origin for origin in self.origins if not re.fullmatch(r"https?://[^/]+", origin)]:
+            raise RequestError(f"--allow-origin: expected http://HOST or https://HOST, found {shown(strange[0])}")
         if not (self.keys or self.insecure or _is_loopback(self.host)):
             raise RequestError(
                 f"--host {self.host}: expected --api-key KEY beside a host that others reach, or --insecure if "

@@ -70,7 +70,7 @@ class Streamed(Response):
                         await put(piece)
                 except asyncio.CancelledError:  # the time of grace is over
                     await put(self._failed(StoppingError()), False)
-                    raise
+                    return
                 except Exception as error:
                     await put(self._failed(error))
             if not left.done():

@@ -88,7 +88,7 @@ def test_one_takes_the_place_of_another(paths):
 def test_a_model_that_cannot_fit_is_refused_at_once(paths):
     with pytest.raises(MemoryBudgetError, match="would fit: "):
         Models(paths, {}, {**SETTINGS, "memory": SERVER_BYTES + _core.resident_bytes() + (1 << 20)})
-    with pytest.raises(MemoryBudgetError, match=r"would fit: .*; and 24\.0 MiB more for the server itself"):
+    with pytest.raises(MemoryBudgetError, match=r"would fit: .*; the server itself takes 24\.0 MiB of --memory"):
         Models({"a": paths["a"]}, {}, {**SETTINGS, "memory": "30MiB"})
 
 

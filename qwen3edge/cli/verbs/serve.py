@@ -23,11 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, nargs="+", help=".q3e files, each served under its name without .q3e; or names, pulled if need be"
     )
     parser.add_argument("--alias", action="append", default=[], metavar="NAME=MODEL", help="another name for a model")
-    parser.add_argument("--idle", type=float, metavar="S", help="unload a model that is unused for so long (never)")
+    parser.add_argument("--idle", type=_seconds, metavar="S", help="unload a model that is unused for so long (never)")
     parser.add_argument("--sessions", type=Path, metavar="DIR", help="where clients may save conversations (nowhere)")
     group = parser.add_argument_group("who may ask")
     group.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (127.0.0.1)")
-    group.add_argument("--port", type=int, default=8080, metavar="N", help="8080; 0: any that is free")
+    group.add_argument("--port", type=_port, default=8080, metavar="N", help="8080; 0: any that is free")
     group.add_argument(
         "--api-key", action="append", default=[], metavar="KEY", help=f"that clients must have (or {_KEY}); repeatable"
     )
@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of web pages that may call it",
     )
     group.add_argument("--allow-pull", action="store_true", help="clients may have models fetched (Ollama's pull)")
-    group.add_argument("--grace", type=int, default=30, metavar="S", help="for streams, once told to stop (30)")
+    group.add_argument(
+        "--grace", type=_whole_seconds, default=30, metavar="S", help="for answers, once told to end (30)"
+    )
     options.add_loading(parser, context="auto")
     options.add_sequences(parser, "answers that are computed together", 8)
     options.add_device(parser)
@@ -83,6 +85,30 @@ def run(arguments: argparse.Namespace) -> int:
         told = f"qwen3edge: {', '.join(models.names)} at {where} (OpenAI: {where}/v1)"
         listening.run(app, socket, grace_seconds=arguments.grace, ready=lambda: print(told, flush=True))
     return 0
+
+
+def _port(text: str) -> int:
+    return _whole(text, 65535)
+
+
+def _whole_seconds(text: str) -> int:
+    return _whole(text, 10**6)
+
+
+def _whole(text: str, most: int) -> int:
+    if not (text.isdecimal() and text.isascii() and len(text) < 8 and int(text) <= most):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {most}, found {shown(text)}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, found {shown(text)}")
+    return value
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.config import JsonDict
@@ -98,6 +99,8 @@ class Conversation(Body):
 
 class ChatBody(SampledBody, Conversation):
     """Of /v1/chat/completions."""
+
+    absent: ClassVar[Mapping[str, str]] = {"functions": "tools has them", "function_call": "tool_choice says it"}
 
     stream: bool = False
     stream_options: ChatStreamOptions | None = None
