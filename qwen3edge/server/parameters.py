@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
 from pydantic_core import ErrorDetails
 
 from qwen3edge.errors import shown
@@ -20,6 +20,17 @@ _SAID = 4  # of a value that could be of so many types
 
 Ignored = Annotated[Any, _NO_EFFECT]
 """Of a field that cannot change the answer."""
+
+
+class _FailFast(FailFast):
+    """Within a union of types, which are hashed."""
+
+    __hash__ = object.__hash__
+
+
+Item = TypeVar("Item")
+Listed = Annotated[list[Item], _FailFast()]
+"""A list that is left at its first wrong item: errors of a million would take more memory than the list."""
 
 
 class Body(BaseModel):

@@ -106,7 +106,7 @@ def own_tools(tools: Sequence[Mapping[str, Any]] | None) -> tuple[list[Mapping[s
     """
     functions, others = [], []
     for tool in tools or ():
-        if tool.get("type", "function") == "function":
+        if tool.get("type") in (None, "function"):
             functions.append(tool)
         else:
             others.append(str(tool["type"])[:60])

@@ -10,7 +10,7 @@ from qwen3edge.generation.options import Options
 from qwen3edge.server.anthropic.conversation import conversation, functions
 from qwen3edge.server.errors import BodyError
 from qwen3edge.server.openai.chat_body import MOST_MESSAGES, MOST_TOOLS
-from qwen3edge.server.parameters import Body, Ignored
+from qwen3edge.server.parameters import Body, Ignored, Listed
 from qwen3edge.server.request import EFFORTS, AnswerRequest, ThinkingWish
 
 
@@ -56,9 +56,9 @@ class PromptBody(Body):
     """What a prompt is made of, and what does not change it. Of /v1/messages/count_tokens."""
 
     model: str | None = None
-    messages: list[dict[str, Any]] = Field(max_length=MOST_MESSAGES)
-    system: str | list[dict[str, Any]] | None = None
-    tools: list[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
+    messages: Listed[dict[str, Any]] = Field(max_length=MOST_MESSAGES)
+    system: str | Listed[dict[str, Any]] | None = None
+    tools: Listed[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
@@ -104,7 +104,7 @@ class MessagesBody(PromptBody):
 
     max_tokens: int
     stream: bool = False
-    stop_sequences: list[str] | None = None
+    stop_sequences: Listed[str] | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None

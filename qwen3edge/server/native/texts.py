@@ -9,7 +9,7 @@ from qwen3edge.generation.model import Model
 from qwen3edge.server.answering import prompt_tokens
 from qwen3edge.server.clients import while_connected
 from qwen3edge.server.openai.chat_body import Conversation
-from qwen3edge.server.parameters import Body, Ignored
+from qwen3edge.server.parameters import Body, Ignored, Listed
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import service
 from qwen3edge.server.sse import JsonResponse
@@ -31,7 +31,7 @@ class DetokenizeBody(Body):
     """Of /detokenize."""
 
     model: str | None = None
-    tokens: list[int]
+    tokens: Listed[int]
 
 
 class TemplateBody(Conversation):

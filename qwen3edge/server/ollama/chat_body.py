@@ -12,6 +12,7 @@ from qwen3edge.generation.model import Model
 from qwen3edge.server.errors import BodyError
 from qwen3edge.server.ollama.options import PreparedBody
 from qwen3edge.server.openai.chat_body import MOST_MESSAGES, MOST_TOOLS
+from qwen3edge.server.parameters import Listed
 from qwen3edge.server.request import AnswerRequest, own_tools
 from qwen3edge.text.fill_in import middle_ends, middle_tokens
 
@@ -19,8 +20,8 @@ from qwen3edge.text.fill_in import middle_ends, middle_tokens
 class OllamaChatBody(PreparedBody):
     """Of /api/chat. Without messages it loads the model, or with keep_alive 0 unloads it."""
 
-    messages: list[dict[str, Any]] = Field([], max_length=MOST_MESSAGES)
-    tools: list[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
+    messages: Listed[dict[str, Any]] = Field([], max_length=MOST_MESSAGES)
+    tools: Listed[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
 
     def request(self) -> AnswerRequest:
         """Raises BodyError, RequestError."""
@@ -39,7 +40,7 @@ class GenerateBody(PreparedBody):
     suffix: str | None = None
     system: str | None = None
     raw: bool = False
-    images: list[str] | None = None
+    images: Listed[str] | None = None
 
     def request(self) -> AnswerRequest:
         """Raises BodyError, RequestError."""

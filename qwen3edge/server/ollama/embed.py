@@ -15,7 +15,7 @@ from qwen3edge.server.clients import while_connected
 from qwen3edge.server.errors import BodyError
 from qwen3edge.server.ollama.lines import nanoseconds
 from qwen3edge.server.ollama.options import seconds_of
-from qwen3edge.server.parameters import Body, Ignored
+from qwen3edge.server.parameters import Body, Ignored, Listed
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import Service, service
 from qwen3edge.server.sse import to_json
@@ -28,7 +28,7 @@ class EmbedBody(Body):
     """Of /api/embed. Truncating a text would lose a part of it, which is never done."""
 
     model: str | None = None
-    input: str | list[str]
+    input: str | Listed[str]
     dimensions: int | None = Field(None, ge=1)
     keep_alive: float | str | None = None
     truncate: Ignored = None

@@ -12,7 +12,7 @@ from qwen3edge.errors import shown
 from qwen3edge.generation.options import Options
 from qwen3edge.sampling import MAX_SEED
 from qwen3edge.server.errors import BodyError
-from qwen3edge.server.parameters import Body, Ignored
+from qwen3edge.server.parameters import Body, Ignored, Listed
 from qwen3edge.server.request import EFFORTS, ThinkingWish
 
 Whole = Annotated[int, BeforeValidator(lambda value: int(value) if _is_whole(value) else value)]
@@ -35,7 +35,7 @@ class OllamaOptions(Body):
 
     num_predict: Whole | None = None
     num_ctx: Annotated[Whole, Field(ge=1)] | None = None
-    stop: str | list[str] | None = None
+    stop: str | Listed[str] | None = None
     seed: Whole | None = None
     temperature: float | None = None
     top_k: Whole | None = None

@@ -13,7 +13,7 @@ from qwen3edge.generation.options import Options
 from qwen3edge.server.errors import BodyError
 from qwen3edge.server.openai.part import Part, StreamOptions
 from qwen3edge.server.openai.sampled_body import SampledBody
-from qwen3edge.server.parameters import Body, Ignored
+from qwen3edge.server.parameters import Body, Ignored, Listed
 from qwen3edge.server.request import EFFORTS, AnswerRequest, own_tools
 
 MOST_MESSAGES = 4096
@@ -77,8 +77,8 @@ class Conversation(Body):
     """What a prompt is made of."""
 
     model: str | None = None
-    messages: list[dict[str, Any]] = Field(max_length=MOST_MESSAGES, json_schema_extra={"items": _MESSAGE})
-    tools: list[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
+    messages: Listed[dict[str, Any]] = Field(max_length=MOST_MESSAGES, json_schema_extra={"items": _MESSAGE})
+    tools: Listed[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
     reasoning_effort: Effort | None = None
     enable_thinking: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None

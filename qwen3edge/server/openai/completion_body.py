@@ -12,6 +12,7 @@ from qwen3edge.generation.options import Options
 from qwen3edge.server.errors import BodyError
 from qwen3edge.server.openai.part import StreamOptions
 from qwen3edge.server.openai.sampled_body import SampledBody
+from qwen3edge.server.parameters import Listed
 from qwen3edge.server.request import AnswerRequest
 from qwen3edge.text.fill_in import middle_ends, middle_tokens
 
@@ -26,7 +27,7 @@ class CompletionBody(SampledBody):
     """Of /v1/completions. A prompt of strings or of arrays of tokens is several prompts."""
 
     model: str | None = None
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | Listed[str] | Listed[int] | Listed[Listed[int]]
     suffix: str | None = None
     echo: bool = False
     max_tokens: int = Field(DEFAULT_TOKENS, ge=0)

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from qwen3edge.server.clients import while_connected
 from qwen3edge.server.errors import BodyError
-from qwen3edge.server.parameters import Body, Ignored
+from qwen3edge.server.parameters import Body, Ignored, Listed
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import service
 from qwen3edge.server.sse import to_json
@@ -27,7 +27,7 @@ class EmbeddingsBody(Body):
     """Of /v1/embeddings. An input of strings or of arrays of tokens is several texts."""
 
     model: str | None = None
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | Listed[str] | Listed[int] | Listed[Listed[int]]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1)
     user: Ignored = None

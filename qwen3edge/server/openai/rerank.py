@@ -11,7 +11,7 @@ from starlette.responses import Response
 from qwen3edge.server.clients import while_connected
 from qwen3edge.server.openai.head import identity
 from qwen3edge.server.openai.part import Part
-from qwen3edge.server.parameters import Body, Ignored
+from qwen3edge.server.parameters import Body, Ignored, Listed
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import service
 from qwen3edge.server.sse import JsonResponse
@@ -33,7 +33,7 @@ class RerankBody(Body):
 
     model: str | None = None
     query: str
-    documents: list[str | Document] = Field(min_length=1, max_length=MOST_TEXTS)
+    documents: Listed[str | Document] = Field(min_length=1, max_length=MOST_TEXTS)
     instruction: str | None = None
     top_n: int | None = Field(None, ge=1)
     return_documents: bool | None = None

@@ -14,7 +14,7 @@ from qwen3edge.server.openai.chat_body import MOST_MESSAGES, MOST_TOOLS, Effort
 from qwen3edge.server.openai.part import Part, StreamOptions
 from qwen3edge.server.openai.response_input import messages_of
 from qwen3edge.server.openai.sampled_body import SampledBody
-from qwen3edge.server.parameters import Ignored
+from qwen3edge.server.parameters import Ignored, Listed
 from qwen3edge.server.request import EFFORTS, AnswerRequest, own_tools
 
 _KEEPS_NOTHING = "this server keeps no responses: send the whole conversation as input"
@@ -57,9 +57,9 @@ class ResponsesBody(SampledBody):
     }
 
     model: str | None = None
-    input: str | list[dict[str, Any]] = Field(max_length=MOST_MESSAGES)
+    input: str | Listed[dict[str, Any]] = Field(max_length=MOST_MESSAGES)
     instructions: str | None = None
-    tools: list[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
+    tools: Listed[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool = True
     reasoning: Reasoning | None = None
@@ -67,7 +67,7 @@ class ResponsesBody(SampledBody):
     text: Text | None = None
     max_output_tokens: int | None = None
     top_logprobs: int | None = None
-    include: list[str] | None = None
+    include: Listed[str] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     background: Literal[False] = False
