@@ -16,6 +16,7 @@ from qwen3edge.errors import MemoryBudgetError, RequestError, shown
 from qwen3edge.generation.answer import Usage
 from qwen3edge.generation.model import Model, load, plan
 from qwen3edge.runtime.plan import MemoryPlan, format_bytes
+from qwen3edge.server.clients import to_its_end
 from qwen3edge.server.errors import InUseError, StoppingError, UnknownModelError
 from qwen3edge.settings import AUTO, Settings
 from qwen3edge.text.text_size import most_bytes
@@ -187,7 +188,8 @@ class Models:
         async with self._changing:
             known, modified = self._served.get(name), path.stat().st_mtime
             if known is None:
-                self._served[name] = await asyncio.to_thread(self._planned, Served(name, path, {}, modified=modified))
+                new = Served(name, path, {}, modified=modified)
+                self._served[name] = await to_its_end(asyncio.to_thread(self._planned, new))
             elif (known.path, known.modified) != (path, modified):
                 known.path, known.modified = path, modified
                 if not known.users:
@@ -259,9 +261,16 @@ class Models:
             raise StoppingError
         if served.model is None:  # else another request has loaded it meanwhile
             await self._make_room(served)
-            served.model = await asyncio.to_thread(load, served.path, **served.settings)
-            served.last_used = time.monotonic()
+            return await to_its_end(self._loaded(served))
         return served.model
+
+    async def _loaded(self, served: Served) -> Model:
+        served.model = model = await asyncio.to_thread(load, served.path, **served.settings)
+        served.last_used = time.monotonic()
+        if self._closed:  # meanwhile, without this one
+            await self._unload(served)
+            raise StoppingError
+        return model
 
     async def _make_room(self, served: Served) -> None:
         """Unloads others, those first that were not used for the longest time."""
@@ -283,7 +292,7 @@ class Models:
     async def _unload(self, served: Served) -> None:
         model, served.model = served.model, None
         if model is not None:
-            await asyncio.to_thread(model.close)
+            await to_its_end(asyncio.to_thread(model.close))
 
 
 def _share(models: list[Served], settings: Settings, held: int) -> None:

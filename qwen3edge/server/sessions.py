@@ -87,7 +87,12 @@ class Sessions(Closing):
             except OSError as error:
                 reason = error.strerror or str(error).rpartition(": ")[2]
                 raise StorageError(f"expected room to save {name}, found none: {reason}") from error
-        about = path.stat()
+        try:
+            about = path.stat()
+        except FileNotFoundError:
+            raise ConflictError(
+                f"session {name}: expected the file just saved, found it deleted: save it again"
+            ) from None
         return Saved(name, about.st_size, about.st_mtime)
 
     def load(self, name: str, model: Model) -> int:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qwen3edge.server.answering import prompt_tokens
-from qwen3edge.server.clients import while_connected
+from qwen3edge.server.clients import to_its_end, while_connected
 from qwen3edge.server.errors import NotFoundError
 from qwen3edge.server.openai.chat_body import Conversation
 from qwen3edge.server.parameters import Body
@@ -19,8 +17,6 @@ from qwen3edge.server.route import delete, get, post, router
 from qwen3edge.server.service import Service, service
 from qwen3edge.server.sessions import Sessions
 from qwen3edge.server.sse import JsonResponse
-
-Result = TypeVar("Result")
 
 routes = router("server")
 
@@ -54,7 +50,7 @@ async def save(request: Request) -> Response:
         model, tokens = await while_connected(request.receive, prompt_tokens(to.models, asked))
         computed = replace(asked, input=tokens, options={"max_tokens": 1}, wish=None)
         _, (found,) = await to.answer(request, computed)
-        about = await _to_its_end(lambda: saved.save(name, model, tokens))
+        about = await to_its_end(asyncio.to_thread(saved.save, name, model, tokens))
     finally:
         lease.release()
     cached = found.finished.usage.cached_tokens
@@ -72,7 +68,7 @@ async def load(request: Request) -> Response:
     body = await to.read(request, LoadBody)
     lease = await while_connected(request.receive, to.models.lease(body.model))
     try:
-        tokens = await _to_its_end(lambda: saved.load(name, lease.model))
+        tokens = await to_its_end(asyncio.to_thread(saved.load, name, lease.model))
     finally:
         lease.release()
     return JsonResponse({"name": name, "model": lease.name, "tokens": tokens})
@@ -90,13 +86,3 @@ def _sessions(to: Service) -> Sessions:
     if to.sessions is None:
         raise NotFoundError("expected a server with a folder for sessions (serve --sessions DIR), found none")
     return to.sessions
-
-
-async def _to_its_end(work: Callable[[], Result]) -> Result:
-    """What a thread does with a file. A request that is given up waits for it as well, as the model must stay."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        raise

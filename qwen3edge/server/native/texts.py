@@ -13,6 +13,7 @@ from qwen3edge.server.parameters import Body, Ignored, Listed
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import service
 from qwen3edge.server.sse import JsonResponse
+from qwen3edge.text.guard import TextGuard
 
 routes = router("server")
 
@@ -40,17 +41,19 @@ class TemplateBody(Conversation):
 
 @post(routes, TokenizeBody, "/tokenize")
 async def tokenize(request: Request) -> Response:
-    """The tokens of a text, with their bytes as text where that is asked for."""
+    """The tokens of a text, with their bytes as text where that is asked for. As long as those of a chat may be."""
     to = service(request)
     body = await to.read(request, TokenizeBody)
 
-    def read(model: Model) -> list[object]:
+    def read(model: Model) -> Response:
+        TextGuard(model.tokenizer, context=model.plan.context).raw(body.content)
         tokens = model.tokenizer.encode(body.content, allow_special=body.parse_special)
         if not body.with_pieces:
-            return [*tokens]
-        return [{"id": token, "piece": model.tokenizer.decode([token])} for token in tokens]
+            return JsonResponse({"tokens": tokens})
+        pieces = [{"id": token, "piece": model.tokenizer.decode([token])} for token in tokens]
+        return JsonResponse({"tokens": pieces})  # written in this thread: it may be long
 
-    return JsonResponse({"tokens": await to.reading(request, body.model, read)})
+    return await to.reading(request, body.model, read)
 
 
 @post(routes, DetokenizeBody, "/detokenize")

@@ -92,6 +92,7 @@ def test_no_url_is_ever_opened(tiny):
     {"type": "array", "minItems": 10**9, "items": {}}, {"type": "string", "pattern": "(((((a{99}){99}){99}){99}){99})"},
     {"anyOf": [{"type": "object", "properties": {f"k{i}{j}": {} for j in range(50)}} for i in range(50)]},
     {"type": "integer", "multipleOf": 1e-300}, {"type": "integer", "minimum": 10**400},
+    {"type": "integer", "multipleOf": 999983},
 ])  # fmt: skip
 def test_schemas_that_would_take_for_ever(tiny, schema):
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}

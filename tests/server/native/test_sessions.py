@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from qwen3edge.errors import RequestError
+from qwen3edge.generation.session import Session
 from qwen3edge.server.app import make_app
 from qwen3edge.server.hosted import Models
 from qwen3edge.server.metrics import Metrics
@@ -100,6 +101,21 @@ def test_one_that_is_not_there(tiny_int4, tmp_path):
         assert client.post("/sessions/a/save", json=TALK).status_code == 200
         assert client.delete("/sessions/a").json() == {"name": "a", "deleted": True}
         assert client.get("/sessions").json() == {"sessions": []} and os.listdir(tmp_path) == []
+
+
+def test_one_that_is_deleted_as_soon_as_it_is_saved(tiny_int4, tmp_path, monkeypatch):
+    save = Session.save
+
+    def save_and_delete(self, path):
+        save(self, path)
+        assert client.delete("/sessions/a").status_code == 200
+
+    monkeypatch.setattr(Session, "save", save_and_delete)
+    with Server(tiny_int4, tmp_path) as client:
+        refused = client.post("/sessions/a/save", json=TALK)
+        assert refused.status_code == 409 and "found it deleted: save it again" in refused.json()["error"]["message"]
+        monkeypatch.undo()
+        assert client.post("/sessions/a/save", json=TALK).status_code == 200
 
 
 @pytest.mark.parametrize("change", ["model", "kv", "bytes", "short"])
