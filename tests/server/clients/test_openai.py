@@ -37,7 +37,7 @@ def scripted(told):
 
 
 def test_models(tiny):
-    assert [model.id for model in tiny.models.list()] == ["int4", "text-embedding-3-small"]
+    assert [model.id for model in tiny.models.list()] == ["int4", "tiny", "text-embedding-3-small"]
     assert tiny.models.retrieve("int4").owned_by == "qwen3edge"
 
 
