@@ -99,7 +99,8 @@ def test_embed(client):
 
 
 def test_models(client):
-    assert [model.model for model in client.list().models] == ["int4:latest", "tiny:latest", "text-embedding-3-small:latest"]
+    served = ("int4", "tiny", "text-embedding-3-small")
+    assert [model.model for model in client.list().models] == [f"{name}:latest" for name in served]
     shown = client.show("tiny")
     assert shown.capabilities == ["completion", "tools", "thinking"] and shown.details.family == "qwen3"
     assert shown.modelinfo["qwen3.context_length"] == 2048
