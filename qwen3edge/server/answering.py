@@ -10,6 +10,7 @@ from qwen3edge.errors import ContextError
 from qwen3edge.generation.answer import Answer, TextChunk, Usage
 from qwen3edge.generation.model import Model
 from qwen3edge.generation.options import Options
+from qwen3edge.server.clients import to_its_end
 from qwen3edge.server.errors import StoppingError
 from qwen3edge.server.events import (
     ArgumentsDelta,
@@ -77,7 +78,7 @@ class Answers:
         """Ends what still runs; when it returns, the model computes nothing for this request."""
         try:
             if any(answer.finish_reason is None for answer in self._answers):
-                await asyncio.shield(asyncio.to_thread(_close, self._answers))
+                await to_its_end(asyncio.to_thread(_close, self._answers))
         finally:
             self._lease.release()
 
