@@ -27,10 +27,9 @@ import numpy as np
 
 import qwen3edge
 from bench.harness import Report, describe_machine, existing, main, positive
-from bench.peers import LLAMA_SERVER
 from bench.quiet import BenchError
 from bench.server.clients import Reply, ask_all
-from bench.server.process import Server, llama_server, own_server
+from bench.server.process import Server, llama_server, own_server, why_no_llama
 from bench.sessions import files
 from bench.sessions.gaps import words
 from bench.tables import Cell
@@ -98,12 +97,13 @@ class Load:
 def bench(arguments: argparse.Namespace) -> Report:
     path = arguments.model or files.random_06b()
     load, rounds = Load(path, arguments), list[Round]()
+    absent = why_no_llama(arguments.peer_model)
     context = arguments.prompt[1] + arguments.generate + 128
     with contextlib.ExitStack() as held:
         servers = [
             held.enter_context(own_server(path, threads=arguments.threads, context=context, sequences=SEQUENCES))
         ]
-        if arguments.peer_model is not None and LLAMA_SERVER.find() is not None:
+        if absent is None:
             peer = llama_server(arguments.peer_model, threads=arguments.threads, context=context, slots=SEQUENCES)
             servers.append(held.enter_context(peer))
         for server in servers:
@@ -118,8 +118,8 @@ def bench(arguments: argparse.Namespace) -> Report:
     for found in rounds:
         report.add("answers", **_cells(found, rounds))
     report.notes.append("of_peer: tokens a second and the longest gaps (p99), ours by llama-server's; peak: VmHWM")
-    if len(servers) == 1:
-        report.notes.append(LLAMA_SERVER.absent() if LLAMA_SERVER.find() is None else "llama-server: no --peer-model")
+    if absent is not None:
+        report.notes.append(absent)
     if arguments.plot:
         plot(rounds, arguments.plot)
     return report

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.peers import LLAMA_SERVER
+from bench.process_memory import memory_of
 from bench.quiet import BenchError
 
 STARTS = 120.0  # seconds until it must have loaded its model
@@ -40,9 +41,7 @@ class Server(contextlib.AbstractContextManager["Server"]):
 
     def peak_bytes(self) -> int:
         """The largest resident set so far, mapped pages included."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
-        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+        return memory_of(self._process.pid)["VmHWM"]
 
     def _wait(self) -> None:
         until = time.monotonic() + STARTS
@@ -76,6 +75,13 @@ def own_server(model: Path, *, threads: int, context: int, sequences: int) -> Se
     return Server(
         "qwen3edge", lambda port: [sys.executable, "-m", "qwen3edge", "serve", model, "--port", port, *options]
     )
+
+
+def why_no_llama(peer_model: Path | None) -> str | None:
+    """Why there is no llama-server to compare with; None: there is one."""
+    if LLAMA_SERVER.find() is None:
+        return LLAMA_SERVER.absent()
+    return "llama-server: no --peer-model" if peer_model is None else None
 
 
 def llama_server(model: Path, *, threads: int, context: int, slots: int) -> Server:

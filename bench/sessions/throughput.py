@@ -21,9 +21,8 @@ from time import perf_counter
 import numpy as np
 
 from bench.harness import Measured, Report, describe_machine, existing, interleave, main, positive
-from bench.peers import LLAMA_SERVER
 from bench.quiet import BenchError
-from bench.server.process import Server, llama_server
+from bench.server.process import Server, llama_server, why_no_llama
 from bench.sessions import files
 from bench.sessions.llama_server import SLOTS, tokens_per_second
 from bench.sessions.readers import PLAIN, BareRows, Readers, Sampling, tokens_alone
@@ -87,7 +86,8 @@ def bench(arguments: argparse.Namespace) -> Report:
         model = held.enter_context(files.load(path, context=context, sequences=most, threads=arguments.threads))
         random = np.random.default_rng(0)
         prompts = random.integers(0, model.tokenizer.vocabulary_size, (most, arguments.prompt)).tolist()
-        server = held.enter_context(_server(arguments, context)) if _peer(arguments) else None
+        absent = why_no_llama(arguments.peer_model)
+        server = held.enter_context(_server(arguments, context)) if absent is None else None
         candidates: dict[str, Callable[[], float]] = {}
         for sampling, settings in SAMPLINGS.items():
             requests = Requests(model, prompts, settings, count)
@@ -107,13 +107,9 @@ def bench(arguments: argparse.Namespace) -> Report:
         f"medians of {arguments.rounds} rounds in turns (smallest to largest); of_core: of the bare core with as many "
         "rows; of_one: of one session"
     )
-    if server is None:
-        report.notes.append(LLAMA_SERVER.absent() if LLAMA_SERVER.find() is None else "llama-server: no --peer-model")
+    if absent is not None:
+        report.notes.append(absent)
     return report
-
-
-def _peer(arguments: argparse.Namespace) -> bool:
-    return arguments.peer_model is not None and LLAMA_SERVER.find() is not None
 
 
 def _server(arguments: argparse.Namespace, context: int) -> Server:

@@ -6,11 +6,11 @@ import asyncio
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+from bench.process_memory import memory_of
 from qwen3edge.server.app import make_app
 from qwen3edge.server.hosted import Models
 from qwen3edge.server.metrics import Metrics
@@ -22,14 +22,6 @@ CHAT = "/v1/chat/completions"
 ENDLESS = {"ignore_eos": True, "temperature": 3, "top_k": 0, "top_p": 1}
 CHUNK = 16
 BUDGET = 170 << 20
-
-
-def peak(process) -> int:
-    """VmHWM, in bytes."""
-    for line in Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    raise AssertionError("expected VmHWM")
 
 
 def test_c34_the_budget_holds(serve, seed):
@@ -52,7 +44,7 @@ def test_c34_the_budget_holds(serve, seed):
     assert set(statuses) == {200, 400}
     memory = server.get("/props").json()["memory"]
     assert plan["peak"] + (20 << 20) < memory["budget"] == BUDGET
-    assert memory["peak"] <= peak(server.process) <= BUDGET
+    assert memory["peak"] <= memory_of(server.process.pid)["VmHWM"] <= BUDGET
     prompts = [line for line in server.get("/metrics").text.splitlines() if line.startswith("qwen3edge_prompt_tokens")]
     assert sum(float(line.split()[-1]) for line in prompts[:1]) > 2 * plan["context"]
 

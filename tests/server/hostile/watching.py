@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from bench.process_memory import anonymous, memory_of
+
 
 def amount(default: int) -> int:
     """Of requests; QWEN3EDGE_REQUESTS is another. Each test says how many a full run has."""
@@ -24,15 +26,12 @@ class Watched:
 
     def status(self) -> dict[str, int]:
         """In bytes: VmHWM, and `anonymous`, which is RssAnon and VmSwap; and numbers of threads and open files."""
-        folder = Path(f"/proc/{self.process.pid}")
-        lines = (line.partition(":") for line in (folder / "status").read_text().splitlines())
-        found = {name: value.split() for name, _, value in lines}
-        sizes = {name: int(found[name][0]) << 10 for name in ("VmHWM", "RssAnon", "VmSwap")}
+        found = memory_of(self.process.pid)
         return {
-            "peak": sizes["VmHWM"],
-            "anonymous": sizes["RssAnon"] + sizes["VmSwap"],
-            "threads": int(found["Threads"][0]),
-            "files": len(list((folder / "fd").iterdir())),
+            "peak": found["VmHWM"],
+            "anonymous": anonymous(found),
+            "threads": found["Threads"],
+            "files": len(list(Path(f"/proc/{self.process.pid}/fd").iterdir())),
         }
 
     def props(self) -> dict[str, Any]:
