@@ -22,6 +22,11 @@ Ignored = Annotated[Any, _NO_EFFECT]
 """Of a field that cannot change the answer."""
 
 
+MOST_MESSAGES = 4096
+MOST_TOOLS = 512
+"""Of a conversation, in each API."""
+
+
 class _FailFast(FailFast):
     """Within a union of types, which are hashed."""
 

@@ -98,16 +98,3 @@ class AnswerRequest:
         if tools and not left:
             options.pop("json_schema", None)
         return replace(self, options=options)  # type: ignore[arg-type]
-
-
-def own_tools(tools: Sequence[Mapping[str, Any]] | None) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """The functions among a client's tools, and the types or names of those that are none, which a model here cannot
-    call: some clients always send them along.
-    """
-    functions, others = [], []
-    for tool in tools or ():
-        if tool.get("type") in (None, "function"):
-            functions.append(tool)
-        else:
-            others.append(str(tool["type"])[:60])
-    return functions, others

@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen3edge.errors import RequestError, shown
 from qwen3edge.server.errors import ForbiddenError, KeyRequiredError, ServerError
+from qwen3edge.server.route import REQUEST_ID
+from qwen3edge.server.tools import LEFT_OUT
 
 OPEN_PATHS = ("/", "/health", "/v1/health")
 """What needs no key: it tells nothing, and a browser that opens a page sends none."""
@@ -27,7 +29,7 @@ _CORS = {
     "Access-Control-Allow-Headers": "*, Authorization",
     "Access-Control-Max-Age": "600",
 }
-_READABLE = {"Access-Control-Expose-Headers": "x-tools-left-out, request-id, retry-after"}
+_READABLE = {"Access-Control-Expose-Headers": f"{LEFT_OUT}, {REQUEST_ID}, retry-after"}
 
 
 @dataclass(frozen=True)

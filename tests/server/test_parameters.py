@@ -7,9 +7,8 @@ import pytest
 from qwen3edge.server.errors import BodyError
 from qwen3edge.server.openai.chat_body import ChatBody
 from qwen3edge.server.openai.completion_body import CompletionBody
-from qwen3edge.server.openai.tools import left_out
 from qwen3edge.server.parameters import checked, ignored, obeyed
-from qwen3edge.server.request import own_tools
+from qwen3edge.server.tools import left_out, own_tools
 from scripts.parameters import PAGE, written
 
 

@@ -16,10 +16,10 @@ from qwen3edge.server.anthropic.errors import error_body
 from qwen3edge.server.anthropic.messages_body import MessagesBody, PromptBody
 from qwen3edge.server.clients import while_connected
 from qwen3edge.server.errors import new_request_id, problem
-from qwen3edge.server.openai.tools import left_out
 from qwen3edge.server.route import REQUEST_ID, post, router
 from qwen3edge.server.service import service
 from qwen3edge.server.sse import JsonResponse, Streamed, data
+from qwen3edge.server.tools import left_out
 
 PING = data({"type": "ping"}, "ping")
 

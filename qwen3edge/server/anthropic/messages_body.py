@@ -9,8 +9,7 @@ from pydantic import Field
 from qwen3edge.generation.options import Options
 from qwen3edge.server.anthropic.conversation import conversation, functions
 from qwen3edge.server.errors import BodyError
-from qwen3edge.server.openai.chat_body import MOST_MESSAGES, MOST_TOOLS
-from qwen3edge.server.parameters import Body, Ignored, Listed
+from qwen3edge.server.parameters import MOST_MESSAGES, MOST_TOOLS, Body, Ignored, Listed
 from qwen3edge.server.request import EFFORTS, AnswerRequest, ThinkingWish
 
 

@@ -13,11 +13,11 @@ from qwen3edge.server.ollama.chat_body import GenerateBody, OllamaChatBody
 from qwen3edge.server.ollama.errors import error_body
 from qwen3edge.server.ollama.lines import NDJSON, Form, Piece, Told, chat_form, head, line, text_form
 from qwen3edge.server.ollama.options import PreparedBody
-from qwen3edge.server.openai.tools import left_out
-from qwen3edge.server.request import AnswerRequest, own_tools
+from qwen3edge.server.request import AnswerRequest
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import Service, service
 from qwen3edge.server.sse import JsonResponse, Streamed
+from qwen3edge.server.tools import left_out, own_tools
 
 routes = router("Ollama")
 

@@ -11,9 +11,9 @@ from qwen3edge.errors import shown
 from qwen3edge.generation.model import Model
 from qwen3edge.server.errors import BodyError
 from qwen3edge.server.ollama.options import PreparedBody
-from qwen3edge.server.openai.chat_body import MOST_MESSAGES, MOST_TOOLS
-from qwen3edge.server.parameters import Listed
-from qwen3edge.server.request import AnswerRequest, own_tools
+from qwen3edge.server.parameters import MOST_MESSAGES, MOST_TOOLS, Listed
+from qwen3edge.server.request import AnswerRequest
+from qwen3edge.server.tools import own_tools
 from qwen3edge.text.fill_in import middle_ends, middle_tokens
 
 

@@ -11,13 +11,11 @@ from pydantic.config import JsonDict
 from qwen3edge.errors import shown
 from qwen3edge.generation.options import Options
 from qwen3edge.server.errors import BodyError
-from qwen3edge.server.openai.part import Part, StreamOptions
 from qwen3edge.server.openai.sampled_body import SampledBody
-from qwen3edge.server.parameters import Body, Ignored, Listed
-from qwen3edge.server.request import EFFORTS, AnswerRequest, own_tools
-
-MOST_MESSAGES = 4096
-MOST_TOOLS = 512
+from qwen3edge.server.openai.stream_options import StreamOptions
+from qwen3edge.server.parameters import MOST_MESSAGES, MOST_TOOLS, Body, Ignored, Listed
+from qwen3edge.server.request import EFFORTS, AnswerRequest
+from qwen3edge.server.tools import own_tools
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
@@ -47,7 +45,7 @@ class ChatStreamOptions(StreamOptions):
     continuous_usage_stats: bool = False
 
 
-class JsonSchema(Part):
+class JsonSchema(Body):
     """What `response_format` names. An answer is always held to it."""
 
     name: Ignored = None
@@ -56,7 +54,7 @@ class JsonSchema(Part):
     form: dict[str, Any] = Field(alias="schema")
 
 
-class ResponseFormat(Part):
+class ResponseFormat(Body):
     """What an answer must be."""
 
     type: Literal["text", "json_object", "json_schema"]

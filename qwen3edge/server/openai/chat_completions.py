@@ -28,12 +28,11 @@ from qwen3edge.server.openai.chat_body import ChatBody
 from qwen3edge.server.openai.errors import error_body
 from qwen3edge.server.openai.head import DONE, head
 from qwen3edge.server.openai.logprobs import content_logprobs
-from qwen3edge.server.openai.tools import left_out
 from qwen3edge.server.openai.usage import timings_of, usage_of
-from qwen3edge.server.request import own_tools
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import service
 from qwen3edge.server.sse import JsonResponse, Streamed, data
+from qwen3edge.server.tools import left_out, own_tools
 
 routes = router("OpenAI")
 

@@ -10,8 +10,8 @@ from qwen3edge.errors import shown
 from qwen3edge.generation.model import Model
 from qwen3edge.generation.options import Options
 from qwen3edge.server.errors import BodyError
-from qwen3edge.server.openai.part import StreamOptions
 from qwen3edge.server.openai.sampled_body import SampledBody
+from qwen3edge.server.openai.stream_options import StreamOptions
 from qwen3edge.server.parameters import Listed
 from qwen3edge.server.request import AnswerRequest
 from qwen3edge.text.fill_in import middle_ends, middle_tokens

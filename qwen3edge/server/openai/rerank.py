@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from qwen3edge.server.clients import while_connected
 from qwen3edge.server.openai.head import identity
-from qwen3edge.server.openai.part import Part
 from qwen3edge.server.parameters import Body, Ignored, Listed
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import service
@@ -22,7 +21,7 @@ COHERE = "/v2/rerank"
 routes = router("rerank")
 
 
-class Document(Part):
+class Document(Body):
     """One that is an object, as Jina allows it."""
 
     text: str

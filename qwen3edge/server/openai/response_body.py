@@ -10,12 +10,13 @@ from pydantic import Field
 from qwen3edge.errors import shown
 from qwen3edge.generation.options import Options
 from qwen3edge.server.errors import BodyError
-from qwen3edge.server.openai.chat_body import MOST_MESSAGES, MOST_TOOLS, Effort
-from qwen3edge.server.openai.part import Part, StreamOptions
+from qwen3edge.server.openai.chat_body import Effort
 from qwen3edge.server.openai.response_input import messages_of
 from qwen3edge.server.openai.sampled_body import SampledBody
-from qwen3edge.server.parameters import Ignored, Listed
-from qwen3edge.server.request import EFFORTS, AnswerRequest, own_tools
+from qwen3edge.server.openai.stream_options import StreamOptions
+from qwen3edge.server.parameters import MOST_MESSAGES, MOST_TOOLS, Body, Ignored, Listed
+from qwen3edge.server.request import EFFORTS, AnswerRequest
+from qwen3edge.server.tools import own_tools
 
 _KEEPS_NOTHING = "this server keeps no responses: send the whole conversation as input"
 _LOGPROBS = "message.output_text.logprobs"
@@ -23,7 +24,7 @@ _LOGPROBS = "message.output_text.logprobs"
 Summary = Literal["auto", "concise", "detailed"]
 
 
-class Reasoning(Part):
+class Reasoning(Body):
     """How much to think, and whether thoughts are told as their summary."""
 
     effort: Effort | None = None
@@ -31,7 +32,7 @@ class Reasoning(Part):
     generate_summary: Summary | None = None
 
 
-class Format(Part):
+class Format(Body):
     """What the text must be. An answer is always held to a schema."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
@@ -41,7 +42,7 @@ class Format(Part):
     form: dict[str, Any] | None = Field(None, alias="schema")
 
 
-class Text(Part):
+class Text(Body):
     """Of the answer."""
 
     format: Format | None = None

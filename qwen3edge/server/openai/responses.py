@@ -11,11 +11,10 @@ from starlette.responses import Response
 
 from qwen3edge.server.openai.response_body import ResponsesBody
 from qwen3edge.server.openai.response_output import ResponseOutput
-from qwen3edge.server.openai.tools import left_out
-from qwen3edge.server.request import own_tools
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import service
 from qwen3edge.server.sse import JsonResponse, Streamed, data
+from qwen3edge.server.tools import left_out, own_tools
 
 routes = router("OpenAI")
 
