@@ -191,10 +191,16 @@ class AnswerText:
     """
 
     def __init__(
-        self, bpe: Bpe, *, reasoning: bool = False, stops: Sequence[str] = (), tools: Tools | None = None
+        self,
+        bpe: Bpe,
+        *,
+        reasoning: bool = False,
+        stops: Sequence[str] = (),
+        tools: Tools | None = None,
+        verbatim: bool = False,
     ) -> None:
         """reasoning: the prompt has opened `<think>` already. stops: looked for in the content; none is empty. tools:
-        None: calls are text."""
+        None: calls are text. verbatim: all is content, the marks are text, and neither reasoning nor tools count."""
 
     def push(self, token: int) -> list[Piece]:
         """The pieces that this token completes. Ids without bytes, or out of range, are no text."""
@@ -206,6 +212,10 @@ class AnswerText:
     @property
     def stopped(self) -> bool:
         """By a stop string: nothing comes any more."""
+
+    @property
+    def stop_string(self) -> str | None:
+        """By which."""
 
     @property
     def reasoning(self) -> bool:
@@ -431,6 +441,10 @@ class News:
         """None while it runs; then "stop", "tool_calls", "max_tokens", "context", "cancelled" or "error"."""
 
     @property
+    def stop_string(self) -> str | None:
+        """That ended the answer, if one did."""
+
+    @property
     def reasoning(self) -> bool:
         """Whether the last token was a thought."""
 
@@ -489,6 +503,7 @@ class Scheduler:
         stop_tokens: Sequence[int] = (),
         texts: Bpe | None = None,
         reasoning: bool = False,
+        verbatim: bool = False,
         tools: Tools | None = None,
         stops: Sequence[str] = (),
         logprobs: int | None = None,
@@ -499,12 +514,12 @@ class Scheduler:
         boundaries: Sequence[int] = (),
     ) -> Generation:
         """Puts a request at the end of the queue. sampler: this answer's alone, which has counted nothing. max_tokens
-        0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`. tools None:
-        calls in the answer are text. logprobs, prompt_logprobs: how many of the most probable tokens are told beside
-        each; None: no log probabilities. allow: gets the tokens of the answer since its last call, and gives a mask as
-        `Sampler.sample` takes it; called in the thread of anybody who reads an answer. end_of_thoughts: appended once
-        thoughts have had thinking_budget tokens. boundaries: lengths of the prompt behind which another is likely to go
-        on otherwise: a state that cannot be cut is kept there.
+        0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`. verbatim:
+        thoughts and calls in the answer are text; tools None: calls are. logprobs, prompt_logprobs: how many of the
+        most probable tokens are told beside each; None: no log probabilities. allow: gets the tokens of the answer
+        since its last call, and gives a mask as `Sampler.sample` takes it; called in the thread of anybody who reads an
+        answer. end_of_thoughts: appended once thoughts have had thinking_budget tokens. boundaries: lengths of the
+        prompt behind which another is likely to go on otherwise: a state that cannot be cut is kept there.
 
         Raises RequestError for what no context or vocabulary takes, MemoryBudgetError for what does not fit the pages
         even alone, BusyError when the queue is full.

@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """How Qwen2, Qwen2.5 and Qwen3 split a text before BPE (Oniguruma syntax); every character is in one of the words.
 Another pattern is another tokenizer."""
 
-SPLIT_NFC, SPLIT_AS_IT_IS = "qwen2", "deepseek-r1-qwen"
-"""GGUF's names (`tokenizer.ggml.pre`) of that splitter: after NFC as in Qwen's own models; without it as in R1."""
+WORDS_WITH_MARKS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+"""How Qwen3.5 does: marks, such as the vowels of Devanagari and Thai, belong to the word of their letters."""
+
+
+@dataclass(frozen=True)
+class Splitter:
+    """words: the pattern. normalizes: it splits what Unicode's normal form C makes of a text."""
+
+    words: str
+    normalizes: bool
+
+
+SPLITTERS: Mapping[str, Splitter] = MappingProxyType(
+    {
+        "qwen2": Splitter(WORDS, normalizes=True),
+        "deepseek-r1-qwen": Splitter(WORDS, normalizes=False),
+        "qwen35": Splitter(WORDS_WITH_MARKS, normalizes=True),
+    }
+)
+"""By GGUF's names (`tokenizer.ggml.pre`)."""
+
+KNOWN_SPLITTERS = ", ".join(map(repr, SPLITTERS))
+"""For messages."""
+
+
+def splitter_name(splitter: Splitter) -> str | None:
+    """None for a combination that GGUF has no name for."""
+    return next((name for name, known in SPLITTERS.items() if known == splitter), None)
+
 
 NAMED_TOKENS = {
     "bos_token": "bos_token_id",

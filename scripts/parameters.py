@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qwen3edge.server import app
+from qwen3edge.server.ollama.options import OllamaOptions
 from qwen3edge.server.parameters import table
 from qwen3edge.server.route import BODIES
 
@@ -18,7 +19,7 @@ def written(page: str) -> str:
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     assert begin and end, f"expected the table's marks in {PAGE}"
-    return before + begin + table(BODIES.items()) + end + after
+    return before + begin + table([*BODIES.items(), ("options", OllamaOptions)]) + end + after
 
 
 if __name__ == "__main__":

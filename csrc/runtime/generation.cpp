@@ -8,7 +8,7 @@ namespace q3e {
 
 Generation::Generation(GenerationRequest&& request, uint64_t number)
     : request_(std::move(request)), number_(number), tokens_(request_.prompt), arrived_(Clock::now()) {
-  if (request_.texts) text_.emplace(request_.texts, request_.reasoning, request_.stops, request_.tools);
+  if (request_.texts) text_.emplace(request_.texts, request_.reasoning, request_.stops, request_.tools, request_.verbatim);
   if (request_.sampler)
     for (const int32_t token : request_.prompt) request_.sampler->accept(token, false);
 }
@@ -81,6 +81,7 @@ void Generation::end(Finish finish) {
 void Generation::give(News& news) {
   news = std::exchange(news_, {});
   news.finish = finish_;
+  if (text_ && text_->stopped()) news.stop_string = *text_->stop_string();
   news.usage = usage();
   news.reasoning = text_ && text_->reasoning();
   news.error = error_;

@@ -27,6 +27,7 @@ struct GenerationRequest {
   std::vector<int32_t> stop_tokens;    // end the answer and belong to it
   std::shared_ptr<const Bpe> texts;    // null: tokens only
   bool reasoning = false;              // the prompt has opened `<think>`
+  bool verbatim = false;               // all of the answer is content: thoughts and calls are text of it
   std::shared_ptr<const Tools> tools;  // null: calls in the answer are text
   std::vector<std::string> stops;      // UTF-8; end the content and do not belong to it
   // How many of the most probable tokens are told beside each of the answer, and beside each of the prompt from the second on;
@@ -66,6 +67,7 @@ struct News {
   std::vector<TextPiece> pieces;
   std::vector<float> state;  // [width] behind the prompt's last token, if it was asked for
   Finish finish = Finish::running;
+  std::optional<std::string> stop_string;  // that ended the answer, if one did
   Usage usage{};
   bool reasoning = false;      // the last token was a thought
   std::exception_ptr error{};  // of one that failed

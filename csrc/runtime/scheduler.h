@@ -112,7 +112,7 @@ class Scheduler {
   // scheduler_drafts.cpp
   void draft(std::vector<Row>& rows);
   void ask_draft_model(std::vector<Row>& rows);
-  void settle_drafts(Generation& generation);
+  void settle_drafts(Generation& generation, bool refused);
   void forget_drafts(std::span<const Row> rows);
   void learn_cost_of_drafts(uint32_t count, double seconds);
   // Gives the sequence back; what was computed is kept for others.

@@ -86,7 +86,7 @@ void Scheduler::settle(ScheduledBatch& batch) {
   }
   for (const Row& row : batch.rows()) {
     Generation& g = *row.generation;
-    if (row.drafted > 0) settle_drafts(g);
+    if (row.drafted > 0 || row.refused) settle_drafts(g, row.refused);
     if (row.asked > 0) draft_model_->cut(*g.sequence_, g.computed_);  // also where a constraint left no draft token
   }
 }

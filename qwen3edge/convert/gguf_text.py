@@ -14,11 +14,11 @@ from qwen3edge.errors import CheckpointError, UnsupportedModelError
 from qwen3edge.formats.gguf import Value
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.templates.budget import MAX_SOURCE_CHARACTERS
-from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_AS_IT_IS, SPLIT_NFC
+from qwen3edge.tokenization import KNOWN_SPLITTERS, NAMED_TOKENS, SPLITTERS
 
 _MODEL = "gpt2"
-_SPLITTERS = {SPLIT_NFC: SPLIT_NFC, SPLIT_AS_IT_IS: SPLIT_AS_IT_IS, "default": SPLIT_NFC, None: SPLIT_NFC}
-"""What a file of Qwen's architectures means by `tokenizer.ggml.pre`: conversions before May 2024 did not know it."""
+_UNNAMED = ("default", None)
+"""`tokenizer.ggml.pre` of conversions before May 2024, which did not know it; Qwen2's is meant."""
 _NO_TOKENIZER = (None, "none", "no_vocab")
 _END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _SAMPLING_KEYS = {
@@ -44,10 +44,11 @@ class GgufText:
         self._vocabulary: Vocabulary | None = None
         if model in _NO_TOKENIZER:
             return
-        if model != _MODEL or pre not in _SPLITTERS:
+        later = str(metadata.get("general.architecture")).startswith("qwen35")
+        if model != _MODEL or not (pre in SPLITTERS or (pre in _UNNAMED and not later)):
             raise UnsupportedModelError(
-                f"tokenizer.ggml: expected Qwen's tokenizer, model {_MODEL!r} and pre {SPLIT_NFC!r} or "
-                f"{SPLIT_AS_IT_IS!r}, found {model!r:.60} and {pre!r:.60}"
+                f"tokenizer.ggml: expected Qwen's tokenizer, model {_MODEL!r} and pre one of {KNOWN_SPLITTERS}, "
+                f"found {model!r:.60} and {pre!r:.60}"
             )
         self._vocabulary = self._read_vocabulary(pre)
 
@@ -113,11 +114,12 @@ class GgufText:
         notes: list[str] = []
         if not merges:
             notes.append("the file has no tokenizer.ggml.merges: every byte of a text is a token of its own")
-        if pre not in (SPLIT_NFC, SPLIT_AS_IT_IS):
+        splitter = "qwen2" if pre is None or pre not in SPLITTERS else pre
+        if splitter != pre:
             said = "no tokenizer.ggml.pre" if pre is None else f"tokenizer.ggml.pre {pre!r}"
             notes.append(f"the file has {said}, as old conversions do: texts are split as Qwen2 and Qwen3 do")
         begins_texts = self._metadata.get("tokenizer.ggml.add_bos_token") is True
-        return Vocabulary(tokens[:size], types[:size].tolist(), merges, _SPLITTERS[pre], begins_texts, notes)
+        return Vocabulary(tokens[:size], types[:size].tolist(), merges, splitter, begins_texts, notes)
 
     def _strings(self, name: str) -> list[str]:
         value = self._metadata.get(f"tokenizer.ggml.{name}")

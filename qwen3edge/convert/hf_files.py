@@ -7,8 +7,8 @@ from typing import Any
 
 from qwen3edge.config import Metadata, ModelConfig, keys_of
 from qwen3edge.convert.sampling import starting_mode
-from qwen3edge.convert.vocabulary import BYTE_LEVEL, CONTROL, NORMAL, SPLIT, USER_DEFINED
-from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_NFC
+from qwen3edge.convert.vocabulary import BYTE_LEVEL, CONTROL, NORMAL, USER_DEFINED, pre_tokenizer
+from qwen3edge.tokenization import NAMED_TOKENS, SPLITTERS
 
 _FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 
@@ -57,22 +57,23 @@ def hf_texts(file: Metadata, config: ModelConfig) -> dict[str, str]:
         "vocab": {text: i for i, (text, kind) in enumerate(zip(tokens, types, strict=True)) if kind == NORMAL},
         "merges": [merge.split(" ") for merge in merges],
     }
-    normalizer = {"type": "NFC"} if file.get("tokenizer.ggml.pre") == SPLIT_NFC else None
+    pre: Any = file.get("tokenizer.ggml.pre")
+    splitter = SPLITTERS[pre]
     begins = "tokenizer.ggml.add_bos_token" in file
     tokenizer = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": added,
-        "normalizer": normalizer,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT, BYTE_LEVEL]},
+        "normalizer": {"type": "NFC"} if splitter.normalizes else None,
+        "pre_tokenizer": pre_tokenizer(splitter.words),
         "post_processor": _beginning(file, tokens) if begins else BYTE_LEVEL,
         "decoder": BYTE_LEVEL,
         "model": model,
     }
     settings: dict[str, Any] = {
-        # Qwen's own class has NFC and no token before a text, whatever tokenizer.json says.
-        "tokenizer_class": "Qwen2Tokenizer" if normalizer and not begins else "PreTrainedTokenizerFast",
+        # Qwen2's own class has its words, NFC and no token before a text, whatever tokenizer.json says.
+        "tokenizer_class": "Qwen2Tokenizer" if pre == "qwen2" and not begins else "PreTrainedTokenizerFast",
         "add_bos_token": begins,
         "add_prefix_space": False,
         "bos_token": None,

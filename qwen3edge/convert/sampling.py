@@ -9,11 +9,15 @@ from qwen3edge.architectures import find_architecture
 from qwen3edge.errors import CheckpointError
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.sampling import ADVICE, MAX_TOP_K, RANGES
+from qwen3edge.templates.thoughts import closes_thoughts
 
 
 def starting_mode(template: str | None, model_type: str) -> str:
-    """The mode that a model starts in: thinking, if its template knows how to."""
-    thinks = find_architecture(model_type).thinks if template is None else "<think>" in template
+    """The mode that a model starts in: thinking, if its template knows how to and does so unasked."""
+    if template is None:
+        thinks = find_architecture(model_type).thinks
+    else:
+        thinks = "<think>" in template and not closes_thoughts(template)
     return "thinking" if thinks else "direct"
 
 

@@ -14,7 +14,7 @@ from qwen3edge import _core
 from qwen3edge.errors import CheckpointError, FileFormatError, UnsupportedModelError
 from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.formats.safetensors import read_json
-from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_AS_IT_IS, SPLIT_NFC, WORDS
+from qwen3edge.tokenization import NAMED_TOKENS, SPLITTERS, Splitter, splitter_name
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 
@@ -27,16 +27,15 @@ _BPE_OPTIONS = (
     "ignore_merges",
 )
 _MAX_JSON_BYTES = 256 << 20
-_QWEN_CLASSES = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
+_QWEN_CLASSES = {"Qwen2Tokenizer": "qwen2", "Qwen2TokenizerFast": "qwen2", "Qwen3_5Tokenizer": "qwen35"}
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-SPLIT = {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Isolated", "invert": False}
 
 
 @dataclass
 class Vocabulary:
     """tokens, types: by id, types as in `tokenizer.ggml.token_type`. merges: "left right", the first comes first.
 
-    splitter: SPLIT_NFC or SPLIT_AS_IT_IS. begins_texts: the tokenizer puts its bos token before every text. notes: what
+    splitter: a name of SPLITTERS. begins_texts: the tokenizer puts its bos token before every text. notes: what
     was taken otherwise than a file says.
     """
 
@@ -89,7 +88,7 @@ class Vocabulary:
             if not path.exists() or not (folder / "merges.txt").exists():
                 return None
             tokenizer = _from_two_files(folder, config)
-        _require_qwen(tokenizer, path)
+        splitter = _splitter(tokenizer, path)
         table = _Table(path)
         table.add_vocabulary(tokenizer["model"].get("vocab"))
         table.add_entries(tokenizer.get("added_tokens"), "added_tokens")
@@ -100,8 +99,13 @@ class Vocabulary:
         tokens, types = table.by_id()
         merges = _merges(tokenizer["model"], table, path)
         require_loadable(tokens, types, merges, str(path))
-        splitter = SPLIT_NFC if _normalizes(tokenizer.get("normalizer"), path) else SPLIT_AS_IT_IS
         return cls(tokens, types, merges, splitter, _begins_texts(tokenizer, config), table.notes)
+
+
+def pre_tokenizer(words: str) -> dict[str, Any]:
+    """What tokenizer.json says of a splitter."""
+    split = {"type": "Split", "pattern": {"Regex": words}, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [split, BYTE_LEVEL]}
 
 
 def require_loadable(tokens: list[str], types: list[int], merges: list[str], where: str) -> None:
@@ -237,11 +241,12 @@ def _extra(config: Mapping[str, Any]) -> list[str]:
 
 def _from_two_files(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """What transformers makes of vocab.json and merges.txt: tokenizer.json in Qwen's form."""
-    found = config.get("tokenizer_class") or _QWEN_CLASSES[0]
+    found = config.get("tokenizer_class") or "Qwen2Tokenizer"
     if found not in _QWEN_CLASSES:
         raise UnsupportedModelError(
-            f"tokenizer_config.json: tokenizer_class: expected {_QWEN_CLASSES[0]} beside vocab.json and merges.txt, "
-            f"found {found!r:.60}; AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes tokenizer.json"
+            "tokenizer_config.json: tokenizer_class: expected Qwen2Tokenizer or Qwen3_5Tokenizer beside vocab.json and "
+            f"merges.txt, found {found!r:.60}; AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes "
+            "tokenizer.json"
         )
     path = folder / "merges.txt"
     try:
@@ -254,7 +259,7 @@ def _from_two_files(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     merges = [line.rstrip("\r") for line in lines[lines[0].startswith("#version") :]]
     return {
         "normalizer": {"type": "NFC"},
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT, BYTE_LEVEL]},
+        "pre_tokenizer": pre_tokenizer(SPLITTERS[_QWEN_CLASSES[found]].words),
         "model": {
             "type": "BPE",
             "vocab": read_json(folder / "vocab.json", _MAX_JSON_BYTES),
@@ -263,8 +268,8 @@ def _from_two_files(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _require_qwen(tokenizer: Mapping[str, Any], path: Path) -> None:
-    """Refuses what the runtime would tokenize differently."""
+def _splitter(tokenizer: Mapping[str, Any], path: Path) -> str:
+    """Its name. Refuses what the runtime would tokenize differently."""
     model = tokenizer.get("model")
     if not isinstance(model, Mapping) or model.get("type", "BPE") != "BPE":
         raise UnsupportedModelError(f"{path}: expected a BPE tokenizer, found {_kind(model)}")
@@ -276,10 +281,18 @@ def _require_qwen(tokenizer: Mapping[str, Any], path: Path) -> None:
     if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, Mapping) for part in parts):
         raise UnsupportedModelError(f"{path}: pre_tokenizer: expected Split and ByteLevel, found {_kind(splitter)}")
     split, byte_level = parts
-    if split != SPLIT:
+    words = next((s.words for s in SPLITTERS.values() if split == pre_tokenizer(s.words)["pretokenizers"][0]), None)
+    if words is None:
         raise UnsupportedModelError(f"{path}: pre_tokenizer: expected Qwen's words, found {shorten(split)}")
     if byte_level.get("type") != "ByteLevel" or byte_level.get("add_prefix_space") or byte_level.get("use_regex", True):
         raise UnsupportedModelError(f"{path}: pre_tokenizer: expected plain ByteLevel, found {shorten(byte_level)}")
+    normalizer = tokenizer.get("normalizer")
+    name = splitter_name(Splitter(words, _normalizes(normalizer, path)))
+    if name is None:
+        raise UnsupportedModelError(
+            f"{path}: normalizer: expected NFC before Qwen3.5's words, found {_kind(normalizer)}"
+        )
+    return name
 
 
 def _normalizes(normalizer: object, path: Path) -> bool:

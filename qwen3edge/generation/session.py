@@ -113,6 +113,8 @@ class Session(Closing):
         if asked.thinking_budget is not None:
             end_of_thoughts = prompt_builder.end_of_thoughts(asked.thinking_budget_message)
         definition = self._definition(asked, tools if reads_calls else None)
+        if asked.verbatim:
+            prompt = replace(prompt, thinking=False, reasoning=False)
         follower = None if definition is None else self._grammars.follower(definition, prompt)
         with self._starting:
             self._claim()
@@ -123,6 +125,7 @@ class Session(Closing):
                 stop_tokens=list(stop_tokens),
                 texts=prompt_builder.tokenizer.bpe,
                 reasoning=prompt.reasoning,
+                verbatim=asked.verbatim,
                 tools=declared_types(tools) if reads_calls else None,
                 stops=asked.stops,
                 logprobs=asked.logprobs,

@@ -13,20 +13,31 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen3edge import __version__
+from qwen3edge.server.anthropic import errors as anthropic
+from qwen3edge.server.anthropic import messages
 from qwen3edge.server.body import Bounded, Limits
 from qwen3edge.server.document import document
 from qwen3edge.server.errors import MethodError, NotFoundError
 from qwen3edge.server.hosted import Models
 from qwen3edge.server.metrics import Metrics
-from qwen3edge.server.native import status, texts
-from qwen3edge.server.openai import chat_completions, models
+from qwen3edge.server.native import sessions, status, texts
+from qwen3edge.server.ollama import chat, embed, pull
+from qwen3edge.server.ollama import errors as ollama
+from qwen3edge.server.ollama import models as tags
+from qwen3edge.server.openai import chat_completions, completions, embeddings, models, rerank, responses
 from qwen3edge.server.openai.errors import error_body
+from qwen3edge.server.page import files
 from qwen3edge.server.route import Form, refusal
 from qwen3edge.server.safety import Access, Guarded
 from qwen3edge.server.service import Service
+from qwen3edge.server.sessions import Sessions
 
-ROUTES = (chat_completions.routes, models.routes, status.routes, texts.routes)
-FORMS: tuple[tuple[str, Form], ...] = ()
+ROUTES = (
+    *(chat_completions.routes, completions.routes, responses.routes, embeddings.routes, rerank.routes, models.routes),
+    *(messages.routes, chat.routes, embed.routes, tags.routes, pull.routes),
+    *(files.routes, status.routes, texts.routes, sessions.routes),
+)
+FORMS: tuple[tuple[str, Form], ...] = (("/v1/messages", anthropic.error_body), ("/api/", ollama.error_body))
 """Of errors, by how a path begins; of all others OpenAI's."""
 
 _IDLE_CHECK_SECONDS = 5.0
@@ -37,8 +48,14 @@ def form_of(path: str) -> Form:
     return next((form for prefix, form in FORMS if path.startswith(prefix)), error_body)
 
 
-def make_app(hosted: Models, metrics: Metrics, access: Access, limits: Limits | None = None) -> FastAPI:
-    """An ASGI application. It closes the models when it shuts down."""
+def make_app(
+    hosted: Models,
+    metrics: Metrics,
+    access: Access,
+    limits: Limits | None = None,
+    saved: Sessions | None = None,
+) -> FastAPI:
+    """An ASGI application. It closes the models when it shuts down. saved: where clients may save sessions."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -52,7 +69,7 @@ def make_app(hosted: Models, metrics: Metrics, access: Access, limits: Limits | 
     app = FastAPI(
         title="qwen3edge", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.state.service, app.state.form_of = Service(hosted, metrics), form_of
+    app.state.service, app.state.form_of = Service(hosted, metrics, saved, pulls=access.pulls), form_of
     metrics.watch(hosted)
     for each in ROUTES:
         app.include_router(each)

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 
 from qwen3edge.errors import RequestError
+from qwen3edge.tokenization import Splitter
 
-# WORDS of texts whose letters and digits are ASCII's, for which Python's own engine will do.
+# All splitters' words of texts in ASCII, which has no marks; Python's own engine will do.
 _ASCII_WORDS = re.compile(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\na-zA-Z0-9]?[a-zA-Z]+|[0-9]| ?[^\sa-zA-Z0-9]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     re.ASCII,
@@ -55,10 +56,10 @@ def chunks(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def words(text: str, *, normalize: bool = True) -> list[str]:
-    """The words of a text, normalize: in Unicode's normal form C."""
+def words(text: str, splitter: Splitter) -> list[str]:
+    """The words of a text."""
     if text.isascii():
         return _ASCII_WORDS.findall(text)
     from qwen3edge.text.unicode_words import unicode_words  # noqa: PLC0415
 
-    return unicode_words(text, normalize)
+    return unicode_words(text, splitter)

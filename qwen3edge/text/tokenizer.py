@@ -15,7 +15,7 @@ from typing import Protocol
 from qwen3edge import _core, checks
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError, shown
 from qwen3edge.text import pretokenizer
-from qwen3edge.tokenization import NAMED_TOKENS, SPLIT_AS_IT_IS, SPLIT_NFC
+from qwen3edge.tokenization import KNOWN_SPLITTERS, NAMED_TOKENS, SPLITTERS, Splitter
 
 MAX_TEXT_CHARACTERS = 16 * 1024 * 1024
 """Longer texts are refused: no context holds them."""
@@ -51,7 +51,7 @@ def clean(text: str | bytes) -> str:
 
 
 class Tokenizer:
-    """Byte-level BPE with Qwen's words and the file's normalization and added tokens.
+    """Byte-level BPE with the file's way to make words, and its added tokens.
 
     named_tokens: texts of the special tokens that chat templates use, such as `bos_token`. prefix: ids that stand
     before every text which is no chat, mostly none.
@@ -62,7 +62,7 @@ class Tokenizer:
         bpe: _core.Bpe,
         *,
         encodes: bool,
-        normalizes: bool,
+        splitter: Splitter,
         named: Mapping[str, int],
         begins_texts: bool,
         rows: int = 0,
@@ -71,7 +71,7 @@ class Tokenizer:
         self.vocabulary_size = bpe.size  # ids up to the largest
         self._ids = max(bpe.size, rows)  # a model may answer with ids that no token has, which are no text
         self._encodes = encodes
-        self._normalizes = normalizes
+        self._splitter = splitter
         self._bpe = bpe
         self.named_tokens = {name: bpe.token_bytes(token).decode("utf-8", "replace") for name, token in named.items()}
         self.prefix = (named["bos_token"],) if begins_texts and "bos_token" in named else ()
@@ -94,11 +94,11 @@ class Tokenizer:
         encodes: False for a tokenizer that only decodes, see `require_encoding`. Raises FileFormatError for a
         vocabulary that contradicts itself, UnsupportedModelError for another kind of tokenizer.
         """
-        kind, splitter = _string(metadata, "tokenizer.ggml.model"), _string(metadata, "tokenizer.ggml.pre")
-        if kind != "gpt2" or splitter not in (SPLIT_NFC, SPLIT_AS_IT_IS):
+        kind, pre = _string(metadata, "tokenizer.ggml.model"), _string(metadata, "tokenizer.ggml.pre")
+        if kind != "gpt2" or pre not in SPLITTERS:
             raise UnsupportedModelError(
-                f"expected a tokenizer of model 'gpt2' and pre {SPLIT_NFC!r} or {SPLIT_AS_IT_IS!r}, "
-                f"found {kind!r:.60} and {splitter!r:.60}"
+                f"expected a tokenizer of model 'gpt2' and pre one of {KNOWN_SPLITTERS}, "
+                f"found {kind!r:.60} and {pre!r:.60}"
             )
         if isinstance(metadata, _core.ModelFile):
             bpe = _core.Bpe.read(metadata)
@@ -112,7 +112,7 @@ class Tokenizer:
         return cls(
             bpe,
             encodes=encodes,
-            normalizes=splitter == SPLIT_NFC,
+            splitter=SPLITTERS[pre],
             named={name: token for name, token in named.items() if token is not None},
             begins_texts=begins,
             rows=rows if type(rows) is int else 0,
@@ -176,7 +176,7 @@ class Tokenizer:
                 ids.append(part)
             else:
                 for chunk in pretokenizer.chunks(part):
-                    ids += self._bpe.encode(pretokenizer.words(chunk, normalize=self._normalizes))
+                    ids += self._bpe.encode(pretokenizer.words(chunk, self._splitter))
                     if limit is not None and len(ids) > limit:
                         break
             if limit is not None and len(ids) > limit:

@@ -1,5 +1,8 @@
 """bos, eos, pad and unk tokens: kept in the file, seen by the template, and in what is exported again."""
 
+import json
+import shutil
+
 import gguf
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from qwen3edge.convert.hf_files import hf_texts
 from qwen3edge.errors import UnsupportedModelError
 from qwen3edge.formats.gguf import GgufFile
 from qwen3edge.text.tokenizer import Tokenizer
+from qwen3edge.tokenization import SPLITTERS
 from tests import text_files
 
 CHAT = [
@@ -120,6 +124,7 @@ def gguf_text(path, **changes):
     [
         ("qwen2", [127, 102], False),
         ("deepseek-r1-qwen", [68, 136, 223], False),
+        ("qwen35", [127, 102], False),
         ("default", [127, 102], True),
         (None, [127, 102], True),
     ],
@@ -131,7 +136,36 @@ def test_gguf_names_of_the_splitter(plain_gguf, pre, expected, noted):
     assert any("old conversions" in note for note in text.notes) == noted
 
 
-@pytest.mark.parametrize("pre", ["llama-bpe", "qwen35", "gpt-2", ""])
+@pytest.mark.parametrize("pre", ["llama-bpe", "qwen3", "gpt-2", ""])
 def test_other_splitters_are_refused(plain_gguf, pre):
     with pytest.raises(UnsupportedModelError, match="deepseek-r1-qwen"):
         gguf_text(plain_gguf, pre=pre)
+
+
+@pytest.mark.parametrize("pre", ["default", None])
+def test_files_younger_than_the_key_have_it(plain_gguf, pre):
+    with GgufFile(plain_gguf) as file:
+        metadata = {**file.metadata, "general.architecture": "qwen35", "tokenizer.ggml.pre": pre}
+    with pytest.raises(UnsupportedModelError, match="one of 'qwen2', 'deepseek-r1-qwen', 'qwen35', found 'gpt2' and"):
+        GgufText(metadata, text_files.ROWS)
+
+
+def test_words_with_marks_go_round(tiny_q3e, tmp_path):
+    """Ours, a folder for transformers, ours; ours, GGUF, ours."""
+    marked = {"type": "Split", "pattern": {"Regex": SPLITTERS["qwen35"].words}, "behavior": "Isolated", "invert": False}
+    folder = tmp_path / "marked"
+    shutil.copytree(text_files.TINY, folder, ignore=shutil.ignore_patterns("training"))
+    text_files.edit(folder / "tokenizer.json", lambda t: t["pre_tokenizer"]["pretokenizers"].__setitem__(0, marked))
+    convert(folder, tmp_path / "a.q3e", "int8")
+    file = _core.ModelFile(str(tmp_path / "a.q3e"))
+    text = "मैं e\u0301"
+    expected = Tokenizer.from_metadata(file).encode(text)
+    for name, written in hf_texts(file, ModelConfig.from_metadata(file)).items():
+        (folder / name).write_text(written)
+    assert AutoTokenizer.from_pretrained(folder).encode(text) == expected
+    assert json.loads((folder / "tokenizer.json").read_text())["pre_tokenizer"]["pretokenizers"][0] == marked
+    export_gguf(tmp_path / "a.q3e", tmp_path / "a.gguf")
+    convert(tmp_path / "a.gguf", tmp_path / "b.q3e")
+    again = _core.ModelFile(str(tmp_path / "b.q3e"))
+    assert again.get("tokenizer.ggml.pre") == "qwen35"
+    assert Tokenizer.from_metadata(again).encode(text) == expected

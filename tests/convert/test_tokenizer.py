@@ -11,7 +11,7 @@ from qwen3edge.convert import convert
 from qwen3edge.convert.tokenizer import TextFiles
 from qwen3edge.convert.vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
-from qwen3edge.tokenization import WORDS
+from qwen3edge.tokenization import SPLITTERS, WORDS
 from tests.convert.small_checkpoint import CONFIG as SMALL
 from tests.convert.small_checkpoint import random_tensors, write
 
@@ -137,6 +137,18 @@ def change(*path_and_value):
     return tokenizer
 
 
+MARKS = {"Regex": SPLITTERS["qwen35"].words}
+
+
+def test_words_with_marks(folder):
+    """As Qwen3.5's; they are known by their pattern, whatever the model is."""
+    tokenizer = change("pre_tokenizer", "pretokenizers", 0, "pattern", MARKS)
+    assert metadata(folder("tokenizer.json", tokenizer)).get("tokenizer.ggml.pre") == "qwen35"
+    tokenizer["normalizer"] = None
+    with pytest.raises(UnsupportedModelError, match=r"expected NFC before Qwen3\.5's words, found null"):
+        TextFiles(folder("tokenizer.json", tokenizer))
+
+
 OTHERS = [
     change("model", "type", "WordPiece"),
     change("model", []),
@@ -151,6 +163,7 @@ OTHERS = [
     change("pre_tokenizer", None),
     change("pre_tokenizer", {"type": "ByteLevel"}),
     change("pre_tokenizer", "pretokenizers", 0, "pattern", {"Regex": WORDS.replace(r"\p{N}|", r"\p{N}{1,3}|")}),
+    change("pre_tokenizer", "pretokenizers", 0, "pattern", {"Regex": MARKS["Regex"] + "|x"}),
     change("pre_tokenizer", "pretokenizers", 0, "behavior", "Removed"),
     change("pre_tokenizer", "pretokenizers", 1, "use_regex", True),
     change("pre_tokenizer", "pretokenizers", 1, "add_prefix_space", True),

@@ -9,8 +9,8 @@ import pytest
 
 import qwen3edge
 from qwen3edge.errors import MemoryBudgetError
-from tests import real_tokenizer as real
 from tests.conftest import TINY
+from tests.real_tokenizer import QWEN3, require
 
 PROGRAM = """
 import sys, qwen3edge
@@ -36,8 +36,8 @@ with qwen3edge.load(sys.argv[1], context=512, threads=2, grammars=True, seed=1) 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    real.require(real.RANKS)
-    return real.make_q3e(tmp_path_factory.mktemp("real"))
+    require(QWEN3.ranks_path)
+    return QWEN3.make_q3e(tmp_path_factory.mktemp("real"))
 
 
 def test_budget_that_the_tokenizer_would_break(path):

@@ -55,6 +55,24 @@ def test_goes_on_where_it_was(file, saved):
         assert model.load_session(path).tokens[:held] == session.tokens[:held]
 
 
+def test_of_tokens_that_another_session_computed(file, tmp_path):
+    """What is saved of them is what is in memory."""
+    path = tmp_path / "tokens.session"
+    with qwen3edge.load(file, **SETTINGS) as model:
+        tokens = model.tokens_of(FIRST, thinking=False)
+        model.generate(tokens, max_tokens=1).read()
+        model.session(tokens).save(path)
+        assert model.session(tokens).tokens == tuple(tokens)
+        for bad in ([-1], [10**9], ["a"], [1] * 2000):
+            with pytest.raises(RequestError, match="token"):
+                model.session(bad)
+    with qwen3edge.load(file, **SETTINGS) as model:
+        assert list(model.load_session(path).tokens) == tokens
+        answer = model.generate(tokens, max_tokens=1)
+        answer.read()
+        assert answer.usage.cached_tokens >= len(tokens) - 2
+
+
 def test_in_another_process(file, saved, tmp_path):
     path, request, expected = saved
     program = f"""

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3edge import _core
-from tests import real_tokenizer as real
 from tests.conftest import ROOT
+from tests.real_tokenizer import QWEN3
 from tests.reference.answer_text import AnswerText
 from tests.reference.byte_alphabet import from_bytes
 
@@ -59,7 +59,7 @@ class Vocabulary:
         for token in [*tokens, None]:
             expected = reference.finish() if token is None else reference.push(token)
             assert (ours.finish() if token is None else ours.push(token)) == expected
-            assert ours.stopped == reference.stopped
+            assert (ours.stopped, ours.stop_string) == (reference.stopped, reference.stop_string)
             assert (ours.reasoning, ours.reasoning_tokens) == (reference.reasoning, reference.reasoning_tokens)
         assert ours.finish() == []
 
@@ -193,12 +193,12 @@ def test_cuttings_of_a_recorded_answer(data):
 @pytest.fixture(scope="module")
 def qwen() -> tuple[Vocabulary, tiktoken.Encoding]:
     """Qwen3's own vocabulary."""
-    ranks = real.ranks()
+    ranks = QWEN3.ranks
     tokens = [(text, NORMAL) for text, _ in sorted(ranks.items(), key=lambda item: item[1])]
-    tokens += [(text.encode(), CONTROL if text in real.CONTROL else USER_DEFINED) for text in real.ADDED]
+    tokens += [(text.encode(), CONTROL if QWEN3.is_control(text) else USER_DEFINED) for text in QWEN3.added]
     vocabulary = Vocabulary(tokens)
-    assert vocabulary.ids[b"</think>"] == real.ADDED["</think>"]
-    encoding = tiktoken.Encoding("qwen3", pat_str=real.WORDS, mergeable_ranks=ranks, special_tokens=real.ADDED)
+    assert vocabulary.ids[b"</think>"] == QWEN3.added["</think>"]
+    encoding = QWEN3.tiktoken()
     return vocabulary, encoding
 
 
@@ -214,7 +214,7 @@ def test_answers_in_qwens_tokens(qwen, seed):
         for _ in range(rng.randint(1, 8)):
             begin = rng.randrange(len(text))
             tokens += encoding.encode(text[begin : begin + rng.randint(1, 80)], disallowed_special=())
-            tokens.append(rng.choice([*real.ADDED.values(), *2 * [real.ADDED["<think>"], real.ADDED["</think>"]]]))
+            tokens.append(rng.choice([*QWEN3.added.values(), *2 * [QWEN3.added["<think>"], QWEN3.added["</think>"]]]))
             tokens += rng.choices([rng.randrange(151_936), *ODD, 198, 271, 220], k=rng.randint(0, 3))
         reasoning = rng.random() < 0.5
         stops = [rng.choice(["END", "\n\n", "。", ". "])]

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3edge import _core
-from tests import real_tokenizer as real
 from tests.generation import fakes
 from tests.generation.fakes import CALL, CALLED
+from tests.real_tokenizer import QWEN3
 from tests.reference.byte_alphabet import BYTE_TO_CHAR, from_bytes
 from tests.reference.tool_calls import (
     CLOSE,
@@ -85,11 +85,11 @@ def test_made_up_calls_at_every_byte(part, seed):
 @pytest.fixture(scope="module")
 def qwen() -> tuple[_core.Bpe, tiktoken.Encoding]:
     """Qwen3's own vocabulary."""
-    ranks = real.ranks()
+    ranks = QWEN3.ranks
     tokens = [from_bytes(text) for text, _ in sorted(ranks.items(), key=lambda item: item[1])]
-    kinds = [1] * len(tokens) + [3 if name in real.CONTROL else 4 for name in real.ADDED]
-    encoding = tiktoken.Encoding("qwen3", pat_str=real.WORDS, mergeable_ranks=ranks, special_tokens=real.ADDED)
-    return _core.Bpe([*tokens, *real.ADDED], kinds, []), encoding
+    kinds = [1] * len(tokens) + [3 if QWEN3.is_control(name) else 4 for name in QWEN3.added]
+    encoding = QWEN3.tiktoken()
+    return _core.Bpe([*tokens, *QWEN3.added], kinds, []), encoding
 
 
 @pytest.mark.parametrize("special", ["all", set()], ids=["tokens", "text"])
