@@ -5,17 +5,23 @@
 
 namespace q3e {
 
-SequenceStates::SequenceStates(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t pages, uint32_t snapshots)
+SequenceStates::SequenceStates(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t pages, uint32_t snapshots,
+                               uint32_t most_pending)
     : bytes_(bytes),
       cache_(bytes.page_bytes, sequences, context, pages, bytes.open_bytes > 0),
       fixed_(bytes.fixed_bytes * sequences, "states of sequences"),
       snapshots_(bytes.fixed_bytes, sequences * snapshots),
+      most_pending_(bytes.pending_bytes ? most_pending : 0),
+      pending_(bytes.pending_bytes * most_pending * sequences, "pending tokens of sequences"),
+      pending_counts_(sequences, 0),
       open_(bytes.open_bytes * sequences, "open keys of sequences"),
       open_pages_(sequences, kNoPage) {}
 
 uint32_t SequenceStates::reachable(uint32_t sequence, uint32_t length) const {
   const uint32_t present = this->length(sequence);
-  return length >= present ? present : last_place(sequence, length);
+  if (length >= present) return present;
+  if (length + pending(sequence) >= present && last_cut(sequence, length) == length) return length;
+  return last_place(sequence, length);
 }
 
 void SequenceStates::grow(uint32_t sequence, uint32_t length) {
@@ -37,13 +43,17 @@ uint32_t SequenceStates::last_cut(uint32_t sequence, uint32_t length) const {
 }
 
 uint32_t SequenceStates::truncate(uint32_t sequence, uint32_t length) {
-  const uint32_t reached = reachable(sequence, length);
-  if (bytes_.fixed_bytes > 0 && reached < this->length(sequence)) restore(sequence, reached);
+  const uint32_t reached = reachable(sequence, length), less = this->length(sequence) - reached;
+  if (less <= pending(sequence))
+    pending_counts_[sequence] -= less;
+  else if (bytes_.fixed_bytes > 0)
+    restore(sequence, reached);
   cut(sequence, reached);
   return reached;
 }
 
 void SequenceStates::recover(uint32_t sequence, uint32_t length) {
+  pending_counts_[sequence] = 0;
   length = last_place(sequence, length);
   if (bytes_.fixed_bytes > 0) restore(sequence, length);
   cut(sequence, length);
@@ -57,6 +67,7 @@ void SequenceStates::cut(uint32_t sequence, uint32_t length) {
 // The fixed state as it was at `length`, a snapshot's or 0.
 void SequenceStates::restore(uint32_t sequence, uint32_t length) {
   snapshots_.forget(sequence, length);
+  pending_counts_[sequence] = 0;
   if (const uint8_t* state = snapshots_.of(sequence, length))
     std::memcpy(fixed(sequence), state, bytes_.fixed_bytes);
   else

@@ -18,11 +18,14 @@ struct StateSpec {
   // Of the keys of the last page, where they are packed when the page is full: the cache can be cut within that page, and where
   // earlier ones begin.
   size_t open_bytes = 0;
+  // What is kept of a token that a fixed state may have to go back by: enough to put it into the state once it stays.
+  size_t pending_bytes = 0;
 
   StateSpec& operator+=(const StateSpec& other) {
     page_bytes += other.page_bytes;
     fixed_bytes += other.fixed_bytes;
     open_bytes += other.open_bytes;
+    pending_bytes += other.pending_bytes;
     return *this;
   }
 };
@@ -30,12 +33,16 @@ struct StateSpec {
 class SequenceStates {
  public:
   // bytes: over all blocks of the model. Address space for `snapshots` copies of a fixed state for each sequence is reserved as
-  // well; all sequences share them. Throws Error(out_of_memory).
-  SequenceStates(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t pages, uint32_t snapshots);
+  // well; all sequences share them. most_pending: tokens of a step that a fixed state can go back by. Throws Error(out_of_memory).
+  SequenceStates(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t pages, uint32_t snapshots,
+                 uint32_t most_pending);
 
   // What is no page.
-  static uint64_t own_memory(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t snapshots) {
-    return (bytes.fixed_bytes + bytes.open_bytes + snapshots * StateSnapshots::bytes(bytes.fixed_bytes, context)) * sequences;
+  static uint64_t own_memory(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t snapshots,
+                             uint32_t most_pending) {
+    return (bytes.fixed_bytes + bytes.open_bytes + snapshots * StateSnapshots::bytes(bytes.fixed_bytes, context) +
+            most_pending * bytes.pending_bytes) *
+           sequences;
   }
 
   uint32_t sequences() const { return cache_.sequences(); }
@@ -57,7 +64,7 @@ class SequenceStates {
   // The same after a pass that ended early: fixed states are spoilt, even where no token of theirs was counted.
   void recover(uint32_t sequence, uint32_t length);
   // From now on truncate can reach the present length, as long as no newer snapshot needs the room. tokens: all of the sequence,
-  // so that `reuse` finds it; or empty.
+  // so that `reuse` finds it; or empty. Here, and of whose tokens all are kept or shared, none may be pending.
   void snapshot(uint32_t sequence, std::span<const int32_t> tokens = {});
 
   // An empty sequence takes the longest beginning of `tokens` that was kept; returns its length.
@@ -75,6 +82,16 @@ class SequenceStates {
   const uint8_t* const* pages(uint32_t sequence) const { return cache_.pages(sequence); }
   uint8_t* page(uint32_t sequence, uint32_t position) { return cache_.page(sequence, position); }
   uint8_t* fixed(uint32_t sequence) const { return fixed_.data() + sequence * bytes_.fixed_bytes; }
+  // How many of the last tokens its fixed state does not have yet: they can be taken back one by one.
+  uint32_t pending(uint32_t sequence) const { return pending_counts_[sequence]; }
+  // Whether a step of so many tokens leaves them pending, which puts those of before into the state.
+  bool stay_pending(uint32_t tokens) const { return tokens <= most_pending_; }
+  // After a step, or once the state has them all (0).
+  void set_pending(uint32_t sequence, uint32_t tokens) { pending_counts_[sequence] = stay_pending(tokens) ? tokens : 0; }
+  // Of a block that keeps so many bytes of a token, behind `before`: the index-th one's.
+  uint8_t* pending_row(uint32_t sequence, const StateSpec& before, size_t bytes, uint32_t index) const {
+    return pending_.data() + (sequence * bytes_.pending_bytes + before.pending_bytes) * most_pending_ + index * bytes;
+  }
   uint8_t* open_keys(uint32_t sequence) { return open_.data() + sequence * bytes_.open_bytes; }
 
  private:
@@ -91,6 +108,9 @@ class SequenceStates {
   KvCache cache_;
   MemoryRegion fixed_;  // [sequences][fixed_bytes]
   StateSnapshots snapshots_;
+  uint32_t most_pending_;
+  MemoryRegion pending_;  // [sequences][blocks][most_pending][bytes of the block's]
+  std::vector<uint32_t> pending_counts_;
   MemoryRegion open_;                 // [sequences][open_bytes]
   std::vector<uint32_t> open_pages_;  // of each sequence: which page's keys they are, or kNoPage
 };

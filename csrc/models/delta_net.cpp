@@ -7,10 +7,10 @@
 namespace q3e {
 
 DeltaNet::DeltaNet(const ModelConfig& c)
-    : key_heads_(c.delta_key_heads), value_heads_(c.delta_value_heads), size_(c.delta_head_size) {
+    : shape_{c.delta_key_heads, c.delta_value_heads, c.delta_head_size} {
   // They decide how long a state remembers: small, and too sensitive to be rounded.
   const auto exact = [&](const char* name) {
-    TensorSpec spec = matrix(name, value_heads_, c.hidden_size, 0);
+    TensorSpec spec = matrix(name, shape_.value_heads, c.hidden_size, 0);
     spec.form = Form::float_matrix;
     return spec;
   };
@@ -19,24 +19,24 @@ DeltaNet::DeltaNet(const ModelConfig& c)
     return spec;
   };
   norm_ = add(vector("attn_norm", c.hidden_size));
-  qkv_ = add(matrix("attn_qkv", channels(), c.hidden_size, 0));
-  gate_ = add(matrix("attn_gate", values(), c.hidden_size, 0));
+  qkv_ = add(matrix("attn_qkv", shape_.channels(), c.hidden_size, 0));
+  gate_ = add(matrix("attn_gate", shape_.values(), c.hidden_size, 0));
   alpha_ = add(exact("ssm_alpha"));
   beta_ = add(exact("ssm_beta"));
-  taps_ = add(vector("ssm_conv1d", kConvTaps * channels()));
-  rate_ = add(suffixed(vector("ssm_a", value_heads_), ""));
-  bias_ = add(suffixed(vector("ssm_dt", value_heads_), ".bias"));
-  head_norm_ = add(vector("ssm_norm", size_));
-  out_ = add(matrix("ssm_out", c.hidden_size, values(), 1));
+  taps_ = add(vector("ssm_conv1d", kConvTaps * shape_.channels()));
+  rate_ = add(suffixed(vector("ssm_a", shape_.value_heads), ""));
+  bias_ = add(suffixed(vector("ssm_dt", shape_.value_heads), ".bias"));
+  head_norm_ = add(vector("ssm_norm", shape_.size));
+  out_ = add(matrix("ssm_out", c.hidden_size, shape_.values(), 1));
 }
 
 DeltaNet::Scratch DeltaNet::scratch(uint32_t tokens) const {
   const size_t t = tokens;
   Layout layout;
   Scratch s{};
-  s.inputs = layout.take(t * channels() * 4);
-  s.mixed = layout.take(t * channels() * 4);
-  s.gate = layout.take(t * values() * 4);
+  s.inputs = layout.take(t * shape_.channels() * 4);
+  s.mixed = layout.take(t * shape_.channels() * 4);
+  s.gate = layout.take(t * shape_.values() * 4);
   s.decay = layout.take(t * gate_stride() * 4);
   s.write = layout.take(t * gate_stride() * 4);
   s.bytes = layout.end();
@@ -47,6 +47,7 @@ class DeltaNet::Step {
  public:
   Step(const DeltaNet& block, const Steps& steps, const BlockPlace& at)
       : b_(block),
+        shape_(block.shape_),
         steps_(steps),
         at_(at),
         s_(block.scratch(steps.pass.request.tokens)),
@@ -60,10 +61,10 @@ class DeltaNet::Step {
 
  private:
   const Tensor& tensor(uint32_t index) const { return at_.tensors[index]; }
-  uint8_t* state(const Run& run) const { return steps_.pass.states.fixed(run.sequence) + at_.states.fixed_bytes; }
-  float* kept_inputs(const Run& run, uint32_t position) const {
-    return reinterpret_cast<float*>(state(run) + b_.state_bytes()) + size_t{position % kInputs} * b_.channels();
+  DeltaState state(const Run& run) const {
+    return {shape_, steps_.pass.states, at_.states, run.sequence, run.position};
   }
+  bool stays_pending(const Run& run) const { return steps_.pass.states.stay_pending(run.count); }
   const Run& run_of(uint32_t token) const {
     const std::vector<Run>& runs = steps_.pass.chunk.runs;
     return *(std::upper_bound(runs.begin(), runs.end(), token, [](uint32_t t, const Run& r) { return t < r.first; }) - 1);
@@ -71,9 +72,10 @@ class DeltaNet::Step {
   void mix(uint32_t token, uint32_t key_head) const;
   void convolve(uint32_t token, const float* const* inputs, uint32_t channel) const;
   void update(const Run& run, uint32_t head, uint32_t column) const;
-  void keep_inputs(const Run& run, uint32_t head) const;
+  void finish(uint32_t token, uint32_t head) const;
 
   const DeltaNet& b_;
+  const DeltaShape& shape_;
   const Steps& steps_;
   const BlockPlace& at_;
   const Scratch s_;
@@ -87,91 +89,116 @@ bool DeltaNet::step(const Steps& steps, const BlockPlace& at) const {
 }
 
 void DeltaNet::Step::run() {
-  const uint32_t tokens = steps_.tokens(), channels = b_.channels(), parts = b_.size_ / kDeltaColumns;
+  const uint32_t tokens = steps_.tokens(), heads = shape_.value_heads, parts = shape_.size / kDeltaColumns;
   const std::vector<Run>& runs = steps_.pass.chunk.runs;
   Worker& worker = steps_.worker;
   const Tensor &qkv = tensor(b_.qkv_), &gate = tensor(b_.gate_), &alpha = tensor(b_.alpha_), &beta = tensor(b_.beta_);
   const Rows n = steps_.norm(tensor(b_.norm_), {&qkv, &gate, &alpha});
-  steps_.project(n, {{qkv, inputs_, channels},
-                     {gate, gate_, b_.values()},
+  steps_.project(n, {{qkv, inputs_, shape_.channels()},
+                     {gate, gate_, shape_.values()},
                      {alpha, decay_, b_.gate_stride()},
                      {beta, write_, b_.gate_stride()}});
-  const uint32_t heads = b_.key_heads_ + 1;  // behind a token's heads, what it does to all states
-  worker.for_each(tokens * heads, [&](uint32_t item) { mix(item / heads, item % heads); });
-  worker.for_each(static_cast<uint32_t>(runs.size()) * b_.value_heads_ * parts, [&](uint32_t item) {
-    const Run& run = runs[item / parts / b_.value_heads_];
-    const uint32_t head = item / parts % b_.value_heads_, part = item % parts;
+  const uint32_t mixes = shape_.key_heads + 1;  // behind a token's heads, what it does to all states
+  worker.for_each(tokens * mixes, [&](uint32_t item) { mix(item / mixes, item % mixes); });
+  worker.for_each(static_cast<uint32_t>(runs.size()) * heads * parts, [&](uint32_t item) {
+    const uint32_t part = item % parts, head = item / parts % heads;
+    const Run& run = runs[item / parts / heads];
     update(run, head, part * kDeltaColumns);
-    if (part == 0) keep_inputs(run, head);
+    if (part > 0) return;
+    state(run).settle_inputs(head);
+    if (!stays_pending(run)) state(run).take_inputs(head, inputs_ + size_t{run.first} * shape_.channels(), run.count);
   });
-  worker.for_each(tokens * b_.value_heads_, [&](uint32_t item) {
-    const uint32_t token = item / b_.value_heads_, head = item % b_.value_heads_;
-    float* own = gate_ + size_t{token} * b_.values() + head * b_.size_;
-    steps_.kernels().gated_norm(mixed_ + size_t{token} * channels + 2 * b_.keys() + head * b_.size_, tensor(b_.head_norm_).vector,
-                                own, b_.size_, steps_.pass.sizes.epsilon, own);
-  });
+  worker.for_each(tokens * heads, [&](uint32_t item) { finish(item / heads, item % heads); });
   const Rows rounded = steps_.round(gate_, tensor(b_.out_));
   steps_.project(rounded, {{tensor(b_.out_), steps_.x(), steps_.pass.sizes.hidden}}, Epilogue::add);
 }
 
 // Query and key of a key head, and the values that go with it.
 void DeltaNet::Step::mix(uint32_t token, uint32_t key_head) const {
-  if (key_head == b_.key_heads_) {
+  if (key_head == shape_.key_heads) {
     const size_t at = size_t{token} * b_.gate_stride();
-    return steps_.kernels().delta_gates(tensor(b_.rate_).vector, tensor(b_.bias_).vector, b_.value_heads_, decay_ + at,
+    return steps_.kernels().delta_gates(tensor(b_.rate_).vector, tensor(b_.bias_).vector, shape_.value_heads, decay_ + at,
                                         write_ + at);
   }
   const Run& run = run_of(token);
-  const uint32_t index = token - run.first, position = run.position + index;
+  const DeltaState before = state(run);
   const float* inputs[kConvTaps];
-  for (uint32_t tap = 0; tap < kConvTaps; ++tap)
-    inputs[tap] = index + tap >= kInputs ? inputs_ + size_t{token + tap - kInputs} * b_.channels()
-                                         : kept_inputs(run, position + tap);  // of position + tap - 3
-  const uint32_t q = key_head * b_.size_, k = b_.keys() + q;
+  for (uint32_t tap = 0; tap < kConvTaps; ++tap) {
+    const uint32_t at = token - run.first + tap;  // of the run, kInputs behind
+    inputs[tap] = at >= DeltaShape::kInputs ? inputs_ + size_t{run.first + at - DeltaShape::kInputs} * shape_.channels()
+                                            : before.input_before(DeltaShape::kInputs - at);
+  }
+  const uint32_t q = key_head * shape_.size, k = shape_.keys() + q;
   convolve(token, inputs, q);
   convolve(token, inputs, k);
-  for (uint32_t head = key_head; head < b_.value_heads_; head += b_.key_heads_)
-    convolve(token, inputs, 2 * b_.keys() + head * b_.size_);
-  float* own = mixed_ + size_t{token} * b_.channels();
-  steps_.kernels().unit(own + q, 1.0f / std::sqrt(static_cast<float>(b_.size_)), b_.size_);
-  steps_.kernels().unit(own + k, 1.0f, b_.size_);
+  for (uint32_t head = key_head; head < shape_.value_heads; head += shape_.key_heads)
+    convolve(token, inputs, 2 * shape_.keys() + head * shape_.size);
+  float* own = mixed_ + size_t{token} * shape_.channels();
+  steps_.kernels().unit(own + q, 1.0f / std::sqrt(static_cast<float>(shape_.size)), shape_.size);
+  steps_.kernels().unit(own + k, 1.0f, shape_.size);
 }
 
 // The channels of a head.
 void DeltaNet::Step::convolve(uint32_t token, const float* const* inputs, uint32_t channel) const {
   const float* own[kConvTaps];
   for (uint32_t tap = 0; tap < kConvTaps; ++tap) own[tap] = inputs[tap] + channel;
-  steps_.kernels().conv_silu(own, tensor(b_.taps_).vector + channel, b_.channels(), b_.size_,
-                             mixed_ + size_t{token} * b_.channels() + channel);
+  steps_.kernels().conv_silu(own, tensor(b_.taps_).vector + channel, shape_.channels(), shape_.size,
+                             mixed_ + size_t{token} * shape_.channels() + channel);
 }
 
-// All tokens of a run, one after the other, on some columns of a head's state.
+// All tokens of a run, one after the other, on some columns of a head's state. Those that may be taken back change a copy.
 void DeltaNet::Step::update(const Run& run, uint32_t head, uint32_t column) const {
-  float* first = mixed_ + size_t{run.first} * b_.channels();
+  alignas(64) float copy[kDeltaColumns * ModelLimits::head_size];
+  const DeltaState own = state(run);
+  float* first = mixed_ + size_t{run.first} * shape_.channels();
   const size_t gates = size_t{run.first} * b_.gate_stride() + head;
   DeltaTask task{};
-  task.state = reinterpret_cast<float*>(state(run)) + head * b_.head_floats() + size_t{column} * b_.size_;
-  task.q = first + head % b_.key_heads_ * b_.size_;
-  task.k = task.q + b_.keys();
-  task.v = first + 2 * b_.keys() + head * b_.size_ + column;
-  task.stride = b_.channels();
+  task.state = own.settled(steps_.kernels(), head, column);
+  task.q = first + head % shape_.key_heads * shape_.size;
+  task.k = task.q + shape_.keys();
+  task.v = first + 2 * shape_.keys() + head * shape_.size + column;
+  task.stride = shape_.channels();
   task.decay = decay_ + gates;
   task.write = write_ + gates;
   task.gate_stride = b_.gate_stride();
   task.tokens = run.count;
-  task.key_size = b_.size_;
+  task.key_size = shape_.size;
   task.columns = kDeltaColumns;
+  if (stays_pending(run)) {
+    for (uint32_t i = 0; i < run.count; ++i)
+      std::memcpy(own.pending(i).v + head * shape_.size + column, task.v + i * task.stride, kDeltaColumns * sizeof(float));
+    std::memcpy(copy, task.state, size_t{kDeltaColumns} * shape_.size * sizeof(float));
+    task.state = copy;
+  }
   steps_.kernels().delta_rule(task);
 }
 
-// What the next tokens' convolution needs of a run's last ones: a head's values, and the query and the key of its number.
-void DeltaNet::Step::keep_inputs(const Run& run, uint32_t head) const {
-  const uint32_t first[] = {2 * b_.keys() + head * b_.size_, head * b_.size_, b_.keys() + head * b_.size_};
-  const uint32_t parts = head < b_.key_heads_ ? 3 : 1;
-  for (uint32_t i = run.count - std::min(run.count, kInputs); i < run.count; ++i)
-    for (uint32_t part = 0; part < parts; ++part)
-      std::memcpy(kept_inputs(run, run.position + i) + first[part], inputs_ + size_t{run.first + i} * b_.channels() + first[part],
-                  size_t{b_.size_} * 4);
+// What the last matrix reads of a token's head, and what is kept of a token that may be taken back.
+void DeltaNet::Step::finish(uint32_t token, uint32_t head) const {
+  const uint32_t size = shape_.size;
+  const size_t row = size_t{token} * shape_.channels();
+  float* own = gate_ + size_t{token} * shape_.values() + head * size;
+  steps_.kernels().gated_norm(mixed_ + row + 2 * shape_.keys() + head * size, tensor(b_.head_norm_).vector, own, size,
+                              steps_.pass.sizes.epsilon, own);
+  const Run& run = run_of(token);
+  if (!stays_pending(run)) return;
+  const DeltaState::Pending kept = state(run).pending(token - run.first);
+  kept.decay[head] = decay_[size_t{token} * b_.gate_stride() + head];
+  kept.write[head] = write_[size_t{token} * b_.gate_stride() + head];
+  DeltaState::for_each_part(shape_, head, [&](uint32_t first) {
+    std::memcpy(kept.inputs + first, inputs_ + row + first, size * sizeof(float));
+  });
+  if (head < shape_.key_heads)
+    std::memcpy(kept.k + head * size, mixed_ + row + shape_.keys() + head * size, size * sizeof(float));
+}
+
+void DeltaNet::settle(const KernelTable& kernels, const SequenceStates& states, const StateSpec& before,
+                      uint32_t sequence) const {
+  const DeltaState own(shape_, states, before, sequence, states.length(sequence));
+  for (uint32_t head = 0; head < shape_.value_heads; ++head) {
+    for (uint32_t column = 0; column < shape_.size; column += kDeltaColumns) own.settled(kernels, head, column);
+    own.settle_inputs(head);
+  }
 }
 
 }  // namespace q3e

@@ -27,7 +27,7 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
       kernels_(kernel_table(isa)),
       blocks_(mapped_.all),
       states_(state_of(model_, plan_.settings.kv), plan_.settings.sequences, plan_.settings.context, plan_.pages,
-              plan_.settings.snapshots),
+              plan_.settings.snapshots, most_pending(plan_.settings)),
       pass_(kernels_, {config().hidden_size, config().rotated(), config().rms_epsilon}, scratch_request(),
             scratch_of(model_, scratch_request(), plan_.settings.threads), states_),
       threads_(static_cast<int>(plan_.settings.threads)) {
@@ -157,7 +157,15 @@ void Engine::snapshot(uint32_t sequence, std::span<const int32_t> tokens) {
   if (!tokens.empty() && tokens.size() != states_.length(sequence))
     throw Error(Status::bad_argument, "tokens: expected all " + std::to_string(states_.length(sequence)) +
                                           " of the sequence, found " + std::to_string(tokens.size()));
+  settle(sequence);
   states_.snapshot(sequence, tokens);
+}
+
+// A copy of the state has all tokens.
+void Engine::settle(uint32_t sequence) {
+  if (states_.pending(sequence) == 0) return;
+  for (const Step& s : steps_) s.block->settle(kernels_, states_, s.place.states, sequence);
+  states_.set_pending(sequence, 0);
 }
 
 uint32_t Engine::reuse(uint32_t sequence, std::span<const int32_t> tokens) {
@@ -174,6 +182,7 @@ void Engine::keep(uint32_t sequence, std::span<const int32_t> tokens) {
   if (tokens.size() > length || (tokens.size() < length && tokens.size() % kKvBlock != 0))
     throw Error(Status::bad_argument, "tokens: expected all " + std::to_string(length) + " of the sequence, or whole pages of " +
                                           std::to_string(kKvBlock) + ", found " + std::to_string(tokens.size()));
+  if (tokens.size() == length) settle(sequence);
   states_.keep(sequence, tokens);
 }
 
@@ -183,6 +192,7 @@ uint32_t Engine::share(uint32_t from, uint32_t to, uint32_t length) {
   check_sequence(to);
   if (from == to) throw Error(Status::bad_argument, "share: expected two sequences, found one");
   states_.truncate(to, 0);
+  settle(from);
   return states_.share(from, to, std::min(length, states_.length(from)));
 }
 
@@ -349,6 +359,7 @@ void Engine::run_chunk(const Batch& part, float* logits, float* hidden) {
   store_.require_read();
   if (expert_slots_) expert_slots_->require_read();
   if (ends_early_) throw cancelled();
+  for (const Run& run : chunk.runs) states_.set_pending(run.sequence, run.count);
 }
 
 // ---- the pass ----

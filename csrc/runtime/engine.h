@@ -112,6 +112,7 @@ class Engine : public BatchEngine {
   void place_blocks();
   void order_turns();
   void check(const Batch& batch) const;
+  void settle(uint32_t sequence);
   void check_sequence(uint32_t sequence) const;
   void require_head() const;
   void check_pages(const std::vector<Run>& runs) const;

@@ -55,10 +55,6 @@ class Planner {
     require_range<uint64_t>("chunk", request_.chunk, 0, 8192);
     require_range<uint64_t>("snapshots", request_.snapshots, 0, 64);
     require_range<uint64_t>("later", request_.later, 0, uint64_t{1} << 40);
-    if (request_.draft_tokens > 0 && state_of(model, request_.kv).fixed_bytes > 0)
-      throw Error(Status::unsupported_model,
-                  "draft_tokens: expected 0 for a model whose state cannot go back by a token, found " +
-                      std::to_string(request_.draft_tokens));
     if (!(request_.min_expert_share >= 0 && request_.min_expert_share < 1))
       throw Error(Status::bad_argument,
                   "min_expert_share: expected 0 to below 1, found " + std::to_string(request_.min_expert_share));
@@ -112,7 +108,7 @@ class Planner {
     p.kv_token_bytes = state.page_bytes / kKvBlock;
     p.kv_cache =
         p.pages * std::min<uint64_t>(page_cost(request.kv), kMostBytes / p.pages) +  // a file's shape may be beyond 64 bits
-        SequenceStates::own_memory(state, request.sequences, request.context, request.snapshots);
+        SequenceStates::own_memory(state, request.sequences, request.context, request.snapshots, most_pending(request));
     p.scratch = scratch_of(model_, {p.settings.chunk, request.sequences, request.kv, &blocks_}, request.threads).bytes;
     p.program = request.program;
     p.peak = p.weights + p.buffers + p.kv_cache + p.scratch + p.program;

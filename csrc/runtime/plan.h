@@ -42,6 +42,8 @@ struct MemoryPlan {
   uint32_t pages;           // of the KV cache: a context for each sequence, or as many as fit, one context at least
 };
 
+// Tokens of a sequence that a step may take back: the one behind which drafts begin, and those.
+inline uint32_t most_pending(const PlanRequest& r) { return r.draft_tokens ? r.draft_tokens + 1 : 0; }
 // What sequences of a model keep, over all its blocks.
 StateSpec state_of(const Model& model, KvType kv);
 // How a forward pass with these settings lays out its temporary memory.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qwen3edge import _core
-from qwen3edge.errors import MemoryBudgetError, UnsupportedModelError
+from qwen3edge.errors import MemoryBudgetError
 from tests.checkpoints import run, save, to_q3e
 from tests.models.hybrid_checkpoints import HybridShape, make_hybrid
 
@@ -93,13 +93,6 @@ def test_the_plan_counts_states_and_snapshots(file):
     assert plans[0]["kv_cache"] - alone > 2 * STATE
     with pytest.raises(MemoryBudgetError):
         _core.plan(file, snapshots=64, **{**settings, "memory": plans[0]["peak"]})
-
-
-def test_drafts_are_refused(file):
-    with pytest.raises(UnsupportedModelError, match="draft_tokens: expected 0"):
-        engine(file, draft_tokens=4)
-    with pytest.raises(UnsupportedModelError, match="draft: expected a model whose cache can be cut"):
-        _core.Scheduler(engine(file), SHAPE.vocab, draft=engine(file))
 
 
 # ---- through the scheduler ----
