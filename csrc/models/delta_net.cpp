@@ -6,8 +6,7 @@
 
 namespace q3e {
 
-DeltaNet::DeltaNet(const ModelConfig& c)
-    : shape_{c.delta_key_heads, c.delta_value_heads, c.delta_head_size} {
+DeltaNet::DeltaNet(const ModelConfig& c) : shape_{c.delta_key_heads, c.delta_value_heads, c.delta_head_size} {
   // They decide how long a state remembers: small, and too sensitive to be rounded.
   const auto exact = [&](const char* name) {
     TensorSpec spec = matrix(name, shape_.value_heads, c.hidden_size, 0);
@@ -61,9 +60,7 @@ class DeltaNet::Step {
 
  private:
   const Tensor& tensor(uint32_t index) const { return at_.tensors[index]; }
-  DeltaState state(const Run& run) const {
-    return {shape_, steps_.pass.states, at_.states, run.sequence, run.position};
-  }
+  DeltaState state(const Run& run) const { return {shape_, steps_.pass.states, at_.states, run.sequence, run.position}; }
   bool stays_pending(const Run& run) const { return steps_.pass.states.stay_pending(run.count); }
   const Run& run_of(uint32_t token) const {
     const std::vector<Run>& runs = steps_.pass.chunk.runs;
@@ -185,9 +182,8 @@ void DeltaNet::Step::finish(uint32_t token, uint32_t head) const {
   const DeltaState::Pending kept = state(run).pending(token - run.first);
   kept.decay[head] = decay_[size_t{token} * b_.gate_stride() + head];
   kept.write[head] = write_[size_t{token} * b_.gate_stride() + head];
-  DeltaState::for_each_part(shape_, head, [&](uint32_t first) {
-    std::memcpy(kept.inputs + first, inputs_ + row + first, size * sizeof(float));
-  });
+  DeltaState::for_each_part(
+      shape_, head, [&](uint32_t first) { std::memcpy(kept.inputs + first, inputs_ + row + first, size * sizeof(float)); });
   if (head < shape_.key_heads)
     std::memcpy(kept.k + head * size, mixed_ + row + shape_.keys() + head * size, size * sizeof(float));
 }

@@ -13,7 +13,8 @@ class DeltaNet : public Block {
 
   const char* kind() const override { return "delta_net"; }
   StateSpec state(KvType) const override { return shape_.spec(); }
-  void settle(const KernelTable& kernels, const SequenceStates& states, const StateSpec& before, uint32_t sequence) const override;
+  void settle(const KernelTable& kernels, const SequenceStates& states, const StateSpec& before,
+              uint32_t sequence) const override;
   size_t scratch_bytes(const ScratchRequest& request) const override { return scratch(request.tokens).bytes; }
   bool step(const Steps& steps, const BlockPlace& at) const override;
 

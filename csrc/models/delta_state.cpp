@@ -47,7 +47,8 @@ void DeltaState::take_inputs(uint32_t head, const float* inputs, uint32_t count)
 }
 
 void DeltaState::keep_inputs(uint32_t head, uint32_t position, const float* inputs) const {
-  for_each_part(s_, head, [&](uint32_t first) { std::memcpy(inputs_of(position) + first, inputs + first, s_.size * sizeof(float)); });
+  for_each_part(s_, head,
+                [&](uint32_t first) { std::memcpy(inputs_of(position) + first, inputs + first, s_.size * sizeof(float)); });
 }
 
 }  // namespace q3e

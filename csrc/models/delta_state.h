@@ -21,9 +21,7 @@ struct DeltaShape {
   size_t state_bytes() const { return value_heads * head_floats() * 4; }
   // A token that may be taken back: its inputs [channels], key [keys], values [values], decay and write [value_heads].
   size_t pending_floats() const { return size_t{channels()} + keys() + values() + 2 * value_heads; }
-  StateSpec spec() const {
-    return {0, state_bytes() + size_t{kInputs} * channels() * 4, 0, pending_floats() * 4};
-  }
+  StateSpec spec() const { return {0, state_bytes() + size_t{kInputs} * channels() * 4, 0, pending_floats() * 4}; }
 };
 
 // A sequence keeps the states of its heads, each [size / 16][size][16] (DeltaTask), and the convolution's inputs of the last
