@@ -5,7 +5,6 @@
 #include "template/failure.h"
 #include "template/interpreter.h"
 #include "template/iteration.h"
-#include "template/level.h"
 #include "template/methods.h"
 #include "template/written.h"
 
@@ -52,8 +51,9 @@ Value now(const Arguments& arguments) {
   const std::time_t seconds = std::time(nullptr);
   std::tm parts{};
   localtime_r(&seconds, &parts);
-  char buffer[16 * 1024];
-  return Value::text(std::string(buffer, std::strftime(buffer, sizeof buffer, text.c_str(), &parts)));
+  std::string out(16 * 1024, '\0');
+  out.resize(std::strftime(out.data(), out.size(), text.c_str(), &parts));
+  return Value::text(std::move(out));
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include "template/filters.h"
 #include "template/interpreter.h"
 #include "template/iteration.h"
-#include "template/level.h"
 #include "template/text_methods.h"
 #include "template/written.h"
 

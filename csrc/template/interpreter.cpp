@@ -8,7 +8,6 @@
 #include "template/compare.h"
 #include "template/failure.h"
 #include "template/iteration.h"
-#include "template/level.h"
 #include "template/written.h"
 
 namespace q3e::chat {

@@ -9,6 +9,7 @@
 
 #include "template/arguments.h"
 #include "template/budget.h"
+#include "template/level.h"
 #include "template/loop.h"
 #include "template/tree.h"
 #include "template/value.h"
@@ -67,7 +68,7 @@ class Interpreter {
   Output output_;
   Output* out_ = &output_;
   std::vector<Value> captures_;
-  uint32_t depth_ = 0;
+  Depth depth_;
   // What may hold itself through a namespace; emptied at the end.
   std::vector<std::shared_ptr<Namespace>> spaces_;
   std::vector<std::shared_ptr<Loop>> loops_;

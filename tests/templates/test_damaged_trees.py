@@ -211,9 +211,9 @@ def _number(value: int) -> bytes:
 
 
 def test_random():
-    found = [outcome(Tree(seed).data(), "") for seed in range(1000)]
+    found = [outcome(Tree(seed).data(), "") for seed in range(400)]
     print({each: found.count(each) for each in set(found)})
-    assert found.count("refused") == 0 and found.count("ran") > 100 and found.count("failed") > 100
+    assert found.count("refused") == 0 and found.count("ran") > 50 and found.count("failed") > 50
 
 
 @pytest.mark.parametrize("kind", [Kind.LIST, Kind.NEGATION, Kind.SCOPE])

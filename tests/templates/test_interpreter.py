@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import time
 import unicodedata
 from pathlib import Path
@@ -100,6 +101,45 @@ def test_bounds(source):
         tree_of(source).render({})
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% macro m(a) %}{% for x in [1] %}{% set y %}{{ ([m(a)] | first) ~ '' }}{% endset %}{% endfor %}{% endmacro %}"
+        "{{ m(1) }}",
+        "{% macro m(a) %}{{ m(m(m(m(a)))) }}{% endmacro %}{{ m(1) }}",
+        "{% macro m(a=m()) %}{% endmacro %}{{ m() }}",
+        "{% set n = namespace(a=1) %}{% for i in range(999) %}{% set n.a = {'x': n.a} %}{% endfor %}",
+    ],
+)  # fmt: skip
+def test_a_small_stack_is_enough(source):
+    """Some systems give a thread no more than this."""
+    deep = "{% set n = namespace(a=1) %}{% for i in range(299) %}{% set n.a = {'x': n.a} %}{% endfor %}"
+    tree, found = tree_of(source), []
+    values = tree_of(deep + "{{ n.a | tojson | length }}{{ n.a == n.a }}{{ n.a ~ '' == '' }}")
+
+    def run() -> None:
+        with pytest.raises(TemplateError, match="nested too deeply"):
+            tree.render({})
+        found.append(values.render({}))
+
+    before = threading.stack_size(512 * 1024)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    assert found == [f"{299 * 7 + 1}TrueFalse"]
+
+
+def test_what_holds_itself_is_let_go():
+    source = (
+        "{% set n = namespace(a=1) %}{% for i in range(30000) %}{% set n.a = namespace(a=n.a) %}{% endfor %}"
+        "{% set n.self = n %}{% for x in [n] %}{% set n.loops = [loop, n] %}{% endfor %}{{ n.loops[0].index }}"
+    )
+    assert tree_of(source).render({}) == "1"
+
+
 def test_the_limit_of_a_prompt():
     tree = tree_of("{{ 'é' * n }}")
     assert tree.render({"n": 5}, 5) == "é" * 5
@@ -124,7 +164,8 @@ def test_what_is_left_to_jinja2_says_so(source):
 def test_letters_of_all_languages():
     """As in this Python's tables, for characters that both know."""
     tree = tree_of("{{ t.upper() }}\n{{ u.lower() }}\n{{ [t] }}")
-    known = [chr(c) for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
+    codes = [*range(0x20000), *range(0xE0000, 0xE0200), sys.maxunicode]  # between them nothing has a case
+    known = [chr(c) for c in codes if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
     text = "".join(c for c in known if c not in "Σ\n" and known_to_unicode_14(c))
     found = tree.render({"t": text, "u": text}).split("\n")
     assert found == [text.upper(), text.lower(), repr([text])]
