@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from jinja2 import nodes
@@ -15,7 +16,7 @@ from jinja2 import nodes
 from qwen3edge.templates.early_reads import inner_blocks, read_before_set
 from qwen3edge.templates.node_kinds import Kind
 from qwen3edge.templates.sandbox import BoundedSandbox
-from qwen3edge.templates.tree_bytes import utf8
+from qwen3edge.templates.tree_bytes import TooDeepError, utf8
 from qwen3edge.templates.tree_expressions import ExpressionWriter
 
 VERSION = 1
@@ -34,7 +35,9 @@ def syntax_tree(source: str) -> SyntaxTree:
     sandbox = BoundedSandbox()
     sandbox.compile_bounded(source)
     writer = _Writer()
-    data = writer.write(source, sandbox.plain_tree(source))
+    data = None
+    with suppress(TooDeepError):
+        data = writer.write(source, sandbox.plain_tree(source))
     beyond = tuple(dict.fromkeys(writer.beyond))
     return SyntaxTree(None if beyond else data, beyond)
 
@@ -70,7 +73,8 @@ class _Writer(ExpressionWriter):
         statements = list(_statements(body))
         self.add_number(len(statements))
         for statement in statements:
-            self.inside(statement, lambda statement=statement: self._statement(statement), 2)  # type: ignore[misc]
+            with self.inside(statement, 2):
+                self._statement(statement)
 
     def _scoped(self, body: Sequence[nodes.Node], *, loop: bool = False, captured: bool = False) -> None:
         """A block in which `set` stays inside. loop: of one. captured: what it puts out is."""
@@ -117,10 +121,13 @@ class _Writer(ExpressionWriter):
         self.add_kind(Kind.CHOICE)
         self.add_number(len(branches) + bool(node.else_))
         for test, body in branches:
-            self.inside(node, lambda test=test, body=body: (self.expression(test), self._block(body)))  # type: ignore[misc]
+            with self.inside(node):
+                self.expression(test)
+                self._block(body)
         if node.else_:
             self.add_kind(Kind.ABSENT)
-            self.inside(node, lambda: self._block(node.else_))
+            with self.inside(node):
+                self._block(node.else_)
 
     def _loop(self, node: nodes.For) -> None:
         if node.recursive:
@@ -160,7 +167,8 @@ class _Writer(ExpressionWriter):
             self.add_kind(Kind.TO_SEVERAL)
             self.add_number(len(node.items))
             for item in node.items:
-                self.inside(item, lambda item=item: self._target(item))  # type: ignore[misc]
+                with self.inside(item):
+                    self._target(item)
         else:
             self.refuse(f"an assignment to {type(node).__name__}", node)
 

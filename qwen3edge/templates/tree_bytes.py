@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from jinja2 import nodes
 
@@ -10,6 +11,10 @@ from qwen3edge.templates.node_kinds import Kind
 
 MAX_DEPTH = 190
 """Of nodes in one another; readers take some more, as what is left out counts there."""
+
+
+class TooDeepError(Exception):
+    """Nothing more can be written."""
 
 
 class TreeBytes:
@@ -36,12 +41,14 @@ class TreeBytes:
     def refuse(self, what: str, node: nodes.Node) -> None:
         self.beyond.append(f"{what} in line {node.lineno}")
 
-    def inside(self, node: nodes.Node, write: Callable[[], object], levels: int = 1) -> None:
+    @contextmanager
+    def inside(self, node: nodes.Node, levels: int = 1) -> Iterator[None]:
+        """Raises TooDeepError, which `beyond` tells."""
         self._depth += levels
         if self._depth > MAX_DEPTH:
             self.refuse(f"something nested more than {MAX_DEPTH} deep", node)
-        else:
-            write()
+            raise TooDeepError
+        yield
         self._depth -= levels
 
 

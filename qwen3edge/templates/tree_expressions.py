@@ -28,25 +28,26 @@ _MAX_INTEGER = 2**62
 class ExpressionWriter(TreeBytes):
     """Writes them one after the other; what is not known here is named in `beyond`."""
 
-    def optional(self, node: nodes.Expr | None) -> None:
+    def optional(self, node: nodes.Node | None) -> None:
         if node is None:
             self.add_kind(Kind.ABSENT)
         else:
             self.expression(node)
 
-    def expression_or_captured(self, node: nodes.Expr | None) -> None:
+    def expression_or_captured(self, node: nodes.Node | None) -> None:
         """Of a block's filters, whose innermost value is what the block puts out."""
         if node is None:
             self.add_kind(Kind.CAPTURED)
         else:
             self.expression(node)
 
-    def expression(self, node: nodes.Expr) -> None:
+    def expression(self, node: nodes.Node) -> None:
         write = _EXPRESSIONS.get(type(node))
         if write is None:
             self.refuse(f"the expression {type(node).__name__}", node)
         else:
-            self.inside(node, lambda: write(self, node))
+            with self.inside(node):
+                write(self, node)
 
     def _listed(self, items: Sequence[nodes.Expr]) -> None:
         self.add_number(len(items))
@@ -131,7 +132,8 @@ class ExpressionWriter(TreeBytes):
         self.add_number(len(node.ops))
         for operand in node.ops:
             self.out.append(COMPARISONS[operand.op])
-            self.inside(operand, lambda operand=operand: self.expression(operand.expr))  # type: ignore[misc]
+            with self.inside(operand):
+                self.expression(operand.expr)
 
     def _binary(self, node: nodes.BinExpr) -> None:
         if isinstance(node, nodes.Mod) and isinstance(node.left, nodes.Const) and isinstance(node.left.value, str):
@@ -155,7 +157,7 @@ class ExpressionWriter(TreeBytes):
             return self.refuse("arguments in * or **", node)
         if node.name in ("select", "reject", "selectattr", "rejectattr"):
             return self._choose(node)
-        given, named = list(node.args), {each.key: each.value for each in node.kwargs}
+        given, named = list(node.args), {str(each.key): each.value for each in node.kwargs}
         if node.name == "map" and given:
             name = given.pop(0)
             if not (isinstance(name, nodes.Const) and name.value in FILTERS and name.value != "map"):
@@ -234,7 +236,8 @@ class ExpressionWriter(TreeBytes):
         self.add_number(len(node.kwargs))
         for each in node.kwargs:
             self.add_string(each.key)
-            self.inside(each, lambda each=each: self.expression(each.value))  # type: ignore[misc]
+            with self.inside(each):
+                self.expression(each.value)
         return None
 
 
