@@ -1,6 +1,6 @@
 # The core as a static library.
 add_library(qwen3edge_core STATIC)
 target_link_libraries(qwen3edge_core PUBLIC qwen3edge_use)
-file(GLOB CORE_SOURCES CONFIGURE_DEPENDS base/*.cpp io/*.cpp ukernels/*.cpp text/*.cpp exec/*.cpp models/*.cpp runtime/*.cpp)
+file(GLOB CORE_SOURCES CONFIGURE_DEPENDS base/*.cpp io/*.cpp ukernels/*.cpp text/*.cpp template/*.cpp exec/*.cpp models/*.cpp runtime/*.cpp)
 set_tiers(CORE_SOURCES)
 target_sources(qwen3edge_core PRIVATE ${CORE_SOURCES})

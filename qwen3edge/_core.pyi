@@ -170,6 +170,26 @@ class Bpe:
     def encode(self, words: list[str]) -> list[int]:
         """The ids of each word in turn; no merge goes beyond a word."""
 
+class TemplateTree:
+    """A chat template's syntax tree (docs/format.md), ready to run; any number of threads may.
+
+    Raises FileFormatError for damaged bytes and a tree of another source, UnsupportedModelError for
+    another version.
+    """
+
+    def __init__(self, bytes: bytes, source: str) -> None: ...
+    @staticmethod
+    def read(file: ModelFile) -> TemplateTree:
+        """Of the file's template; keeps nothing of the mapping."""
+
+    def render(self, variables: dict[str, Any], limit: int | None = None) -> str:
+        """variables: JSON values, dicts of other classes being what `str` says where a text is wanted.
+        limit: of characters.
+
+        Raises TemplateError if the template refuses the variables, fails or leaves its bounds;
+        UnsupportedModelError where only jinja2 goes on.
+        """
+
 def json_kind(text: str) -> str | None:
     """The type, as JSON Schema names it ("number" for integers too), of the one JSON value that a text is; None if it
     is none, or nested deeper or with longer numbers than the arguments of a call may be. For tests."""

@@ -106,7 +106,20 @@ LATE = {
 VERBS = "qwen3edge/cli/verbs/"
 
 # A folder of csrc/ includes itself and those before it.
-CXX = ["base", "ukernels", "io", "text", "exec", "models", "runtime", "include", "capi", "probes", "bindings"]
+CXX = [
+    "base",
+    "ukernels",
+    "io",
+    "text",
+    "template",
+    "exec",
+    "models",
+    "runtime",
+    "include",
+    "capi",
+    "probes",
+    "bindings",
+]
 
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -21,6 +21,7 @@ enum class Status : int {
   internal = 10,
   cancelled = 11,
   busy = 12,
+  template_error = 13,
 };
 
 class Error : public std::runtime_error {

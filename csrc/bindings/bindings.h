@@ -115,6 +115,7 @@ struct OpenFile {
 void bind_formats(py::module_& m);
 void bind_files(py::module_& m);
 void bind_text(py::module_& m);
+void bind_template(py::module_& m);
 void bind_engine(py::module_& m);
 void bind_sampler(py::module_& m);
 void bind_scheduler(py::module_& m);

@@ -20,7 +20,7 @@ py::object exception_type(q3e::Status status) {
   static constexpr const char* kNames[] = {"Qwen3EdgeError",    "RequestError",     "OSError",         "TruncatedFileError",
                                            "ForeignFileError",  "CorruptFileError", "FileFormatError", "UnsupportedModelError",
                                            "MemoryBudgetError", "MemoryError",      "Qwen3EdgeError",  "CancelledError",
-                                           "BusyError"};  // by Status
+                                           "BusyError",         "TemplateError"};  // by Status
   const bool of_python = status == q3e::Status::io_error || status == q3e::Status::out_of_memory;
   return py::module_::import(of_python ? "builtins" : "qwen3edge.errors").attr(kNames[static_cast<size_t>(status)]);
 }
@@ -61,6 +61,7 @@ PYBIND11_MODULE(_core, m) {
   q3e::bindings::bind_formats(m);
   q3e::bindings::bind_files(m);
   q3e::bindings::bind_text(m);
+  q3e::bindings::bind_template(m);
   q3e::bindings::bind_engine(m);
   q3e::bindings::bind_sampler(m);
   q3e::bindings::bind_scheduler(m);

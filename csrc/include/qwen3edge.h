@@ -34,7 +34,8 @@ typedef enum {
   Q3E_OUT_OF_MEMORY = 9,
   Q3E_INTERNAL = 10,
   Q3E_CANCELLED = 11,
-  Q3E_BUSY = 12
+  Q3E_BUSY = 12,
+  Q3E_TEMPLATE_ERROR = 13
 } q3e_status;
 
 typedef enum { Q3E_KV_INT8 = 0, Q3E_KV_BF16 = 1, Q3E_KV_F32 = 2, Q3E_KV_INT4 = 3 } q3e_kv;

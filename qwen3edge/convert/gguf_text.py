@@ -73,8 +73,7 @@ class GgufText:
         keys: dict[str, MetadataItem] = {}
         if self._vocabulary is not None:
             keys = self._vocabulary.metadata({key: self._token(key) for key in NAMED_TOKENS.values()})
-        if self.template.text is not None:
-            keys["tokenizer.chat_template"] = self.template.text
+        keys.update(self.template.metadata())
         chosen = {name: self._metadata.get(f"general.sampling.{key}") for key, name in _SAMPLING_KEYS.items()}
         template = self.template.original
         keys.update(sampling_metadata(template, model_type, hidden_size, chosen, "general.sampling"))

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
-from qwen3edge.errors import CheckpointError
+import numpy as np
+
+from qwen3edge import _core
+from qwen3edge.errors import CheckpointError, TemplateError
+from qwen3edge.formats.gguf_header import MetadataItem
 from qwen3edge.templates.given import WAY_OUT, Given, read_template
 from qwen3edge.templates.problems import template_problem
 from qwen3edge.templates.sandbox import BoundedSandbox
+from qwen3edge.templates.syntax_tree import SyntaxTree, syntax_tree
+
+_MOST_SHOWN = 4
+_NO_TREE = SyntaxTree(None, ())
 
 
 @dataclass(frozen=True)
@@ -31,11 +40,40 @@ class PackedTemplate:
             found = None
         return cls(found if given is None else given, given if found is None else found)
 
+    def metadata(self) -> dict[str, MetadataItem]:
+        """The keys of the template and of its syntax tree."""
+        keys: dict[str, MetadataItem] = {}
+        if self.text is not None:
+            keys["tokenizer.chat_template"] = self.text
+        if self._tree.data is not None:
+            keys["qwen3edge.chat_template.tree"] = np.frombuffer(self._tree.data, np.uint8)
+        return keys
+
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a prompt will meet in it."""
-        problem = None if self.text is None else template_problem(self.text)
-        return () if problem is None else (problem,)
+        """What a prompt will meet in it, and what keeps it from programs without Python."""
+        if self.text is None:
+            return ()
+        problem, beyond = template_problem(self.text), self._tree.beyond
+        notes = [] if problem is None else [problem]
+        if beyond and problem is None:
+            rest = f" and {len(beyond) - _MOST_SHOWN} more" if len(beyond) > _MOST_SHOWN else ""
+            notes.append(
+                f"the chat template needs jinja2, so that only Python can use it, for {', '.join(beyond[:_MOST_SHOWN])}"
+                f"{rest}; {WAY_OUT}"
+            )
+        return tuple(notes)
+
+    @cached_property
+    def _tree(self) -> SyntaxTree:
+        try:
+            tree = _NO_TREE if self.text is None else syntax_tree(self.text)
+        except TemplateError:
+            return _NO_TREE
+        if tree.data is not None:
+            assert self.text is not None
+            _core.TemplateTree(tree.data, self.text)  # no file is written that the reader would refuse
+        return tree
 
 
 def given_template(given: Given | None) -> str | None:

@@ -75,8 +75,7 @@ class TextFiles:
             if len(tokens) > vocab_size:
                 raise CheckpointError(f"tokenizer.json: expected at most {vocab_size} tokens, found {len(tokens)}")
             keys = self._vocabulary.metadata({key: self._special(name) for name, key in NAMED_TOKENS.items()})
-        if self.template.text is not None:
-            keys["tokenizer.chat_template"] = self.template.text
+        keys.update(self.template.metadata())
         template, where = self.template.original, "generation_config.json"
         keys.update(sampling_metadata(template, model_type, hidden_size, self.generation, where))
         return keys

@@ -16,6 +16,7 @@ from gguf.gguf_writer import WriterState
 from numpy.typing import NDArray
 
 _ELEMENT_TYPES = {
+    np.dtype(np.uint8): gguf.GGUFValueType.UINT8,
     np.dtype(np.uint32): gguf.GGUFValueType.UINT32,
     np.dtype(np.int32): gguf.GGUFValueType.INT32,
     np.dtype(np.uint64): gguf.GGUFValueType.UINT64,
@@ -23,7 +24,8 @@ _ELEMENT_TYPES = {
 }
 
 MetadataItem = bool | int | float | str | tuple[int, ...] | Sequence[str] | NDArray[Any]
-"""bool, uint32, float32, string, arrays of uint32, of string and of the NumPy type (uint32, int32, uint64, float32)."""
+"""bool, uint32, float32, string, arrays of uint32, of string and of the NumPy type (uint8, uint32, int32, uint64,
+float32)."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from qwen3edge.runtime.program import grammar_bytes, pending_bytes
 from qwen3edge.settings import CheckedSettings, Settings, checked
 from qwen3edge.templates.given import read_template
 from qwen3edge.text import text_size
-from qwen3edge.text.template import ChatTemplate
+from qwen3edge.text.template import ChatTemplate, stored_tree
 from qwen3edge.text.tokenizer import Tokenizer
 
 _PAGE = 64
@@ -60,7 +60,7 @@ class Opened:
             source = file.get("tokenizer.chat_template")
             if not isinstance(source, str):
                 raise FileFormatError("expected a string tokenizer.chat_template")
-            template = ChatTemplate(source, named_tokens)
+            template = ChatTemplate(source, named_tokens, tree=stored_tree(file))
         if tokenizer is not None and tokenizer.vocabulary_size > config.vocab_size:
             raise FileFormatError(
                 f"expected at most {config.vocab_size} tokens in tokenizer.ggml.tokens, "

@@ -172,6 +172,10 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
             repeated.body.insert(0, _step(repeated.lineno, count))  # type: ignore[attr-defined]
         return _bounded(tree)
 
+    def plain_tree(self, source: str) -> nodes.Template:
+        """The syntax tree without what counts."""
+        return super()._parse(source, None, None)
+
     def step(self, count: int) -> None:
         """Called by every iteration and every macro."""
         self._budget.step(count)
@@ -191,12 +195,12 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         """The filter `join`, for `~` as well, within the bounds."""
         if attribute is not None:
             value = [self.getitem(item, attribute) for item in value]
-        texts, characters = [], 0
+        texts, characters, d = [], 0, str(d)
         for item in self._budget.consume(value):
             texts.append(str(item))
             characters += len(texts[-1]) + len(d)
             check_characters(characters)
-        return str(d).join(texts)
+        return d.join(texts)
 
     def wrap_str_format(self, value: Any) -> None:
         """Nothing: `str.format` makes texts of any width."""

@@ -1,4 +1,7 @@
-"""The chat template of a model: messages in, the prompt's text out."""
+"""The chat template of a model: messages in, the prompt's text out.
+
+The core runs the syntax tree that convert stored beside the template, jinja2 what has none.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qwen3edge import _core
+from qwen3edge.errors import UnsupportedModelError
 from qwen3edge.templates.given import GivenTemplate
 from qwen3edge.text import messages as chat
 
@@ -15,15 +20,34 @@ if TYPE_CHECKING:
     from qwen3edge.templates.sandbox import BoundedSandbox
 
 
+_TREE = "qwen3edge.chat_template.tree"
 _RESERVED = ("messages", "tools", "add_generation_prompt", "enable_thinking")
 
 
-class ChatTemplate:
-    """A template, compiled when it is first rendered. It runs in a sandbox with bounds: see templates/sandbox.py."""
+def stored_tree(file: _core.ModelFile) -> _core.TemplateTree | None:
+    """The syntax tree of a file's chat template; None for none that this version runs. Raises FileFormatError."""
+    if _TREE not in file:
+        return None
+    try:
+        return _core.TemplateTree.read(file)
+    except UnsupportedModelError:  # of a later version
+        return None
 
-    def __init__(self, source: str, named_tokens: Mapping[str, str] | None = None, origin: str = "") -> None:
-        """Reads nothing of the source: `render` does. named_tokens: variables such as `bos_token`."""
-        self.source, self._origin = source, origin
+
+class ChatTemplate:
+    """A template, within bounds: csrc/template/limits.h, or templates/sandbox.py where jinja2 compiles it, when it is
+    first rendered.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        named_tokens: Mapping[str, str] | None = None,
+        origin: str = "",
+        tree: _core.TemplateTree | None = None,
+    ) -> None:
+        """Reads nothing of the source: `render` does. named_tokens: variables such as `bos_token`. tree: of it."""
+        self.source, self._origin, self._tree = source, origin, tree
         self._named_tokens = dict(named_tokens or {})
 
     @classmethod
@@ -84,5 +108,10 @@ class ChatTemplate:
         }
         if thinking is not None:
             context["enable_thinking"] = thinking
+        if self._tree is not None:
+            try:
+                return self._tree.render(context, limit)
+            except UnsupportedModelError:  # what comes of these messages is beyond the core
+                pass
         environment, template = self._compiled
         return environment.render_bounded(template, context, limit)

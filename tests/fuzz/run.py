@@ -1,6 +1,8 @@
-"""Builds the fuzz target with clang and runs it: `python -m tests.fuzz.run [seconds]`; what `make fuzz` calls.
+"""Builds the fuzz targets with clang and runs each for so many seconds: `python -m tests.fuzz.run [seconds]`; what
+`make fuzz` calls.
 
-The corpus grows under build/fuzz from the good files of tests/hostile; a file that ends the process is left beside it.
+The corpora grow under build/fuzz from the good files of tests/hostile and the trees of our chat templates. What ends
+the process is left beside them.
 """
 
 import os
@@ -9,17 +11,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+from qwen3edge.templates.syntax_tree import syntax_tree
 from tests.hostile.model_image import STRING, array, good_image, moe_image, string, text, u32
 from tests.reference.byte_alphabet import BYTE_TO_CHAR
+from tests.templates.corpus import SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
 I32 = 5
+TARGETS = ("fuzz_model", "fuzz_template")
 SECONDS = 60
 MOST_BYTES = 1 << 16
 
 
-def build(folder: Path) -> Path:
-    """The program, with address and undefined-behaviour sanitizers."""
+def build(folder: Path) -> None:
+    """The programs, with address and undefined-behaviour sanitizers."""
     names = (os.environ.get("CXX", ""), "clang++", *(f"clang++-{version}" for version in range(22, 15, -1)))
     compiler = next((path for name in names if "clang" in name and (path := shutil.which(name))), None)
     if compiler is None:
@@ -27,13 +32,16 @@ def build(folder: Path) -> Path:
     options = ["-DQWEN3EDGE_SANITIZE=address,undefined,fuzzer-no-link", "-DQWEN3EDGE_SHARED=OFF"]
     cmake = ["cmake", "-S", ROOT / "csrc", "-B", folder, "-G", "Ninja", f"-DCMAKE_CXX_COMPILER={compiler}", *options]
     subprocess.run([*cmake, f"-DCMAKE_C_COMPILER={compiler.replace('clang++', 'clang')}"], check=True)
-    subprocess.run(["cmake", "--build", folder, "--target", "fuzz_model"], check=True)
-    return folder / "fuzz_model"
+    subprocess.run(["cmake", "--build", folder, "--target", *TARGETS], check=True)
 
 
 def write_seeds(folder: Path) -> None:
-    """Good files of both kinds, one of them with a tokenizer that merges."""
+    """Of a target: good files of both kinds, one of them with a tokenizer that merges; or trees."""
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.name == "fuzz_template":
+        for name, source in SOURCES.items():
+            (folder / name).write_bytes(syntax_tree(source).data or b"")
+        return
     tokens = [*BYTE_TO_CHAR.values(), "ab", "abc", "<|im_end|>"]
     spoken = good_image()
     spoken.set("tokenizer.ggml.tokens", array(STRING, [text(token) for token in tokens]))
@@ -47,7 +55,13 @@ def write_seeds(folder: Path) -> None:
 def main(seconds: int) -> int:
     """libFuzzer's exit status: 0 when nothing was found."""
     folder = ROOT / "build" / "fuzz"
-    program, corpus = build(folder), folder / "corpus"
+    build(folder)
+    return max(fuzz(folder / target, folder / "corpus" / target, seconds) for target in TARGETS)
+
+
+def fuzz(program: Path, corpus: Path, seconds: int) -> int:
+    """One target's."""
+    folder = program.parent
     write_seeds(corpus)
     limits = [f"-max_total_time={seconds}", f"-max_len={MOST_BYTES}", "-rss_limit_mb=2048", "-timeout=20"]
     shown = ["-use_value_profile=1", "-print_final_stats=1", f"-artifact_prefix={folder}/"]
