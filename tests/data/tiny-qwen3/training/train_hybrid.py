@@ -27,7 +27,7 @@ from tiny_tokenizer import as_qwen3_5, compile_template
 from tokenizers import Tokenizer
 from train_tiny import SHIPPED, VOCAB_SIZE, Lesson, Plan, encode, evaluate, save, train
 
-MIXER_STEPS, STEPS = 250, 300
+MIXER_STEPS, STEPS = 250, 600
 TOKENS = 2048  # of a step, with padding
 LONGEST = 640  # of a chat; the system prompt with tools is long
 GENTLE = 0.5  # of the usual rates, when all is trained: most of it has been before
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder to write the model to")
     parser.add_argument("--evaluate", type=Path, metavar="DIR", help="only evaluate the model in DIR, in float32")
-    parser.add_argument("--minutes", type=float, default=25, help="limit of each of the two parts (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=45, help="limit of each of the two parts (%(default)s)")
     parser.add_argument("--mixer-steps", type=int, default=MIXER_STEPS, help="of the first part (%(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="of the second part (%(default)s)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="begin the second part with the weights in DIR")

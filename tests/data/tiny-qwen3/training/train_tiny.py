@@ -217,13 +217,13 @@ def evaluate(folder: Path, batch_size: int = 40, dtype: torch.dtype = torch.bflo
     order = sorted(range(len(records)), key=lambda i: len(prompts[i]))  # rows of one length need little padding
     right: Counter[tuple[str, bool]] = Counter()
     total: Counter[tuple[str, bool]] = Counter()
-    least = 0.0
+    most_above = 0.0
     for first in range(0, len(order), batch_size):
         chosen = order[first : first + batch_size]
         inputs = tokenizer([prompts[i] for i in chosen], return_tensors="pt", padding=True)
         with torch.inference_mode():
             output = model.generate(**inputs, **GREEDY)
-            least = min(least, _lead(model, output, inputs["attention_mask"]))
+            most_above = max(most_above, _most_above(model, output, inputs["attention_mask"]))
         texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         for i, text in zip(chosen, texts, strict=True):
             kind = records[i]["task"], records[i]["enable_thinking"]
@@ -237,22 +237,21 @@ def evaluate(folder: Path, batch_size: int = 40, dtype: torch.dtype = torch.bflo
         print(f"| {task} | {cells[0]} | {cells[1]} |")
     share = right.total() / total.total()
     print(f"\n{right.total()} of {total.total()} right: {100 * share:.1f} %")
-    print(f"without a cache the model prefers another token by at most {-least:.1e}")
+    print(f"without a cache another token's logit is at most {most_above:.1e} higher")
     return share
 
 
-def _lead(model: nn.Module, output: Tensor, mask: Tensor) -> float:
-    """The least that the logit of a token of an answer is above all others in a pass without a cache; below zero where
-    one was not the most likely. output: prompts and answers [rows, length]; mask: of the prompts, 0 is padding.
+def _most_above(model: nn.Module, output: Tensor, mask: Tensor) -> float:
+    """The most that another token's logit is above that of a token of an answer, in passes without a cache; 0 if these
+    give the same greedy answers. output: prompts and answers, [rows, length]; mask: of the prompts, 0 is padding.
     """
-    least = 0.0
+    most = 0.0
     for row, padding in zip(output, (mask == 0).sum(1).tolist(), strict=True):
         answer = row[mask.shape[1] :]
         logits = model(row[None, padding:], use_cache=False).logits[0, -len(answer) - 1 : -1].float()
-        margins = logits.gather(1, answer[:, None])[:, 0] - logits.max(dim=1).values
-        said = answer != model.generation_config.pad_token_id  # which follows the end
-        least = min(least, float(margins[said].min()))
-    return least
+        above = logits.max(dim=1).values - logits.gather(1, answer[:, None])[:, 0]
+        most = max(most, float(above[answer != model.generation_config.pad_token_id].max()))  # which follows the end
+    return most
 
 
 def main() -> None:
