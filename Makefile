@@ -15,19 +15,25 @@ $(BIN)/python:
 
 # The package, editable, with the extension built into qwen3edge/. New Python files need no second installation.
 $(VENV)/.installed: $(BIN)/python $(CORE)
-	$(BIN)/pip install --quiet -e '.[convert]' -c constraints.txt
+	$(BIN)/pip install --quiet -e '.[convert,serve]' -c constraints.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.installed constraints.txt
 	$(BIN)/pip install --quiet --group test -c constraints.txt
 	touch $@
 
-# mypy reads the types of what the package imports.
-$(VENV)/.lint: $(VENV)/.installed constraints.txt
-	$(BIN)/pip install --quiet ruff mypy clang-format fastapi uvicorn prometheus-client -c constraints.txt
+# The clients that slow tests of the server speak to: Python's, and of npm where it is there.
+$(VENV)/.clients: $(VENV)/.tests
+	$(BIN)/pip install --quiet --group clients -c constraints.txt
+	if command -v npm > /dev/null; then npm install --silent --no-save --prefix build/npm ai@6 @ai-sdk/openai-compatible@2; fi
 	touch $@
 
-# The main job on the tiny model: convert, plan, a chat that thinks and one that answers at once, speed.
+# mypy reads the types of what the package imports.
+$(VENV)/.lint: $(VENV)/.installed constraints.txt
+	$(BIN)/pip install --quiet ruff mypy clang-format -c constraints.txt
+	touch $@
+
+# The main job on the tiny model: convert, plan, a chat that thinks and one that answers at once, speed, a server.
 demo: $(VENV)/.installed
 	@BIN=$(BIN) sh scripts/demo.sh
 
@@ -35,7 +41,7 @@ test: $(VENV)/.tests
 	$(BIN)/python tests/fetch_tokenizer.py
 	$(BIN)/python tests/run.py -m 'not slow'
 
-test-all: $(VENV)/.tests
+test-all: $(VENV)/.clients
 	$(BIN)/python tests/fetch_tokenizer.py
 	$(BIN)/python tests/run.py
 

@@ -45,7 +45,7 @@ KERNELS = tuple(
         "matmul --size 0.6B --size 4B --tokens 1",
         "matmul --size 4B --tokens 8 --tokens 32 --tokens 512",
         f"matmul --size 4B {GROUPS} --tokens 1 --tokens 512 --rounds 1",
-        *("norm", "rope", "attention", "silu", "sample", "barrier"),
+        *("norm", "rope", "attention", "delta", "silu", "sample", "barrier"),
     )
 )
 QUICK = ("--rounds", "1", "--seconds", "0.02")

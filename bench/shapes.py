@@ -7,6 +7,8 @@ from scripts.make_random import SHAPES
 
 SIZES = {name: ModelConfig.from_hf(SHAPES[name]) for name in ("0.6B", "1.7B", "4B", "8B")}
 
+HYBRIDS = {name: ModelConfig.from_hf(SHAPES[name]) for name in ("3.5-0.8B", "3.5-2B", "3.5-4B", "3.5-9B")}
+
 
 def matrices(size: str) -> dict[str, tuple[int, int]]:
     """Rows and columns by name; k and v have one shape, gate and up as well."""

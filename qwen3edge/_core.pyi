@@ -191,10 +191,16 @@ class AnswerText:
     """
 
     def __init__(
-        self, bpe: Bpe, *, reasoning: bool = False, stops: Sequence[str] = (), tools: Tools | None = None
+        self,
+        bpe: Bpe,
+        *,
+        reasoning: bool = False,
+        stops: Sequence[str] = (),
+        tools: Tools | None = None,
+        verbatim: bool = False,
     ) -> None:
         """reasoning: the prompt has opened `<think>` already. stops: looked for in the content; none is empty. tools:
-        None: calls are text."""
+        None: calls are text. verbatim: all is content, the marks are text, and neither reasoning nor tools count."""
 
     def push(self, token: int) -> list[Piece]:
         """The pieces that this token completes. Ids without bytes, or out of range, are no text."""
@@ -206,6 +212,10 @@ class AnswerText:
     @property
     def stopped(self) -> bool:
         """By a stop string: nothing comes any more."""
+
+    @property
+    def stop_string(self) -> str | None:
+        """By which."""
 
     @property
     def reasoning(self) -> bool:
@@ -293,12 +303,13 @@ class Engine:
         """Leaves at most `length` tokens and returns how many: all of them in a KV cache; where a block overwrites its
         state, as many as at the last snapshot before. The caller computes the rest again."""
 
-    def snapshot(self, slot: int) -> None:
-        """Marks the present length as one that `truncate` can reach."""
+    def snapshot(self, slot: int, tokens: Sequence[int] = ()) -> None:
+        """Makes the present length one that `truncate` can reach, where it could not reach any. tokens: all of the
+        sequence, so that `reuse` finds the place; or none."""
 
     def reuse(self, slot: int, tokens: Sequence[int]) -> int:
         """Empties a sequence and gives it the longest beginning of tokens that was kept, in shared pages, at most all
-        but the last, whose logits are needed. Returns its length; 0 where a block's state cannot be shared."""
+        but the last, whose logits are needed. Returns its length: a snapshot's where a block's state cannot be cut."""
 
     def keep(self, slot: int, tokens: Sequence[int]) -> None:
         """Notes what a sequence's first tokens are, so that others may reuse them: as many as its length, or whole
@@ -430,6 +441,10 @@ class News:
         """None while it runs; then "stop", "tool_calls", "max_tokens", "context", "cancelled" or "error"."""
 
     @property
+    def stop_string(self) -> str | None:
+        """That ended the answer, if one did."""
+
+    @property
     def reasoning(self) -> bool:
         """Whether the last token was a thought."""
 
@@ -488,6 +503,7 @@ class Scheduler:
         stop_tokens: Sequence[int] = (),
         texts: Bpe | None = None,
         reasoning: bool = False,
+        verbatim: bool = False,
         tools: Tools | None = None,
         stops: Sequence[str] = (),
         logprobs: int | None = None,
@@ -495,13 +511,15 @@ class Scheduler:
         allow: Callable[[list[int]], NDArray[np.uint32] | NDArray[np.int32] | None] | None = None,
         thinking_budget: int | None = None,
         end_of_thoughts: Sequence[int] = (),
+        boundaries: Sequence[int] = (),
     ) -> Generation:
         """Puts a request at the end of the queue. sampler: this answer's alone, which has counted nothing. max_tokens
-        0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`. tools None:
-        calls in the answer are text. logprobs, prompt_logprobs: how many of the most probable tokens are told beside
-        each; None: no log probabilities. allow: gets the tokens of the answer since its last call, and gives a mask as
-        `Sampler.sample` takes it; called in the thread of anybody who reads an answer. end_of_thoughts: appended once
-        thoughts have had thinking_budget tokens.
+        0: until the context is full. texts None: tokens only. reasoning: the prompt has opened `<think>`. verbatim:
+        thoughts and calls in the answer are text; tools None: calls are. logprobs, prompt_logprobs: how many of the
+        most probable tokens are told beside each; None: no log probabilities. allow: gets the tokens of the answer
+        since its last call, and gives a mask as `Sampler.sample` takes it; called in the thread of anybody who reads an
+        answer. end_of_thoughts: appended once thoughts have had thinking_budget tokens. boundaries: lengths of the
+        prompt behind which another is likely to go on otherwise: a state that cannot be cut is kept there.
 
         Raises RequestError for what no context or vocabulary takes, MemoryBudgetError for what does not fit the pages
         even alone, BusyError when the queue is full.
@@ -568,6 +586,46 @@ class kernels:
     @staticmethod
     def silu_mul(isa: str, gate: NDArray[np.float32], up: NDArray[np.float32]) -> NDArray[np.float32]: ...
     @staticmethod
+    def sigmoid_mul(isa: str, gate: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[tokens, columns], twice."""
+    @staticmethod
+    def dot_gate(
+        isa: str, a: NDArray[np.float32], b: NDArray[np.float32], x: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """a [tokens, n], b [n], x [tokens, width]."""
+    @staticmethod
+    def gated_norm(
+        isa: str, x: NDArray[np.float32], weight: NDArray[np.float32], gate: NDArray[np.float32], eps: float
+    ) -> NDArray[np.float32]:
+        """x, gate [rows, columns], weight [columns]."""
+    @staticmethod
+    def unit(isa: str, x: NDArray[np.float32], scale: float = 1.0) -> NDArray[np.float32]:
+        """x [rows, columns] times scale over its length."""
+    @staticmethod
+    def conv_silu(isa: str, inputs: NDArray[np.float32], taps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """inputs [tokens + 3, channels], taps [4, channels] -> [tokens, channels]."""
+    @staticmethod
+    def delta_gates(
+        isa: str,
+        rate: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        decay: NDArray[np.float32],
+        write: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """All [heads] -> decay and write."""
+    @staticmethod
+    def delta_rule(
+        isa: str,
+        state: NDArray[np.float32],
+        q: NDArray[np.float32],
+        k: NDArray[np.float32],
+        v: NDArray[np.float32],
+        decay: NDArray[np.float32],
+        write: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """One head: state [columns / 16, key_size, 16], q and k [tokens, key_size], v [tokens, columns], decay and
+        write [tokens] -> outputs as v, and the state."""
+    @staticmethod
     def matmul(
         isa: str, format: str, packed: NDArray[np.uint8], rows: int, columns: int, x: NDArray[np.float32]
     ) -> NDArray[np.float32]:
@@ -590,10 +648,11 @@ class kernels:
         together: int = 1,
     ) -> NDArray[np.float32]:
         """A sequence through QK-norm, RoPE, KV write and causal attention, `tile` tokens and `together` KV heads at a
-        time. qkv [tokens, heads + 2 kv_heads, head_dim] -> [tokens, heads, head_dim]. isa: as for matmul."""
+        time. qkv [tokens, heads + 2 kv_heads, head_dim] -> [tokens, heads, head_dim]. RoPE turns the first
+        values of a head, two for each frequency. isa: as for matmul."""
     @staticmethod
     def cos_sin(position: int, frequencies: NDArray[np.float32], factor: float = 1.0) -> NDArray[np.float32]:
-        """[head_dim / 2] cosines, then as many sines, each times factor."""
+        """[rotated / 2] cosines, then as many sines, each times factor."""
     @staticmethod
     def time_matmul(
         isa: str,
@@ -623,6 +682,18 @@ class kernels:
     @staticmethod
     def time_qk_norm_rope(isa: str, kv: str, heads: int, kv_heads: int, head_dim: int, seconds: float = 0.1) -> float:
         """Seconds a token."""
+    @staticmethod
+    def time_delta_rule(
+        isa: str,
+        key_heads: int,
+        heads: int,
+        size: int,
+        tokens: int,
+        layers: int,
+        threads: int,
+        seconds: float = 0.5,
+    ) -> float:
+        """Seconds a layer."""
     @staticmethod
     def replay_experts(
         file: ModelFile, slots: int, trace: NDArray[np.uint32], warm: int, seconds: float = 60.0

@@ -6,9 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, Protocol, get_type_hints
 
-from qwen3edge.architectures import find_architecture
+from qwen3edge.architectures import find_architecture, find_hf_architecture
 from qwen3edge.architectures.architecture import Architecture
-from qwen3edge.architectures.keys import flag, integer, number, refuse_options, rope_theta, token_ids
+from qwen3edge.architectures.keys import (
+    flag,
+    integer,
+    number,
+    refuse_activations,
+    rope_theta,
+    text_keys,
+    token_ids,
+)
 from qwen3edge.architectures.rope_scaling import SCALING_TYPE, RopeScaling, read_rope_scaling
 from qwen3edge.errors import FileFormatError, UnsupportedModelError
 
@@ -34,9 +42,14 @@ class Key(NamedTuple):
 
     key: str  # in a `.q3e` file behind `qwen3edge.`, in GGUF behind the architecture's name
     hf: str = ""  # in config.json; empty where the architecture says it
-    block: str = ""  # the kind of block that has it; empty for what every model has
+    blocks: tuple[str, ...] = ()  # the kinds of blocks that have it; empty for what every model has
     limit: int = 0  # of an int
     unit: int = 1  # of which an int is a multiple
+
+
+_ATTENTION = ("attention", "gated_attention")
+_EXPERTS = ("experts", "shared_experts")
+_DELTA_NET = ("delta_net",)
 
 
 @dataclass(frozen=True)
@@ -48,28 +61,47 @@ class ModelConfig:
 
     model_type: str  # of an `Architecture`
     # Rows of the embedding and the head; the tokenizer may know fewer.
-    vocab_size: Annotated[int, Key("vocab_size", "vocab_size", "", 1 << 24)]
+    vocab_size: Annotated[int, Key("vocab_size", "vocab_size", (), 1 << 24)]
     # Positions that the model was trained for.
-    context_length: Annotated[int, Key("context_length", "max_position_embeddings", "", 1 << 24)]
-    hidden_size: Annotated[int, Key("embedding_length", "hidden_size", "", 1 << 20, COLUMN_UNIT)]
-    layers: Annotated[int, Key("block_count", "num_hidden_layers", "", 1024)]
-    heads: Annotated[int, Key("attention.head_count", "num_attention_heads", "attention", 4096)]
-    kv_heads: Annotated[int, Key("attention.head_count_kv", "num_key_value_heads", "attention", 4096)]
+    context_length: Annotated[int, Key("context_length", "max_position_embeddings", (), 1 << 24)]
+    hidden_size: Annotated[int, Key("embedding_length", "hidden_size", (), 1 << 20, COLUMN_UNIT)]
+    layers: Annotated[int, Key("block_count", "num_hidden_layers", (), 1024)]
+    heads: Annotated[int, Key("attention.head_count", "num_attention_heads", _ATTENTION, 4096)]
+    kv_heads: Annotated[int, Key("attention.head_count_kv", "num_key_value_heads", _ATTENTION, 4096)]
     # Not hidden_size / heads: the query of Qwen3-0.6B is twice as wide as its hidden state.
-    head_size: Annotated[int, Key("attention.key_length", "head_dim", "attention", 256, COLUMN_UNIT)]
+    head_size: Annotated[int, Key("attention.key_length", "head_dim", _ATTENTION, 256, COLUMN_UNIT)]
     rms_epsilon: Annotated[float, Key("attention.layer_norm_rms_epsilon", "rms_norm_eps")]
-    rope_theta: Annotated[float, Key("rope.freq_base", "rope_theta", "attention")]
-    qk_norm: Annotated[bool, Key("attention.qk_norm", "", "attention")]
-    qkv_bias: Annotated[bool, Key("attention.qkv_bias", "", "attention")]
+    rope_theta: Annotated[float, Key("rope.freq_base", "rope_theta", _ATTENTION)]
+    qk_norm: Annotated[bool, Key("attention.qk_norm", "", _ATTENTION)]
+    qkv_bias: Annotated[bool, Key("attention.qkv_bias", "", _ATTENTION)]
     tied_embeddings: Annotated[bool, Key("tie_word_embeddings", "tie_word_embeddings")]  # the head is the embedding
-    ffn_size: Annotated[int, Key("feed_forward_length", "intermediate_size", "dense", 1 << 20, COLUMN_UNIT)] = 0
-    experts: Annotated[int, Key("expert_count", "num_experts", "experts", 512)] = 0  # of a layer
-    experts_per_token: Annotated[int, Key("expert_used_count", "num_experts_per_tok", "experts", 512)] = 0
+    ffn_size: Annotated[int, Key("feed_forward_length", "intermediate_size", ("dense",), 1 << 20, COLUMN_UNIT)] = 0
+    experts: Annotated[int, Key("expert_count", "num_experts", _EXPERTS, 512)] = 0  # of a layer
+    experts_per_token: Annotated[int, Key("expert_used_count", "num_experts_per_tok", _EXPERTS, 512)] = 0
     expert_ffn_size: Annotated[
-        int, Key("expert_feed_forward_length", "moe_intermediate_size", "experts", 1 << 20, COLUMN_UNIT)
+        int, Key("expert_feed_forward_length", "moe_intermediate_size", _EXPERTS, 1 << 20, COLUMN_UNIT)
     ] = 0
     # The weights of a token's experts are divided by their sum.
-    norm_topk_prob: Annotated[bool, Key("norm_topk_prob", "norm_topk_prob", "experts")] = False
+    norm_topk_prob: Annotated[bool, Key("norm_topk_prob", "norm_topk_prob", _EXPERTS)] = False
+    # Of the expert that every token takes.
+    shared_ffn_size: Annotated[
+        int,
+        Key(
+            "expert_shared_feed_forward_length",
+            "shared_expert_intermediate_size",
+            ("shared_experts",),
+            1 << 20,
+            COLUMN_UNIT,
+        ),
+    ] = 0
+    # Values of a head that RoPE turns, from the first on; 0: all.
+    rotary_size: Annotated[int, Key("rope.dimension_count", "rotary_dim", ("gated_attention",), 256, 2)] = 0
+    # Every so many layers the last has attention, the others a delta net.
+    attention_interval: Annotated[int, Key("full_attention_interval", "full_attention_interval", _DELTA_NET, 1024)] = 0
+    conv_taps: Annotated[int, Key("ssm.conv_kernel", "linear_conv_kernel_dim", _DELTA_NET, 4, 4)] = 0
+    delta_head_size: Annotated[int, Key("ssm.state_size", "linear_key_head_dim", _DELTA_NET, 256, COLUMN_UNIT)] = 0
+    delta_key_heads: Annotated[int, Key("ssm.group_count", "linear_num_key_heads", _DELTA_NET, 512)] = 0
+    delta_value_heads: Annotated[int, Key("ssm.time_step_rank", "linear_num_value_heads", _DELTA_NET, 512)] = 0
     stop_token_ids: tuple[int, ...] = ()
     rope_scaling: RopeScaling | None = None
     headless: bool = False  # tied in the file, but there are no logits: an embedding model
@@ -93,6 +125,15 @@ class ModelConfig:
             raise UnsupportedModelError(
                 f"experts_per_token: expected at most the {self.experts} experts, found {self.experts_per_token}"
             )
+        if self.rotary_size > self.head_size:
+            raise UnsupportedModelError(
+                f"rotary_size: expected at most the head size, {self.head_size}, found {self.rotary_size}"
+            )
+        if self.delta_key_heads and self.delta_value_heads % self.delta_key_heads:
+            raise UnsupportedModelError(
+                "expected the key heads of the delta net to divide its value heads, "
+                f"found {self.delta_key_heads} and {self.delta_value_heads}"
+            )
         if not _HALF_SMALLEST_FLOAT32 < self.rms_epsilon <= _LARGEST_FLOAT32:
             raise UnsupportedModelError(f"rms_epsilon: expected a float32 above 0, found {self.rms_epsilon!r}")
         if not 1 <= self.rope_theta <= _LARGEST_FLOAT32:
@@ -110,12 +151,15 @@ class ModelConfig:
         Raises UnsupportedModelError for what the engine cannot run, CheckpointError for a key that is absent or of the
         wrong type. Nothing is inferred but what the architecture's own config leaves out.
         """
-        architecture = find_architecture(config.get("model_type"))
-        expected = [architecture.hf_class]
+        model_type = config.get("model_type")
+        architecture = find_hf_architecture(model_type)
+        config = text_keys(config)
+        hf_class = architecture.other_types.get(str(model_type), architecture.hf_class)
+        expected = [hf_class]
         classes = config.get("architectures") or expected
-        if classes not in (expected, [architecture.hf_class.replace("ForCausalLM", "Model")]):
+        if classes not in (expected, [hf_class.replace("ForCausalLM", "Model")]):
             raise UnsupportedModelError(f"architectures: expected {expected}, found {classes!r}")
-        refuse_options(config)
+        refuse_activations(config)
         config = {**architecture.read(config), "rope_theta": rope_theta(config)}
         read: dict[type, Callable[[Mapping[str, Any], str], Any]] = {int: integer, float: number, bool: flag}
         found = {name: read[kind](config, key.hf) for name, (kind, key) in keys_of(architecture).items() if key.hf}
@@ -174,7 +218,7 @@ class ModelConfig:
     @property
     def token_ffn_size(self) -> int:
         """Width of the feed-forward parts that a token goes through."""
-        return self.ffn_size or self.expert_ffn_size * self.experts_per_token
+        return self.ffn_size or self.expert_ffn_size * self.experts_per_token + self.shared_ffn_size
 
     @property
     def query_size(self) -> int:
@@ -186,9 +230,14 @@ class ModelConfig:
         """Width of all key heads, or value heads, together."""
         return self.kv_heads * self.head_size
 
+    @property
+    def rotated(self) -> int:
+        """Values of a head that RoPE turns, the first ones."""
+        return self.rotary_size or self.head_size
+
     def inverse_frequencies(self) -> list[float]:
-        """RoPE's angle per position, [head_size / 2], to be rounded to float32 once."""
-        plain = [self.rope_theta ** -(i / self.head_size) for i in range(0, self.head_size, 2)]
+        """RoPE's angle per position, [rotated / 2], to be rounded to float32 once."""
+        plain = [self.rope_theta ** -(i / self.rotated) for i in range(0, self.rotated, 2)]
         return self.rope_scaling.scale(plain, self.rope_theta) if self.rope_scaling else plain
 
 
@@ -200,4 +249,8 @@ _KEYS: dict[str, tuple[type, Key]] = {
 
 def keys_of(architecture: Architecture) -> dict[str, tuple[type, Key]]:
     """The numbers that every model has and those of an architecture's blocks: each one's type and `Key`."""
-    return {name: each for name, each in _KEYS.items() if not each[1].block or each[1].block in architecture.blocks}
+    return {
+        name: each
+        for name, each in _KEYS.items()
+        if not each[1].blocks or not architecture.blocks.isdisjoint(each[1].blocks)
+    }

@@ -81,6 +81,50 @@ def _qwen3_moe(**changes: Any) -> dict[str, Any]:
     )
 
 
+def _qwen3_5(**changes: Any) -> dict[str, Any]:
+    """The text model alone."""
+    return {
+        "architectures": ["Qwen3_5ForCausalLM"],
+        "model_type": "qwen3_5_text",
+        "vocab_size": 248320,
+        "head_dim": 256,
+        "max_position_embeddings": 262144,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000000, "partial_rotary_factor": 0.25},
+        "rms_norm_eps": 1e-06,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "full_attention_interval": 4,
+        "linear_conv_kernel_dim": 4,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
+        "linear_num_key_heads": 16,
+        "torch_dtype": "bfloat16",
+        "tie_word_embeddings": True,
+        "bos_token_id": 248044,
+        "eos_token_id": 248046,
+        **changes,
+    }
+
+
+def _qwen3_5_moe(**changes: Any) -> dict[str, Any]:
+    return _qwen3_5(
+        **{
+            "architectures": ["Qwen3_5MoeForCausalLM"],
+            "model_type": "qwen3_5_moe_text",
+            "num_experts": 256,
+            "num_experts_per_tok": 8,
+            "moe_intermediate_size": 512,
+            "shared_expert_intermediate_size": 512,
+            "tie_word_embeddings": False,
+            **changes,
+        }
+    )
+
+
+def _heads(kv_heads: int, delta_heads: int) -> dict[str, int]:
+    return {"num_key_value_heads": kv_heads, "linear_num_value_heads": delta_heads}
+
+
 def _size(hidden: int, layers: int, heads: int, ffn: int) -> dict[str, int]:
     return {
         "hidden_size": hidden,
@@ -103,6 +147,37 @@ SHAPES = {
         num_experts=16,
         num_experts_per_tok=4,
         moe_intermediate_size=64,
+        vocab_size=512,
+        eos_token_id=259,
+        bos_token_id=257,
+    ),
+    "3.5-0.8B": _qwen3_5(**_size(1024, 24, 8, 3584), **_heads(2, 16)),
+    "3.5-2B": _qwen3_5(**_size(2048, 24, 8, 6144), **_heads(2, 16)),
+    "3.5-4B": _qwen3_5(**_size(2560, 32, 16, 9216), **_heads(4, 32)),
+    "3.5-9B": _qwen3_5(**_size(4096, 32, 16, 12288), **_heads(4, 32), tie_word_embeddings=False),
+    "3.5-35B-A3B": _qwen3_5_moe(**_size(2048, 40, 16, 512), **_heads(2, 32)),
+    "tiny-3.5": _qwen3_5(
+        **_size(256, 6, 4, 768),
+        **_heads(2, 8),
+        head_dim=128,
+        linear_key_head_dim=64,
+        linear_value_head_dim=64,
+        linear_num_key_heads=4,
+        vocab_size=512,
+        eos_token_id=259,
+        bos_token_id=257,
+    ),
+    "tiny-3.5-moe": _qwen3_5_moe(
+        **_size(256, 5, 4, 64),
+        **_heads(2, 8),
+        head_dim=128,
+        linear_key_head_dim=64,
+        linear_value_head_dim=64,
+        linear_num_key_heads=4,
+        num_experts=16,
+        num_experts_per_tok=4,
+        moe_intermediate_size=64,
+        shared_expert_intermediate_size=96,
         vocab_size=512,
         eos_token_id=259,
         bos_token_id=257,
@@ -143,23 +218,30 @@ class RandomTensors:
     def _mixture(self) -> bool:
         return any(".mlp.experts." in name for name in self.shapes)
 
+    @cached_property
+    def _center(self) -> float:
+        """Of the norms: a hybrid's checkpoint has their difference from 1."""
+        return 0.0 if any(".linear_attn." in name for name in self.shapes) else 1.0
+
     def names(self) -> list[str]:
         """All tensors."""
         return list(self.shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """[rows, columns], or [elements]."""
+        """[rows, columns], or [elements]; of a convolution [channels, 1, taps]."""
         return self.shapes[name]
 
     def read_rows(self, name: str, start: int, stop: int) -> NDArray[np.uint16]:
         """Rows [start, stop) of a matrix, or elements of a vector, in bfloat16 as uint16."""
         shape = self.shape(name)
         if len(shape) == 1:
-            center, deviation = (1.0, 0.1) if "norm" in name else (0.0, 0.1)
+            center, deviation = (self._center, 0.1) if "norm" in name else (0.0, 0.1)
+            if name.endswith("linear_attn.norm.weight"):
+                center = 1.0
             return _bf16(center + deviation * self._state(name, 0).standard_normal(shape[0], np.float32))[start:stop]
         first = start // _BLOCK_ROWS
         blocks = [
-            self._state(name, block).standard_normal((_BLOCK_ROWS, shape[1]), np.float32)
+            self._state(name, block).standard_normal((_BLOCK_ROWS, shape[-1]), np.float32)
             for block in range(first, -(-stop // _BLOCK_ROWS))
         ]
         rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
@@ -169,6 +251,8 @@ class RandomTensors:
         """Of a matrix."""
         if self._mixture and name.endswith("embed_tokens.weight"):
             return 1.0
+        if name.endswith("conv1d.weight"):
+            return 0.5  # of four taps: what comes out is as large as what goes in
         return _DEVIATION * (self._attention_scale if name.endswith("o_proj.weight") else 1)
 
     def _state(self, name: str, block: int) -> np.random.Generator:

@@ -81,10 +81,10 @@ PYTHON = {
     "qwen3edge.hub.pulling": ({"errors", "extras", "formats", "convert", "hub"}, set()),
     "qwen3edge.server": (
         {
-            *("errors", "checks", "keywords", "sampling", "settings", "_core", "__version__", "text", "runtime"),
-            *("generation", "server"),
+            *("errors", "checks", "closing", "config", "keywords", "sampling", "settings", "_core", "__version__"),
+            *("text", "runtime", "generation", "hub", "server"),
         },
-        {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
+        {"fastapi", "starlette", "pydantic", "pydantic_core", "uvicorn", "h11", "prometheus_client"},
     ),
     "qwen3edge.cli": ({"*"}, {"numpy", "rich"}),
     "qwen3edge": ({"*"}, set()),

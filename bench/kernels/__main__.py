@@ -19,13 +19,14 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from bench import harness
-from bench.kernels import attention, experts, matmul, small
+from bench.kernels import attention, delta, experts, matmul, small
 
 Bench = Callable[[argparse.Namespace], harness.Report]
 # What runs it, what it says of itself, and what adds its options.
 KERNELS: dict[str, tuple[Bench, Bench | ModuleType, Callable[[argparse.ArgumentParser], None]]] = {
     "matmul": (matmul.bench, matmul, matmul.add_options),
     "attention": (attention.bench, attention, attention.add_options),
+    "delta": (delta.bench, delta, delta.add_options),
     "norm": (small.norm, small.norm, harness.add_tiers),
     "rope": (small.rope, small.rope, small.add_rope_options),
     "silu": (small.silu, small.silu, harness.add_tiers),

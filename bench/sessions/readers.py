@@ -98,18 +98,30 @@ def tokens_alone(model: Model, prompt: Sequence[int], count: int, sampling: Samp
     """What a request for so many tokens gives alone: all of it is computed by the bare core and drawn by a sampler,
     without scheduler and cache. sampling: as for `generate`, all of PLAIN. The model's end tokens are never picked.
     """
+    return tokens_of_bare_rows(model, [prompt], count, sampling)[0]
+
+
+def tokens_of_bare_rows(
+    model: Model, prompts: Sequence[Sequence[int]], count: int, sampling: Sampling
+) -> list[list[int]]:
+    """The same for several prompts, a row of each in every step."""
     parameters = {name: value for name, value in sampling.items() if name != "seed"}
-    sampler = SamplingParameters(**parameters).sampler(
-        model.config.vocab_size,
-        sampling.get("seed", 0),
-        usable=model.tokenizer.vocabulary_size,
-        never=model.config.stop_token_ids,
-    )
-    for token in prompt:
-        sampler.accept(token, False)
-    rows, tokens = BareRows(model, [prompt], reuse=False), [prompt[-1]]
+    samplers = []
+    for prompt in prompts:
+        sampler = SamplingParameters(**parameters).sampler(
+            model.config.vocab_size,
+            sampling.get("seed", 0),
+            usable=model.tokenizer.vocabulary_size,
+            never=model.config.stop_token_ids,
+        )
+        for token in prompt:
+            sampler.accept(token, False)
+        samplers.append(sampler)
+    rows, tokens = BareRows(model, prompts, reuse=False), [[prompt[-1]] for prompt in prompts]
     for _ in range(count):
-        tokens.append(sampler.sample(rows.step(tokens[-1:])[0]))
-        sampler.accept(tokens[-1], True)
+        logits = rows.step([each[-1] for each in tokens])
+        for each, sampler, row in zip(tokens, samplers, logits, strict=True):
+            each.append(sampler.sample(row))
+            sampler.accept(each[-1], True)
     rows.close()
-    return tokens[1:]
+    return [each[1:] for each in tokens]

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import existing, positive
+from bench.process_memory import anonymous, memory_of
 from bench.sessions import files
 from bench.sessions.readers import PLAIN, Sampling, tokens_alone
 from qwen3edge.generation.answer import Answer
@@ -67,18 +68,6 @@ class Soak:
             self.left -= 1
             self.ways[way] += 1
             return True
-
-
-def status() -> dict[str, int]:
-    """Of this process, in bytes: VmHWM, RssAnon, VmSwap; and Threads."""
-    lines = (line.partition(":") for line in Path("/proc/self/status").read_text().splitlines())
-    found = {name: value.split() for name, _, value in lines}
-    sizes = {name: int(found[name][0]) << 10 for name in ("VmHWM", "RssAnon", "VmSwap")}
-    return {**sizes, "Threads": int(found["Threads"][0])}
-
-
-def anonymous(found: dict[str, int]) -> int:
-    return found["RssAnon"] + found["VmSwap"]
 
 
 def some_requests(model: Model, draw: random.Random) -> list[Request]:
@@ -146,7 +135,7 @@ def run(path: Path, requests: int, minutes: float, threads: int, seed: int) -> d
         draw = random.Random(seed)
         made = some_requests(model, draw)
         core = model.engine.core
-        before, pages = status(), core.available_pages()  # type: ignore[attr-defined]
+        before, pages = memory_of(), core.available_pages()  # type: ignore[attr-defined]
         halves = [requests // 2, requests - requests // 2]
         soak = Soak(model, made, 0, 0)
         found: list[dict[str, int]] = []
@@ -160,7 +149,7 @@ def run(path: Path, requests: int, minutes: float, threads: int, seed: int) -> d
             if soak.errors:
                 raise soak.errors[0]
             gc.collect()
-            found.append(status())
+            found.append(memory_of())
         counts = model.engine.scheduler.counts
         return {
             "seed": seed,

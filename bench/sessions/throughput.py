@@ -21,10 +21,10 @@ from time import perf_counter
 import numpy as np
 
 from bench.harness import Measured, Report, describe_machine, existing, interleave, main, positive
-from bench.peers import LLAMA_SERVER
 from bench.quiet import BenchError
+from bench.server.process import Server, llama_server, why_no_llama
 from bench.sessions import files
-from bench.sessions.llama_server import SLOTS, LlamaServer
+from bench.sessions.llama_server import SLOTS, tokens_per_second
 from bench.sessions.readers import PLAIN, BareRows, Readers, Sampling, tokens_alone
 from bench.tables import number
 from qwen3edge.generation.answer import Answer
@@ -86,7 +86,8 @@ def bench(arguments: argparse.Namespace) -> Report:
         model = held.enter_context(files.load(path, context=context, sequences=most, threads=arguments.threads))
         random = np.random.default_rng(0)
         prompts = random.integers(0, model.tokenizer.vocabulary_size, (most, arguments.prompt)).tolist()
-        server = held.enter_context(_server(arguments, context)) if _peer(arguments) else None
+        absent = why_no_llama(arguments.peer_model)
+        server = held.enter_context(_server(arguments, context)) if absent is None else None
         candidates: dict[str, Callable[[], float]] = {}
         for sampling, settings in SAMPLINGS.items():
             requests = Requests(model, prompts, settings, count)
@@ -95,7 +96,7 @@ def bench(arguments: argparse.Namespace) -> Report:
                 candidates[f"core, {sessions}, {sampling}"] = functools.partial(requests.bare, sessions)
                 if server is not None and sessions <= SLOTS:
                     candidates[f"llama, {sessions}, {sampling}"] = functools.partial(
-                        server.tokens_per_second, prompts[:sessions], count, settings
+                        tokens_per_second, server, prompts[:sessions], count, settings
                     )
         for sample in candidates.values():  # compares all, and warms up
             sample()
@@ -106,17 +107,13 @@ def bench(arguments: argparse.Namespace) -> Report:
         f"medians of {arguments.rounds} rounds in turns (smallest to largest); of_core: of the bare core with as many "
         "rows; of_one: of one session"
     )
-    if server is None:
-        report.notes.append(LLAMA_SERVER.absent() if LLAMA_SERVER.find() is None else "llama-server: no --peer-model")
+    if absent is not None:
+        report.notes.append(absent)
     return report
 
 
-def _peer(arguments: argparse.Namespace) -> bool:
-    return arguments.peer_model is not None and LLAMA_SERVER.find() is not None
-
-
-def _server(arguments: argparse.Namespace, context: int) -> LlamaServer:
-    return LlamaServer(LLAMA_SERVER.path(), arguments.peer_model, arguments.threads, context)
+def _server(arguments: argparse.Namespace, context: int) -> Server:
+    return llama_server(arguments.peer_model, threads=arguments.threads, context=context, slots=SLOTS)
 
 
 def _add_rows(report: Report, sessions: list[int], found: dict[str, Measured]) -> None:

@@ -77,6 +77,9 @@ const BlockFormat& block_format(const std::string& name);
 // Throws Error(bad_argument) for a shape that the format does not hold.
 uint64_t checked_packed_nbytes(const BlockFormat& format, uint64_t rows, uint64_t columns);
 
+// The kernels of a tier, or of the emulated one. Throws Error(bad_argument).
+const KernelTable& kernels_of(const std::string& isa);
+
 // A path as the system has it, of any bytes but 0, from what Python's own `open` takes. Throws Python's TypeError or ValueError.
 inline std::string path_bytes(const py::object& path) {
   PyObject* bytes = nullptr;
@@ -116,5 +119,6 @@ void bind_engine(py::module_& m);
 void bind_sampler(py::module_& m);
 void bind_scheduler(py::module_& m);
 void bind_kernels(py::module_ m);
+void bind_delta_net(py::module_& m);  // its kernels, into the same module
 
 }  // namespace q3e::bindings

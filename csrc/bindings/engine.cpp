@@ -231,7 +231,9 @@ void bind_engine(py::module_& m) {
       .def("observe", &observe, "callback"_a)
       .def("length", &Engine::length, "slot"_a, GilReleased())
       .def("truncate", &Engine::truncate, "slot"_a, "length"_a, GilReleased())
-      .def("snapshot", &Engine::snapshot, "slot"_a, GilReleased())
+      .def(
+          "snapshot", [](Engine& e, uint32_t slot, const std::vector<int32_t>& tokens) { e.snapshot(slot, tokens); }, "slot"_a,
+          "tokens"_a = std::vector<int32_t>(), GilReleased())
       .def(
           "reuse", [](Engine& e, uint32_t slot, const std::vector<int32_t>& tokens) { return e.reuse(slot, tokens); }, "slot"_a,
           "tokens"_a, GilReleased())

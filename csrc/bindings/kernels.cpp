@@ -15,9 +15,6 @@
 
 namespace q3e::bindings {
 
-namespace {
-
-// Of a tier, or of the emulated one.
 const KernelTable& kernels_of(const std::string& isa) {
 #if defined(__x86_64__)
   if (isa == "amx_emulated") {
@@ -27,6 +24,8 @@ const KernelTable& kernels_of(const std::string& isa) {
 #endif
   return kernel_table(parse_isa(isa));
 }
+
+namespace {
 
 // x: [tokens, columns], rounded by f(row, columns, quants, scales, sums); the result: quants of that shape, scales and sums
 // [tokens, blocks].
@@ -157,8 +156,9 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   require(qkv.ndim() == 3 && qkv.shape(1) == heads + 2 * kv_heads && heads % kv_heads == 0,
           "qkv: expected [tokens, heads + 2 kv_heads, head_dim]");
   const auto tokens = static_cast<uint32_t>(qkv.shape(0)), d = static_cast<uint32_t>(qkv.shape(2)), group = heads / kv_heads;
-  require(d % 32 == 0 && d <= kMaxHeadDim && frequencies.size() == d / 2,
-          "head_dim: expected a multiple of 32 with half as many frequencies");
+  const auto rotated = static_cast<uint32_t>(2 * frequencies.size());
+  require(d % 32 == 0 && d <= kMaxHeadDim && rotated >= 2 && rotated <= d,
+          "head_dim: expected a multiple of 32 with at most half as many frequencies");
   static_assert(kAttentionRows == 48);
   require(tile >= 1 && (tile == 1 || tile * group <= kAttentionRows) && group <= kMaxGroup,
           "tile: expected tile * group of at most 48");
@@ -170,7 +170,7 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   for (uint32_t p = 0; p < tokens; p += kKvBlock)  // NaNs: what lies behind the last position must not matter
     std::memset(cache.page(0, p), 0xff, page_bytes);
   std::vector<uint8_t> q(size_t{tokens} * heads * d * 4);
-  std::vector<float> q_scales(size_t{tokens} * heads), cos_sin(d);
+  std::vector<float> q_scales(size_t{tokens} * heads), cos_sin(rotated + 16);
   std::vector<uint8_t> open_keys(packs_keys(type) ? KvCache::pages_for(tokens) * kv_heads * open_keys_bytes(d) : 0, 0xff);
   const auto open_keys_of = [&](uint32_t position, uint32_t head) -> uint8_t* {
     return packs_keys(type) ? open_keys.data() + (position / kKvBlock * kv_heads + head) * open_keys_bytes(d) : nullptr;
@@ -178,12 +178,30 @@ py::array_t<float> kernel_attention(const std::string& isa, const std::string& k
   const size_t q_width = query_width(type);
   const float* q_bias = bias ? bias->data() : nullptr;
   for (uint32_t t = 0; t < tokens; ++t) {
-    fill_cos_sin(t, frequencies.data(), d / 2, 1.0f, cos_sin.data());
-    kernels.qk_norm_rope({qkv.data(t, 0, 0), q_bias, q_bias ? q_bias + size_t{heads} * d : nullptr,
-                          q_bias ? q_bias + size_t{heads + kv_heads} * d : nullptr, q_weight ? q_weight->data() : nullptr,
-                          k_weight ? k_weight->data() : nullptr, cos_sin.data(), eps, heads, kv_heads, d, type,
-                          q.data() + size_t{t} * heads * d * q_width, q_scales.data() + size_t{t} * heads, cache.page(0, t),
-                          open_keys_of(t, 0), t % kKvBlock, 0, kv_heads});
+    fill_cos_sin(t, frequencies.data(), rotated / 2, 1.0f, cos_sin.data());
+    kernels.qk_norm_rope({qkv.data(t, 0, 0),
+                          qkv.data(t, heads, 0),
+                          qkv.data(t, heads + kv_heads, 0),
+                          d,
+                          q_bias,
+                          q_bias ? q_bias + size_t{heads} * d : nullptr,
+                          q_bias ? q_bias + size_t{heads + kv_heads} * d : nullptr,
+                          q_weight ? q_weight->data() : nullptr,
+                          k_weight ? k_weight->data() : nullptr,
+                          cos_sin.data(),
+                          eps,
+                          heads,
+                          kv_heads,
+                          d,
+                          rotated,
+                          type,
+                          q.data() + size_t{t} * heads * d * q_width,
+                          q_scales.data() + size_t{t} * heads,
+                          cache.page(0, t),
+                          open_keys_of(t, 0),
+                          t % kKvBlock,
+                          0,
+                          kv_heads});
     for (uint32_t h = 0; packs_keys(type) && t % kKvBlock == kKvBlock - 1 && h < kv_heads; ++h)
       kernels.pack_keys(open_keys_of(t, h), d, cache.page(0, t) + h * head_bytes);
   }
@@ -218,6 +236,7 @@ AttentionShape attention_shape(uint32_t heads, uint32_t kv_heads, uint32_t head_
 }  // namespace
 
 void bind_kernels(py::module_ m) {
+  bind_delta_net(m);
   m.def("quantize_activations", &kernel_quantize, "isa"_a, "x"_a, "block"_a);
   m.def("rmsnorm", &kernel_rmsnorm, "isa"_a, "x"_a, "weight"_a, "eps"_a);
   m.def("rmsnorm_quantize", &kernel_rmsnorm_quantize, "isa"_a, "x"_a, "weight"_a, "eps"_a, "block"_a);

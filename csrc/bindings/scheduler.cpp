@@ -221,6 +221,7 @@ void bind_scheduler(py::module_& m) {
       .def_property_readonly("pieces", [](const News& n) { return bindings::listed(n.pieces); })
       .def_readonly("state", &News::state)
       .def_property_readonly("finish", [](const News& n) { return finish_name(n.finish); })
+      .def_readonly("stop_string", &News::stop_string)
       .def_readonly("reasoning", &News::reasoning)
       .def_property_readonly("computed_tokens", [](const News& n) { return n.usage.computed_tokens; })
       .def_property_readonly("usage",
@@ -258,23 +259,26 @@ void bind_scheduler(py::module_& m) {
       .def(
           "submit",
           [](const std::shared_ptr<OwnScheduler>& own, std::vector<int32_t> prompt, std::shared_ptr<Sampler> sampler,
-             uint32_t max_tokens, std::vector<int32_t> stop_tokens, std::shared_ptr<Bpe> texts, bool reasoning,
+             uint32_t max_tokens, std::vector<int32_t> stop_tokens, std::shared_ptr<Bpe> texts, bool reasoning, bool verbatim,
              const py::object& tools, const std::vector<py::str>& stops, std::optional<uint32_t> logprobs,
              std::optional<uint32_t> prompt_logprobs, py::object allow, std::optional<uint32_t> thinking_budget,
-             std::vector<int32_t> end_of_thoughts) {
+             std::vector<int32_t> end_of_thoughts, std::vector<uint32_t> boundaries) {
             GenerationRequest request{std::move(prompt),
                                       std::move(sampler),
                                       max_tokens,
                                       std::move(stop_tokens),
                                       std::move(texts),
                                       reasoning,
+                                      verbatim,
                                       tools_of(tools),
                                       encoded(stops),
                                       logprobs,
                                       prompt_logprobs,
                                       nullptr,
                                       thinking_budget,
-                                      std::move(end_of_thoughts)};
+                                      std::move(end_of_thoughts),
+                                      false,
+                                      std::move(boundaries)};
             if (!allow.is_none()) request.constraint = std::make_shared<PythonConstraint>(std::move(allow));
             std::shared_ptr<Generation> generation;
             {
@@ -284,9 +288,10 @@ void bind_scheduler(py::module_& m) {
             return std::make_unique<OwnGeneration>(own, std::move(generation));
           },
           "prompt"_a, "sampler"_a.none(false), py::kw_only(), "max_tokens"_a = 0, "stop_tokens"_a = std::vector<int32_t>(),
-          "texts"_a = py::none(), "reasoning"_a = false, "tools"_a = py::none(), "stops"_a = std::vector<py::str>(),
-          "logprobs"_a = py::none(), "prompt_logprobs"_a = py::none(), "allow"_a = py::none(), "thinking_budget"_a = py::none(),
-          "end_of_thoughts"_a = std::vector<int32_t>())
+          "texts"_a = py::none(), "reasoning"_a = false, "verbatim"_a = false, "tools"_a = py::none(),
+          "stops"_a = std::vector<py::str>(), "logprobs"_a = py::none(), "prompt_logprobs"_a = py::none(), "allow"_a = py::none(),
+          "thinking_budget"_a = py::none(), "end_of_thoughts"_a = std::vector<int32_t>(),
+          "boundaries"_a = std::vector<uint32_t>())
       .def(
           "submit_state",
           [](const std::shared_ptr<OwnScheduler>& own, std::vector<int32_t> prompt) {

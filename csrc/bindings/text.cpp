@@ -116,17 +116,22 @@ void bind_text(py::module_& m) {
       .def("encode", &encode_words, "words"_a);
 
   py::class_<AnswerText>(m, "AnswerText")
-      .def(py::init([](std::shared_ptr<Bpe> bpe, bool reasoning, const std::vector<py::str>& stops, const py::object& tools) {
-             return std::make_unique<AnswerText>(std::move(bpe), reasoning, encoded(stops), tools_of(tools));
+      .def(py::init([](std::shared_ptr<Bpe> bpe, bool reasoning, const std::vector<py::str>& stops, const py::object& tools,
+                       bool verbatim) {
+             return std::make_unique<AnswerText>(std::move(bpe), reasoning, encoded(stops), tools_of(tools), verbatim);
            }),
            py::arg("bpe").none(false), py::kw_only(), "reasoning"_a = false, "stops"_a = std::vector<py::str>(),
-           "tools"_a = py::none())
+           "tools"_a = py::none(), "verbatim"_a = false)
       .def(
           "push", [](AnswerText& text, int32_t token) { return pieces_of([&](auto& out) { text.push(token, out); }); }, "token"_a)
       .def(
           "finish", [](AnswerText& text, bool cut) { return pieces_of([&](auto& out) { text.finish(out, cut); }); },
           "cut"_a = false)
       .def_property_readonly("stopped", &AnswerText::stopped)
+      .def_property_readonly("stop_string",
+                             [](const AnswerText& text) {
+                               return text.stop_string() ? std::optional<std::string>(*text.stop_string()) : std::nullopt;
+                             })
       .def_property_readonly("reasoning", &AnswerText::reasoning)
       .def_property_readonly("reasoning_tokens", &AnswerText::reasoning_tokens)
       .def_property_readonly("tool_calls", &AnswerText::tool_calls);

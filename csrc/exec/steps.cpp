@@ -148,7 +148,11 @@ void Steps::move_open_keys(const AttentionInputs& in) const {
 void Steps::rotate_and_store(const AttentionInputs& in, uint32_t token, uint32_t first_kv_head, uint32_t kv_heads) const {
   const auto& [heads, all_kv_heads, d] = in.shape;
   RopeTask task{};
-  task.qkv = in.qkv + size_t{token} * (heads + 2 * all_kv_heads) * d;
+  const size_t row = token * in.row_stride;
+  task.queries = in.queries + row;
+  task.keys = in.keys + row;
+  task.values = in.values + row;
+  task.query_stride = in.query_stride;
   task.q_bias = in.q_bias;
   task.k_bias = in.k_bias;
   task.v_bias = in.v_bias;
@@ -159,6 +163,7 @@ void Steps::rotate_and_store(const AttentionInputs& in, uint32_t token, uint32_t
   task.heads = heads;
   task.kv_heads = all_kv_heads;
   task.head_dim = d;
+  task.rotated = pass.sizes.rotated;
   task.type = pass.request.kv;
   task.q = in.q + size_t{token} * heads * d * query_width(task.type);
   task.q_scales = in.q_scales + size_t{token} * heads;
@@ -203,6 +208,10 @@ void Steps::attend(const AttentionInputs& in) const {
     task.out = in.out + first_head * in.shape.head_dim;
     task.scratch = own_.attention;
     kernels().attention(task);
+    for (uint32_t i = 0; in.gates && i < tile.count; ++i)
+      for (uint32_t h = kv_head * group; h < (kv_head + own_heads) * group; ++h)
+        kernels().sigmoid_mul(in.gates + (tile.first + i) * in.row_stride + h * in.query_stride, in.shape.head_dim,
+                              in.out + ((size_t{tile.first} + i) * in.shape.heads + h) * in.shape.head_dim);
   });
   move_open_keys(in);
 }

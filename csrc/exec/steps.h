@@ -29,11 +29,14 @@ struct AttentionInputs {
   AttentionShape shape;
   StateSpec states;  // of the blocks in front
   const float *q_norm, *k_norm, *q_bias, *k_bias, *v_bias;
-  const float* qkv;  // [tokens][heads + 2 kv_heads][head_dim]
-  uint8_t* q;        // [tokens][heads][head_dim], query_width(kv) bytes each
-  float* q_scales;   // [tokens][heads]
-  float* out;        // [tokens][heads][head_dim]
-  uint8_t* spare;    // open keys of the chunk's spare pages
+  // [tokens], row_stride floats apart: of heads query_stride floats apart, of KV heads, again, and of heads as the queries (null:
+  // none), each [head_dim]
+  const float *queries, *keys, *values, *gates;
+  size_t query_stride, row_stride;
+  uint8_t* q;       // [tokens][heads][head_dim], query_width(kv) bytes each
+  float* q_scales;  // [tokens][heads]
+  float* out;       // [tokens][heads][head_dim]
+  uint8_t* spare;   // open keys of the chunk's spare pages
 };
 
 // One thread's view of a pass.
@@ -69,7 +72,8 @@ class Steps {
   }
   // out[tokens][rows of gate] = silu(gate) * up
   void gate_up(Rows rows, const Tensor& gate, const Tensor& up, float* out) const;
-  // out = softmax(rope(norm(q)) rope(norm(k))^T) v, with k and v of all positions before; writes the tokens' own to the cache.
+  // out = softmax(rope(norm(q)) rope(norm(k))^T) v * sigmoid(gate), with k and v of all positions before; writes the tokens' own
+  // to the cache.
   void attend(const AttentionInputs& inputs) const;
 
   // Shows an observer what a matrix reads.

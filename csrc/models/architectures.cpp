@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "models/qwen3.h"
+#include "models/qwen3_5.h"
 #include "models/tensors.h"
 
 namespace q3e {
@@ -31,7 +32,11 @@ std::string names() {
 }  // namespace
 
 std::vector<Architecture>& architectures() {
-  static std::vector<Architecture> all{{"qwen3", build_qwen3}, {"qwen2", build_qwen3}, {"qwen3_moe", build_qwen3_moe}};
+  static std::vector<Architecture> all{{"qwen3", build_qwen3},
+                                       {"qwen2", build_qwen3},
+                                       {"qwen3_moe", build_qwen3_moe},
+                                       {"qwen3_5", build_qwen3_5},
+                                       {"qwen3_5_moe", build_qwen3_5_moe}};
   return all;
 }
 

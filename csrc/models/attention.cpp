@@ -6,12 +6,12 @@
 
 namespace q3e {
 
-Attention::Attention(const ModelConfig& c) : shape_{c.heads, c.kv_heads, c.head_size} {
+Attention::Attention(const ModelConfig& c, bool gated) : shape_{c.heads, c.kv_heads, c.head_size}, gated_(gated) {
   if (shape_.group() > kMaxGroup)
     throw Error(Status::unsupported_model, "attention: expected at most " + std::to_string(kMaxGroup) +
                                                " query heads a KV head, found " + std::to_string(shape_.group()));
   norm_ = add(vector("attn_norm", c.hidden_size));
-  q_ = add(matrix("attn_q", c.query_size(), c.hidden_size, 0));
+  q_ = add(matrix("attn_q", (gated ? 2 : 1) * c.query_size(), c.hidden_size, 0));
   k_ = add(matrix("attn_k", c.kv_size(), c.hidden_size, 0));
   v_ = add(matrix("attn_v", c.kv_size(), c.hidden_size, 0));
   if (c.qkv_bias) {
@@ -45,7 +45,7 @@ Attention::Scratch Attention::scratch(const ScratchRequest& request) const {
   const size_t t = request.tokens, d = shape_.head_dim;
   Layout layout;
   Scratch s{};
-  s.qkv = layout.take(t * (shape_.heads + 2 * shape_.kv_heads) * d * 4);
+  s.qkv = layout.take(t * row_floats() * 4);
   s.q = layout.take(t * shape_.heads * d * query_width(request.kv));
   s.q_scales = layout.take(t * shape_.heads * 4);
   s.out = layout.take(t * shape_.heads * d * 4);
@@ -56,19 +56,20 @@ Attention::Scratch Attention::scratch(const ScratchRequest& request) const {
 
 size_t Attention::scratch_bytes(const ScratchRequest& request) const { return scratch(request).bytes; }
 
-// x += o(attention(rope(norm(q(n))), rope(norm(k(n))), v(n))) with n = norm(x)
+// x += o(attention(rope(norm(q(n))), rope(norm(k(n))), v(n)) * sigmoid(gate(n))) with n = norm(x); some have no gate
 bool Attention::step(const Steps& steps, const BlockPlace& at) const {
   const Tensor* t = at.tensors;
   const Scratch s = scratch(steps.pass.request);
-  const size_t d = shape_.head_dim, stride = (shape_.heads + 2 * shape_.kv_heads) * d;
+  const size_t d = shape_.head_dim, stride = row_floats();
   const auto optional = [&](uint32_t index) { return index == kNone ? nullptr : t[index].vector; };
   auto *qkv = steps.scratch<float>(s.qkv), *out = steps.scratch<float>(s.out);
-  float *q = qkv, *k = q + shape_.heads * d, *v = k + shape_.kv_heads * d;
+  float *q = qkv, *k = q + shape_.heads * query_stride(), *v = k + shape_.kv_heads * d;
 
   const Rows n = steps.norm(t[norm_], {&t[q_], &t[k_], &t[v_]});
   steps.project(n, {{t[q_], q, stride}, {t[k_], k, stride}, {t[v_], v, stride}});
   steps.attend({shape_, at.states, optional(q_norm_), optional(k_norm_), optional(q_bias_), optional(k_bias_), optional(v_bias_),
-                qkv, steps.scratch<uint8_t>(s.q), steps.scratch<float>(s.q_scales), out, steps.scratch<uint8_t>(s.open_keys)});
+                q, k, v, gated_ ? q + d : nullptr, query_stride(), stride, steps.scratch<uint8_t>(s.q),
+                steps.scratch<float>(s.q_scales), out, steps.scratch<uint8_t>(s.open_keys)});
   const Rows attended = steps.round(out, t[output_]);
   steps.project(attended, {{t[output_], steps.x(), steps.pass.sizes.hidden}}, Epilogue::add);
   return true;

@@ -32,6 +32,8 @@ class Block {
   virtual StateSpec state(KvType) const { return {}; }
   // Its part of a page: rows from `first` on become zeros.
   virtual void clear_rows(KvType, uint32_t /*first*/, uint8_t* /*page*/) const {}
+  // Puts a sequence's pending tokens into its fixed state (SequenceStates); `states`: of the blocks in front.
+  virtual void settle(const KernelTable&, const SequenceStates&, const StateSpec& /*states*/, uint32_t /*sequence*/) const {}
   // Of the attention that it does, or null: its tokens are split before the threads start.
   virtual const AttentionShape* attention() const { return nullptr; }
   // Experts that a token takes; 0 without a pool.

@@ -15,11 +15,12 @@ uint32_t items_of(uint32_t panels) { return (panels + kGemmPanels - 1) / kGemmPa
 
 }  // namespace
 
-Experts::Experts(const ModelConfig& c)
+Experts::Experts(const ModelConfig& c, uint32_t shared_width)
     : hidden_(c.hidden_size),
       experts_(c.experts),
       top_(c.experts_per_token),
       width_(c.expert_ffn_size),
+      shared_width_(shared_width),
       normalize_(c.norm_topk_prob) {
   const auto pool = [](const char* name, uint32_t rows, uint32_t columns, bool own_input) {
     TensorSpec spec = matrix(name, rows, columns, 1);
@@ -33,6 +34,15 @@ Experts::Experts(const ModelConfig& c)
   router_ = add(router);
   gate_up_ = add(pool("ffn_gate_up_exps", experts_ * 2 * width_, hidden_, false));
   down_ = add(pool("ffn_down_exps", experts_ * hidden_, width_, true));
+  if (shared_width == 0) return;
+  const auto alternating = [](TensorSpec spec) {
+    spec.alternating = true;
+    return spec;
+  };
+  shared_share_ = add(vector("ffn_gate_inp_shexp", hidden_));
+  shared_gate_ = add(alternating(matrix("ffn_gate_shexp", shared_width, hidden_, 2)));
+  shared_up_ = add(alternating(matrix("ffn_up_shexp", shared_width, hidden_, 2)));
+  shared_down_ = add(matrix("ffn_down_shexp", hidden_, shared_width, 3));
 }
 
 Experts::Scratch Experts::scratch(const ScratchRequest& request) const {
@@ -58,6 +68,7 @@ Experts::Scratch Experts::scratch(const ScratchRequest& request) const {
   s.input = take_rows(hidden_, false);
   s.hidden = take_rows(width_, true);
   s.out = layout.take(rows * hidden_ * 4);
+  s.shared = layout.take(tokens * shared_width_ * 4);
   s.likely_input = layout.take(size_t{hidden_} * 4);
   s.likely_logits = layout.take(s.logit_stride * 4);
   s.group = layout.take(sizeof(Group));
@@ -100,6 +111,7 @@ class Experts::Step {
   void round(const MatrixView& reader, uint32_t ready);
   void down(const MatrixView& reader, uint32_t ready);
   void combine();
+  void add_shared(Rows normed);
   void expect_down(uint32_t ready);
   template <class F>
   void show(const Tensor& weight, uint32_t ready, F&& rows);
@@ -117,12 +129,16 @@ class Experts::Step {
   uint32_t *wanted_, *first_row_, *count_;
 };
 
-// x += sum of weight * down(silu(gate(n)) * up(n)) over each token's experts, n = norm(x)
+// x += sum of weight * down(silu(gate(n)) * up(n)) over each token's experts, n = norm(x); where there is a shared expert, also
+// its sigmoid(w . n) * down(silu(gate(n)) * up(n))
 bool Experts::step(const Steps& steps, const BlockPlace& at) const { return Step(*this, steps, at).run(); }
 
 bool Experts::Step::run() {
   const Tensor &router = at_.tensors[b_.router_], &gate_up = at_.tensors[b_.gate_up_], &down_all = at_.tensors[b_.down_];
-  const Rows n = steps_.norm(at_.tensors[b_.norm_], {&router, &gate_up});
+  const Tensor &norm = at_.tensors[b_.norm_], &shared_gate = at_.tensors[b_.shared_gate_],
+               &shared_up = at_.tensors[b_.shared_up_];
+  const Rows n = b_.shared_width_ ? steps_.norm(norm, {&router, &gate_up, &shared_gate, &shared_up})
+                                  : steps_.norm(norm, {&router, &gate_up});
   steps_.project(n, {{router, steps_.scratch<float>(s_.logits), s_.logit_stride}});
   if (tokens_ > kFewTokens) steps_.worker.for_each(tokens_, [&](uint32_t t) { route(t); });
   steps_.worker.for_each(1, [&](uint32_t) {
@@ -152,8 +168,26 @@ bool Experts::Step::run() {
     });
   }
   if (steps_.worker.index == 0) source().end();
+  if (b_.shared_width_) steps_.expect(shared_gate.turn);
   combine();
+  if (b_.shared_width_) add_shared(n);
   return true;
+}
+
+// Its hidden rows are multiplied by its share, as `down` is linear. What the router read is there still: experts round in buffers
+// of their own.
+void Experts::Step::add_shared(Rows normed) {
+  const Tensor &gate = at_.tensors[b_.shared_gate_], &down = at_.tensors[b_.shared_down_];
+  const float* share = at_.tensors[b_.shared_share_].vector;
+  auto* hidden = steps_.scratch<float>(s_.shared);
+  const uint32_t width = b_.shared_width_;
+  steps_.show(gate, normed, tokens_);
+  steps_.gate_up(normed, gate, at_.tensors[b_.shared_up_], hidden);
+  steps_.worker.for_each(tokens_, [&](uint32_t t) {
+    steps_.kernels().dot_gate(normed.values + size_t{t} * b_.hidden_, share, b_.hidden_, hidden + size_t{t} * width, width);
+  });
+  const Rows rounded = steps_.round(hidden, down);
+  steps_.project(rounded, {{down, steps_.x(), b_.hidden_}}, Epilogue::add);
 }
 
 void Experts::Step::route(uint32_t token) {

@@ -44,4 +44,11 @@ void read_attention(const ModelFile& file, ModelConfig& c) {
   c.qkv_bias = file.boolean("qwen3edge.attention.qkv_bias");
 }
 
+void read_experts(const ModelFile& file, ModelConfig& c) {
+  c.experts = read_number(file, "expert_count", 1, ModelLimits::experts);
+  c.experts_per_token = read_number(file, "expert_used_count", 1, c.experts);
+  c.expert_ffn_size = read_number(file, "expert_feed_forward_length", kColumnUnit, ModelLimits::width);
+  c.norm_topk_prob = file.boolean("qwen3edge.norm_topk_prob");
+}
+
 }  // namespace q3e

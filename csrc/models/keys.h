@@ -14,5 +14,7 @@ uint32_t read_number(const ModelFile& file, const char* key, uint32_t unit, uint
 void read_common(const ModelFile& file, ModelConfig& config);
 // Heads of softmax attention. Throws Error(bad_file).
 void read_attention(const ModelFile& file, ModelConfig& config);
+// Experts, of which a router chooses. Throws Error(bad_file).
+void read_experts(const ModelFile& file, ModelConfig& config);
 
 }  // namespace q3e

@@ -35,10 +35,7 @@ Model build_qwen3(const ModelFile& file) {
 
 Model build_qwen3_moe(const ModelFile& file) {
   ModelConfig config;
-  config.experts = read_number(file, "expert_count", 1, ModelLimits::experts);
-  config.experts_per_token = read_number(file, "expert_used_count", 1, config.experts);
-  config.expert_ffn_size = read_number(file, "expert_feed_forward_length", kColumnUnit, ModelLimits::width);
-  config.norm_topk_prob = file.boolean("qwen3edge.norm_topk_prob");
+  read_experts(file, config);
   return transformer<Experts>(file, config);
 }
 

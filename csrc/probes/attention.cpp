@@ -53,16 +53,37 @@ double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, doub
   const uint32_t d = shape.head_dim, rows = shape.heads + 2 * shape.kv_heads;
   KvCache cache(shape.kv_heads * kv_block_layout(type, d).bytes, 1, kKvBlock, 1);
   cache.grow(0, kKvBlock);
-  std::vector<float> qkv(size_t{rows} * d), weight(d, 1.0f), frequencies(d / 2, 0.01f), cos_sin(d), q(size_t{shape.heads} * d),
-      q_scales(shape.heads);
+  std::vector<float> qkv(size_t{rows} * d), weight(d, 1.0f), frequencies(d / 2, 0.01f), cos_sin(d + 16),
+      q(size_t{shape.heads} * d), q_scales(shape.heads);
   std::vector<uint8_t> open_keys(packs_keys(type) ? shape.kv_heads * open_keys_bytes(d) : 0);
   for (size_t i = 0; i < qkv.size(); ++i) qkv[i] = static_cast<float>(i % 17) - 8.0f;
   fill_cos_sin(7, frequencies.data(), d / 2, 1.0f, cos_sin.data());
+  const float* keys = qkv.data() + size_t{shape.heads} * d;
   const auto block = [&] {
     for (uint32_t row = 0; row < kKvBlock; ++row)
-      kernels.qk_norm_rope({qkv.data(), nullptr, nullptr, nullptr, weight.data(), weight.data(), cos_sin.data(), 1e-6f,
-                            shape.heads, shape.kv_heads, d, type, q.data(), q_scales.data(), cache.page(0, row), open_keys.data(),
-                            row, 0, shape.kv_heads});
+      kernels.qk_norm_rope({qkv.data(),
+                            keys,
+                            keys + size_t{shape.kv_heads} * d,
+                            d,
+                            nullptr,
+                            nullptr,
+                            nullptr,
+                            weight.data(),
+                            weight.data(),
+                            cos_sin.data(),
+                            1e-6f,
+                            shape.heads,
+                            shape.kv_heads,
+                            d,
+                            d,
+                            type,
+                            q.data(),
+                            q_scales.data(),
+                            cache.page(0, row),
+                            open_keys.data(),
+                            row,
+                            0,
+                            shape.kv_heads});
     for (uint32_t h = 0; packs_keys(type) && h < shape.kv_heads; ++h)
       kernels.pack_keys(open_keys.data() + h * open_keys_bytes(d), d, cache.page(0, 0) + h * kv_block_layout(type, d).bytes);
   };

@@ -48,6 +48,11 @@ double time_attention(Isa isa, KvType type, const AttentionShape& shape, uint32_
 // Seconds of QK-norm, RoPE and KV write of one token in one layer, one thread, everything in cache.
 double time_qk_norm_rope(Isa isa, KvType type, const AttentionShape& shape, double seconds);
 
+// Seconds of one layer's gated delta rule for so many tokens of a sequence, averaged over passes through all `layers` for about
+// `seconds`: with many layers the states are read from memory.
+double time_delta_rule(Isa isa, uint32_t key_heads, uint32_t heads, uint32_t size, uint32_t tokens, uint32_t layers, int threads,
+                       double seconds);
+
 // Routing of a text, as if it were decoded: trace [tokens][layers][experts_per_token], through so many slots; nothing is
 // computed. The slots hold what the first `warm` tokens leave in them; of the others as many count as `seconds` allow. Throws
 // Error: bad_argument, and as ExpertSlots does.

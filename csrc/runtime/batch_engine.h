@@ -19,6 +19,8 @@ struct EngineLimits {
   uint32_t pages;             // that all sequences share
   uint32_t width;             // of a token's state; 0 where forward gives logits alone
   uint32_t draft_tokens = 0;  // rows of logits that a step may have beside one for each sequence
+  // Where truncate, share and reuse reach snapshots alone, the tokens of which these are multiples; 0: they reach anything.
+  uint32_t snapshot_unit = 0;
 
   uint32_t pages_for(uint64_t tokens) const { return static_cast<uint32_t>((tokens + page_tokens - 1) / page_tokens); }
 };
@@ -38,7 +40,7 @@ class BatchEngine {
 
   virtual uint32_t length(uint32_t sequence) = 0;
   // Leaves at most `length` tokens of a sequence and returns how many: all of them in a KV cache; where a block overwrites its
-  // state, as many as at the last snapshot before. The caller computes the rest again.
+  // state, as many as at the last snapshot before (see `snapshot`). The caller computes the rest again.
   virtual uint32_t truncate(uint32_t sequence, uint32_t length) = 0;
 
   // Which of these free sequences (at least one) is best for a prompt.
@@ -51,6 +53,9 @@ class BatchEngine {
   // Notes what a sequence's first tokens are, so that others may reuse them. They are as many as its length, or as many whole
   // pages of a sequence that goes on.
   virtual void keep(uint32_t sequence, std::span<const int32_t> tokens) = 0;
+  // Makes the present length of a sequence, which has these tokens, one that truncate, share and reuse reach. Does nothing where
+  // they reach any.
+  virtual void snapshot(uint32_t sequence, std::span<const int32_t> tokens);
   // Pages that batches can take, those included that only `keep` holds.
   virtual uint32_t available_pages() = 0;
 
@@ -59,6 +64,7 @@ class BatchEngine {
 };
 
 inline uint32_t BatchEngine::choose(std::span<const uint32_t> free, std::span<const int32_t>) { return free.front(); }
+inline void BatchEngine::snapshot(uint32_t, std::span<const int32_t>) {}
 inline uint32_t BatchEngine::share(uint32_t, uint32_t, uint32_t) { return 0; }
 inline void BatchEngine::for_each(uint32_t count, const std::function<void(uint32_t)>& f) {
   for (uint32_t i = 0; i < count; ++i) f(i);

@@ -25,6 +25,9 @@ DraftModel::DraftModel(BatchEngine& engine, const EngineLimits& target)
       throw Error(Status::bad_argument, std::string("draft: expected a model loaded with at least ") + std::to_string(least) +
                                             " " + what + ", as the one that it drafts for, found " + std::to_string(found));
   };
+  if (limits_.snapshot_unit > 0)
+    throw Error(Status::unsupported_model,
+                "draft: expected a model whose cache can be cut at any token, found one with a state that cannot go back");
   require("sequences", target.sequences, limits_.sequences);
   require("tokens of context", target.context, limits_.context);
 }

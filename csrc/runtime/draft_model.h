@@ -19,8 +19,8 @@ bool same_vocabulary(const ModelFile& a, const ModelFile& b);
 
 class DraftModel {
  public:
-  // engine: outlives it. target: the limits of the model that is drafted for. Throws Error(bad_argument) for an engine of fewer
-  // sequences, a shorter context or other pages.
+  // engine: outlives it. target: the limits of the model that is drafted for. Throws Error: bad_argument for an engine of fewer
+  // sequences, a shorter context or other pages; unsupported_model for one that cannot go back token by token.
   DraftModel(BatchEngine& engine, const EngineLimits& target);
 
   // An answer begins with these tokens: what was kept of them is not read again.

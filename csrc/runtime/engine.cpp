@@ -27,8 +27,8 @@ Engine::Engine(std::shared_ptr<const ModelFile> file, const PlanRequest& request
       kernels_(kernel_table(isa)),
       blocks_(mapped_.all),
       states_(state_of(model_, plan_.settings.kv), plan_.settings.sequences, plan_.settings.context, plan_.pages,
-              plan_.settings.snapshots),
-      pass_(kernels_, {config().hidden_size, config().head_size, config().rms_epsilon}, scratch_request(),
+              plan_.settings.snapshots, most_pending(plan_.settings)),
+      pass_(kernels_, {config().hidden_size, config().rotated(), config().rms_epsilon}, scratch_request(),
             scratch_of(model_, scratch_request(), plan_.settings.threads), states_),
       threads_(static_cast<int>(plan_.settings.threads)) {
   if (const uint32_t slots = plan_.residence.expert_slots; slots > 0) {
@@ -104,7 +104,9 @@ void Engine::check_sequence(uint32_t sequence) const { require_range<int64_t>("s
 
 EngineLimits Engine::limits() const {
   const PlanRequest& s = plan_.settings;
-  return {s.sequences, s.context, s.chunk, config().vocab_size, kKvBlock, plan_.pages, config().hidden_size, s.draft_tokens};
+  return {s.sequences,          s.context,      s.chunk,
+          config().vocab_size,  kKvBlock,       plan_.pages,
+          config().hidden_size, s.draft_tokens, states_.snapshot_unit()};
 }
 
 std::vector<float> Engine::head_row(uint32_t token) {
@@ -149,18 +151,28 @@ uint32_t Engine::truncate(uint32_t sequence, uint32_t length) {
   return states_.truncate(sequence, length);
 }
 
-void Engine::snapshot(uint32_t sequence) {
+void Engine::snapshot(uint32_t sequence, std::span<const int32_t> tokens) {
   const Call call(*this);
   check_sequence(sequence);
-  states_.snapshot(sequence);
+  if (!tokens.empty() && tokens.size() != states_.length(sequence))
+    throw Error(Status::bad_argument, "tokens: expected all " + std::to_string(states_.length(sequence)) +
+                                          " of the sequence, found " + std::to_string(tokens.size()));
+  settle(sequence);
+  states_.snapshot(sequence, tokens);
+}
+
+// A copy of the state has all tokens.
+void Engine::settle(uint32_t sequence) {
+  if (states_.pending(sequence) == 0) return;
+  for (const Step& s : steps_) s.block->settle(kernels_, states_, s.place.states, sequence);
+  states_.set_pending(sequence, 0);
 }
 
 uint32_t Engine::reuse(uint32_t sequence, std::span<const int32_t> tokens) {
   const Call call(*this);
   check_sequence(sequence);
   states_.truncate(sequence, 0);
-  if (!states_.shares() || tokens.empty()) return 0;
-  return states_.cache().reuse(sequence, tokens.first(tokens.size() - 1));
+  return tokens.empty() ? 0 : states_.reuse(sequence, tokens.first(tokens.size() - 1));
 }
 
 void Engine::keep(uint32_t sequence, std::span<const int32_t> tokens) {
@@ -170,7 +182,8 @@ void Engine::keep(uint32_t sequence, std::span<const int32_t> tokens) {
   if (tokens.size() > length || (tokens.size() < length && tokens.size() % kKvBlock != 0))
     throw Error(Status::bad_argument, "tokens: expected all " + std::to_string(length) + " of the sequence, or whole pages of " +
                                           std::to_string(kKvBlock) + ", found " + std::to_string(tokens.size()));
-  if (states_.shares()) states_.cache().keep(sequence, tokens);
+  if (tokens.size() == length) settle(sequence);
+  states_.keep(sequence, tokens);
 }
 
 uint32_t Engine::share(uint32_t from, uint32_t to, uint32_t length) {
@@ -179,19 +192,18 @@ uint32_t Engine::share(uint32_t from, uint32_t to, uint32_t length) {
   check_sequence(to);
   if (from == to) throw Error(Status::bad_argument, "share: expected two sequences, found one");
   states_.truncate(to, 0);
-  if (!states_.shares()) return 0;
-  return states_.cache().share(from, to, std::min(length, states_.length(from)));
+  settle(from);
+  return states_.share(from, to, std::min(length, states_.length(from)));
 }
 
 void Engine::clear_prefixes() {
   const Call call(*this);
-  states_.cache().clear_prefixes();
+  states_.clear_kept();
 }
 
 uint32_t Engine::read_page(std::span<const int32_t> tokens, uint32_t index,
                            const std::function<void(std::span<const uint8_t>)>& use) {
   const Call call(*this);
-  if (!states_.shares()) return 0;
   const auto [page, rows] = states_.cache().kept(tokens, index);
   if (rows == kKvBlock) use({page, page_bytes()});
   if (rows % kKvBlock != 0) {  // a copy, as the other rows may be another sequence's
@@ -204,7 +216,19 @@ uint32_t Engine::read_page(std::span<const int32_t> tokens, uint32_t index,
 
 bool Engine::restore_page(std::span<const int32_t> tokens, const std::function<void(std::span<uint8_t>)>& fill) {
   const Call call(*this);
-  return states_.shares() && states_.cache().restore(tokens, [&](uint8_t* page) { fill({page, page_bytes()}); });
+  return states_.cache().restore(tokens, [&](uint8_t* page) { fill({page, page_bytes()}); });
+}
+
+uint32_t Engine::read_state(std::span<const int32_t> tokens, const std::function<void(std::span<const uint8_t>)>& use) {
+  const Call call(*this);
+  const auto [length, state] = states_.kept_state(tokens);
+  if (length > 0) use({state, state_bytes()});
+  return length;
+}
+
+void Engine::restore_state(std::span<const int32_t> tokens, const std::function<void(std::span<uint8_t>)>& fill) {
+  const Call call(*this);
+  states_.restore_state(tokens, [&](uint8_t* state) { fill({state, state_bytes()}); });
 }
 
 uint32_t Engine::available_pages() {
@@ -335,6 +359,7 @@ void Engine::run_chunk(const Batch& part, float* logits, float* hidden) {
   store_.require_read();
   if (expert_slots_) expert_slots_->require_read();
   if (ends_early_) throw cancelled();
+  for (const Run& run : chunk.runs) states_.set_pending(run.sequence, run.count);
 }
 
 // ---- the pass ----
@@ -357,7 +382,7 @@ bool Engine::run_blocks(const Steps& steps) {
 
 void Engine::embed(const Steps& steps) {
   const Batch& batch = pass_.chunk.batch;
-  const uint32_t half = config().head_size / 2;
+  const uint32_t half = config().rotated() / 2;
   const float* frequencies = mapped_.frequencies->vector;
   steps.worker.for_each(steps.tokens(), [&](uint32_t t) {
     float* x = steps.x() + size_t{t} * config().hidden_size;

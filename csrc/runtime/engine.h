@@ -54,7 +54,6 @@ class Engine : public BatchEngine {
 
   uint32_t length(uint32_t sequence) override;
   uint32_t truncate(uint32_t sequence, uint32_t length) override;
-  // Shares pages; 0 where a block's state cannot be shared.
   uint32_t reuse(uint32_t sequence, std::span<const int32_t> tokens) override;
   void keep(uint32_t sequence, std::span<const int32_t> tokens) override;
   // In shared pages.
@@ -74,8 +73,14 @@ class Engine : public BatchEngine {
   uint32_t available_pages() override;
   void for_each(uint32_t count, const std::function<void(uint32_t)>& f) override;
 
-  // Marks the present length as one that truncate can reach. PlanRequest::snapshots of a sequence are kept, the newest.
-  void snapshot(uint32_t sequence);
+  void snapshot(uint32_t sequence, std::span<const int32_t> tokens = {}) override;
+  // Of a state that is no page; 0 where there is none.
+  size_t state_bytes() const { return states_.fixed_bytes(); }
+  // The state of the longest beginning of `tokens` that was kept with one: use(its bytes) is called. Returns the length, 0 for
+  // none.
+  uint32_t read_state(std::span<const int32_t> tokens, const std::function<void(std::span<const uint8_t>)>& use);
+  // Keeps the state of `tokens`, whose pages are kept, as fill(its bytes) writes it.
+  void restore_state(std::span<const int32_t> tokens, const std::function<void(std::span<uint8_t>)>& fill);
 
   // Deletes it, unless a fork copied it in the middle of a call: then nothing of it can be relied on.
   struct Delete {
@@ -107,6 +112,7 @@ class Engine : public BatchEngine {
   void place_blocks();
   void order_turns();
   void check(const Batch& batch) const;
+  void settle(uint32_t sequence);
   void check_sequence(uint32_t sequence) const;
   void require_head() const;
   void check_pages(const std::vector<Run>& runs) const;

@@ -8,9 +8,21 @@ namespace q3e {
 
 Generation::Generation(GenerationRequest&& request, uint64_t number)
     : request_(std::move(request)), number_(number), tokens_(request_.prompt), arrived_(Clock::now()) {
-  if (request_.texts) text_.emplace(request_.texts, request_.reasoning, request_.stops, request_.tools);
+  if (request_.texts) text_.emplace(request_.texts, request_.reasoning, request_.stops, request_.tools, request_.verbatim);
   if (request_.sampler)
     for (const int32_t token : request_.prompt) request_.sampler->accept(token, false);
+}
+
+uint32_t Generation::next(uint32_t most) const {
+  const uint32_t count = std::min(most, left());
+  const auto at = std::upper_bound(marks_.begin(), marks_.end(), computed_);
+  return at == marks_.end() ? count : std::min(count, *at - computed_);
+}
+
+void Generation::mark(uint32_t length, uint32_t unit) {
+  length -= length % unit;
+  const auto at = std::lower_bound(marks_.begin(), marks_.end(), length);
+  if (length > 0 && length < prompt_size() && (at == marks_.end() || *at != length)) marks_.insert(at, length);
 }
 
 void Generation::append(int32_t token, uint32_t context) {
@@ -69,6 +81,7 @@ void Generation::end(Finish finish) {
 void Generation::give(News& news) {
   news = std::exchange(news_, {});
   news.finish = finish_;
+  if (text_ && text_->stopped()) news.stop_string = *text_->stop_string();
   news.usage = usage();
   news.reasoning = text_ && text_->reasoning();
   news.error = error_;

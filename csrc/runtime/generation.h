@@ -27,6 +27,7 @@ struct GenerationRequest {
   std::vector<int32_t> stop_tokens;    // end the answer and belong to it
   std::shared_ptr<const Bpe> texts;    // null: tokens only
   bool reasoning = false;              // the prompt has opened `<think>`
+  bool verbatim = false;               // all of the answer is content: thoughts and calls are text of it
   std::shared_ptr<const Tools> tools;  // null: calls in the answer are text
   std::vector<std::string> stops;      // UTF-8; end the content and do not belong to it
   // How many of the most probable tokens are told beside each of the answer, and beside each of the prompt from the second on;
@@ -37,6 +38,8 @@ struct GenerationRequest {
   std::optional<uint32_t> thinking_budget;
   std::vector<int32_t> end_of_thoughts;
   bool state = false;  // no answer, and no sampler: the state behind the prompt ends it
+  // Of the prompt, where another is likely to part from it: in front of what asks for the answer.
+  std::vector<uint32_t> boundaries;
 };
 
 enum class Finish : uint8_t {
@@ -64,6 +67,7 @@ struct News {
   std::vector<TextPiece> pieces;
   std::vector<float> state;  // [width] behind the prompt's last token, if it was asked for
   Finish finish = Finish::running;
+  std::optional<std::string> stop_string;  // that ended the answer, if one did
   Usage usage{};
   bool reasoning = false;      // the last token was a thought
   std::exception_ptr error{};  // of one that failed
@@ -87,6 +91,10 @@ class Generation {
   bool idle() const { return by_hand() && (!extension_.cancel || has_news_); }
   uint32_t size() const { return static_cast<uint32_t>(tokens_.size()); }
   uint32_t left() const { return size() - computed_; }
+  // The next tokens that are computed at once, at most so many.
+  uint32_t next(uint32_t most) const;
+  // Behind so many tokens, of the prompt, a snapshot is made.
+  void mark(uint32_t length, uint32_t unit);
   uint32_t prompt_size() const { return static_cast<uint32_t>(request_.prompt.size()); }
   uint32_t completion() const { return size() - prompt_size(); }
   // Tokens of the prompt whose log probabilities are still wanted.
@@ -111,6 +119,7 @@ class Generation {
   uint32_t cached_ = 0;               // of the prompt, when it was started first
   uint32_t reused_ = 0;               // tokens, when it was started last
   uint32_t read_ = 0;                 // of the prompt, so far
+  std::vector<uint32_t> marks_;       // ascending: see `mark`
   uint32_t scored_ = 1;               // of the prompt, the first included, which nothing comes before
   uint32_t constrained_ = 0;          // tokens of the answer that the constraint has seen,
   uint32_t ahead_ = 0;                // and behind them draft tokens, which it has to forget

@@ -108,7 +108,7 @@ class Planner {
     p.kv_token_bytes = state.page_bytes / kKvBlock;
     p.kv_cache =
         p.pages * std::min<uint64_t>(page_cost(request.kv), kMostBytes / p.pages) +  // a file's shape may be beyond 64 bits
-        SequenceStates::own_memory(state, request.sequences, request.snapshots);
+        SequenceStates::own_memory(state, request.sequences, request.context, request.snapshots, most_pending(request));
     p.scratch = scratch_of(model_, {p.settings.chunk, request.sequences, request.kv, &blocks_}, request.threads).bytes;
     p.program = request.program;
     p.peak = p.weights + p.buffers + p.kv_cache + p.scratch + p.program;
@@ -263,7 +263,7 @@ StateSpec state_of(const Model& model, KvType kv) {
 ScratchLayout scratch_of(const Model& model, const ScratchRequest& request, uint32_t threads) {
   size_t most = 0;
   for (const auto& kind : model.kinds) most = std::max(most, kind->scratch_bytes(request));
-  return {request, model.config.hidden_size, model.config.head_size, most, threads};
+  return {request, model.config.hidden_size, model.config.rotated(), most, threads};
 }
 
 const char* kv_name(KvType kv) {

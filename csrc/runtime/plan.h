@@ -20,7 +20,7 @@ struct PlanRequest {
   uint32_t chunk = 0;      // tokens of a prefill chunk; 0: the largest of 256 ... 16 that fits, 512 with experts or streaming
   uint64_t program = 0;    // 0: what the process holds now, without this file, and an allowance
   uint64_t later = 0;      // what the program will load besides; counts only when `program` is 0
-  uint32_t snapshots = 2;  // of each sequence, for models with a state that cannot go back by itself
+  uint32_t snapshots = 2;  // for each sequence, of a state that cannot go back by itself; all sequences share them
   // Lossy when above 0: a token's experts whose share of its weights is smaller are left out.
   float min_expert_share = 0;
   ReadMethod reader = ReadMethod::uring;  // of what is streamed: the first to try
@@ -42,6 +42,8 @@ struct MemoryPlan {
   uint32_t pages;           // of the KV cache: a context for each sequence, or as many as fit, one context at least
 };
 
+// Tokens of a sequence that a step may take back: the one behind which drafts begin, and those.
+inline uint32_t most_pending(const PlanRequest& r) { return r.draft_tokens ? r.draft_tokens + 1 : 0; }
 // What sequences of a model keep, over all its blocks.
 StateSpec state_of(const Model& model, KvType kv);
 // How a forward pass with these settings lays out its temporary memory.

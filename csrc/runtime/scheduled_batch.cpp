@@ -47,7 +47,8 @@ void ScheduledBatch::constrain(Row& row, size_t first) {
       std::optional<TokenMask>& mask = outcomes_[first + allowed].mask;
       const int32_t token = g.drafts_->tokens()[allowed];
       const auto& ends = g.request_.stop_tokens;
-      if ((mask && !mask->allows(static_cast<size_t>(token))) || std::find(ends.begin(), ends.end(), token) != ends.end()) break;
+      row.refused = mask && !mask->allows(static_cast<size_t>(token));
+      if (row.refused || std::find(ends.begin(), ends.end(), token) != ends.end()) break;
       if (mask) mask->words = masks_.emplace_back(mask->words, mask->words + mask->count).data();
       outcomes_[first + allowed + 1].mask = constraint.allow({&token, 1});
       ++g.ahead_;

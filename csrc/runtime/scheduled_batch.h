@@ -23,6 +23,7 @@ class ScheduledBatch {
     bool scores;           // the log probabilities of the tokens that follow each of them are wanted
     uint32_t asked = 0;    // draft tokens that a draft model is asked for, and of whichever source
     uint32_t drafted = 0;  // there are, behind them: Generation::drafts_
+    bool refused = false;  // another one was, which the constraint does not allow
   };
   // What is made of a row of logits.
   struct Outcome {

@@ -77,8 +77,17 @@ Scheduler::Held Scheduler::submit(GenerationRequest request) {
     throw Error(Status::busy, "expected at most " + std::to_string(most_waiting_) + " requests in the queue, found it full");
   Held generation(new Generation(std::move(request), ++number_));
   generation->begin(limits_.context);
+  mark(*generation);
   waiting_.push_back(generation);
   return generation;
+}
+
+// Where a state of a prompt is worth keeping, of an engine that goes back to snapshots alone.
+void Scheduler::mark(Generation& g) const {
+  if (limits_.snapshot_unit == 0) return;
+  for (const uint32_t boundary : g.request_.boundaries) g.mark(boundary, limits_.snapshot_unit);
+  for (uint32_t at = kSnapshotTokens; g.request_.boundaries.empty() && at < g.prompt_size(); at += kSnapshotTokens)
+    g.mark(at, limits_.snapshot_unit);
 }
 
 bool Scheduler::next(Generation& generation, News& news, std::chrono::milliseconds patience) {

@@ -84,13 +84,15 @@ class Scheduler {
   using Lock = std::unique_lock<ForkMutex>;
   using Row = ScheduledBatch::Row;
   using Clock = std::chrono::steady_clock;
-  static constexpr uint32_t kEnoughToLearn = 4;  // tokens of prompts, from a step's time; a step reads as many at least
+  static constexpr uint32_t kSnapshotTokens = 2048;  // between those of a prompt that has no boundaries
+  static constexpr uint32_t kEnoughToLearn = 4;      // tokens of prompts, from a step's time; a step reads as many at least
 
   // scheduler.cpp: calls
   bool spoilt() const { return driven_ && !changed_.get_deleter().at_home(); }  // by a fork in the middle of a step
   void enter();                                                                 // throws where nothing can be relied on
   void require_outside_step() const;                                            // of what waits for a step's end
   void require_open() const;
+  void mark(Generation& generation) const;
   void require_tokens(const char* name, std::span<const int32_t> tokens) const;
   bool wait_for_news(Generation& generation, Lock& lock, Clock::time_point until);
   bool drive(Lock& lock);
@@ -110,7 +112,7 @@ class Scheduler {
   // scheduler_drafts.cpp
   void draft(std::vector<Row>& rows);
   void ask_draft_model(std::vector<Row>& rows);
-  void settle_drafts(Generation& generation);
+  void settle_drafts(Generation& generation, bool refused);
   void forget_drafts(std::span<const Row> rows);
   void learn_cost_of_drafts(uint32_t count, double seconds);
   // Gives the sequence back; what was computed is kept for others.

@@ -75,13 +75,14 @@ void Scheduler::ask_draft_model(std::vector<Row>& rows) {
 }
 
 // The right ones are computed tokens of the answer now; what lies behind them in the cache is cut off.
-void Scheduler::settle_drafts(Generation& g) {
+// A refused one is wrong as well.
+void Scheduler::settle_drafts(Generation& g, bool refused) {
   const std::span<const int32_t> drafts = g.drafts_->tokens();
   // Its last token has no logits behind it yet, and is computed with the next step.
   const auto said = std::span(g.tokens_).subspan(g.computed_, g.left() - std::min(g.left(), 1u));
-  const auto count = static_cast<uint32_t>(drafts.size()), right = common_length(drafts, said);
-  g.drafts_->learn(right, std::min(count, right + 1));
-  drafted_ += count;
+  const auto count = static_cast<uint32_t>(drafts.size()), guessed = count + refused, right = common_length(drafts, said);
+  g.drafts_->learn(right, std::min(guessed, right + 1));
+  drafted_ += guessed;
   accepted_drafts_ += right;
   g.computed_ += right;
   g.constrained_ += std::min(right, g.ahead_);

@@ -57,6 +57,8 @@ void Scheduler::settle(ScheduledBatch& batch) {
     g.read_ = std::max(g.read_, std::min(g.computed_, g.prompt_size()));
     if (row.count > 1)
       engine_.keep(*g.sequence_, std::span(g.tokens_).first(g.computed_ / limits_.page_tokens * limits_.page_tokens));
+    if (std::binary_search(g.marks_.begin(), g.marks_.end(), g.computed_))
+      engine_.snapshot(*g.sequence_, std::span(g.tokens_).first(g.computed_));
     g.has_news_ = g.has_news_ || (g.by_hand() ? row.ends : row.count > 1);
   }
   for (ScheduledBatch::State& state : batch.states()) {
@@ -84,7 +86,7 @@ void Scheduler::settle(ScheduledBatch& batch) {
   }
   for (const Row& row : batch.rows()) {
     Generation& g = *row.generation;
-    if (row.drafted > 0) settle_drafts(g);
+    if (row.drafted > 0 || row.refused) settle_drafts(g, row.refused);
     if (row.asked > 0) draft_model_->cut(*g.sequence_, g.computed_);  // also where a constraint left no draft token
   }
 }

@@ -129,12 +129,18 @@ bool Scheduler::start(Generation& g) {
   for (const Held& other : running_) {
     const uint32_t shared = common_length(other->tokens_, tokens.first(tokens.size() - 1));
     const uint32_t there = std::min(shared, other->computed_);
-    if (other->left() > 1 && !other->idle() && shared > there + kWorthWaiting) return false;
+    if (other->left() > 1 && !other->idle() && shared > there + kWorthWaiting) {
+      if (limits_.snapshot_unit > 0) other->mark(shared, limits_.snapshot_unit);
+      return false;
+    }
     if (there > most) best = other.get(), most = there;
   }
   const uint32_t sequence = engine_.choose(free_, tokens);
   g.computed_ = engine_.reuse(sequence, tokens);
-  if (most > g.computed_) most = engine_.share(*best->sequence_, sequence, most);
+  if (most > g.computed_) {
+    most = engine_.share(*best->sequence_, sequence, most);
+    if (most <= g.computed_) g.computed_ = engine_.reuse(sequence, tokens);  // where less could be shared than seemed
+  }
   const bool from_other = most > g.computed_;
   if (from_other) g.computed_ = most;
   g.reused_ = g.computed_;
@@ -193,7 +199,7 @@ std::vector<Scheduler::Row> Scheduler::choose_rows() {
   // The plan has logits for a row of each sequence: those of sequences that want none in this step are left for scores.
   uint32_t spare = limits_.sequences - static_cast<uint32_t>(rows.size() + reading.size());
   for (Generation* g : reading) {
-    uint32_t count = std::min(tokens, g->left());
+    uint32_t count = g->next(tokens);
     if (count == 0) break;
     if (g->scores()) {
       count = std::min(count, 1 + spare);

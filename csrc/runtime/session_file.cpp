@@ -20,7 +20,7 @@ namespace q3e {
 namespace {
 
 constexpr char kMagic[8] = {'Q', '3', 'E', 'S', 'A', 'V', 'E', 'D'};
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr uint64_t kMostTokens = uint64_t{1} << 28, kMostNote = uint64_t{1} << 28;
 
 // Little endian, without gaps.
@@ -30,10 +30,11 @@ struct Header {
   uint64_t model;  // fingerprint
   uint32_t kv, page_tokens;
   uint64_t page_bytes, tokens, note_bytes, kept;  // kept: tokens whose pages are here
+  uint64_t state_bytes, state;                    // of a state that is no page; tokens that it is of, and 0 where there is none
   float min_expert_share;
   uint32_t crc32;  // of this header, with 0 here, then of the tokens and of the note
 };
-static_assert(sizeof(Header) == 72);
+static_assert(sizeof(Header) == 88);
 
 // FNV-1a of everything that a model's states depend on: its shape, and the checksums of its weights.
 class Fingerprint {
@@ -77,6 +78,7 @@ Header header_of(const Engine& engine, uint64_t tokens, uint64_t note_bytes) {
   h.kv = static_cast<uint32_t>(engine.plan().settings.kv);
   h.page_tokens = engine.limits().page_tokens;
   h.page_bytes = engine.page_bytes();
+  h.state_bytes = engine.state_bytes();
   h.tokens = tokens;
   h.note_bytes = note_bytes;
   h.min_expert_share = engine.plan().settings.min_expert_share;
@@ -210,16 +212,21 @@ void save_session(Engine& engine, std::span<const int32_t> tokens, std::string_v
   Header header = header_of(engine, tokens.size(), note.size());
   OpenFileDescriptor& file = made.file();
   file.write(&header, sizeof header);
-  file.write(tokens.data(), tokens.size_bytes());
+  const std::span<const int32_t> all = tokens;
+  file.write(all.data(), all.size_bytes());
   file.write(note.data(), note.size());
   const auto write_page = [&](std::span<const uint8_t> page) {
     const uint32_t sum = crc32(page.data(), page.size());
     file.write(&sum, sizeof sum);
     file.write(page.data(), page.size());
   };
+  if (header.state_bytes > 0) {
+    header.state = engine.read_state(tokens, write_page);
+    tokens = tokens.first(header.state);  // pages behind it would be of no use
+  }
   for (uint32_t rows = header.page_tokens, page = 0; rows == header.page_tokens; ++page)
     header.kept += rows = engine.read_page(tokens, page, write_page);
-  header.crc32 = checksum(header, tokens, note);
+  header.crc32 = checksum(header, all, note);
   file.seek(0);
   file.write(&header, sizeof header);
   made.take_place();
@@ -231,11 +238,14 @@ SavedSession load_session(Engine& engine, const std::string& path) {
   if (file.size() < sizeof header) foreign(path, "a saved session", "a file of " + std::to_string(file.size()) + " bytes");
   file.read(&header, sizeof header);
   require_same(path, header, header_of(engine, 0, 0));
-  if (header.tokens > kMostTokens || header.note_bytes > kMostNote || header.kept > header.tokens)
+  if (header.tokens > kMostTokens || header.note_bytes > kMostNote || header.kept > header.tokens ||
+      header.state > header.tokens || header.state_bytes != engine.state_bytes() ||
+      (header.state_bytes > 0 && header.kept > header.state) || (header.state_bytes == 0 && header.state > 0))
     throw Error(Status::corrupt_file, path + ": expected the sizes of a session, found others");
   const uint64_t pages = engine.limits().pages_for(static_cast<uint32_t>(header.kept));
   const uint64_t pages_bytes = pages * (sizeof(uint32_t) + header.page_bytes);
-  const uint64_t expected = sizeof header + header.tokens * sizeof(int32_t) + header.note_bytes + pages_bytes;
+  const uint64_t state_bytes = header.state ? sizeof(uint32_t) + header.state_bytes : 0;
+  const uint64_t expected = sizeof header + header.tokens * sizeof(int32_t) + header.note_bytes + state_bytes + pages_bytes;
   if (file.size() != expected)
     throw Error(Status::truncated_file,
                 path + ": expected " + std::to_string(expected) + " bytes, found " + std::to_string(file.size()));
@@ -244,18 +254,25 @@ SavedSession load_session(Engine& engine, const std::string& path) {
   file.read(saved.note.data(), saved.note.size());
   if (checksum(header, saved.tokens, saved.note) != header.crc32)
     throw Error(Status::corrupt_file, path + ": expected the checksum of its header, found another");
+  const auto read_checked = [&](uint64_t at, std::span<uint8_t> bytes, const std::string& what) {
+    uint32_t claimed = 0;
+    file.seek(at);
+    file.read(&claimed, sizeof claimed);
+    file.read(bytes.data(), bytes.size());
+    if (crc32(bytes.data(), bytes.size()) != claimed)
+      throw Error(Status::corrupt_file, path + ": expected the checksum of " + what + ", found another");
+  };
   for (uint64_t i = 0; i < pages; ++i) {
     const auto tokens = std::span(saved.tokens).first(std::min((i + 1) * header.page_tokens, header.kept));
     const bool kept = engine.restore_page(tokens, [&](std::span<uint8_t> page) {
-      uint32_t claimed = 0;
-      file.seek(expected - pages_bytes + i * (sizeof claimed + page.size()));
-      file.read(&claimed, sizeof claimed);
-      file.read(page.data(), page.size());
-      if (crc32(page.data(), page.size()) != claimed)
-        throw Error(Status::corrupt_file, path + ": expected the checksum of page " + std::to_string(i) + ", found another");
+      read_checked(expected - pages_bytes + i * (sizeof(uint32_t) + page.size()), page, "page " + std::to_string(i));
     });
-    if (!kept) break;
+    if (!kept) return saved;
   }
+  if (header.state > 0 && header.state == header.kept)
+    engine.restore_state(std::span(saved.tokens).first(header.state), [&](std::span<uint8_t> state) {
+      read_checked(expected - pages_bytes - state_bytes, state, "its state");
+    });
   return saved;
 }
 

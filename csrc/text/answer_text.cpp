@@ -13,13 +13,11 @@ bool is_blank(char c) { return kBlanks.find(c) != kBlanks.npos; }
 }  // namespace
 
 AnswerText::AnswerText(std::shared_ptr<const Bpe> bpe, bool reasoning, std::vector<std::string> stops,
-                       std::shared_ptr<const Tools> tools)
-    : bpe_(std::move(bpe)),
-      open_(bpe_->find_added(kThinkOpen)),
-      close_(bpe_->find_added(kThinkClose)),
-      stops_(std::move(stops)),
-      reasoning_(reasoning),
-      at_mark_(reasoning) {
+                       std::shared_ptr<const Tools> tools, bool verbatim)
+    : bpe_(std::move(bpe)), stops_(std::move(stops)), reasoning_(reasoning && !verbatim), at_mark_(reasoning_) {
+  if (verbatim) return;
+  open_ = bpe_->find_added(kThinkOpen);
+  close_ = bpe_->find_added(kThinkClose);
   if (!tools) return;
   call_open_ = bpe_->find_added(ToolCalls::kOpen);
   call_close_ = bpe_->find_added(ToolCalls::kClose);

@@ -29,9 +29,10 @@ namespace q3e {
 class AnswerText {
  public:
   // bpe: of any vocabulary, also one without the marks. reasoning: the prompt has opened `<think>` already. stops: UTF-8. tools:
-  // null: calls are text. Throws Error(bad_argument) for an empty stop string.
+  // null: calls are text. verbatim: all is content, the marks are text, and neither reasoning nor tools count. Throws
+  // Error(bad_argument) for an empty stop string.
   AnswerText(std::shared_ptr<const Bpe> bpe, bool reasoning, std::vector<std::string> stops,
-             std::shared_ptr<const Tools> tools = nullptr);
+             std::shared_ptr<const Tools> tools = nullptr, bool verbatim = false);
 
   // Appends the pieces that this token completes, mostly one or none. Ids without bytes, or out of range, are no text. After a
   // stop nothing comes any more, nor is it counted.
@@ -42,6 +43,7 @@ class AnswerText {
   void finish(std::vector<TextPiece>& out, bool cut = false);
 
   bool stopped() const { return stops_.stopped(); }                     // by a stop string
+  const std::string* stop_string() const { return stops_.found(); }     // by which; null: by none
   bool reasoning() const { return reasoning_ && !in_call(); }           // whether the last token was a thought's
   uint32_t reasoning_tokens() const { return reasoning_tokens_; }       // without the marks
   uint32_t tool_calls() const { return calls_ ? calls_->count() : 0; }  // that are complete

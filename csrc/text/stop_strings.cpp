@@ -30,16 +30,14 @@ StopStrings::StopStrings(std::vector<std::string> stops) {
 }
 
 void StopStrings::push(std::string_view text, std::string& out) {
-  if (stopped_) return;
+  if (stopped()) return;
   for (size_t i = 0; i < text.size() && !stops_.empty(); ++i) {
-    size_t longest = 0;
-    for (Stop& stop : stops_)
-      if (stop.next(text[i])) longest = std::max(longest, stop.text.size());
-    if (longest > 0) {
+    for (size_t which = 0; which < stops_.size(); ++which)
+      if (stops_[which].next(text[i]) && (!found_ || stops_[which].text.size() > found()->size())) found_ = which;
+    if (stopped()) {
       held_.append(text, 0, i + 1);
-      out.append(held_, 0, held_.size() - longest);
+      out.append(held_, 0, held_.size() - found()->size());
       held_.clear();
-      stopped_ = true;
       return;
     }
   }

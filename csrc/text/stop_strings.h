@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,7 +22,10 @@ class StopStrings {
   // Appends what was held back and is no stop string after all.
   void finish(std::string& out);
 
-  bool stopped() const { return stopped_; }
+  bool stopped() const { return found_.has_value(); }
+
+  // The one that ended the text; null: none yet.
+  const std::string* found() const { return found_ ? &stops_[*found_].text : nullptr; }
 
  private:
   // Knuth, Morris and Pratt's search.
@@ -35,8 +39,8 @@ class StopStrings {
   };
 
   std::vector<Stop> stops_;
-  std::string held_;  // as long as the longest start of a stop
-  bool stopped_ = false;
+  std::string held_;             // as long as the longest start of a stop
+  std::optional<size_t> found_;  // of stops_
 };
 
 }  // namespace q3e

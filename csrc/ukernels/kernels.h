@@ -94,6 +94,51 @@ SiluMulFn silu_mul_scalar;
 using SiluPanelsFn = void(const float* gate_up, uint32_t n, float* out);
 SiluPanelsFn silu_panels_scalar;
 
+// x[n] *= sigmoid(gate[n])
+using SigmoidMulFn = void(const float* gate, uint32_t n, float* x);
+SigmoidMulFn sigmoid_mul_scalar;
+
+// x[width] *= sigmoid(a . b)
+using DotGateFn = void(const float* a, const float* b, uint32_t n, float* x, uint32_t width);
+DotGateFn dot_gate_scalar;
+
+// out[n] = x[n] / rms(x) * weight[n] * silu(gate[n])
+using GatedNormFn = void(const float* x, const float* weight, const float* gate, uint32_t n, float eps, float* out);
+GatedNormFn gated_norm_scalar;
+
+// x[n] *= scale / |x|
+inline constexpr float kUnitEpsilon = 1e-6f;  // of |x|^2
+using UnitFn = void(float* x, float scale, uint32_t n);
+UnitFn unit_scalar;
+
+// out[n] = silu(inputs[0][n] * taps[0][n] + ... + inputs[3][n] * taps[3][n]): a causal convolution of each channel by itself,
+// over the inputs of the last four tokens, the oldest first. taps: [4], `stride` floats apart.
+inline constexpr uint32_t kConvTaps = 4;
+using ConvSiluFn = void(const float* const* inputs, const float* taps, size_t stride, uint32_t n, float* out);
+ConvSiluFn conv_silu_scalar;
+
+// What a token does to the states of n heads: decay[n] = exp(rate[n] * log(1 + exp(decay[n] + bias[n]))), which is at most 1 as
+// rates are negative, and write[n] = sigmoid(write[n]).
+using DeltaGatesFn = void(const float* rate, const float* bias, uint32_t n, float* decay, float* write);
+DeltaGatesFn delta_gates_scalar;
+
+// The gated delta rule (Yang et al. 2024) for some columns of a head's state S [key_size][columns], token after token:
+//   u = write * (v - decay * S^T k);  v = decay * S^T q + (k . q) * u, which is S^T q of the new state;  S = decay * S + k u^T
+// A column needs no other, so that any number of them may be computed together. This defines the state: the same sums for a token
+// alone as for one of many.
+struct DeltaTask {
+  float* state;                // [columns / 16][key_size][16]
+  const float *q, *k;          // [tokens][key_size]
+  float* v;                    // [tokens][columns], becomes the output
+  size_t stride;               // of these from token to token, in floats
+  const float *decay, *write;  // [tokens]
+  size_t gate_stride;
+  uint32_t tokens, key_size, columns;  // columns: a multiple of kDeltaColumns
+};
+inline constexpr uint32_t kDeltaColumns = 32;
+using DeltaFn = void(const DeltaTask& task);
+DeltaFn delta_rule_scalar;
+
 // One token's experts: softmax over all logits, then the largest `top` by (share, lowest index), descending; divided by their sum
 // when normalize. logits may be read up to the next multiple of 16, which does not count. chosen, weights: [top].
 inline constexpr uint32_t kMaxExperts = 512;
@@ -149,12 +194,14 @@ static inline float query_scale(uint32_t head_dim) {
 // One token's projections become a query and an entry of the KV cache: bias, RMSNorm a head, rotary embedding (Su et al. 2021,
 // half-split as in GPT-NeoX), rounding to the cache's type.
 struct RopeTask {
-  const float* qkv;                       // [heads + 2 kv_heads][head_dim]
-  const float *q_bias, *k_bias, *v_bias;  // as their parts of qkv, or null
+  const float *queries, *keys, *values;   // [heads], [kv_heads] and [kv_heads] times [head_dim]
+  size_t query_stride;                    // floats from a head's queries to the next one's
+  const float *q_bias, *k_bias, *v_bias;  // [heads], [kv_heads] and [kv_heads] times [head_dim], or null
   const float *q_weight, *k_weight;       // [head_dim], or null: no norm
-  const float* cos_sin;                   // [head_dim / 2] cosines, then as many sines
+  const float* cos_sin;                   // [rotated / 2] cosines, then as many sines; 16 floats more may be read
   float eps;
   uint32_t heads, kv_heads, head_dim;
+  uint32_t rotated;  // of a head's values, the first ones; the others stay as they are
   KvType type;
   void* q;                // [heads][head_dim]: int8, or float32 already times query_scale(head_dim)
   float* q_scales;        // [heads], times query_scale(head_dim)  (int8)
@@ -221,6 +268,13 @@ struct KernelTable {
   QuantizeFn* quantize;
   SiluMulFn* silu_mul;
   SiluPanelsFn* silu_panels;
+  SigmoidMulFn* sigmoid_mul;
+  DotGateFn* dot_gate;
+  GatedNormFn* gated_norm;
+  UnitFn* unit;
+  ConvSiluFn* conv_silu;
+  DeltaGatesFn* delta_gates;
+  DeltaFn* delta_rule;
   RouteFn* route;
   AddWeightedFn* add_weighted;
   RopeFn* qk_norm_rope;

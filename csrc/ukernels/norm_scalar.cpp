@@ -7,10 +7,7 @@ namespace {
 
 // 1 / sqrt(mean(x^2) + eps); n is a multiple of 16.
 float inverse_rms(const float* x, uint32_t n, float eps) {
-  float lanes[16] = {};
-  for (uint32_t i = 0; i < n; i += 16)
-    for (uint32_t j = 0; j < 16; ++j) lanes[j] = fma_f32(x[i + j], x[i + j], lanes[j]);
-  return 1.0f / std::sqrt(fold_lanes(lanes) / static_cast<float>(n) + eps);
+  return 1.0f / std::sqrt(dot_f32(x, x, n) / static_cast<float>(n) + eps);
 }
 
 void quantize_block(const float* x, uint32_t n, int8_t* quants, float* scale, int32_t* sum) {
@@ -32,6 +29,16 @@ void quantize_block(const float* x, uint32_t n, int8_t* quants, float* scale, in
 void rmsnorm_scalar(const float* x, const float* weight, uint32_t n, float eps, float* out) {
   const float r = inverse_rms(x, n, eps);
   for (uint32_t i = 0; i < n; ++i) out[i] = (x[i] * r) * weight[i];
+}
+
+void gated_norm_scalar(const float* x, const float* weight, const float* gate, uint32_t n, float eps, float* out) {
+  const float r = inverse_rms(x, n, eps);
+  for (uint32_t i = 0; i < n; ++i) out[i] = ((x[i] * r) * weight[i]) * silu_f32(gate[i]);
+}
+
+void unit_scalar(float* x, float scale, uint32_t n) {
+  const float r = scale / std::sqrt(dot_f32(x, x, n) + kUnitEpsilon);
+  for (uint32_t i = 0; i < n; ++i) x[i] *= r;
 }
 
 void rmsnorm_quantize_scalar(const float* x, const float* weight, uint32_t n, float eps, uint32_t block, int8_t* quants,

@@ -4,24 +4,33 @@
 #include <cmath>
 
 #include "ukernels/kernels.h"
+#include "ukernels/math_simd.h"
 
 namespace q3e {
 namespace {
 
 template <class S>
 float inverse_rms_simd(const float* x, uint32_t n, float eps) {
-  typename S::F lanes = S::zero();
-  for (uint32_t i = 0; i < n; i += 16) {
-    const typename S::F v = S::load(x + i);
-    lanes = S::fma(v, v, lanes);
-  }
-  return 1.0f / __builtin_sqrtf(S::fold(lanes) / static_cast<float>(n) + eps);
+  return 1.0f / __builtin_sqrtf(dot_simd<S>(x, x, n) / static_cast<float>(n) + eps);
 }
 
 template <class S>
 void rmsnorm_simd(const float* x, const float* weight, uint32_t n, float eps, float* out) {
   const typename S::F r = S::set1(inverse_rms_simd<S>(x, n, eps));
   for (uint32_t i = 0; i < n; i += 16) S::store(out + i, S::mul(S::mul(S::load(x + i), r), S::load(weight + i)));
+}
+
+template <class S>
+void gated_norm_simd(const float* x, const float* weight, const float* gate, uint32_t n, float eps, float* out) {
+  const typename S::F r = S::set1(inverse_rms_simd<S>(x, n, eps));
+  for (uint32_t i = 0; i < n; i += 16)
+    S::store(out + i, S::mul(S::mul(S::mul(S::load(x + i), r), S::load(weight + i)), silu_simd<S>(S::load(gate + i))));
+}
+
+template <class S>
+void unit_simd(float* x, float scale, uint32_t n) {
+  const typename S::F r = S::set1(scale / __builtin_sqrtf(dot_simd<S>(x, x, n) + kUnitEpsilon));
+  for (uint32_t i = 0; i < n; i += 16) S::store(x + i, S::mul(S::load(x + i), r));
 }
 
 template <class S>

@@ -10,7 +10,7 @@ namespace {
 
 // Bias, RMSNorm and rotation of one head into y[head_dim].
 void rotate_head(const RopeTask& t, const float* x, const float* bias, const float* weight, float* y) {
-  const uint32_t d = t.head_dim, half = d / 2;
+  const uint32_t d = t.head_dim, half = t.rotated / 2;
   for (uint32_t i = 0; i < d; ++i) y[i] = bias ? x[i] + bias[i] : x[i];
   if (weight) rmsnorm_scalar(y, weight, d, t.eps, y);
   const float *c = t.cos_sin, *s = t.cos_sin + half;
@@ -94,7 +94,7 @@ void qk_norm_rope_scalar(const RopeTask& t) {
   float y[kMaxHeadDim];
   const uint32_t group = t.heads / t.kv_heads, last = t.first + t.count;
   for (uint32_t h = t.first * group; h < last * group; ++h) {
-    rotate_head(t, t.qkv + size_t{h} * d, t.q_bias ? t.q_bias + size_t{h} * d : nullptr, t.q_weight, y);
+    rotate_head(t, t.queries + h * t.query_stride, t.q_bias ? t.q_bias + size_t{h} * d : nullptr, t.q_weight, y);
     if (rounds_queries(t.type)) {
       store_row(KvType::int8, y, d, static_cast<uint8_t*>(t.q) + size_t{h} * d, t.q_scales + h);
       t.q_scales[h] *= root;
@@ -104,15 +104,15 @@ void qk_norm_rope_scalar(const RopeTask& t) {
   }
   for (uint32_t h = t.first; h < last; ++h) {
     uint8_t* block = t.page + h * layout.bytes;
-    const size_t at = size_t{h} * d, k = size_t{t.heads} * d + at, v = size_t{t.heads + t.kv_heads} * d + at;
+    const size_t at = size_t{h} * d;
     float* key_scales = rounds_queries(t.type) ? reinterpret_cast<float*>(block + layout.key_scales) : nullptr;
     float* value_scales = is_integer(t.type) ? reinterpret_cast<float*>(block + layout.value_scales) : nullptr;
-    rotate_head(t, t.qkv + k, t.k_bias ? t.k_bias + at : nullptr, t.k_weight, y);
+    rotate_head(t, t.keys + at, t.k_bias ? t.k_bias + at : nullptr, t.k_weight, y);
     if (packs_keys(t.type))
       store_key(KvType::bf16, y, d, t.open_keys + h * open_keys_bytes(d), nullptr, t.row);
     else
       store_key(t.type, y, d, block + layout.keys, key_scales, t.row);
-    for (uint32_t i = 0; i < d; ++i) y[i] = t.v_bias ? t.qkv[v + i] + t.v_bias[at + i] : t.qkv[v + i];
+    for (uint32_t i = 0; i < d; ++i) y[i] = t.v_bias ? t.values[at + i] + t.v_bias[at + i] : t.values[at + i];
     store_value(t.type, y, d, block + layout.values, value_scales, t.row);
   }
 }

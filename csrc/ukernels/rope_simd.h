@@ -16,17 +16,20 @@ void add_bias_simd(const float* x, const float* bias, uint32_t n, float* y) {
   for (uint32_t i = 0; i < n; i += 16) S::store(y + i, bias ? S::add(S::load(x + i), S::load(bias + i)) : S::load(x + i));
 }
 
-// head_dim is a multiple of 32, so both halves are whole vectors.
+// Where half of what is rotated is no multiple of 16, the last vectors reach into what is not theirs: it is written as it was,
+// the upper one after the lower one, which may have changed its first lanes.
 template <class S>
 void rotate_head_simd(const RopeTask& t, const float* x, const float* bias, const float* weight, float* y) {
-  const uint32_t half = t.head_dim / 2;
+  const uint32_t half = t.rotated / 2;
   add_bias_simd<S>(x, bias, t.head_dim, y);
   if (weight) rmsnorm_simd<S>(y, weight, t.head_dim, t.eps, y);
   for (uint32_t i = 0; i < half; i += 16) {
     const typename S::F a = S::load(y + i), b = S::load(y + i + half);
     const typename S::F c = S::load(t.cos_sin + i), s = S::load(t.cos_sin + half + i);
-    S::store(y + i, S::fnma(b, s, S::mul(a, c)));
-    S::store(y + i + half, S::fma(a, s, S::mul(b, c)));
+    const typename S::F turned_a = S::fnma(b, s, S::mul(a, c)), turned_b = S::fma(a, s, S::mul(b, c));
+    const uint32_t lanes = half - i;
+    S::store(y + i, lanes < 16 ? S::first_lanes(turned_a, lanes, a) : turned_a);
+    S::store(y + i + half, lanes < 16 ? S::first_lanes(turned_b, lanes, b) : turned_b);
   }
 }
 
@@ -105,7 +108,7 @@ void qk_norm_rope_simd(const RopeTask& t) {
   const uint32_t group = t.heads / t.kv_heads, last = t.first + t.count;
   for (uint32_t h = t.first * group; h < last * group; ++h) {
     const size_t at = size_t{h} * d;
-    rotate_head_simd<S>(t, t.qkv + at, t.q_bias ? t.q_bias + at : nullptr, t.q_weight, y);
+    rotate_head_simd<S>(t, t.queries + h * t.query_stride, t.q_bias ? t.q_bias + at : nullptr, t.q_weight, y);
     if (rounds_queries(t.type)) {
       store_row_simd<S>(KvType::int8, y, d, static_cast<uint8_t*>(t.q) + at, t.q_scales + h);
       t.q_scales[h] *= root;
@@ -115,15 +118,15 @@ void qk_norm_rope_simd(const RopeTask& t) {
   }
   for (uint32_t h = t.first; h < last; ++h) {
     uint8_t* block = t.page + h * layout.bytes;
-    const size_t at = size_t{h} * d, k = size_t{t.heads} * d + at, v = size_t{t.heads + t.kv_heads} * d + at;
+    const size_t at = size_t{h} * d;
     float* key_scales = reinterpret_cast<float*>(block + layout.key_scales);
     float* value_scales = reinterpret_cast<float*>(block + layout.value_scales);
-    rotate_head_simd<S>(t, t.qkv + k, t.k_bias ? t.k_bias + at : nullptr, t.k_weight, y);
+    rotate_head_simd<S>(t, t.keys + at, t.k_bias ? t.k_bias + at : nullptr, t.k_weight, y);
     if (packs_keys(t.type))
       store_key_simd<S>(KvType::bf16, y, d, t.open_keys + h * open_keys_bytes(d), nullptr, t.row);
     else
       store_key_simd<S>(t.type, y, d, block + layout.keys, key_scales + t.row, t.row);
-    add_bias_simd<S>(t.qkv + v, t.v_bias ? t.v_bias + at : nullptr, d, y);
+    add_bias_simd<S>(t.values + at, t.v_bias ? t.v_bias + at : nullptr, d, y);
     store_value_simd<S>(t.type, y, d, block + layout.values, value_scales + t.row, t.row);
   }
 }

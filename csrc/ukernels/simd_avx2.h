@@ -26,6 +26,7 @@ struct Avx2 {
   static constexpr int kTileTokens = 3, kTilePanels = 1;
   static constexpr int kStripTokens = 2;
   static constexpr int kTileRows = 2, kTileVectors = 2;
+  static constexpr int kDeltaVectors = 1;  // of columns of a delta net's state at once
   static constexpr int32_t kSignedBias = 0;
 
   static F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }

@@ -37,6 +37,7 @@ struct Avx512 {
   static constexpr int kTileTokens = 6, kTilePanels = 4;
   static constexpr int kStripTokens = 3;
   static constexpr int kTileRows = 6, kTileVectors = 4;
+  static constexpr int kDeltaVectors = 2;      // of columns of a delta net's state at once
   static constexpr int32_t kSignedBias = 128;  // what a signed W carries on every weight
 
   static F zero() { return _mm512_setzero_ps(); }

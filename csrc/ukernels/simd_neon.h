@@ -26,6 +26,7 @@ struct Neon {
   static constexpr int kTileTokens = 6, kTilePanels = 1;
   static constexpr int kStripTokens = 3;
   static constexpr int kTileRows = 2, kTileVectors = 2;
+  static constexpr int kDeltaVectors = 1;  // of columns of a delta net's state at once
   static constexpr int32_t kSignedBias = 0;
 
   template <class V, class Fn>

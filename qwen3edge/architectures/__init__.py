@@ -17,9 +17,24 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 """By the model type that config.json and a `.q3e` file name."""
 
 
+_IN_CONFIG_JSON = {
+    name: architecture
+    for architecture in ARCHITECTURES.values()
+    for name in (architecture.model_type, *architecture.other_types)
+}
+
+
 def find_architecture(model_type: object) -> Architecture:
-    """Raises UnsupportedModelError."""
-    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
-        expected = ", ".join(ARCHITECTURES)
-        raise UnsupportedModelError(f"model_type: expected one of {expected}, found {shown(model_type)}")
-    return ARCHITECTURES[model_type]
+    """By the model type of a `.q3e` file. Raises UnsupportedModelError."""
+    return _find(model_type, ARCHITECTURES)
+
+
+def find_hf_architecture(model_type: object) -> Architecture:
+    """By the model type of a config.json. Raises UnsupportedModelError."""
+    return _find(model_type, _IN_CONFIG_JSON)
+
+
+def _find(model_type: object, known: Mapping[str, Architecture]) -> Architecture:
+    if not isinstance(model_type, str) or model_type not in known:
+        raise UnsupportedModelError(f"model_type: expected one of {', '.join(known)}, found {shown(model_type)}")
+    return known[model_type]

@@ -63,13 +63,34 @@ def rope_notes(config: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"rope_theta is {taken:g}, as transformers 5 reads config.json, which also says {others[0]!r}",)
 
 
-def refuse_options(config: Mapping[str, Any]) -> None:
-    """Activations but SiLU, and RoPE that turns a part of a head. Raises UnsupportedModelError."""
+def text_keys(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of the text model in a config.json whose model has other parts as well. Raises CheckpointError."""
+    text = config.get("text_config")
+    if text is None:
+        return config
+    if not isinstance(text, Mapping):
+        raise CheckpointError(f"text_config: expected an object, found {text!r:.60}")
+    shared = ("model_type", "architectures", "tie_word_embeddings", "eos_token_id")
+    return {**text, **{key: config[key] for key in shared if config.get(key) is not None}}
+
+
+def refuse_activations(config: Mapping[str, Any]) -> None:
+    """But SiLU. Raises UnsupportedModelError."""
     activation = config.get("hidden_act", "silu")
     if activation != "silu":
         raise UnsupportedModelError(f"hidden_act: expected 'silu', found {activation!r}")
+
+
+def rotated_part(config: Mapping[str, Any], default: float) -> float:
+    """Of a head that RoPE turns, from 0 to 1. Raises CheckpointError."""
     rope = rope_object(config)
-    if rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1)) not in (1, None):
+    given = rope.get("partial_rotary_factor", config.get("partial_rotary_factor"))
+    return default if given is None else number({"partial_rotary_factor": given}, "partial_rotary_factor")
+
+
+def refuse_partial_rope(config: Mapping[str, Any]) -> None:
+    """RoPE that turns a part of a head. Raises UnsupportedModelError."""
+    if rotated_part(config, 1) != 1:
         raise UnsupportedModelError("partial_rotary_factor: expected RoPE on whole heads, found a part of them")
 
 

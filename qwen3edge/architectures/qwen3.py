@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from qwen3edge.architectures.architecture import Architecture, ModelTensor, matrix, vector
-from qwen3edge.architectures.keys import integer, refuse_windows
+from qwen3edge.architectures.keys import integer, refuse_partial_rope, refuse_windows
 from qwen3edge.errors import CheckpointError, UnsupportedModelError
 
 _SMALL = 2048  # of the hidden size: a Qwen2.5 of 1.5B has 1536, the next one, of 3B, this
@@ -26,26 +26,35 @@ def _attention(c: Any) -> list[ModelTensor]:
     ]
 
 
-def _dense(c: Any, layer: int) -> list[ModelTensor]:
+def dense(c: Any) -> list[ModelTensor]:
+    """A feed-forward network without its norm."""
     return [
-        *_attention(c),
         matrix("ffn_gate.weight", "mlp.gate_proj.weight", c.ffn_size, c.hidden_size),
         matrix("ffn_up.weight", "mlp.up_proj.weight", c.ffn_size, c.hidden_size),
         matrix("ffn_down.weight", "mlp.down_proj.weight", c.hidden_size, c.ffn_size),
     ]
 
 
-def _experts(c: Any, layer: int) -> list[ModelTensor]:
-    """All experts of a layer in one, as convert/experts.py shows them."""
+def experts(c: Any) -> list[ModelTensor]:
+    """All experts of a layer in one, as convert/experts.py shows them, with their router, without their norm."""
     count, hidden, ffn = c.experts, c.hidden_size, c.expert_ffn_size
     gate_up = matrix("ffn_gate_up_exps.weight", "mlp.experts.gate_up", count * 2 * ffn, hidden)
     down = matrix("ffn_down_exps.weight", "mlp.experts.down", count * hidden, ffn)
     router = matrix("ffn_gate_inp.weight", "mlp.gate.weight", count, hidden, "f32")
-    return [*_attention(c), router, *(replace(tensor, holds_experts=True) for tensor in (gate_up, down))]
+    return [router, *(replace(tensor, holds_experts=True) for tensor in (gate_up, down))]
+
+
+def _dense_layer(c: Any, layer: int) -> list[ModelTensor]:
+    return [*_attention(c), *dense(c)]
+
+
+def _experts_layer(c: Any, layer: int) -> list[ModelTensor]:
+    return [*_attention(c), *experts(c)]
 
 
 def _read_qwen2(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Its own config leaves out head_dim."""
+    refuse_partial_rope(config)
     refuse_windows(config)
     if config.get("head_dim") is not None:
         return config
@@ -73,6 +82,7 @@ def _read_qwen3_moe(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_bias(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    refuse_partial_rope(config)
     if config.get("attention_bias"):
         raise UnsupportedModelError(f"attention_bias: expected false for {config['model_type']}, found true")
     return config
@@ -83,7 +93,7 @@ QWEN3 = Architecture(
     "Qwen3ForCausalLM",
     "qwen3",
     frozenset({"attention", "dense"}),
-    _dense,
+    _dense_layer,
     {"qk_norm": True, "qkv_bias": False},
     _read_qwen3,
     {"attention_bias": False},
@@ -106,7 +116,7 @@ QWEN3_MOE = replace(
     hf_class="Qwen3MoeForCausalLM",
     gguf_name="qwen3moe",
     blocks=frozenset({"attention", "experts"}),
-    layer=_experts,
+    layer=_experts_layer,
     read=_read_qwen3_moe,
     written={"attention_bias": False, "decoder_sparse_step": 1, "mlp_only_layers": []},
     gguf_constants={"norm_topk_prob": True},  # as llama.cpp does, whatever the keys say

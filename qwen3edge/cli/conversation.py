@@ -59,10 +59,14 @@ class Conversation:
         """
         self.last = answer.usage
         if answer.finish_reason == "cancelled" and not answer.content and not answer.tool_calls:
-            self.turns += [self._turn] * (len(self._turn) > 1)  # a question whose calls have results
+            self.keep_nothing()
             return
         said = answer.message if answer.tool_calls else {"role": "assistant", "content": answer.content}
         self.turns.append([*self._turn, said])
+
+    def keep_nothing(self) -> None:
+        """Of an answer that failed: the question goes, unless it has calls and results already."""
+        self.turns += [self._turn] * (len(self._turn) > 1)
 
     @property
     def open_calls(self) -> list[Message]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert import small_weights
+from qwen3edge.convert.changed_tensors import ChangedTensors, require_unchanged
 from qwen3edge.convert.experts import StackedExperts
 from qwen3edge.convert.fold import choose_fold
 from qwen3edge.convert.gguf_source import GgufSource, gguf_config
@@ -153,6 +154,8 @@ def convert(
             weights = quantized = GgufSource(file, config)
             where, own_name = " in the metadata, found none", str(file.metadata.get("general.name", folder.stem))
             stop, texts = text.stop_token_ids(), text.metadata(config.model_type, config.hidden_size)
+            if adapters:
+                require_unchanged(model_tensors(config), "an adapter with a GGUF file")
         if not text.present and not allow_missing_tokenizer:
             raise CheckpointError(f"{folder}: expected a tokenizer{where}")
         config = replace(config, stop_token_ids=stop)
@@ -177,6 +180,7 @@ def convert(
             threads=threads,
             method=method,
             done_with=done_with if by_file else None,
+            changed=folder.is_file(),
         )
         if done_with is not None and not by_file:
             for path in read_until_the_end:
@@ -199,13 +203,16 @@ def write_model(
     threads: int | None = None,
     method: Method | None = None,
     done_with: DoneWith | None = None,
+    changed: bool = False,
 ) -> ConvertReport:
     """Packs the tensors of any source into a file. metadata: all that config and recipe do not say. done_with: as of
-    `convert`, for a SafetensorsFolder.
+    `convert`, for a SafetensorsFolder. changed: the source has tensors as the file will, not as checkpoints do.
     """
     began = time.monotonic()
     tensors = model_tensors(config)
     files = source
+    if not changed:
+        source = ChangedTensors(source, config)
     if config.is_moe:
         source = StackedExperts(source, config)
     names = source_names(tensors, source.names(), config.tied_embeddings)

@@ -24,6 +24,7 @@ from qwen3edge.convert.hf_files import hf_config, hf_texts
 from qwen3edge.convert.names import EMBEDDING, HEAD, model_tensors
 from qwen3edge.convert.ordered import in_order, worker_count
 from qwen3edge.convert.panel_view import PanelView
+from qwen3edge.errors import UnsupportedModelError
 from qwen3edge.formats.atomic import AtomicFolder
 from qwen3edge.formats.blocks import BLOCK_FORMATS, PANEL_ROWS
 from qwen3edge.formats.gguf_blocks import GgmlType
@@ -75,11 +76,17 @@ def export_compressed(
     wanted.
 
     Embedding, head and router stay dense, as servers want them. The folder appears when it is complete. Raises
-    FileFormatError, RequestError, CheckpointError for a target that exists; OSError when writing fails.
+    FileFormatError, RequestError, CheckpointError for a target that exists, UnsupportedModelError for Qwen3.5; OSError
+    when writing fails.
     """
     began = time.monotonic()
     file = _core.ModelFile(os.fspath(source))
     config = ModelConfig.from_metadata(file)
+    if any(tensor.change is not None for tensor in model_tensors(config)):
+        raise UnsupportedModelError(
+            f"{config.model_type}: expected a model whose tensors are as in its checkpoints, found one with "
+            "others; export it to GGUF"
+        )
     fold = KeyFold.read(file, config)
     defaults = {name: default_kind(name) for name in BLOCK_FORMATS if name != "vector"}
     modules = _modules(file, config, chosen_types(types, defaults, {kind: kind for kind in KINDS}, "type"))

@@ -139,7 +139,7 @@ def checkpoint_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for tensor in model_tensors(config):
         if not tensor.holds_experts:
-            shapes[tensor.source] = tensor.shape
+            shapes[tensor.source] = tensor.source_shape
             continue
         layout = _apart(tensor.source.rpartition(".")[0], config)
         projections = stacked_projections(tensor.source)

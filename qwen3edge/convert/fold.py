@@ -7,10 +7,11 @@ The root mean squares come from the weights alone; what is multiplied has a mean
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class _Layer:
     ahead: int
 
     def mean_squares(self, side: str) -> Squares:
-        """Of each pair of channels of the keys ("k"), or of the queries that meet them ("q"): [groups, pairs]."""
+        """Of each unit of channels of the keys ("k"), or of the queries that meet them ("q"): [groups, units]."""
         if self.config.qk_norm:
             channels = self._vector(f"{side}_norm.weight").astype(np.float64) ** 2
         else:
@@ -45,21 +46,26 @@ class _Layer:
             channels = self._squares(f"{side}.weight", gain)
             if self.config.qkv_bias:
                 channels += self._vector(f"{side}.bias").astype(np.float64) ** 2
-        _, groups, pairs = shape_of(self.config)
-        mean: Squares = channels.reshape(groups, -1, 2, pairs).mean(axis=(1, 2))
-        return mean
+        return self._by_unit(np.mean, channels)
 
     def limits(self) -> tuple[Exponents, Exponents]:
-        """The exponents of each pair that every tensor of the layer can hold: [groups, head_size / 2], twice."""
+        """The exponents of each unit that every tensor of the layer can hold: [groups, units], twice."""
         parts = ["_norm.weight"] if self.config.qk_norm else [".weight", ".bias"][: 1 + self.config.qkv_bias]
-        _, groups, pairs = shape_of(self.config)
         low, high = np.int32(-MOST), np.int32(MOST)
         for part in parts:
             most, least = (-x for x in self._range(f"k{part}"))  # keys get the opposite exponent
             for lows, highs in (self._range(f"q{part}"), (least, most)):
-                low = np.maximum(low, lows.reshape(groups, -1, pairs).max(axis=1))
-                high = np.minimum(high, highs.reshape(groups, -1, pairs).min(axis=1))
+                low = np.maximum(low, self._by_unit(np.max, lows))
+                high = np.minimum(high, self._by_unit(np.min, highs))
         return low, high
+
+    def _by_unit(self, reduce: Callable[..., NDArray[Any]], channels: NDArray[Any]) -> NDArray[Any]:
+        """Of all heads' channels what `reduce` makes of a unit's in all heads of a group: [groups, units]."""
+        groups, rotated = shape_of(self.config)[1], self.config.rotated
+        heads = channels.reshape(groups, -1, self.config.head_size)
+        pairs = heads[..., :rotated].reshape(groups, -1, 2, rotated // 2)
+        parts = [pairs] if rotated == self.config.head_size else [pairs, heads[:, :, None, rotated:]]
+        return np.concatenate([reduce(part, axis=(1, 2)) for part in parts], axis=-1)
 
     def _vector(self, name: str) -> NDArray[np.float32]:
         job = self.jobs[self.prefix + name]
@@ -97,7 +103,11 @@ def choose_fold(config: ModelConfig, jobs: Mapping[str, Job], pool: ThreadPoolEx
     Raises CheckpointError as `packed_slices` does.
     """
     chosen, outliers = [], 1.0
+    without = np.zeros(shape_of(config)[1:], np.int32)
     for n in range(config.layers):
+        if f"blk.{n}.attn_k.weight" not in jobs:
+            chosen.append(without)
+            continue
         layer = _Layer(config, jobs, f"blk.{n}.attn_", pool, ahead)
         keys, queries = np.sqrt(layer.mean_squares("k")), np.sqrt(layer.mean_squares("q"))
         exponents = wanted_exponents(keys, queries)

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3edge import _core
+from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.config import ModelConfig, keys_of
 from qwen3edge.convert.checkpoint import Progress, ProgressCallback
+from qwen3edge.convert.gguf_source import gguf_shape
 from qwen3edge.convert.names import model_tensors
 from qwen3edge.convert.ordered import in_order, worker_count
 from qwen3edge.convert.panel_view import PanelView
@@ -78,6 +80,7 @@ class _Part:
     format: str
     kind: GgmlType
     view: PanelView | None = None  # None: a vector
+    tensor: ModelTensor | None = None  # that the vector is
 
 
 def export_gguf(
@@ -167,7 +170,7 @@ def _parts(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, GgmlT
     for tensor in model_tensors(config):
         name, packed, rows, columns = tensor.name, formats[tensor.name], tensor.rows, tensor.columns
         if tensor.is_vector:
-            parts.append(_Part(name, (columns,), packed, GgmlType.F32))
+            parts.append(_Part(tensor.gguf_name, gguf_shape(tensor), packed, GgmlType.F32, tensor=tensor))
         elif "gate_up_exps" in name:
             apart = config.experts, config.expert_ffn_size, columns
             for first, projection in enumerate(("gate", "up")):
@@ -183,7 +186,15 @@ def _parts(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, GgmlT
 def _pieces(file: _core.ModelFile, fold: KeyFold, part: _Part) -> Iterator[Callable[[], NDArray[Any]]]:
     """Calls that give the tensor's bytes, in order."""
     if part.view is None:
-        yield lambda: fold.undo(part.name, part.format, file.packed(part.name), part.shape[0])
+        assert part.tensor is not None, "a vector"
+        name, columns = part.tensor.name, part.tensor.columns
+
+        def read() -> NDArray[Any]:
+            values = fold.undo(name, part.format, file.packed(name), columns)
+            matrix = values.view("<f4").reshape(part.shape[::-1]).T
+            return np.ascontiguousarray(matrix).reshape(-1).view(np.uint8)
+
+        yield read
         return
     for panels, rows in part.view.slices(file, fold):
         yield partial(export_rows, part.view, part.kind, panels, rows)
@@ -203,8 +214,9 @@ def _metadata(
         "feed_forward_length": config.token_ffn_size,
         **{key: getattr(config, name) for name, key in numbers.items()},
         "attention.value_length": config.head_size,
-        "rope.dimension_count": config.head_size,
+        "rope.dimension_count": config.rotated,
         **gguf_scaling_keys(config.rope_scaling),
+        **config.architecture.gguf_keys(config),
     }
     return {
         "general.type": "model",

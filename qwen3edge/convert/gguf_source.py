@@ -36,22 +36,18 @@ def gguf_config(file: GgufFile) -> ModelConfig:
         )
 
     def whole(name: str, default: int | None = None) -> int:
-        """A number, or an array of the same for all layers."""
-        key, value = f"{file.path}: {architecture}.{name}", keys.get(f"{architecture}.{name}", default)
-        if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "iu":
-            if (value != value[0]).any():
-                raise UnsupportedModelError(f"{key}: expected the same in all layers")
-            value = int(value[0])
-        return integer({key: value}, key)
+        return _whole(file, architecture, name, default)
 
     def real(name: str, default: float | None = None) -> float:
         key = f"{file.path}: {architecture}.{name}"
         return number({key: keys.get(f"{architecture}.{name}", default)}, key)
 
+    own = known[architecture]
+    numbers = keys_of(own)
     heads, hidden = whole("attention.head_count"), whole("embedding_length")
     head_size = whole("attention.key_length", hidden // heads if heads else 0)
     for key in ("attention.value_length", "rope.dimension_count"):
-        if whole(key, head_size) != head_size:
+        if key not in {number.key for _, number in numbers.values()} and whole(key, head_size) != head_size:
             raise UnsupportedModelError(f"{file.path}: {architecture}.{key}: expected the head size, {head_size}")
     prefix = f"{architecture}."
     own_keys = {key.removeprefix(prefix): value for key, value in keys.items() if key.startswith(prefix)}
@@ -68,23 +64,44 @@ def gguf_config(file: GgufFile) -> ModelConfig:
         raise CheckpointError(f"{file.path}: expected a matrix {EMBEDDING!r}, found none")
     if real("expert_weights_scale", 1.0) not in (0.0, 1.0):
         raise UnsupportedModelError(f"{architecture}.expert_weights_scale: expected 1; others are not supported")
-    own = known[architecture]
     read: dict[type, Callable[..., Any]] = {int: whole, float: real}
     defaults = {"kv_heads": heads, "head_size": head_size, "rope_theta": 10000.0}
-    return ModelConfig(
+    found = {
+        name: read[kind](key.key, defaults.get(name))
+        for name, (kind, key) in numbers.items()
+        if kind in read and name not in ("vocab_size", "context_length")
+    }
+    drafts = whole(_DRAFT_LAYERS, 0)
+    if not 0 <= drafts < max(found["layers"], 1):
+        raise UnsupportedModelError(
+            f"{file.path}: {architecture}.{_DRAFT_LAYERS}: expected fewer than all, found {drafts}"
+        )
+    found["layers"] -= drafts
+    config = ModelConfig(
         own.model_type,
         embedding.rows,
-        **{
-            name: read[kind](key.key, defaults.get(name))
-            for name, (kind, key) in keys_of(own).items()
-            if kind in read and name not in ("vocab_size", "context_length")
-        },
+        **found,
         context_length=max(trained, scaling.context_length if scaling else 0),
         rope_scaling=scaling,
         **own.constants,
         **own.gguf_constants,
         tied_embeddings=HEAD not in file.tensors,
     )
+    for key, value in own.gguf_keys(config).items():
+        if type(value) is int and whole(key, value) != value:
+            raise UnsupportedModelError(f"{file.path}: {architecture}.{key}: expected {value}, found {whole(key)}")
+    return config
+
+
+def _whole(file: GgufFile, architecture: str, name: str, default: int | None = None) -> int:
+    """A number, or an array of the same for all layers."""
+    key = f"{file.path}: {architecture}.{name}"
+    value = file.metadata.get(f"{architecture}.{name}", default)
+    if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "iu":
+        if (value != value[0]).any():
+            raise UnsupportedModelError(f"{key}: expected the same in all layers")
+        value = int(value[0])
+    return integer({key: value}, key)
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,7 @@ class _Place:
     shape: tuple[int, ...]
     first_row: int = 0
     scale: NDArray[np.float32] | None = None  # of the whole or of each expert, on top of the type's own
+    transposed: bool = False  # a matrix there, a vector here
 
 
 class GgufSource:
@@ -118,9 +136,13 @@ class GgufSource:
                 if tensor.holds_experts:
                     self._places[name] = _Place(name, file.tensors[name].shape, 0, scale)
                 else:
-                    first = 0 if name == tensor.name else _rows_before(tensor, config)
-                    self._places[tensor.source] = _Place(name, tensor.shape, first, scale)
-        for name in sorted(file.tensors.keys() - used):
+                    first = 0 if name == tensor.gguf_name else _rows_before(tensor, config)
+                    transposed = tensor.change is not None and tensor.change.transposed
+                    self._places[tensor.source] = _Place(name, tensor.shape, first, scale, transposed)
+        count = _whole(file, config.architecture.gguf_name, _DRAFT_LAYERS, 0)
+        drafts = tuple(f"blk.{layer}." for layer in range(config.layers, config.layers + count))
+        self._left_out = [name for name in file.tensors if name.startswith(drafts)]
+        for name in sorted(file.tensors.keys() - used - {*self._left_out}):
             raise CheckpointError(f"{file.path}: the metadata does not account for the tensor {name!r}")
 
     def names(self) -> list[str]:
@@ -135,6 +157,10 @@ class GgufSource:
         """Rows [start, stop): float32, float16, or uint16 holding bfloat16; of a vector, elements."""
         place = self._places[name]
         tensor, first = self._file.tensors[place.name], place.first_row
+        if place.transposed:
+            matrix = as_float32(read_weights(tensor.type, self._file.read_blocks(place.name, 0, tensor.rows)))
+            elements: NDArray[Any] = matrix.T.reshape(-1)[start:stop]
+            return elements
         if len(tensor.shape) == 1:
             return read_weights(tensor.type, self._file.read_blocks(place.name, 0, 1))[0, first + start : first + stop]
         weights = read_weights(tensor.type, self._file.read_blocks(place.name, first + start, first + stop))
@@ -183,7 +209,8 @@ class GgufSource:
                 stored = _stored_names(tensor, self._file)
                 scaled = any(_beside(name, "scale") in self._file.tensors for name in stored)
                 counts[types[tensor.name], formats[tensor.name], not changed.isdisjoint(stored), scaled] += 1
-        return tuple(
+        left = (f"{len(self._left_out)} tensors are left out: a layer that drafts tokens",) if self._left_out else ()
+        return left + tuple(
             f"{count} matrices in {' and '.join(kind.name for kind in kinds)} are stored as {kept}: "
             f"{_how(kinds, kept, new, scaled)}"
             for (kinds, kept, new, scaled), count in counts.items()
@@ -203,8 +230,8 @@ class GgufSource:
         found = self._file.tensors.get(name)
         if found is None:
             raise CheckpointError(f"{self._file.path}: expected the tensor {name!r}, found none of that name")
-        shape = tensor.shape
-        if name.endswith(_FUSED):
+        shape = gguf_shape(tensor)
+        if name.endswith(_FUSED) and name != tensor.gguf_name:
             shape = (config.query_size + 2 * config.kv_size, *tensor.shape[1:])
         if not tensor.holds_experts and found.shape != shape:  # those are StackedExperts' to check
             raise CheckpointError(
@@ -232,6 +259,14 @@ class GgufSource:
 
 
 _FUSED = (".attn_qkv.weight", ".attn_qkv.bias")
+_DRAFT_LAYERS = "nextn_predict_layers"  # behind those that its block_count is for besides
+
+
+def gguf_shape(tensor: ModelTensor) -> tuple[int, ...]:
+    """As GGUF has a tensor that is neither experts' nor a part of another."""
+    if tensor.change is not None and tensor.change.transposed:
+        return tensor.source_shape[0], tensor.source_shape[-1]
+    return tensor.shape
 
 
 def _beside(name: str, kind: str) -> str:
@@ -240,15 +275,16 @@ def _beside(name: str, kind: str) -> str:
 
 def _stored_names(tensor: ModelTensor, file: GgufFile) -> tuple[str, ...]:
     """The file's tensors that one of ours is made of: its own, two, or one that it shares with others."""
-    if tensor.name in file.tensors:  # as `ffn_gate_up_exps`, too, is GGUF's name of gates and ups in one
-        return (tensor.name,)
-    if "gate_up_exps" in tensor.name:
-        return tuple(tensor.name.replace("gate_up", part) for part in ("gate", "up"))
+    name = tensor.gguf_name
+    if name in file.tensors:  # as `ffn_gate_up_exps`, too, is GGUF's name of gates and ups in one
+        return (name,)
+    if "gate_up_exps" in name:
+        return tuple(name.replace("gate_up", part) for part in ("gate", "up"))
     for letter in "qkv":
-        fused = tensor.name.replace(f".attn_{letter}.", ".attn_qkv.")
-        if fused != tensor.name and fused in file.tensors:
+        fused = name.replace(f".attn_{letter}.", ".attn_qkv.")
+        if fused != name and fused in file.tensors:
             return (fused,)
-    return (tensor.name,)
+    return (name,)
 
 
 def _rows_before(tensor: ModelTensor, config: ModelConfig) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from qwen3edge.architectures.keys import rope_notes
+from qwen3edge.architectures.keys import rope_notes, text_keys
 from qwen3edge.closing import Closing
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.names import HEAD_SOURCE, embedding_source, is_bare
@@ -38,7 +38,7 @@ class HfCheckpoint(Closing):
         except (CheckpointError, UnsupportedModelError) as error:
             raise type(error)(f"{folder / 'config.json'}: {error}") from None
         check_pooling(folder)
-        files = self._files = SafetensorsFolder(folder, any_type=True)
+        files = self._files = SafetensorsFolder(folder, any_type=True, name_of=config.architecture.source_name)
         with self.closed_on_failure():
             self.quantized = QuantizedSource(files, config, keys) if is_quantized(files) else None
             self.source = self.quantized or files
@@ -48,7 +48,10 @@ class HfCheckpoint(Closing):
             self.quantized.config = self.config
         elif keys.get("quantization_config"):
             left = ("quantization_config is left over from another checkpoint: no weight is quantized",)
-        self.notes = (*files.notes, *rope_notes(keys), *left, *tied)
+        if files.left_out:
+            parts = sorted({".".join(name.split(".")[:2]) for name in files.left_out})
+            left += (f"{len(files.left_out)} tensors are left out, which a text model does without: {_some(parts)}",)
+        self.notes = (*files.notes, *rope_notes(text_keys(keys)), *left, *tied)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -58,6 +61,10 @@ class HfCheckpoint(Closing):
     def close(self) -> None:
         """Closes the weights' files."""
         self._files.close()
+
+
+def _some(names: list[str]) -> str:
+    return f"{', '.join(names[:3])}{' ..' if len(names) > 3 else ''}"
 
 
 def _head_as_stored(source: TensorSource, config: ModelConfig) -> tuple[ModelConfig, tuple[str, ...]]:

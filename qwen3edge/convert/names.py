@@ -27,11 +27,17 @@ def model_tensors(config: ModelConfig) -> list[ModelTensor]:
     head = matrix(HEAD, HEAD_SOURCE, config.vocab_size, config.hidden_size)
     embedding = replace(head, name=EMBEDDING, source=_EMBEDDING_SOURCE, is_head_too=config.tied_embeddings)
     layers = [
-        replace(tensor, name=f"blk.{n}.{tensor.name}", source=f"{_PREFIX}layers.{n}.{tensor.source}")
+        replace(
+            tensor,
+            name=f"blk.{n}.{tensor.name}",
+            source=f"{_PREFIX}layers.{n}.{tensor.source}",
+            gguf=f"blk.{n}.{tensor.gguf_name}",
+        )
         for n in range(config.layers)
         for tensor in config.architecture.layer(config, n)
     ]
     norm = vector("output_norm.weight", "model.norm.weight", config.hidden_size)
+    norm = replace(norm, change=config.architecture.norms)
     return [embedding, *layers, norm, *([] if config.tied_embeddings else [head])]
 
 

@@ -25,7 +25,10 @@ from qwen3edge.formats.atomic import sync
 from qwen3edge.formats.imatrix import read_imatrix, write_imatrix
 
 SENSITIVITY_FORMAT = "q4z32"
-_SHARED = {"attn_k": "attn_q", "attn_v": "attn_q", "ffn_up": "ffn_gate", "ffn_up_exps": "ffn_gate_exps"}
+_SHARED = {
+    **{"attn_k": "attn_q", "attn_v": "attn_q", "attn_gate": "attn_qkv"},
+    **{f"ffn_up{kind}": f"ffn_gate{kind}" for kind in ("", "_exps", "_shexp")},
+}
 _THEIRS = {"ffn_gate_up_exps": "ffn_gate_exps"}  # llama.cpp's name of a tensor with our input
 LEAST_IMPORTANCE, MOST_IMPORTANCE = 1e-4, 1e6  # as shares of the mean
 

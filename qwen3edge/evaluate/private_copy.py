@@ -20,7 +20,7 @@ from qwen3edge.errors import RequestError
 from qwen3edge.formats.blocks import PANEL_ROWS
 
 EXACT = ("f32", "bf16")
-_ROUTER = "ffn_gate_inp"  # float32 in every file
+_EXACT_IN_ALL = ("ffn_gate_inp", "ssm_alpha", "ssm_beta")  # float32 in every file
 _SLICE_BYTES = 8 << 20  # of float32 at a time
 
 
@@ -78,4 +78,5 @@ def private_copy(path: str | os.PathLike[str], folder: str | os.PathLike[str] | 
 
 def matrices(file: _core.ModelFile) -> dict[str, _core.TensorInfo]:
     """Those that a recipe chooses formats for, in the file's order."""
-    return {t["name"]: t for t in file.tensors() if t["format"] != "vector" and _ROUTER not in t["name"]}
+    found = (t for t in file.tensors() if t["format"] != "vector")
+    return {t["name"]: t for t in found if not any(name in t["name"] for name in _EXACT_IN_ALL)}

@@ -1,9 +1,10 @@
 """Powers of two between queries and keys, which a `.q3e` file's weights carry so that keys are easy to round.
 
-RoPE turns channels i and i + head_size / 2 of a head together, so a factor of such a pair can be moved from the key to
-the query: their product stays the same, and with a power of two so does every bit of it. Keys are stored divided by
-2^e, queries multiplied by it. In Qwen3 the factor lies in the weights of the norms of q and k, which all heads of a
-layer share; in Qwen2 in the rows of the projections and their biases, one factor for each key-value head.
+RoPE turns channels i and i + rotated / 2 of a head together, and leaves those from `rotated` on as they are, so a
+factor of such a pair, or of such a channel, can be moved from the key to the query: their product stays the same, and
+with a power of two so does every bit of it. Keys are stored divided by 2^e, queries multiplied by it. In Qwen3 the
+factor lies in the weights of the norms of q and k, which all heads of a layer share; in Qwen2 in the rows of the
+projections and their biases, one factor for each key-value head.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qwen3edge import _core
 from qwen3edge.config import Metadata, ModelConfig
@@ -32,7 +34,7 @@ class KeyFold:
     """The exponents of one model."""
 
     config: ModelConfig
-    exponents: Exponents  # [layers, groups, head_size / 2]
+    exponents: Exponents  # [layers, groups, units], see units_of
     outliers: float = 0.0  # largest key channels over the median one that are left; 0: not known
 
     @classmethod
@@ -87,16 +89,22 @@ class KeyFold:
         match = _SIDES.match(name)
         if match is None or (match["part"] == "_norm.weight") != self.config.qk_norm:
             return None
-        layer = self.exponents[int(match["layer"])]  # [groups, head_size / 2]
+        layer = self.exponents[int(match["layer"])]  # [groups, units]
         if not layer.any():
             return None
-        pairs = np.concatenate([layer, layer], axis=1)  # [groups, head_size]
+        channels: Exponents = layer[:, units_of(self.config)]  # [groups, head_size]
         if match["side"] == "k":
-            return -pairs.reshape(-1)
+            return -channels.reshape(-1)
         heads = 1 if self.config.qk_norm else self.config.heads // self.config.kv_heads
-        return pairs.repeat(heads, axis=0).reshape(-1)
+        return channels.repeat(heads, axis=0).reshape(-1)
 
 
 def shape_of(config: ModelConfig) -> tuple[int, int, int]:
-    """[layers, groups, head_size / 2]: what shares a factor."""
-    return config.layers, 1 if config.qk_norm else config.kv_heads, config.head_size // 2
+    """[layers, groups, units]: what shares a factor."""
+    return config.layers, 1 if config.qk_norm else config.kv_heads, config.head_size - config.rotated // 2
+
+
+def units_of(config: ModelConfig) -> NDArray[np.int64]:
+    """Which unit each channel of a head belongs to, [head_size]: a pair that RoPE turns, or the channel alone."""
+    channels, half = np.arange(config.head_size), config.rotated // 2
+    return np.where(channels < config.rotated, channels % half, channels - half)

@@ -9,6 +9,7 @@ import re
 import stat
 import struct
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,16 +53,25 @@ class StoredTensor:
 class SafetensorsFolder(Shards):
     """The tensors of one or many shards, by name."""
 
-    def __init__(self, folder: str | os.PathLike[str], single: str | None = None, any_type: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        single: str | None = None,
+        any_type: bool = False,
+        name_of: Callable[[str], str | None] = lambda stored: stored,
+    ) -> None:
         """Opens and checks every shard, behind links, too.
 
-        single: the name of the only one, where it is not a model's. any_type: not only weights of PLAIN types.
+        single: the name of the only one, where it is not a model's. any_type: not only weights of PLAIN types. name_of:
+        what a stored tensor is called here; None leaves it out.
         Raises MissingShardError for a shard that is absent, a Git LFS pointer or no safetensors file; CheckpointError
         for an index that contradicts the files, or several files without one; UnsupportedModelError for another
         element type.
         """
         self.folder = Path(folder)
         self.notes: list[str] = []  # what was read, where the files leave a doubt
+        self.left_out: list[str] = []  # tensors, by their stored names
+        self._name_of = name_of
         self._tensors: dict[str, StoredTensor] = {}
         self._allowed = tuple(_DTYPES) if any_type else PLAIN
         super().__init__()
@@ -187,7 +197,11 @@ class SafetensorsFolder(Shards):
             raise CheckpointError(f"{path}: expected {missing[0]!r}, which {INDEX} promises, found it nowhere")
         if extra:  # as transformers does; who goes by the index refuses
             self.notes.append(f"{len(extra)} tensors of {name} were read, which {INDEX} does not name: {extra[0]} ..")
-        for tensor, entry in header.items():
+        for stored, entry in header.items():
+            tensor = self._name_of(stored)
+            if tensor is None:
+                self.left_out.append(stored)
+                continue
             if tensor in self._tensors:
                 other = self._paths[self._tensors[tensor].shard].name
                 raise CheckpointError(f"{path}: the tensor {tensor!r} is in {other}, too")

@@ -103,6 +103,8 @@ class Answer(Closing):
         follower: of a grammar, whose memory it gives back at the end.
         """
         self.reader = threading.current_thread()
+        self.prompt = prompt
+        """The ids of its tokens."""
         self.tokens: list[int] = []
         """All that were sampled, the stop token included."""
         self.logprobs: list[TokenLogprob] = []
@@ -117,10 +119,11 @@ class Answer(Closing):
         """The complete ones so far."""
         self.broken_calls: list[str] = []
         """Of each `<tool_call>` that was none, and stayed text, why."""
+        self.stop_string: str | None = None
+        """The one of `stop` that ended it, if one did."""
         self._generation = generation
         self._engine = engine
         self._finish: str | None = None  # as the scheduler says it
-        self._prompt = prompt
         self._progress = progress
         self._follower = follower
         self._computed = 0  # tokens of the prompt
@@ -178,7 +181,7 @@ class Answer(Closing):
         self.tokens += news.tokens
         self.logprobs += map(_logprob, news.tokens, news.logprobs)
         first = 1 + len(self.prompt_logprobs)
-        self.prompt_logprobs += map(_logprob, self._prompt[first:], news.prompt_logprobs)
+        self.prompt_logprobs += map(_logprob, self.prompt[first:], news.prompt_logprobs)
         self.thinking = news.reasoning
         self.usage = Usage(**news.usage, seed=self.usage.seed)
         for text, what in news.pieces:
@@ -189,7 +192,7 @@ class Answer(Closing):
             self._follower.release()
         if news.finish == "error":
             news.raise_error()
-        self._finish = self._finish or news.finish
+        self._finish, self.stop_string = self._finish or news.finish, news.stop_string
         if self._progress is not None and self._computed > computed:
             self._progress(self._computed, self.usage.prompt_tokens)
 

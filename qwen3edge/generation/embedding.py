@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
 
 from qwen3edge import _core
 from qwen3edge.errors import BusyError, RequestError
@@ -21,18 +22,28 @@ def last_states(engine: Engine, prompts: Iterable[Sequence[int]]) -> Iterator[li
     """
     waiting: deque[_core.Generation] = deque()  # those that are dropped end
     for prompt in prompts:
-        if len(waiting) == 2 * engine.plan.sequences:
+        while not _submitted(engine, prompt, waiting, 2 * engine.plan.sequences):
             yield _state(waiting.popleft())
-        while True:
-            try:
-                waiting.append(engine.scheduler.submit_state(prompt))
-                break
-            except BusyError:
-                if not waiting:
-                    raise
-                yield _state(waiting.popleft())
     while waiting:
         yield _state(waiting.popleft())
+
+
+async def awaited_states(
+    engine: Engine, prompts: AsyncIterable[Sequence[int]], at_once: int
+) -> AsyncGenerator[list[float], None]:
+    """`last_states` for coroutines, which leaves room for others: at most so many are asked for at once. When it is
+    closed, nothing is computed for it. Raises as `last_states`.
+    """
+    waiting: deque[_core.Generation] = deque()
+    try:
+        async for prompt in prompts:
+            while not _submitted(engine, prompt, waiting, at_once):
+                yield await _awaited(engine, waiting)
+        while waiting:
+            yield await _awaited(engine, waiting)
+    finally:
+        if waiting:
+            await asyncio.shield(engine.pump.call(lambda: _cancel(waiting)))
 
 
 def normalized(state: Sequence[float], dimensions: int) -> list[float]:
@@ -60,12 +71,45 @@ class Judge:
         return likely if difference >= 0 else 1 - likely
 
 
+def _submitted(engine: Engine, prompt: Sequence[int], waiting: deque[_core.Generation], most: int) -> bool:
+    """Whether it waits now, too; else one of those that do must end first. Raises BusyError where none does."""
+    if len(waiting) >= most:
+        return False
+    try:
+        waiting.append(engine.scheduler.submit_state(prompt))
+    except BusyError:
+        if not waiting:
+            raise
+        return False
+    return True
+
+
+def _cancel(waiting: Iterable[_core.Generation]) -> None:
+    for each in waiting:
+        each.cancel()
+
+
 def _state(generation: _core.Generation) -> list[float]:
     while True:
-        news = generation.next()
-        if news is None or news.finish == "cancelled":
-            raise RequestError("expected an open model, found one that was closed meanwhile")
-        if news.finish == "error":
-            news.raise_error()
-        if news.finish is not None:
-            return news.state
+        found = _taken(generation.next())
+        if found is not None:
+            return found
+
+
+async def _awaited(engine: Engine, waiting: deque[_core.Generation]) -> list[float]:
+    """Of the first of those that wait, which is one of them until it has ended."""
+    while True:
+        await engine.pump.ready(waiting[0])
+        news = waiting[0].poll()
+        found = None if news is None else _taken(news)
+        if found is not None:
+            waiting.popleft()
+            return found
+
+
+def _taken(news: _core.News | None) -> list[float] | None:
+    if news is None or news.finish == "cancelled":
+        raise RequestError("expected an open model, found one that was closed meanwhile")
+    if news.finish == "error":
+        news.raise_error()
+    return None if news.finish is None else news.state

@@ -207,12 +207,18 @@ class Model(Closing):
 
         return numpy.array([judge.score(state) for state in last_states(self.engine, prompts)], numpy.float32)
 
-    def session(self) -> Session:
+    def session(self, tokens: Sequence[int] = ()) -> Session:
         """A conversation of its own. Any number may be open; answers wait for one another where more are asked for at
-        once than the model was loaded for (`load` with sequences=N). Raises RequestError once the model is closed,
-        UnsupportedModelError for a model that only embeds."""
+        once than the model was loaded for (`load` with sequences=N).
+
+        tokens: of the conversation so far, such as a prompt's. Nothing is computed; what is in memory of them is used.
+
+        Raises RequestError once the model is closed and for tokens that are none or do not fit, UnsupportedModelError
+        for a model that only embeds.
+        """
         self._require_head()
-        return Session(self.engine, self._defaults)
+        given = checked_tokens(tokens, self.config.vocab_size, self.plan.context) if len(tokens) else ()
+        return Session(self.engine, self._defaults, given)
 
     def load_session(self, path: Path) -> Session:
         """A session that `Session.save` wrote: what its file holds of the KV cache is not computed again, as far as

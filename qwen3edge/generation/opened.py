@@ -101,6 +101,8 @@ class Opened:
         if self.draft:
             high = min(high, self.draft.context_length)
         longest = high
+        if low < high and self._stays_resident(high):  # as most do
+            return self.with_context(high)
         while low < high:
             middle = low + (high - low + 1) // 2
             if self._stays_resident(middle):

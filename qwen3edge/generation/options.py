@@ -68,6 +68,8 @@ class Options(TypedDict, total=False):
     regex: the content matches it as a whole.
     grammar: the content follows it; a context-free one, in llguidance's Lark or in llama.cpp's GBNF.
     one_of: the content is one of these texts.
+    verbatim: all of the answer is its content, as the model writes it: `<think>`, `<tool_call>` and their like are text
+        there, and stop strings count from the first token on. Control tokens are none even so.
     raw: a str is the prompt itself, which the model continues: no template, and names of special tokens in it are those
         tokens.
     tags_as_text: `<think>`, `<tool_call>` and their like in what users, systems and tools say are text, not tokens.
@@ -104,6 +106,7 @@ class Options(TypedDict, total=False):
     regex: str | None
     grammar: str | None
     one_of: Sequence[str] | None
+    verbatim: bool
     raw: bool
     tags_as_text: bool
     template_variables: Mapping[str, Any] | None
@@ -140,6 +143,7 @@ DEFAULTS: Options = {
     "regex": None,
     "grammar": None,
     "one_of": None,
+    "verbatim": False,
     "raw": False,
     "tags_as_text": True,
     "template_variables": None,
@@ -163,6 +167,7 @@ class CheckedOptions:
     max_tokens: int  # 0: until the context is full
     min_tokens: int
     reads_calls: bool | None  # None: if there are tools
+    verbatim: bool
     tool_choice: ToolChoice
     stops: tuple[str, ...]
     stop_token_ids: tuple[int, ...]
@@ -188,6 +193,9 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
             raise RequestError(f"expected {name} as something to call, found {shown(options[name])}")
     tool_choice = checked_tool_choice(options["tool_choice"])
     reads = None if options["tool_calls"] is None else checks.flag("tool_calls", options["tool_calls"])
+    verbatim = checks.flag("verbatim", options["verbatim"])
+    if verbatim and reads:
+        raise RequestError("tool_calls: expected no verbatim=True beside it, which makes calls text")
     logprobs = checks.flag("logprobs", options["logprobs"])
     prompt_logprobs = checks.flag("prompt_logprobs", options["prompt_logprobs"])
     top = checks.whole("top_logprobs", options["top_logprobs"], 0, MAX_TOP_LOGPROBS)
@@ -200,7 +208,8 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
         thinking_budget_message=_message(options["thinking_budget_message"]),
         max_tokens=most,
         min_tokens=least,
-        reads_calls=False if tool_choice.mode == "none" else reads,
+        reads_calls=False if verbatim or tool_choice.mode == "none" else reads,
+        verbatim=verbatim,
         tool_choice=tool_choice,
         stops=checked_stops(options["stop"]),
         stop_token_ids=checked_stop_tokens(options["stop_token_ids"], vocabulary),
@@ -221,8 +230,9 @@ def _definition(options: Options, tool_choice: ToolChoice) -> Definition | None:
     forced = tool_choice.mode == "required"
     if forced and not options["tools"]:
         raise RequestError("tool_choice: expected tools beside it, found none")
-    if forced and options["tool_calls"] is False:
-        raise RequestError("tool_choice: expected no tool_calls=False beside it: calls that must come are read")
+    if forced and (options["tool_calls"] is False or options["verbatim"]):
+        beside = "verbatim=True" if options["verbatim"] else "tool_calls=False"
+        raise RequestError(f"tool_choice: expected no {beside} beside it: calls that must come are read")
     if found and forced:
         raise RequestError(
             f"{found.option}: expected tool_choice='auto' or 'none' beside it, as the answer is calls else"

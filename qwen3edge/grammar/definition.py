@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 from qwen3edge import checks
@@ -16,6 +18,10 @@ MAX_CHARACTERS = 1 << 16
 
 MAX_TEXTS = 4096
 """Of `one_of`."""
+
+MOST_MULTIPLE = 10_000
+"""Of all `multipleOf` of a schema, as their least common multiple: llguidance takes a state of its lexer for each
+remainder, and half a minute for a million of them, which nobody can break off."""
 
 OPTIONS = ("json_schema", "regex", "grammar", "one_of")
 """The options of a request, of which it has at most one."""
@@ -69,6 +75,7 @@ def schema_text(name: str, schema: object) -> str:
             found = {}
         if isinstance(found, Mapping):
             _require_one_meaning(name, found)
+            _require_small_multiples(name, found)
             return _bounded(name, json.dumps({**found, "x-guidance": JSON_STYLE}, allow_nan=False, ensure_ascii=False))
     except RequestError:
         raise
@@ -86,12 +93,35 @@ def require_object(name: str, schema: object) -> Mapping[str, Any]:
     return schema
 
 
+def _within(schema: object) -> Iterable[object]:
+    """What stands in a part of a schema."""
+    return schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ()
+
+
 def _require_one_meaning(name: str, schema: object) -> None:
     """Raises RequestError for a `$ref` beside an `$id`: drafts differ on where it leads."""
-    for inner in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
+    for inner in _within(schema):
         _require_one_meaning(name, inner)
     if isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str) and isinstance(schema.get("$id"), str):
         raise RequestError(f"{name}: expected no $id beside a $ref, found {shown(schema['$id'])}")
+
+
+def _require_small_multiples(name: str, schema: object, common: int = 1) -> int:
+    """The least common multiple of `common` and of all `multipleOf` in a schema, each without its decimal point. Raises
+    RequestError for one that is too large.
+    """
+    for inner in _within(schema):
+        common = _require_small_multiples(name, inner, common)
+    of = schema.get("multipleOf") if isinstance(schema, Mapping) else None
+    if not of or isinstance(of, bool) or not isinstance(of, (int, float)):
+        return common  # what else is wrong with it llguidance says
+    common = math.lcm(common, int(format(Decimal(str(of)).normalize(), "f").replace(".", "")))
+    if common > MOST_MULTIPLE:
+        raise RequestError(
+            f"{name}: expected multipleOf of at most {MOST_MULTIPLE}, a decimal's digits as a whole number and all of "
+            f"a schema as their least common multiple, found {shown(of)} that makes it {shown(common)}: leave it out"
+        )
+    return common
 
 
 def quoted(text: str) -> str:

@@ -1,5 +1,5 @@
-"""A model that is not there yet is pulled in a process of its own: what fetching and packing take of the memory does
-not count in the one that loads the model.
+"""A model is pulled in a process of its own: what fetching and packing take of the memory does not count in the one
+that loads the model.
 """
 
 from __future__ import annotations
@@ -31,11 +31,26 @@ def resolve(model: str, show: Callable[[dict[str, Any]], None] | None = None) ->
     return find(model)
 
 
-def _pull(name: ModelName, show: Callable[[dict[str, Any]], None] | None) -> None:
+def pull_command(name: ModelName, *, quiet: bool) -> list[str]:
+    """Of a process that pulls a model. It prints a JSON object a line: the fields of each Step, then those of Pulled,
+    or what went wrong as `error`. quiet: without progress on standard error.
+    """
+    return [sys.executable, "-c", _PROGRAM, _VERB, "--json", *(["--quiet"] if quiet else []), "--", str(name)]
+
+
+def child_environment() -> dict[str, str]:
+    """In which it finds this package."""
     paths = [os.path.abspath(path) if path else os.getcwd() for path in sys.path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
-    quiet = [] if show is None else ["--quiet"]
-    command = [sys.executable, "-c", _PROGRAM, _VERB, "--json", *quiet, "--", str(name)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+
+
+def failure(name: ModelName, error: str, status: int) -> HubError:
+    """Of such a process. error: what it printed, if anything."""
+    return HubError(error or f"{name}: the process that pulled it ended with status {status}")
+
+
+def _pull(name: ModelName, show: Callable[[dict[str, Any]], None] | None) -> None:
+    command, environment = pull_command(name, quiet=show is not None), child_environment()
     error = ""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment) as child:
         assert child.stdout is not None
@@ -49,4 +64,4 @@ def _pull(name: ModelName, show: Callable[[dict[str, Any]], None] | None) -> Non
             child.terminate()
             raise
     if child.returncode:
-        raise HubError(error or f"{name}: the process that pulled it ended with status {child.returncode}")
+        raise failure(name, error, child.returncode)

@@ -65,7 +65,8 @@ def space_needed(selection: Selection, folder: Path, download: int, *, discard: 
     packed = beside = sum(sizes) + texts
     if discard and not keys.get("quantization_config"):
         files = {Path(file.path): file.nbytes for file in selection.weights}
-        beside = most_space(sizes, _uses(tensors, weight_map(folder), list(files)), files) + texts
+        index = {config.architecture.source_name(name) or name: file for name, file in weight_map(folder).items()}
+        beside = most_space(sizes, _uses(tensors, index, list(files)), files) + texts
     return Need(download, packed, beside)
 
 

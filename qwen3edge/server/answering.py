@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
-from qwen3edge.generation.answer import Answer, TextChunk
+from qwen3edge.errors import ContextError
+from qwen3edge.generation.answer import Answer, TextChunk, Usage
 from qwen3edge.generation.model import Model
+from qwen3edge.generation.options import Options
+from qwen3edge.server.clients import to_its_end
 from qwen3edge.server.errors import StoppingError
 from qwen3edge.server.events import (
     ArgumentsDelta,
@@ -18,11 +21,13 @@ from qwen3edge.server.events import (
     Failed,
     Finished,
     Logprobs,
+    PromptLogprobs,
     ReasoningDelta,
     Started,
 )
 from qwen3edge.server.hosted import Lease, Models
 from qwen3edge.server.request import AnswerRequest
+from qwen3edge.text.prompt import Input
 
 _PROMPT = ("thinking", "tools", "raw", "tags_as_text", "template_variables")
 """The options that a prompt depends on."""
@@ -36,6 +41,7 @@ class Answers:
         self.model = lease.model
         self.model_name = lease.name
         self._lease, self._answers, self._one_call = lease, answers, request.one_call
+        self._prompt_logprobs = bool(request.options.get("prompt_logprobs"))
 
     @classmethod
     async def begin(cls, models: Models, request: AnswerRequest) -> Answers:
@@ -50,6 +56,11 @@ class Answers:
             raise
         return cls(lease, answers, request)
 
+    @property
+    def prompts(self) -> list[Sequence[int]]:
+        """Of each answer the ids of its prompt."""
+        return [answer.prompt for answer in self._answers]
+
     async def events(self) -> AsyncGenerator[Event, None]:
         """Those of all answers, as they come. What goes wrong comes as `Failed`, which ends them."""
         streams = [self._events_of(choice, answer) for choice, answer in enumerate(self._answers)]
@@ -59,21 +70,28 @@ class Answers:
                 if isinstance(event, Failed):
                     return
 
+    def usage(self, choice: int) -> Usage:
+        """Of one of the answers, so far."""
+        return self._answers[choice].usage
+
     async def aclose(self) -> None:
         """Ends what still runs; when it returns, the model computes nothing for this request."""
         try:
             if any(answer.finish_reason is None for answer in self._answers):
-                await asyncio.shield(asyncio.to_thread(_close, self._answers))
+                await to_its_end(asyncio.to_thread(_close, self._answers))
         finally:
             self._lease.release()
 
     async def _events_of(self, choice: int, answer: Answer) -> AsyncGenerator[Event, None]:
         yield Started(choice, answer.usage.prompt_tokens)
-        told, called, ended = 0, False, False
+        told, called, ended, read = 0, False, False, not self._prompt_logprobs
         try:
             async for piece in answer:
+                if not read:
+                    yield PromptLogprobs(choice, tuple(answer.prompt_logprobs))
+                    read = True
                 if len(answer.logprobs) > told:
-                    yield self._logprobs(choice, answer, told)
+                    yield Logprobs(choice, tuple(answer.logprobs[told:]))
                     told = len(answer.logprobs)
                 event = _event(choice, piece)
                 yield event
@@ -85,20 +103,18 @@ class Answers:
         except Exception as error:  # its adapter tells the client
             yield Failed(choice, error)
             return
-        if len(answer.logprobs) > told and not ended:
-            yield self._logprobs(choice, answer, told)
         if answer.finish_reason == "cancelled" and not ended:
             yield Failed(choice, StoppingError())
             return
+        if not read:
+            yield PromptLogprobs(choice, tuple(answer.prompt_logprobs))
+        if len(answer.logprobs) > told and not ended:
+            yield Logprobs(choice, tuple(answer.logprobs[told:]))
         self._lease.count(answer.usage)
         if answer.cut_by is not None and not ended:
             yield Finished(choice, "length", "context" if answer.cut_by == "context" else "max_tokens", answer.usage)
         else:
-            yield Finished(choice, "tool_calls" if called else "stop", None, answer.usage)
-
-    def _logprobs(self, choice: int, answer: Answer, first: int) -> Logprobs:
-        is_control = self.model.tokenizer.is_control
-        return Logprobs(choice, tuple(each for each in answer.logprobs[first:] if not is_control(each.token)))
+            yield Finished(choice, "tool_calls" if called else "stop", None, answer.usage, answer.stop_string)
 
 
 async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, list[int]]:
@@ -107,14 +123,36 @@ async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, 
     lease = await models.lease(request.model)
     try:
         options = request.options_for(lease.model)
-        made = {name: options[name] for name in _PROMPT if name in options}  # type: ignore[literal-required]
-        return lease.model, await models.reading(lambda: lease.model.tokens_of(request.input, **made))
+        return lease.model, await models.reading(lambda: _prompt(lease.model, request.input, options))
     finally:
         lease.release()
 
 
 def _started(model: Model, request: AnswerRequest) -> list[Answer]:
-    return model.generate_batch([request.input], request.n, **request.options_for(model))
+    options = request.options_for(model)
+    if request.context is not None and request.context < model.plan.context:
+        longest = max(len(_prompt(model, each, options)) for each in request.inputs)
+        options = _within(request.context, longest, options)
+    return model.generate_batch(request.inputs, request.n, **options)
+
+
+def _prompt(model: Model, given: Input, options: Options) -> list[int]:
+    made = {name: options[name] for name in _PROMPT if name in options}  # type: ignore[literal-required]
+    return model.tokens_of(given, **made)
+
+
+def _within(context: int, prompt: int, options: Options) -> Options:
+    """The options of an answer to a prompt of so many tokens. Raises ContextError."""
+    left = context - prompt
+    if left <= 0:
+        raise ContextError(
+            f"expected a prompt of fewer than {context} tokens, which the request allows, found {prompt}: allow more, "
+            "or leave out the oldest messages",
+            tokens=prompt,
+            context=context,
+        )
+    asked = options.get("max_tokens")
+    return {**options, "max_tokens": left if asked is None else min(asked, left)}
 
 
 def _close(answers: Sequence[Answer]) -> None:

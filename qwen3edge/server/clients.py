@@ -1,8 +1,9 @@
-"""Clients that leave: what is done for them ends."""
+"""Clients that leave: what is done for them ends, at once or when it can."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -34,3 +35,17 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -
         if not task.done():
             task.cancel()
             await asyncio.wait((task,))
+
+
+async def to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of work that does not stop halfway, such as a thread's with a file. Who is cancelled meanwhile waits
+    for its end as well: a lock or a model that it needs must stay.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):  # once more
+                await asyncio.wait((task,))
+        raise

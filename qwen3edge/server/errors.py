@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qwen3edge.errors import (
     BusyError,
     ContextError,
     GrammarError,
+    HubError,
     MemoryBudgetError,
     Qwen3EdgeError,
     RequestError,
@@ -57,6 +59,18 @@ class MethodError(ServerError):
     """A path that is asked in another way."""
 
     status, code = 405, "method_not_allowed"
+
+
+class ConflictError(ServerError):
+    """What there is does not go with what is asked."""
+
+    status, code = 409, "conflict"
+
+
+class StorageError(ServerError):
+    """The disk takes no more."""
+
+    status, code = 507, "insufficient_storage"
 
 
 class ClientLeftError(ServerError):
@@ -113,15 +127,24 @@ class StoppingError(ServerError):
         super().__init__("the server is stopping: ask again when it is back")
 
 
+def new_request_id() -> str:
+    """By which a client may speak of its request."""
+    return f"req_{os.urandom(12).hex()}"
+
+
 @dataclass(frozen=True)
 class Problem:
-    """An error as HTTP has it; every API gives it a form of its own."""
+    """An error as HTTP has it; every API gives it a form of its own. sizes: of a prompt that does not fit, and of the
+    context, in tokens.
+    """
 
     status: int
     code: str
     message: str
     parameter: str | None = None
     retry_after: int | None = None
+    sizes: tuple[int, int] | None = None
+    request_id: str = field(default_factory=new_request_id)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -137,6 +160,7 @@ _OURS: list[tuple[type[Exception], int, str]] = [  # the first that matches
     (UnsupportedModelError, 400, "unsupported"),
     (GrammarError, 400, "grammar_too_large"),
     (MemoryBudgetError, 400, "does_not_fit"),
+    (HubError, 502, "hub_failed"),
 ]
 
 
@@ -149,7 +173,8 @@ def problem(error: Exception) -> Problem:
         return Problem(429, "queue_full", str(error), None, 1)
     for kind, status, code in _OURS:
         if isinstance(error, kind):
-            return Problem(status, code, str(error))
+            sizes = (error.tokens, error.context) if isinstance(error, ContextError) else None
+            return Problem(status, code, str(error), sizes=sizes)
     if isinstance(error, Qwen3EdgeError):
         return Problem(500, "server_error", str(error))
     return Problem(500, "server_error", f"expected an answer, found an error of the server ({type(error).__name__})")

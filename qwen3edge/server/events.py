@@ -69,18 +69,28 @@ class CallEnded(Event):
 
 @dataclass(frozen=True)
 class Logprobs(Event):
-    """Of tokens whose text the next events have, if they were asked for; those of control tokens are left out."""
+    """Of tokens whose text the next events have, or none: control tokens are among them. If they were asked for."""
+
+    tokens: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True)
+class PromptLogprobs(Event):
+    """Of the prompt's tokens from the second on, before all else of its answer, if they were asked for."""
 
     tokens: tuple[TokenLogprob, ...]
 
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The last of an answer. reason: "tool_calls" if it ended by itself and has complete ones. cut_by: of "length"."""
+    """The last of an answer. reason: "tool_calls" if it ended by itself and has complete ones. cut_by: of "length".
+    stop_string: that ended it, if one did.
+    """
 
     reason: Literal["stop", "tool_calls", "length"]
     cut_by: Literal["max_tokens", "context"] | None
     usage: Usage
+    stop_string: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from typing import TypeVar
 
 from qwen3edge import _core
 from qwen3edge.checks import byte_size
-from qwen3edge.errors import RequestError, shown
+from qwen3edge.errors import MemoryBudgetError, RequestError, shown
 from qwen3edge.generation.answer import Usage
 from qwen3edge.generation.model import Model, load, plan
 from qwen3edge.runtime.plan import MemoryPlan, format_bytes
+from qwen3edge.server.clients import to_its_end
 from qwen3edge.server.errors import InUseError, StoppingError, UnknownModelError
 from qwen3edge.settings import AUTO, Settings
 from qwen3edge.text.text_size import most_bytes
@@ -34,7 +35,9 @@ SERVER_BYTES = 24 << 20
 
 @dataclass
 class Served:
-    """A model as a server knows it. settings: to load it with."""
+    """A model as a server knows it. settings: to load it with. idle_seconds: after which it leaves the memory, as the
+    last request wished; None: as all do.
+    """
 
     name: str
     path: Path
@@ -43,6 +46,7 @@ class Served:
     own_bytes: int = 0  # of it that this one takes
     model: Model | None = None  # in memory
     users: int = 0
+    idle_seconds: float | None = None
     last_used: float = 0.0
     modified: float = 0.0  # the file, in seconds since 1970
 
@@ -66,6 +70,7 @@ class Lease:
         self._served: Served | None = served
         self._count = count
         served.users += 1
+        served.idle_seconds = None
 
     def count(self, usage: Usage) -> None:
         """Notes an answer that has ended."""
@@ -118,12 +123,20 @@ class Models:
         self._reading = ThreadPoolExecutor(1, "qwen3edge-reads")  # a plan counts the texts of one request at a time
         self._changing = asyncio.Lock()
         self._closed = False
-        self._room = 0  # bytes for all models; one alone may have them all
-        if len(self._served) == 1:
-            (only,) = self._served.values()
-            only.model = load(only.path, **only.settings)
-        else:
-            self._room = _share(list(self._served.values()), self._settings)
+        self._held = _core.resident_bytes()
+        self._room = byte_size("memory", self._settings["memory"]) - self._held  # bytes for all models
+        self._alone: MemoryPlan | None = None  # of the only one
+        try:
+            if len(self._served) == 1:
+                (only,) = self._served.values()
+                only.model = load(only.path, **only.settings)
+                self._alone = only.model.plan
+                only.own_bytes = only.model.plan.peak - self._held
+            else:
+                _share(list(self._served.values()), self._settings, self._held)
+        except MemoryBudgetError as error:
+            more = f"the server itself takes {format_bytes(SERVER_BYTES)} of --memory: add that to what would fit"
+            raise MemoryBudgetError(f"{error}; {more}") from None
 
     @property
     def names(self) -> list[str]:
@@ -165,6 +178,23 @@ class Models:
             model = served.model
         return Lease(name or served.name, served, model, self._count)
 
+    async def add(self, name: str, path: Path) -> None:
+        """Serves one more model, or one that is served anew if its file is another one. What the others were planned
+        with stays theirs: it gets what they leave, or if that is too little takes the place of others. Raises
+        MemoryBudgetError for one that does not fit, RequestError for an alias, as `plan` does.
+        """
+        if name in self._aliases:
+            raise RequestError(f"expected a name that is no alias, found {shown(name)}")
+        async with self._changing:
+            known, modified = self._served.get(name), path.stat().st_mtime
+            if known is None:
+                new = Served(name, path, {}, modified=modified)
+                self._served[name] = await to_its_end(asyncio.to_thread(self._planned, new))
+            elif (known.path, known.modified) != (path, modified):
+                known.path, known.modified = path, modified
+                if not known.users:
+                    await self._unload(known)
+
     async def reading(
         self, read: Callable[[], Result], drop: Callable[[Result], object] = lambda result: None
     ) -> Result:
@@ -182,13 +212,21 @@ class Models:
 
     async def unload_idle(self) -> None:
         """Those that nobody has used for long."""
-        if self._idle_seconds is None:
-            return
-        oldest = time.monotonic() - self._idle_seconds
         async with self._changing:
             for each in self._served.values():
-                if each.model is not None and not each.users and each.last_used < oldest:
+                seconds = self.idle_seconds(each)
+                if seconds is None or each.model is None or each.users:
+                    continue
+                if each.last_used + seconds <= time.monotonic():
                     await self._unload(each)
+
+    def keep(self, name: str | None, seconds: float | None) -> None:
+        """Says how long a model stays in memory unused, until it is asked for again. None: as all do."""
+        self.find(name).idle_seconds = seconds
+
+    def idle_seconds(self, served: Served) -> float | None:
+        """After which an unused model leaves the memory; None: never."""
+        return self._idle_seconds if served.idle_seconds is None else served.idle_seconds
 
     def close(self) -> None:
         """Ends all answers, and takes no request any more."""
@@ -199,14 +237,40 @@ class Models:
                 each.model = None
         self._reading.shutdown()
 
+    def _planned(self, new: Served) -> Served:
+        """The program takes no more with it than it was planned with: models of one kind have vocabularies alike, and
+        its context is no longer than theirs."""
+        if self._alone is not None:
+            (only,) = self._served.values()
+            only.settings, only.planned, self._alone = _fixed(self._settings, self._alone), self._alone, None
+        plans = [each.planned for each in self._served.values() if each.planned is not None]
+        program, longest = max(each.program for each in plans), max(each.context for each in plans)
+        settings: Settings = {**self._settings, "program": program}
+        need = _need(new.path, settings, self._held)
+        left = self._room - sum(each.own_bytes for each in self._served.values())
+        settings["memory"] = self._held + (left if left >= need else self._room)
+        planned = plan(new.path, **settings)
+        if planned.context > longest:
+            settings["context"] = longest
+            planned = plan(new.path, **settings)
+        new.planned, new.settings, new.own_bytes = planned, _fixed(settings, planned), planned.peak - self._held
+        return new
+
     async def _load(self, served: Served) -> Model:
         if self._closed:
             raise StoppingError
         if served.model is None:  # else another request has loaded it meanwhile
             await self._make_room(served)
-            served.model = await asyncio.to_thread(load, served.path, **served.settings)
-            served.last_used = time.monotonic()
+            return await to_its_end(self._loaded(served))
         return served.model
+
+    async def _loaded(self, served: Served) -> Model:
+        served.model = model = await asyncio.to_thread(load, served.path, **served.settings)
+        served.last_used = time.monotonic()
+        if self._closed:  # meanwhile, without this one
+            await self._unload(served)
+            raise StoppingError
+        return model
 
     async def _make_room(self, served: Served) -> None:
         """Unloads others, those first that were not used for the longest time."""
@@ -228,33 +292,36 @@ class Models:
     async def _unload(self, served: Served) -> None:
         model, served.model = served.model, None
         if model is not None:
-            await asyncio.to_thread(model.close)
+            await to_its_end(asyncio.to_thread(model.close))
 
 
-def _share(models: list[Served], settings: Settings) -> int:
-    """Plans models for one budget, and returns what it has for all of them: if they fit at once with the least context,
-    each gets that and an equal part of the rest, so that all can stay in memory; else each gets all of it, and takes
-    the place of others. Raises MemoryBudgetError for one that does not fit at all.
+def _share(models: list[Served], settings: Settings, held: int) -> None:
+    """Plans models for one budget, of which the process held so many bytes before: if they fit at once with the least
+    context, each gets that and an equal part of the rest, so that all can stay in memory; else each gets all of it, and
+    takes the place of others. Raises MemoryBudgetError for one that does not fit at all.
     """
-    least: Settings = {**settings, "memory": _UNBOUNDED}
-    if settings.get("context") == AUTO:
-        least["context"] = None
-    held = _core.resident_bytes()
     room = byte_size("memory", settings["memory"]) - held
-    needs = [_least_bytes(plan(each.path, **least)) - held for each in models]
+    needs = [_need(each.path, settings, held) for each in models]
     rest = room - sum(needs)
     for each, need in zip(models, needs, strict=True):
         memory = held + (need + rest // len(models) if rest >= 0 else room)
         part: Settings = {**settings, "memory": memory}
         each.planned = planned = plan(each.path, **part)
         each.own_bytes = planned.peak - held
-        each.settings = {
-            **settings, "memory": planned.peak, "context": planned.context, "program": planned.program
-        }  # fmt: skip
-    return room
+        each.settings = _fixed(settings, planned)
 
 
-def _least_bytes(plan: MemoryPlan) -> int:
-    """With pages for one context alone, all weights resident."""
-    pages = -(-plan.context // PAGE_TOKENS)
-    return plan.peak - plan.kv_cache + plan.kv_cache * pages // plan.pages
+def _fixed(settings: Settings, planned: MemoryPlan) -> Settings:
+    """With which a model takes what was planned, whatever else the process holds by then."""
+    return {**settings, "memory": planned.peak, "context": planned.context, "program": planned.program}
+
+
+def _need(path: Path, settings: Settings, held: int) -> int:
+    """Bytes of a model with pages for one context alone, all weights resident, and with the least context if it may be
+    any."""
+    least: Settings = {**settings, "memory": _UNBOUNDED}
+    if settings.get("context") == AUTO:
+        least["context"] = None
+    planned = plan(path, **least)
+    pages = -(-planned.context // PAGE_TOKENS)
+    return planned.peak - planned.kv_cache + planned.kv_cache * pages // planned.pages - held

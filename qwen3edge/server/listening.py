@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
 
+from qwen3edge.server.connection import MOST_CONNECTIONS, Connection
+
 MOST_HEADERS = 1 << 16
 """Bytes of a request's line and headers."""
+MOST_FILES = MOST_CONNECTIONS + 200
+"""That may be open; systems often allow fewer until they are asked."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -28,20 +33,28 @@ def run(app: FastAPI, listening: socket.socket, *, grace_seconds: int, ready: Ca
     """Serves until SIGTERM or SIGINT. Streams may then go on for so many seconds; what still runs is told that the
     server stops.
     """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < MOST_FILES:
+        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    server(app, grace_seconds=grace_seconds, ready=ready).run(sockets=[listening])
+
+
+def server(app: FastAPI, *, grace_seconds: int, ready: Callable[[], None]) -> uvicorn.Server:
+    """What `run` runs."""
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        http="h11",
+        http=Connection,
         ws="none",
         loop="asyncio",
         h11_max_incomplete_event_size=MOST_HEADERS,
         timeout_graceful_shutdown=grace_seconds,
     )
-    server = _Server(config, ready)
-    server.run(sockets=[listening])
+    return _Server(config, ready)
 
 
 class _Server(uvicorn.Server):

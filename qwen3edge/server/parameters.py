@@ -6,24 +6,46 @@ The fields of a `Body` are the table. docs/server.md prints it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
+from pydantic_core import ErrorDetails
 
 from qwen3edge.errors import shown
 from qwen3edge.keywords import nearest
 from qwen3edge.server.errors import BodyError
 
 _NO_EFFECT = "accepted without effect"
+_SAID = 4  # of a value that could be of so many types
 
 Ignored = Annotated[Any, _NO_EFFECT]
 """Of a field that cannot change the answer."""
 
 
-class Body(BaseModel):
-    """A request's body. A field that is null counts as one that is not there."""
+MOST_MESSAGES = 4096
+MOST_TOOLS = 512
+"""Of a conversation, in each API."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+class _FailFast(FailFast):
+    """Within a union of types, which are hashed."""
+
+    __hash__ = object.__hash__
+
+
+Item = TypeVar("Item")
+Listed = Annotated[list[Item], _FailFast()]
+"""A list that is left at its first wrong item: errors of a million would take more memory than the list."""
+
+
+class Body(BaseModel):
+    """A request body, where a field that is null counts as one that is not there; or an object within one. absent: why
+    parameters that clients may send are none here.
+    """
+
+    absent: ClassVar[Mapping[str, str]] = {}
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), defer_build=True)
 
 
 Bodies = TypeVar("Bodies", bound=Body)
@@ -36,14 +58,33 @@ def checked(body: Mapping[str, Any], kind: type[Bodies]) -> Bodies:
         if name not in kind.model_fields:
             near = nearest(name, kind.model_fields)
             hint = f": did you mean {near}?" if near else ""
+            if name in kind.absent:
+                raise BodyError(f"expected no parameter {name}: {kind.absent[name]}", name)
             raise BodyError(f"expected no parameter {shown(name)}, which this server does not know{hint}", name[:60])
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        name = ".".join(str(part)[:60] for part in first["loc"])
+        errors = error.errors(include_url=False, include_context=False)
+        name, first = _place(errors[0], given), errors[0]
+        if first["type"] == "extra_forbidden":
+            raise BodyError(f"expected no parameter {shown(name)}, which this server does not know", name) from None
         found = "nothing" if first["type"] == "missing" else shown(first["input"])
-        raise BodyError(f"{name}: {first['msg'][:1].lower()}{first['msg'][1:200]}, found {found}", name) from None
+        said = dict.fromkeys(f"{each['msg'][:1].lower()}{each['msg'][1:200]}" for each in errors[:_SAID]
+                             if _place(each, given) == name)  # fmt: skip
+        raise BodyError(f"{name}: {', or '.join(said)}, found {found}", name) from None
+
+
+def _place(error: ErrorDetails, given: Mapping[str, Any]) -> str:
+    """What an error is about: as much of its path as leads through the body, which names of types do not."""
+    names: list[str] = []
+    value: Any = given
+    for part in error["loc"]:
+        here = (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int))
+        if not here and error["type"] != "missing":
+            break
+        names.append(str(part)[:60])
+        value = value[part] if here else None
+    return ".".join(names)
 
 
 def obeyed(kind: type[Body]) -> list[str]:

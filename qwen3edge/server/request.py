@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qwen3edge.generation.model import Model
 
 MAX_ANSWERS = 128
-"""To one request."""
+"""To one request, of all its prompts."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ EFFORTS = {
 class AnswerRequest:
     """model: its name; None: the first that is served. input: messages, token ids, or a text (with raw=True in options,
     to be continued). options: of `Model.generate`, which checks them. n: answers. wish: of thinking, where options
-    themselves do not say. one_call: an answer ends after its first tool call.
+    themselves do not say. one_call: an answer ends after its first tool call. others: further prompts, with n answers
+    each. context: tokens that a prompt and its answer may have together; None: as the model was loaded.
     """
 
     model: str | None
@@ -62,10 +63,22 @@ class AnswerRequest:
     n: int = 1
     wish: ThinkingWish | None = None
     one_call: bool = False
+    others: Sequence[Input] = ()
+    context: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MAX_ANSWERS:
             raise RequestError(f"expected n from 1 to {MAX_ANSWERS}, found {shown(self.n)}")
+        if self.n * len(self.inputs) > MAX_ANSWERS:
+            raise RequestError(
+                f"expected at most {MAX_ANSWERS} answers to a request, found {self.n} to each of {len(self.inputs)} "
+                "prompts: ask for some of them at a time"
+            )
+
+    @property
+    def inputs(self) -> list[Input]:
+        """All prompts."""
+        return [self.input, *self.others]
 
     def options_for(self, model: Model) -> Options:
         """With the wish, as far as this model can follow it."""
@@ -76,22 +89,12 @@ class AnswerRequest:
 
     def with_tools(self, tools: Sequence[Mapping[str, Any]] | None, choice: object) -> AnswerRequest:
         """The same with functions that the model may call; without any a choice among them says nothing, unless it
-        demands a call.
+        demands a call. Where it does there is no content for a schema to hold.
         """
-        if not tools and choice in ("auto", "none", None):
+        left = choice in ("auto", "none", None)
+        if not tools and left:
             return self
-        chosen = {} if choice is None else {"tool_choice": choice}
-        return replace(self, options={**self.options, "tools": tools, **chosen})  # type: ignore[typeddict-item]
-
-
-def own_tools(tools: Sequence[Mapping[str, Any]] | None) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """The functions among a client's tools, and the types or names of those that are none, which a model here cannot
-    call: some clients always send them along.
-    """
-    functions, others = [], []
-    for tool in tools or ():
-        if tool.get("type", "function") == "function":
-            functions.append(tool)
-        else:
-            others.append(str(tool["type"])[:60])
-    return functions, others
+        options = {**self.options, "tools": tools, **({} if choice is None else {"tool_choice": choice})}
+        if tools and not left:
+            options.pop("json_schema", None)
+        return replace(self, options=options)  # type: ignore[arg-type]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -13,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from qwen3edge.server.errors import ClientLeftError, Problem, problem
+from qwen3edge.server.errors import ClientLeftError, Problem, StoppingError, problem
 from qwen3edge.server.parameters import Body
 from qwen3edge.server.sse import JsonResponse
 
@@ -24,6 +26,8 @@ Form = Callable[[Problem], Mapping[str, Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 SCHEMAS = "#/components/schemas/"
+REQUEST_ID = "request-id"
+"""The header by which a client may speak of its request."""
 
 
 def refusal(scope: Scope, error: Exception) -> Response:
@@ -35,7 +39,7 @@ def refusal(scope: Scope, error: Exception) -> Response:
         frames = "".join(traceback.format_tb(error.__traceback__))
         log.error("%s %s failed with %s at\n%s", scope["method"], scope["path"], type(error).__name__, frames)
     form: Form = scope["app"].state.form_of(scope["path"])
-    return JsonResponse(form(found), found.status, headers=found.headers)
+    return JsonResponse(form(found), found.status, headers={**found.headers, REQUEST_ID: found.request_id})
 
 
 class _Route(APIRoute):
@@ -47,6 +51,8 @@ class _Route(APIRoute):
                 response: Response = await handler(request)
             except ClientLeftError as error:
                 return Response(status_code=error.status)  # nobody reads it
+            except asyncio.CancelledError:  # the time of grace is over
+                return refusal(request.scope, StoppingError())
             except Exception as error:
                 return refusal(request.scope, error)
             return response
@@ -64,10 +70,23 @@ def get(to: APIRouter, *paths: str) -> Callable[[Endpoint], Endpoint]:
     return _adds(to, "GET", paths, None)
 
 
+def delete(to: APIRouter, *paths: str) -> Callable[[Endpoint], Endpoint]:
+    """Adds an endpoint that takes no body."""
+    return _adds(to, "DELETE", paths, None)
+
+
 def post(to: APIRouter, kind: type[Body], *paths: str) -> Callable[[Endpoint], Endpoint]:
     """Adds an endpoint that takes such a body."""
     extra = {"required": True, "content": {"application/json": {"schema": {"$ref": SCHEMAS + kind.__name__}}}}
     return _adds(to, "POST", paths, {"requestBody": extra}, kind)
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    """Of the document: endpoints read them themselves."""
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)", path)
+    ]
 
 
 BODIES: dict[str, type[Body]] = {}
@@ -83,7 +102,7 @@ def _adds(
                 path,
                 endpoint,
                 methods=[method],
-                openapi_extra=extra,
+                openapi_extra={**(extra or {}), "parameters": _path_parameters(path)},
                 response_class=JsonResponse,
                 responses={"4XX": {"description": "an error in this API's form, which says what was expected"}},
                 operation_id=f"{method.lower()}{path.replace('/', '_')}",

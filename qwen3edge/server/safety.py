@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -15,24 +16,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen3edge.errors import RequestError, shown
 from qwen3edge.server.errors import ForbiddenError, KeyRequiredError, ServerError
+from qwen3edge.server.route import REQUEST_ID
+from qwen3edge.server.tools import LEFT_OUT
 
-OPEN_PATHS = ("/", "/health")
+OPEN_PATHS = ("/", "/health", "/v1/health")
 """What needs no key: it tells nothing, and a browser that opens a page sends none."""
 PAGE_FILES = "/page/"
 """Nor do the files of the page."""
 
 _CORS = {
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": "*, Authorization",
     "Access-Control-Max-Age": "600",
 }
+_READABLE = {"Access-Control-Expose-Headers": f"{LEFT_OUT}, {REQUEST_ID}, retry-after"}
 
 
 @dataclass(frozen=True)
 class Access:
     """host: that the server listens on. keys: one of which every request must have; none: no key is asked for. hosts:
     names by which clients may call it, beside addresses and its own. origins: of pages that may call it from a browser,
-    beside its own.
+    beside its own. pulls: whether clients may have models fetched from hubs.
     """
 
     host: str = "127.0.0.1"
@@ -40,10 +44,15 @@ class Access:
     hosts: Collection[str] = ()
     origins: Collection[str] = ()
     insecure: bool = False
+    pulls: bool = False
 
     def __post_init__(self) -> None:
-        if not all(key.isascii() and key for key in self.keys):
+        if not all(self.keys):
+            raise RequestError("expected an API key, found an empty one")
+        if not all(key.isascii() for key in self.keys):
             raise RequestError("expected an API key of ASCII characters, found another")
+        if strange := [origin for origin in self.origins if not re.fullmatch(r"https?://[^/]+/?", origin)]:
+            raise RequestError(f"--allow-origin: expected http://HOST or https://HOST, found {shown(strange[0])}")
         if not (self.keys or self.insecure or _is_loopback(self.host)):
             raise RequestError(
                 f"--host {self.host}: expected --api-key KEY beside a host that others reach, or --insecure if "
@@ -68,13 +77,17 @@ class Access:
         led anywhere.
         """
         name = _name_of(host)
-        return name is not None and (
-            _is_address(name) or name in ("localhost", self.host.lower(), socket.gethostname().lower(), *self.hosts)
-        )
+        if name is None or _is_address(name):
+            return name is not None
+        return name in ("localhost", *(each.lower() for each in (self.host, socket.gethostname(), *self.hosts)))
 
     def _allows(self, origin: str, host: str) -> bool:
         scheme, _, name = origin.lower().partition("://")
-        return origin in self.origins or (scheme in ("http", "https") and name == host.lower())
+        return self.shares_with(origin) or (scheme in ("http", "https") and name == host.lower())
+
+    def shares_with(self, origin: str | None) -> bool:
+        """Whether pages of an origin may read what they are answered."""
+        return origin is not None and origin.lower() in (each.lower().rstrip("/") for each in self.origins)
 
     def _has_key(self, headers: Headers) -> bool:
         kind, _, bearer = headers.get("authorization", "").partition(" ")
@@ -100,22 +113,23 @@ class Guarded:
             await self._app(scope, receive, send)
             return
         origin = Headers(scope=scope).get("origin")
-        asked = origin in self._access.origins
+        asked = self._access.shares_with(origin)
         if asked and scope["method"] == "OPTIONS":
             await Response(status_code=204, headers=_shared_with(origin, _CORS))(scope, receive, send)
             return
+        shared = _sharing(send, origin) if asked else send
         try:
             self._access.check(scope)
         except ServerError as error:
-            await self._refuse(scope, error)(scope, receive, send)
+            await self._refuse(scope, error)(scope, receive, shared)
             return
-        await self._app(scope, receive, _sharing(send, origin) if asked else send)
+        await self._app(scope, receive, shared)
 
 
 def _sharing(send: Send, origin: str | None) -> Callable[[Message], Awaitable[None]]:
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(_shared_with(origin, {}))
+            MutableHeaders(scope=message).update(_shared_with(origin, _READABLE))
         await send(message)
 
     return sent

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from qwen3edge.server.answering import Answers
@@ -30,10 +30,8 @@ def to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-class JsonResponse(Response):
+class JsonResponse(JSONResponse):
     """A JSON value."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         return to_json(content).encode("utf-8", "replace")
@@ -72,7 +70,7 @@ class Streamed(Response):
                         await put(piece)
                 except asyncio.CancelledError:  # the time of grace is over
                     await put(self._failed(StoppingError()), False)
-                    raise
+                    return
                 except Exception as error:
                     await put(self._failed(error))
             if not left.done():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qwen3edge import checks
-from qwen3edge.errors import ContextError, UnsupportedModelError
-from qwen3edge.text.guard import TextGuard
-from qwen3edge.text.tokenizer import Tokenizer, TokenLimitError
+from qwen3edge.errors import UnsupportedModelError
+from qwen3edge.text.plain import plain_tokens, too_long
+from qwen3edge.text.tokenizer import Tokenizer
 
 END = "<|endoftext|>"
 """The token whose state is a text's embedding."""
@@ -18,7 +18,6 @@ _PREFIX = (
     'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
 )
 _SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-_COUNTED = 8  # contexts, to say how long a text is
 
 
 def embedding_tokens(tokenizer: Tokenizer, name: str, text: object, instruction: str | None, limit: int) -> list[int]:
@@ -26,12 +25,23 @@ def embedding_tokens(tokenizer: Tokenizer, name: str, text: object, instruction:
 
     Raises ContextError for more than `limit` tokens, RequestError, UnsupportedModelError.
     """
+    end = _end(tokenizer)
+    found = checks.text(name, text).removesuffix(END)
+    asked = found if instruction is None else f"Instruct: {instruction}\nQuery:{found}"
+    return _within(name, [*tokenizer.prefix, *plain_tokens(tokenizer, name, asked, limit), end], limit)
+
+
+def ended_tokens(tokenizer: Tokenizer, name: str, tokens: list[int], limit: int) -> list[int]:
+    """`embedding_tokens` of a text that is tokens already. Raises ContextError, UnsupportedModelError."""
+    end = _end(tokenizer)
+    return _within(name, tokens if tokens[-1:] == [end] else [*tokens, end], limit)
+
+
+def _end(tokenizer: Tokenizer) -> int:
     end = tokenizer.token_id(END)
     if end is None:
         raise UnsupportedModelError(f"embeddings: expected {END} in the vocabulary, found none")
-    found = checks.text(name, text).removesuffix(END)
-    asked = found if instruction is None else f"Instruct: {instruction}\nQuery:{found}"
-    return _within(name, [*tokenizer.prefix, *_encoded(tokenizer, name, asked, limit), end], limit)
+    return end
 
 
 class RerankPrompts:
@@ -52,7 +62,7 @@ class RerankPrompts:
         return self._prompt(name, self._asked + checks.text(name, document))
 
     def _prompt(self, name: str, text: str) -> list[int]:
-        asked = _encoded(self._tokenizer, name, text, self._limit)
+        asked = plain_tokens(self._tokenizer, name, text, self._limit)
         return _within(name, [*self._prefix, *asked, *self._suffix], self._limit)
 
 
@@ -66,28 +76,7 @@ def yes_and_no(tokenizer: Tokenizer) -> tuple[int, int]:
     return found[0][0], found[1][0]
 
 
-def _encoded(tokenizer: Tokenizer, name: str, text: str, limit: int) -> list[int]:
-    try:
-        TextGuard(tokenizer, context=limit).raw(text)
-    except ContextError:
-        raise _too_long(name, limit + 1, limit, f"a text of {len(text)} characters") from None
-    most = _COUNTED * limit
-    try:
-        return tokenizer.encode(text, limit=most)
-    except TokenLimitError:
-        raise _too_long(name, most, limit, f"more than {most}") from None
-
-
 def _within(name: str, tokens: list[int], limit: int) -> list[int]:
     if len(tokens) > limit:
-        raise _too_long(name, len(tokens), limit, str(len(tokens)))
+        raise too_long(name, len(tokens), limit, str(len(tokens)))
     return tokens
-
-
-def _too_long(name: str, tokens: int, context: int, found: str) -> ContextError:
-    return ContextError(
-        f"{name}: expected at most {context} tokens with what stands around a text (the context), found {found}: "
-        "load the model with a larger context (--context N), or split the text",
-        tokens=tokens,
-        context=context,
-    )

@@ -29,5 +29,5 @@ class RandomTensors:
         elif len(shape) == 1:
             normal *= 0.3
         else:
-            normal *= shape[1] ** -0.5
-        return normal.astype(np.float32)[start:stop]
+            normal *= shape[-1] ** -0.5
+        return normal.astype(np.float32).reshape(-1, *shape[1:][-1:])[start:stop]

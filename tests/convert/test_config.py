@@ -76,7 +76,7 @@ def test_the_error_names_the_file(tmp_path):
             convert(tmp_path, tmp_path / "x.q3e")
         assert str(error.value).startswith(f"{tmp_path / 'config.json'}: ") and len(str(error.value)) < 300
         if "model_type" in change:
-            assert "model_type: expected one of qwen3, qwen2, qwen3_moe, found" in str(error.value)
+            assert "model_type: expected one of qwen3, qwen2, qwen3_moe, qwen3_5, " in str(error.value)
 
 
 def test_qwen3():

@@ -98,6 +98,7 @@ def test_a_call_that_is_cut():
         ({"tools": None}, "tool_choice: expected tools beside it, found none"),
         ({"tools": []}, "tool_choice: expected tools beside it, found none"),
         ({"tool_calls": False}, "tool_choice: expected no tool_calls=False"),
+        ({"verbatim": True}, "tool_choice: expected no verbatim=True"),
         (
             {"tool_choice": {"type": "function", "function": {"name": "nothing"}}},
             "one of the tools 'weather', .*nothing",

@@ -163,6 +163,11 @@ def test_blanks_are_bounded():
         ({"uniqueItems": True, "x-guidance": {"lenient": True}}, "uniqueItems"),
         ({"enum": []}, "Unsatisfiable"),
         ({"anyOf": [{"$ref": "#/$defs/a", "$id": "https://example.com/b"}]}, "$id beside a $ref"),
+        ({"type": "integer", "multipleOf": 999983}, "multipleOf of at most 10000"),
+        ({"type": "number", "multipleOf": -9.99983}, "multipleOf of at most 10000"),
+        ({"type": "number", "multipleOf": 1e300}, "found 1e+300 that makes it an integer of 997 bits"),
+        ({"items": {"allOf": [{"multipleOf": 997}, {"multipleOf": 991}]}}, "found 991 that makes it 988027"),
+        ({"type": "integer", "multipleOf": True}, "Expected f64 for 'multipleOf'"),
     ],
 )
 def test_what_cannot_be_held_to_is_refused_by_name(schema, named):
@@ -170,6 +175,14 @@ def test_what_cannot_be_held_to_is_refused_by_name(schema, named):
     for given in (schema, json.dumps(schema)):
         with pytest.raises(RequestError, match=f"json_schema: .*{re.escape(named)}"):
             ask([], json_schema=given)
+
+
+@pytest.mark.parametrize(
+    "multiple, text", [(10_000, "-20000"), (5.0, "15"), (0.01, "0.37"), (99.73, "199.46"), (1e-9, "0.000000007")]
+)
+def test_a_multiple_that_is_not_too_large_is_held_to(multiple, text):
+    schema = {"type": "number", "multipleOf": multiple}
+    assert ask([*ids(text), END], json_schema=schema, thinking=False).read() == text
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ SYSTEM = {"role": "system", "content": "You are a helpful assistant. " * 20}
 FIRST = [SYSTEM, {"role": "user", "content": "What is 12 + 7?"}]
 SECOND = {"role": "user", "content": "What is 35 + 4?"}
 PAGE = 64
-CHECKSUM, HEADER = 68, 72  # bytes: where the header has its checksum, and its end
+CHECKSUM, HEADER = 84, 88  # bytes: where the header has its checksum, and its end
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,24 @@ def test_goes_on_where_it_was(file, saved):
         held = len(model.tokens_of(FIRST, thinking=False)) // PAGE * PAGE
         assert answer.usage.cached_tokens >= held > 100
         assert model.load_session(path).tokens[:held] == session.tokens[:held]
+
+
+def test_of_tokens_that_another_session_computed(file, tmp_path):
+    """What is saved of them is what is in memory."""
+    path = tmp_path / "tokens.session"
+    with qwen3edge.load(file, **SETTINGS) as model:
+        tokens = model.tokens_of(FIRST, thinking=False)
+        model.generate(tokens, max_tokens=1).read()
+        model.session(tokens).save(path)
+        assert model.session(tokens).tokens == tuple(tokens)
+        for bad in ([-1], [10**9], ["a"], [1] * 2000):
+            with pytest.raises(RequestError, match="token"):
+                model.session(bad)
+    with qwen3edge.load(file, **SETTINGS) as model:
+        assert list(model.load_session(path).tokens) == tokens
+        answer = model.generate(tokens, max_tokens=1)
+        answer.read()
+        assert answer.usage.cached_tokens >= len(tokens) - 2
 
 
 def test_in_another_process(file, saved, tmp_path):
@@ -124,7 +142,7 @@ def test_what_does_not_fit_is_refused(file, tiny_q3e, saved, tmp_path):
         for damaged, words in (
             (b"", "0 bytes"),
             (b"GGUF" + data[4:], "another kind"),
-            (data[:8] + b"\x09" + data[9:], "version 2"),
+            (data[:8] + b"\x09" + data[9:], "version 3"),
             (data[:12] + b"\x09" + data[13:], "numerics version"),
             (data[:-1], "expected .* bytes"),
             (data + b"x", "expected .* bytes"),
@@ -133,6 +151,8 @@ def test_what_does_not_fit_is_refused(file, tiny_q3e, saved, tmp_path):
             (resealed(data[:note] + b"\xff" + data[note + 1 :]), "UTF-8"),
             (data[:40] + b"\xff" * 8 + data[48:], "sizes"),
             (data[:56] + b"\xff" * 8 + data[64:], "sizes"),
+            (data[:64] + b"\x08" + data[65:], "sizes"),
+            (data[:72] + b"\xff" * 8 + data[80:], "sizes"),
         ):
             (tmp_path / "damaged").write_bytes(damaged)
             with pytest.raises(SessionFileError, match=words):

@@ -182,6 +182,19 @@ def test_context_is_full():
     assert (answer.finish_reason, answer.cut_by) == ("length", "context")
 
 
+def test_verbatim_text():
+    """Whether the prompt has opened the thoughts or the answer does; a grammar holds from the first token then."""
+    said = [OPEN, *ids("hm"), CLOSE, *ids("\nyes#"), END]
+    for prompt in ("is it?", "is it?<think>"):
+        answer = make_session(FakeCore(said)).generate(prompt, raw=True, verbatim=True, stop="#", thinking_budget=0)
+        assert answer.read() == "<think>hm</think>\nyes" and answer.reasoning == "" and answer.finish_reason == "stop"
+        assert answer.usage.reasoning_tokens == 0
+        session = make_session(FakeCore(ids("hmyes")))
+        assert session.generate(prompt, raw=True, verbatim=True, regex="yes|hm", temperature=0).read() == "hm"
+    with pytest.raises(RequestError, match="tool_calls: expected no verbatim=True"):
+        make_session(FakeCore([])).generate("x", verbatim=True, tool_calls=True)
+
+
 def test_prompt_that_does_not_fit():
     session = make_session(FakeCore([], context=20), template=None)
     with pytest.raises(ContextError, match=r"fewer than 20 tokens .* found 20: .*--context"):
@@ -255,11 +268,12 @@ def test_character_that_is_cut_by_the_limit():
 def test_stop_string():
     answer = make_session(FakeCore(ids("one two END three"))).generate(HI, stop=["END", "zzz"])
     assert answer.read() == "one two "
-    assert answer.finish_reason == "stop"
+    assert (answer.finish_reason, answer.stop_string) == ("stop", "END")
 
 
 def test_stop_string_that_never_completes():
-    assert make_session(FakeCore(ids("one EN"))).generate(HI, stop="END").read() == "one EN"
+    answer = make_session(FakeCore(ids("one EN"))).generate(HI, stop="END")
+    assert (answer.read(), answer.finish_reason, answer.stop_string) == ("one EN", "stop", None)
 
 
 def test_stop_string_does_not_end_thoughts():

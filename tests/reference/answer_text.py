@@ -34,7 +34,12 @@ class AnswerText:
 
     @property
     def stopped(self) -> bool:
-        return self._stops.stopped
+        return self._stops.found is not None
+
+    @property
+    def stop_string(self) -> str | None:
+        """By which stop string."""
+        return self._stops.found
 
     def push(self, token: int) -> list[Piece]:
         if self.stopped:
@@ -97,14 +102,15 @@ class StopFilter:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
-        self.stopped = False
+        self.found: str | None = None  # the stop string that was complete first, the longest of those
 
     def push(self, text: str) -> str:
         held = self._held + text
-        found = [(start + len(stop), start) for stop in self._stops if (start := held.find(stop)) >= 0]
+        found = [(start + len(stop), start, stop) for stop in self._stops if (start := held.find(stop)) >= 0]
         if found:
-            self.stopped, self._held = True, ""
-            return held[: min(found)[1]]
+            _, start, self.found = min(found)
+            self._held = ""
+            return held[:start]
         keep = max((_overlap(held, stop) for stop in self._stops), default=0)
         self._held = held[len(held) - keep :]
         return held[: len(held) - keep]

@@ -18,6 +18,7 @@ from qwen3edge.text.pooled import RERANK_INSTRUCTION
 from tests.checkpoints import Shape, make_model
 from tests.conftest import TINY
 from tests.generation.fakes import VOCABULARY, FakeCore
+from tests.reranking import add_yes
 
 TOLERANCE = 1e-5
 SHAPE = Shape("embedding", hidden=128, layers=3, vocab=2560)
@@ -38,16 +39,11 @@ TEMPLATE = (
 
 
 def with_texts(folder, *, answers=True):
-    """The tiny tokenizer, in which the real one's token of yes takes the place of the last one that it learned."""
+    """The tiny tokenizer, with a token of yes for answers."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(TINY / name, folder / name)
     if answers:
-        path = folder / "tokenizer.json"
-        tokenizer = json.loads(path.read_text())
-        vocabulary, merges = tokenizer["model"]["vocab"], tokenizer["model"]["merges"]
-        vocabulary["yes"] = vocabulary.pop("".join(merges.pop()))
-        merges.append(["y", "es"])
-        path.write_text(json.dumps(tokenizer))
+        add_yes(folder / "tokenizer.json")
     return folder
 
 

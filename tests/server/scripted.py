@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,8 +29,11 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"ty
 URL = "http://localhost:8080"
 
 
+@dataclass(frozen=True)
 class _Config:
-    stop_token_ids, vocab_size, headless = (END, 256), VOCABULARY, False
+    stop_token_ids: tuple[int, ...] = (END, 256)
+    vocab_size: int = VOCABULARY
+    headless: bool = False
 
 
 def make_model(core: FakeCore, template: str = TEMPLATE) -> Model:

@@ -27,6 +27,8 @@ def test_json():
         b"\xff",
         b'{"a": NaN}',
         b'{"a": Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": [-1e999]}',
         b'{"a": ' + b"9" * 5000 + b"}",
     ],
 )
@@ -72,3 +74,10 @@ def test_what_all_requests_together_may_hold():
     assert inside == [b"x" * 1000] * MOST_AT_ONCE and statuses == [429] + [200] * (MOST_AT_ONCE - 1)
     inside.clear()
     assert client.post("/", content=b"x").status_code == 200
+
+
+@pytest.mark.parametrize("end", [b"", b"\\", b'\\"'])
+def test_strings_without_an_end_take_linear_time(end):
+    """A million escaped quotes: quadratic time would be hours."""
+    with pytest.raises(BodyError, match="JSON"):
+        parsed(b'"' + b'\\"' * 1_000_000 + end)

@@ -32,16 +32,22 @@ def server(tmp_path):
         yield found
 
 
+CHAT = "/v1/chat/completions"
+
+
 class Client:
     """A request to the application itself, which leaves when it is told to."""
 
-    def __init__(self, server: Scripted, text: str, stream: bool) -> None:
-        body = {"messages": [{"role": "user", "content": text}], "stream": stream, "temperature": 0}
+    def __init__(self, server: Scripted, text: str, stream: bool, path: str = CHAT, **more: object) -> None:
+        """server: anything with an application."""
+        asked = {CHAT: ("messages", [{"role": "user", "content": text}]), "/v1/responses": ("input", text)}
+        name, value = asked.get(path, ("prompt", text))
+        body = {name: value, "stream": stream, "temperature": 0, **more}
         self._incoming = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
         self._left = asyncio.Event()
         self.sent: list[dict] = []
         scope = {
-            "type": "http", "method": "POST", "path": "/v1/chat/completions", "raw_path": b"", "query_string": b"",
+            "type": "http", "method": "POST", "path": path, "raw_path": b"", "query_string": b"",
             "headers": [(b"host", b"localhost")], "http_version": "1.1", "scheme": "http",
         }  # fmt: skip
         self.task = asyncio.ensure_future(server.app(scope, self._receive, self._send))
@@ -74,10 +80,11 @@ def counts(server):
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("steps", [2, 20], ids=["prefill", "decode"])
-def test_c33_one_that_is_computed(server, stream, steps):
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/responses"])
+def test_c33_one_that_is_computed(server, stream, steps, path):
     async def work():
         slow = Slow(server)
-        client = Client(server, "word " * 40, stream)  # 13 chunks and more
+        client = Client(server, "word " * 40, stream, path)  # 13 chunks and more
         await until(lambda: counts(server)["running"] == 1)
         slow.steps.release(steps)
         await until(lambda: len(server.core.log) == steps)

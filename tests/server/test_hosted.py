@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_one_takes_the_place_of_another(paths):
 def test_a_model_that_cannot_fit_is_refused_at_once(paths):
     with pytest.raises(MemoryBudgetError, match="would fit: "):
         Models(paths, {}, {**SETTINGS, "memory": SERVER_BYTES + _core.resident_bytes() + (1 << 20)})
-    with pytest.raises(MemoryBudgetError, match="would fit: "):
+    with pytest.raises(MemoryBudgetError, match=r"would fit: .*; the server itself takes 24\.0 MiB of --memory"):
         Models({"a": paths["a"]}, {}, {**SETTINGS, "memory": "30MiB"})
 
 
@@ -169,3 +170,83 @@ def test_a_request_that_is_given_up_while_it_is_read(scripted):
     asyncio.run(work())
     counts = begun.engine.scheduler.counts
     assert counts["waiting"] == counts["running"] == scripted.models.find(None).users == 0
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Loading and closing wait for `go`; `calls` tells of those that have begun, `done` of those that have ended."""
+
+    class Gate:
+        go, calls, done = threading.Event(), [], []
+
+        def through(self, name, work):
+            self.calls.append(name)
+            assert self.go.wait(30)
+            result = work()
+            self.done.append(name)
+            return result
+
+    found = Gate()
+    loads, closes = hosted.load, qwen3edge.Model.close
+    monkeypatch.setattr(hosted, "load", lambda *a, **k: found.through("load", lambda: loads(*a, **k)))
+    monkeypatch.setattr(qwen3edge.Model, "close", lambda self: found.through("close", lambda: closes(self)))
+    return found
+
+
+async def given_up(gate, work):
+    """Cancels work, twice, when it has come to the gate; all that has begun is let go on after that."""
+    task = asyncio.ensure_future(work)
+    before = len(gate.calls)
+    while len(gate.calls) == before:
+        await asyncio.sleep(0.001)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    return task
+
+
+def test_who_leaves_while_a_model_loads_or_closes_starts_nothing_beside_it(paths, gate):
+    """One load for all that ask, whoever of them stays; what follows waits for its end."""
+    models = Models({name: paths[name] for name in "ab"}, {}, {**SETTINGS, "memory": "2GiB"})
+
+    async def work():
+        left = await given_up(gate, models.lease("a"))
+        others = [asyncio.ensure_future(models.lease("a")) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert gate.calls == ["load"] and not left.done()
+        gate.go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        for lease in await asyncio.gather(*others):
+            assert lease.model is models.loaded["a"]
+            lease.release()
+        assert gate.calls == gate.done == ["load"]
+        gate.go.clear()
+        models.keep("a", 0)
+        left = await given_up(gate, models.unload_idle())
+        other = asyncio.ensure_future(models.lease("b"))
+        await asyncio.sleep(0.05)
+        assert gate.calls == ["load", "close"] and not left.done()
+        gate.go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        (await other).release()
+        assert gate.done == ["load", "close", "load"] and list(models.loaded) == ["b"]
+
+    run(models, work)
+
+
+def test_a_model_that_is_loaded_when_the_server_stops_is_closed(paths, gate):
+    models = Models({name: paths[name] for name in "ab"}, {}, {**SETTINGS, "memory": "2GiB"})
+
+    async def work():
+        task = asyncio.ensure_future(models.lease("a"))
+        while not gate.calls:
+            await asyncio.sleep(0.001)
+        models.close()
+        gate.go.set()
+        with pytest.raises(StoppingError):
+            await task
+        assert gate.done == ["load", "close"] and models.loaded == {}
+
+    run(models, work)

@@ -3,9 +3,12 @@
 import json
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+
+from tests.cli.test_cli import one_line, run
 
 CHAT = "/v1/chat/completions"
 LONG = {
@@ -77,3 +80,33 @@ def test_what_still_runs_after_the_time_of_grace_is_told(serve):
     error = json.loads(rest[-2].removeprefix("data: "))["error"]
     assert error["code"] == "stopping"
     assert server.process.wait(10) == -signal.SIGTERM
+
+
+WILD = {"temperature": 100, "top_k": 0, "top_p": 1}
+
+
+@pytest.mark.parametrize(("path", "body"), [
+    (CHAT, {**LONG, "stream": False}),
+    ("/api/chat", {"model": "int4", "messages": LONG["messages"], "stream": False, "options": WILD}),
+])  # fmt: skip
+def test_whole_answers_are_told_too(serve, path, body):
+    """Those that run, and those that wait, in the form of their API."""
+    server = serve("--alias", "tiny=int4", "--grace", "0", "--sequences", "1")
+    with ThreadPoolExecutor(3) as clients:
+        answers = [clients.submit(server.post, path, json=body) for _ in range(3)]
+        while running(server) < 3:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        found = [answer.result() for answer in answers]
+    assert [answer.status_code for answer in found] == [503] * 3
+    assert all("stopping" in json.dumps(answer.json()["error"]) and answer.headers["retry-after"] for answer in found)
+    server.process.wait(10)
+    assert "Traceback" not in server.process.stderr.read()
+
+
+@pytest.mark.parametrize("wrong", [
+    ("--port", "99999"), ("--port", "-1"), ("--grace", "-1"), ("--idle", "0"), ("--api-key", ""),
+    ("--allow-origin", "evil"),
+])  # fmt: skip
+def test_wrong_flags(tiny_q3e, wrong):
+    assert "expected" in one_line(run("serve", tiny_q3e("int4"), *wrong), 2)

@@ -29,7 +29,7 @@ def test_loopback_needs_none(host):
     "host", ["localhost", "LocalHost:8080", "127.0.0.1:8080", "[::1]:8080", "192.168.1.4", "box:1"]
 )
 def test_hosts_that_may_be_called(host):
-    check(Access(hosts=["box"]), host=host)
+    check(Access(hosts=["BOX"]), host=host)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_foreign_hosts_are_refused(host):
 def test_origins():
     host = "localhost:8080"
     check(Access(), host=host, origin="http://localhost:8080")
-    check(Access(origins=["https://app.example"]), host=host, origin="https://app.example")
+    check(Access(origins=["https://App.example/"]), host=host, origin="https://app.example")
     for origin in (
         "http://evil.com",
         "http://localhost:3000",
@@ -71,7 +71,7 @@ def test_keys():
     check(access, "/health", host="1.2.3.4")
     check(Access(), host="localhost", authorization="Bearer anything")
     for key in ("", "schlüssel"):
-        with pytest.raises(RequestError, match="API key of ASCII"):
+        with pytest.raises(RequestError, match="expected an API key"):
             Access(keys=[key])
 
 

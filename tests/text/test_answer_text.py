@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qwen3edge import _core
 from qwen3edge.errors import RequestError
-from tests.generation.fakes import CLOSE, END, OPEN, VOCABULARY, ids, make_tokenizer
+from tests.generation.fakes import CALL, CALLED, CLOSE, END, OPEN, VOCABULARY, ids, make_tokenizer
 from tests.reference.byte_alphabet import BYTE_TO_CHAR
 
 TOKENIZER = make_tokenizer()
@@ -237,6 +237,15 @@ def test_vocabulary_without_marks():
     assert [text.push(token) for token in [*ids("a"), OPEN, CLOSE, -1, *ids("b")]] == [
         [("a", False)], [], [], [], [("b", False)],
     ]  # fmt: skip
+
+
+def test_verbatim_all_is_content():
+    """Marks and the blanks beside them are text, stop strings count everywhere, and control tokens are none."""
+    text = _core.AnswerText(TOKENIZER.bpe, reasoning=True, stops=["a</"], tools={}, verbatim=True)
+    said = [*ids("hm"), CLOSE, *ids("\n\n"), CALL, *ids("{}"), CALLED, END, OPEN, *ids("\n a"), CLOSE, *ids("c")]
+    pieces = [piece for token in said for piece in text.push(token)]
+    assert joined(pieces, False) == "hm</think>\n\n<tool_call>{}</tool_call><think>\n " and text.stopped
+    assert joined(pieces, True) == "" and (text.reasoning_tokens, text.tool_calls, text.reasoning) == (0, 0, False)
 
 
 def test_marks_are_added_tokens():

@@ -59,7 +59,7 @@ class Vocabulary:
         for token in [*tokens, None]:
             expected = reference.finish() if token is None else reference.push(token)
             assert (ours.finish() if token is None else ours.push(token)) == expected
-            assert ours.stopped == reference.stopped
+            assert (ours.stopped, ours.stop_string) == (reference.stopped, reference.stop_string)
             assert (ours.reasoning, ours.reasoning_tokens) == (reference.reasoning, reference.reasoning_tokens)
         assert ours.finish() == []
 

@@ -33,7 +33,7 @@ def test_every_value_is_json(value, ascii_only, separators, around):
     assert found == KINDS[float if type(value) is int else type(value)] == expected(text)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(
     VALUES,
     st.integers(0, 10**6),

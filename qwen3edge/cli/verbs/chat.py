@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qwen3edge.cli import arguments as options
 from qwen3edge.cli.output import error_text
-from qwen3edge.errors import Qwen3EdgeError, RequestError, TemplateError
+from qwen3edge.errors import GrammarError, Qwen3EdgeError, RequestError, TemplateError
 
 if TYPE_CHECKING:
     from qwen3edge.cli.conversation import Conversation
@@ -99,6 +99,11 @@ def _turn(conversation: Conversation, message: str | None) -> bool:
                 screen.show(piece)
         except KeyboardInterrupt:
             answer.close()
+        except GrammarError as error:  # of this answer alone
+            screen.finish()
+            print(f"qwen3edge: {error}", file=sys.stderr)
+            conversation.keep_nothing()
+            return False
     screen.finish()
     conversation.keep(answer)
     for call in answer.tool_calls:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import cast
 
 import torch
 
 from qwen3edge.config import ModelConfig
+from qwen3edge.errors import UnsupportedModelError
 from qwen3edge.kernels.kv_cache import KvCache
 from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.kernels.quantized_matmul import quantized_matmul
@@ -86,6 +88,9 @@ class Block(ABC):
 
 
 def block_class(kind: str) -> type[Block]:
-    """Of "attention" the class `Attention` of blocks/attention.py."""
-    module = import_module(f"qwen3edge.runtime.torch_backend.blocks.{kind}")
+    """Of "attention" the class `Attention` of blocks/attention.py. Raises UnsupportedModelError."""
+    name = f"qwen3edge.runtime.torch_backend.blocks.{kind}"
+    if find_spec(name) is None:
+        raise UnsupportedModelError(f"device: expected cpu for a model with blocks of the kind {kind!r}, found a GPU")
+    module = import_module(name)
     return cast(type[Block], getattr(module, kind.title().replace("_", "")))

@@ -10,11 +10,13 @@ from starlette.responses import Response
 
 from qwen3edge import __version__, _core
 from qwen3edge.generation.model import Model
-from qwen3edge.server.hosted import Models, Served
+from qwen3edge.server.hosted import SERVER_BYTES, Models, Served
 from qwen3edge.server.metrics import CONTENT_TYPE
 from qwen3edge.server.route import get, router
 from qwen3edge.server.service import service
 from qwen3edge.server.sse import JsonResponse
+
+_KINDS = ("weights", "kv_cache", "scratch", "buffers", "draft")
 
 routes = router("server")
 
@@ -52,7 +54,15 @@ async def props(request: Request) -> Response:
 
 
 def _memory(models: Models) -> dict[str, Any]:
-    return {"budget": models.budget, "resident": _core.resident_bytes(), "peak": _core.peak_resident_bytes()}
+    """planned: by what it is for, of the models in memory together; the program is one, whatever it serves."""
+    plans = [model.plan for model in models.loaded.values()]
+    planned = {kind: sum(getattr(plan, kind) for plan in plans) for kind in _KINDS}
+    return {
+        "budget": models.budget,
+        "resident": _core.resident_bytes(),
+        "peak": _core.peak_resident_bytes(),
+        "planned": {**planned, "program": max((plan.program for plan in plans), default=0), "server": SERVER_BYTES},
+    }
 
 
 def _model(served: Served) -> dict[str, Any]:

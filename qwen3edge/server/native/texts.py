@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,12 +9,11 @@ from qwen3edge.generation.model import Model
 from qwen3edge.server.answering import prompt_tokens
 from qwen3edge.server.clients import while_connected
 from qwen3edge.server.openai.chat_body import Conversation
-from qwen3edge.server.parameters import Body, Ignored
+from qwen3edge.server.parameters import Body, Ignored, Listed
 from qwen3edge.server.route import post, router
-from qwen3edge.server.service import Service, service
+from qwen3edge.server.service import service
 from qwen3edge.server.sse import JsonResponse
-
-Result = TypeVar("Result")
+from qwen3edge.text.guard import TextGuard
 
 routes = router("server")
 
@@ -36,7 +32,7 @@ class DetokenizeBody(Body):
     """Of /detokenize."""
 
     model: str | None = None
-    tokens: list[int]
+    tokens: Listed[int]
 
 
 class TemplateBody(Conversation):
@@ -45,17 +41,19 @@ class TemplateBody(Conversation):
 
 @post(routes, TokenizeBody, "/tokenize")
 async def tokenize(request: Request) -> Response:
-    """The tokens of a text, with their bytes as text where that is asked for."""
+    """The tokens of a text, with their bytes as text where that is asked for. As long as those of a chat may be."""
     to = service(request)
     body = await to.read(request, TokenizeBody)
 
-    def read(model: Model) -> list[object]:
+    def read(model: Model) -> Response:
+        TextGuard(model.tokenizer, context=model.plan.context).raw(body.content)
         tokens = model.tokenizer.encode(body.content, allow_special=body.parse_special)
         if not body.with_pieces:
-            return [*tokens]
-        return [{"id": token, "piece": model.tokenizer.decode([token])} for token in tokens]
+            return JsonResponse({"tokens": tokens})
+        pieces = [{"id": token, "piece": model.tokenizer.decode([token])} for token in tokens]
+        return JsonResponse({"tokens": pieces})  # written in this thread: it may be long
 
-    return JsonResponse({"tokens": await _reading(request, to, body.model, read)})
+    return await to.reading(request, body.model, read)
 
 
 @post(routes, DetokenizeBody, "/detokenize")
@@ -63,7 +61,7 @@ async def detokenize(request: Request) -> Response:
     """The text of tokens."""
     to = service(request)
     body = await to.read(request, DetokenizeBody)
-    text = await _reading(request, to, body.model, lambda model: model.tokenizer.decode(body.tokens))
+    text = await to.reading(request, body.model, lambda model: model.tokenizer.decode(body.tokens))
     return JsonResponse({"content": text})
 
 
@@ -75,12 +73,3 @@ async def apply_template(request: Request) -> Response:
     model, tokens = await while_connected(request.receive, prompt_tokens(to.models, body.prompt_request()))
     text = await to.models.reading(lambda: model.tokenizer.decode(tokens))
     return JsonResponse({"prompt": text, "tokens": len(tokens)})
-
-
-async def _reading(request: Request, to: Service, name: str | None, read: Callable[[Model], Result]) -> Result:
-    """What reads a text, or writes one, with a model's tokenizer."""
-    lease = await while_connected(request.receive, to.models.lease(name))
-    try:
-        return await while_connected(request.receive, to.models.reading(lambda: read(lease.model)))
-    finally:
-        lease.release()

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+from pydantic.config import JsonDict
 
 from qwen3edge.errors import shown
 from qwen3edge.generation.options import Options
-from qwen3edge.sampling import MAX_SEED
 from qwen3edge.server.errors import BodyError
-from qwen3edge.server.parameters import Body, Ignored
-from qwen3edge.server.request import EFFORTS, AnswerRequest, own_tools
-
-MOST_MESSAGES = 4096
-MOST_TOOLS = 512
+from qwen3edge.server.openai.sampled_body import SampledBody
+from qwen3edge.server.openai.stream_options import StreamOptions
+from qwen3edge.server.parameters import MOST_MESSAGES, MOST_TOOLS, Body, Ignored, Listed
+from qwen3edge.server.request import EFFORTS, AnswerRequest
+from qwen3edge.server.tools import own_tools
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
-class Part(BaseModel):
-    """Of a body."""
+_TEXT: JsonDict = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
+_MESSAGE: JsonDict = {
+    "type": "object",
+    "properties": {
+        "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+        "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT}]},
+        "reasoning_content": {"type": "string"},
+        "tool_calls": {"type": "array", "items": {"type": "object"}},
+        "tool_call_id": {"type": "string"},
+    },
+    "required": ["role"],
+}
+"""For the document: what a message is is checked when the prompt is made of it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+class ChatStreamOptions(StreamOptions):
+    """continuous_usage_stats: with include_usage, each chunk has what was used so far, as vLLM's have."""
+
+    continuous_usage_stats: bool = False
 
 
-class StreamOptions(Part):
-    """Of a stream."""
-
-    include_usage: bool = False
-    include_obfuscation: Ignored = None
-
-
-class JsonSchema(Part):
+class JsonSchema(Body):
     """What `response_format` names. An answer is always held to it."""
 
     name: Ignored = None
@@ -41,7 +54,7 @@ class JsonSchema(Part):
     form: dict[str, Any] = Field(alias="schema")
 
 
-class ResponseFormat(Part):
+class ResponseFormat(Body):
     """What an answer must be."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -62,8 +75,8 @@ class Conversation(Body):
     """What a prompt is made of."""
 
     model: str | None = None
-    messages: list[dict[str, Any]] = Field(max_length=MOST_MESSAGES)
-    tools: list[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
+    messages: Listed[dict[str, Any]] = Field(max_length=MOST_MESSAGES, json_schema_extra={"items": _MESSAGE})
+    tools: Listed[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
     reasoning_effort: Effort | None = None
     enable_thinking: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
@@ -82,34 +95,23 @@ class Conversation(Body):
         return AnswerRequest(self.model, self.messages, options, wish=wish).with_tools(own_tools(self.tools)[0], None)
 
 
-class ChatBody(Conversation):
+class ChatBody(SampledBody, Conversation):
     """Of /v1/chat/completions."""
 
+    absent: ClassVar[Mapping[str, str]] = {"functions": "tools has them", "function_call": "tool_choice says it"}
+
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: ChatStreamOptions | None = None
     n: int = 1
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    min_tokens: int | None = None
     thinking_budget: int | None = None
+    thinking_budget_message: str | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool = True
     response_format: ResponseFormat | None = None
-    stop: str | list[str] | None = None
-    stop_token_ids: list[int] | None = None
-    ignore_eos: bool | None = None
-    seed: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    repetition_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    user: Ignored = None
     metadata: Ignored = None
     store: Ignored = None
     service_tier: Ignored = None
@@ -124,37 +126,13 @@ class ChatBody(Conversation):
         asked = self.prompt_request()
         options: Options = {
             **asked.options,
+            **self.sampling(),
             **(self.response_format.options() if self.response_format else {}),
-            **{name: getattr(self, name) for name in _SAME},  # type: ignore[typeddict-item]
+            **{name: getattr(self, name) for name in ("logprobs", "top_logprobs")},  # type: ignore[typeddict-item]
+            "thinking_budget": self.thinking_budget,
+            "thinking_budget_message": self.thinking_budget_message,
             "max_tokens": self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
-            "seed": None if self.seed is None else self.seed & MAX_SEED,  # OpenAI's may be negative
-            "logit_bias": None if self.logit_bias is None else biases(self.logit_bias),
         }
         return AnswerRequest(
             self.model, self.messages, options, self.n, asked.wish, one_call=not self.parallel_tool_calls
         ).with_tools(options.get("tools"), self.tool_choice)
-
-
-_SAME = (
-    *(
-        "min_tokens",
-        "thinking_budget",
-        "stop",
-        "stop_token_ids",
-        "ignore_eos",
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-    ),
-    *("presence_penalty", "frequency_penalty", "repetition_penalty", "logprobs", "top_logprobs"),
-)
-"""Parameters that are options of `generate` under their names."""
-
-
-def biases(given: dict[str, float]) -> dict[int, float]:
-    """By tokens' ids, which are strings in JSON. Raises BodyError."""
-    for token in given:
-        if not (token.isdecimal() and token.isascii() and len(token) < 10):
-            raise BodyError(f"logit_bias: expected ids of tokens as names, found {shown(token)}", "logit_bias")
-    return {int(token): bias for token, bias in given.items()}

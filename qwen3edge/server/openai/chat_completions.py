@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qwen3edge import __version__
 from qwen3edge.generation.answer import TokenLogprob, Usage
 from qwen3edge.server.answering import Answers
 from qwen3edge.server.collected import Collected
@@ -29,16 +26,13 @@ from qwen3edge.server.events import (
 )
 from qwen3edge.server.openai.chat_body import ChatBody
 from qwen3edge.server.openai.errors import error_body
+from qwen3edge.server.openai.head import DONE, head
 from qwen3edge.server.openai.logprobs import content_logprobs
 from qwen3edge.server.openai.usage import timings_of, usage_of
-from qwen3edge.server.request import own_tools
 from qwen3edge.server.route import post, router
 from qwen3edge.server.service import service
 from qwen3edge.server.sse import JsonResponse, Streamed, data
-
-LEFT_OUT = "x-tools-left-out"
-"""The header that names tools which are no functions."""
-DONE = b"data: [DONE]\n\n"
+from qwen3edge.server.tools import left_out, own_tools
 
 routes = router("OpenAI")
 
@@ -48,36 +42,26 @@ async def chat_completions(request: Request) -> Response:
     """One answer to a conversation, or several."""
     to = service(request)
     body = await to.read(request, ChatBody)
-    asked, others = body.request(), own_tools(body.tools)[1]
-    headers = {LEFT_OUT: ", ".join(others).encode("ascii", "replace").decode()} if others else {}
+    asked, headers = body.request(), left_out(own_tools(body.tools)[1])
     if not body.stream:
         answers, found = await to.answer(request, asked)
         return JsonResponse(_completion(answers, found, logprobs=bool(body.logprobs)), headers=headers)
     options = body.stream_options
     with_usage, with_logprobs = options is not None and options.include_usage, bool(body.logprobs)
+    so_far = options is not None and options.continuous_usage_stats
     answers = await to.begin(request, asked)
     return Streamed(
         answers,
-        lambda answers: _chunks(answers, usage=with_usage, logprobs=with_logprobs),
+        lambda answers: _chunks(answers, usage=with_usage, so_far=so_far, logprobs=with_logprobs),
         failed=lambda error: data(error_body(problem(error))),
         headers=headers,
     )
 
 
-def _head(answers: Answers, kind: str) -> dict[str, Any]:
-    return {
-        "id": f"chatcmpl-{os.urandom(12).hex()}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": answers.model_name,
-        "system_fingerprint": f"qwen3edge-{__version__}",
-    }
-
-
 def _completion(answers: Answers, found: list[Collected], *, logprobs: bool) -> dict[str, Any]:
     usages = [each.finished.usage for each in found]
     return {
-        **_head(answers, "chat.completion"),
+        **head(answers.model_name, "chat.completion", "chatcmpl-"),
         "choices": [_choice(answers, each, logprobs=logprobs) for each in found],
         "usage": usage_of(usages),
         "timings": timings_of(usages),
@@ -102,15 +86,16 @@ def _choice(answers: Answers, found: Collected, *, logprobs: bool) -> dict[str, 
     }
 
 
-async def _chunks(answers: Answers, *, usage: bool, logprobs: bool) -> AsyncGenerator[bytes, None]:
-    head = _head(answers, "chat.completion.chunk")
+async def _chunks(answers: Answers, *, usage: bool, so_far: bool, logprobs: bool) -> AsyncGenerator[bytes, None]:
+    begin = head(answers.model_name, "chat.completion.chunk", "chatcmpl-")
     usages: dict[int, Usage] = {}
     waiting: dict[int, list[TokenLogprob]] = {}  # of tokens whose text comes next
 
     def chunk(choice: int, delta: dict[str, Any], reason: str | None = None) -> bytes:
         told = _logprobs(answers, waiting.pop(choice, [])) if logprobs else None
         found = {"index": choice, "delta": delta, "logprobs": told, "finish_reason": reason}
-        return data({**head, "choices": [found], **({"usage": None} if usage else {})})
+        used = usage_of([answers.usage(choice)]) if so_far else None
+        return data({**begin, "choices": [found], **({"usage": used} if usage else {})})
 
     async with aclosing(whole_calls(answers.events())) as events:
         async for event in events:
@@ -135,7 +120,7 @@ async def _chunks(answers: Answers, *, usage: bool, logprobs: bool) -> AsyncGene
                 raise event.error
     if usage:
         counted = [usages[choice] for choice in sorted(usages)]
-        yield data({**head, "choices": [], "usage": usage_of(counted), "timings": timings_of(counted)})
+        yield data({**begin, "choices": [], "usage": usage_of(counted), "timings": timings_of(counted)})
     yield DONE
 
 

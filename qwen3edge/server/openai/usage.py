@@ -8,14 +8,18 @@ from typing import Any
 from qwen3edge.generation.answer import Usage
 
 
-def usage_of(usages: Sequence[Usage]) -> dict[str, Any]:
-    """Of all answers to a request: their prompt counts once, with what was cached for the first of them."""
-    prompt, completion = usages[0].prompt_tokens, sum(usage.completion_tokens for usage in usages)
+def usage_of(usages: Sequence[Usage], n: int | None = None) -> dict[str, Any]:
+    """Of all answers to a request, n to each prompt, which counts once, with what was cached for its first answer.
+    None: there is one prompt.
+    """
+    prompts = usages[:: n or len(usages)]
+    prompt = sum(usage.prompt_tokens for usage in prompts)
+    completion = sum(usage.completion_tokens for usage in usages)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": usages[0].cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": sum(usage.cached_tokens for usage in prompts)},
         "completion_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in usages)},
     }
 

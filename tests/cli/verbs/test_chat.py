@@ -1,6 +1,9 @@
 """`qwen3edge chat`: on a pseudo-terminal, as people use it, and from a pipe."""
 
+import json
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -247,6 +250,21 @@ def test_a_refused_message_of_a_pipe_shows_in_the_status(tiny_q3e):
     result = run("chat", tiny_q3e("int8"), *GREEDY, "--context", 64, stdin="word " * 100 + "\nWhat is 3 + 4?\n")
     assert result.returncode == 2
     assert "found 1" in result.stderr and result.stdout.startswith("3 + 4 = ")
+
+
+def test_a_schema_that_becomes_too_large_ends_one_answer(tiny_q3e, tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps({"type": "string", "pattern": "(.*a.{60}){6}"}), encoding="utf-8")
+    program = (
+        "import sys; from qwen3edge.grammar import vocabulary; vocabulary.MAX_STATES = 200\n"
+        "from qwen3edge.cli.main import main; sys.exit(main())"
+    )
+    words = ["chat", tiny_q3e("int8"), "--schema", schema, *ENDLESS, "--seed", 1]
+    command = [sys.executable, "-c", program, *map(str, words)]
+    said = "What is 3 + 4?\nWhat is 3 + 4?\n/save " + str(tmp_path / "chat.q3s") + "\n"
+    result = subprocess.run(command, input=said, capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and result.stderr.count("too many states") == 2, result.stderr
+    assert (tmp_path / "chat.q3s").exists(), "the program goes on"
 
 
 def test_forgetting_is_told_to_a_pipe_too(tiny_q3e):

@@ -38,7 +38,13 @@ def test_props(tiny):
     assert found["total_slots"] == 4 and found["default_generation_settings"]["n_ctx"] == 2048
     model = found["models"]["tiny"]
     assert model["thinks"] and model["switches_thinking"] and model["loaded"] and "<think>" in model["chat_template"]
-    assert 0 < found["memory"]["resident"] <= found["memory"]["peak"]
+    memory, plan = found["memory"], model["plan"]
+    assert 0 < memory["resident"] <= memory["peak"]
+    planned = memory["planned"]
+    assert all(
+        planned[kind] == plan[kind] for kind in ("weights", "kv_cache", "scratch", "buffers", "draft", "program")
+    )
+    assert sum(planned.values()) == plan["peak"] + planned["server"] <= memory["budget"] and planned["server"] > 0
 
 
 def test_c38_what_does_not_exist(tiny):

@@ -1,5 +1,12 @@
 """Texts and tokens."""
 
+import threading
+
+import pytest
+
+from qwen3edge.server.sse import JsonResponse
+from qwen3edge.text.text_size import most_bytes
+
 
 def test_there_and_back(tiny):
     text = "Grüße, 🦙! <think>"
@@ -11,6 +18,25 @@ def test_there_and_back(tiny):
     assert "".join(each["piece"] for each in pieces) == "a b"
     assert tiny.post("/detokenize", json={"tokens": [-1]}).status_code == 400
     assert tiny.post("/detokenize", json={"tokens": ["a"]}).json()["error"]["param"] == "tokens.0"
+
+
+@pytest.mark.parametrize("with_pieces", [False, True])
+def test_a_long_text_is_written_beside_the_event_loop_and_a_longer_one_refused(tiny, monkeypatch, with_pieces):
+    """The bound is that of a chat's texts."""
+    render, threads = JsonResponse.render, []
+
+    def noted(self, content):
+        threads.append(threading.current_thread().name)
+        return render(self, content)
+
+    monkeypatch.setattr(JsonResponse, "render", noted)
+    most = most_bytes(2048)
+    longest = tiny.post("/tokenize", json={"content": "a " * (most // 2), "with_pieces": with_pieces})
+    assert longest.status_code == 200 and len(longest.json()["tokens"]) >= most // 2
+    assert len(threads) == 1 and threads[0].startswith("qwen3edge-reads")
+    refused = tiny.post("/tokenize", json={"content": "a" * (most + 1), "with_pieces": with_pieces})
+    assert refused.status_code == 400 and refused.json()["error"]["code"] == "context_length_exceeded"
+    assert f"expected texts of at most {most} bytes" in refused.json()["error"]["message"]
 
 
 def test_the_prompt_of_a_chat(tiny):

@@ -153,6 +153,15 @@ def test_c19_another_end_of_thoughts_is_no_content(scripted):
     assert (found["reasoning"], found["content"]) == ("hmm", "yes")
 
 
+def test_c20_words_before_the_cut(scripted):
+    """Only where they are asked for, and beyond the budget, which stays as hard as it is."""
+    script = [OPEN, *ids("hmm"), *ids("yes"), END]
+    for message in ("", "\nEnough."):
+        found = scripted.say(script, thinking_budget=3, thinking_budget_message=message)
+        assert (found["reasoning"], found["content"]) == ("hmm" + message, "yes")
+    assert scripted.post([END], thinking_budget=3, thinking_budget_message="x" * 1025).status_code == 400
+
+
 def test_reasoning_effort_is_a_wish(scripted, opened):
     """Of a model that always thinks, "none" ends the thoughts before the first."""
     assert scripted.say([OPEN, *ids("hm"), CLOSE, *ids("yes"), END], reasoning_effort="high")["reasoning"] == "hm"
@@ -178,6 +187,17 @@ def test_c22_the_schema_holds_without_thinking(scripted):
     assert found["content"] == "{"
 
 
+def test_a_schema_beside_tools(scripted):
+    """The answer is content of the schema, or calls; where calls must come there is no content to hold to it."""
+    assert json.loads(scripted.say([*ids('{"a": 4}'), END], tools=TOOLS, **FORM, **OFF)["content"]) == {"a": 4}
+    assert scripted.say([*ids('no{"a": 4}'), END], max_tokens=1, tools=TOOLS, **FORM, **OFF)["content"] == "{"
+    call = [CALL, *ids('\n{"name": "weather", "arguments": {"city": "Oslo"}}\n'), CALLED, END]
+    for choice in ("auto", "required"):
+        found = scripted.say(call, tools=TOOLS, tool_choice=choice, **FORM, **OFF)
+        assert (found["content"], found["finish"]) == (None, "tool_calls")
+        assert found["calls"] == [{"name": "weather", "arguments": '{"city": "Oslo"}'}]
+
+
 def test_c23_c24_schemas_on_a_model(tiny):
     """No doubled brace, no endless blanks, behind thoughts that a budget ends as without."""
     for thinking in (False, True):
@@ -185,6 +205,13 @@ def test_c23_c24_schemas_on_a_model(tiny):
         choice = tiny.post("/v1/chat/completions", json={**body, "thinking_budget": 9}).json()["choices"][0]
         assert choice["finish_reason"] == "length" or list(json.loads(choice["message"]["content"])) == ["a"]
         assert choice["message"]["content"].startswith("{") and not choice["message"]["content"].startswith("{{")
+
+
+def test_c24_blanks_of_a_schema_are_bounded(scripted):
+    """A model that would rather go on with blanks for ever."""
+    found = scripted.say([*ids("{"), *ids(" \n\t" * 100)], max_tokens=100, **FORM, **OFF)
+    assert found["content"].startswith("{") and len(found["content"]) - len(found["content"].rstrip()) <= 32
+    assert '"a"' in found["content"]
 
 
 def test_c25_what_a_schema_cannot_be_held_to_is_refused(scripted):
@@ -216,6 +243,19 @@ def test_c28_usage(scripted):
     assert all(chunk["choices"] and "usage" not in chunk for chunk in chunks)
     chunks = events(scripted.post([*ids("yes"), END], stream=True, stream_options={"include_usage": True}).text)
     assert [chunk["usage"] is None for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
+
+
+def test_usage_in_every_chunk_where_it_is_asked_for(scripted):
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = events(
+        scripted.post([OPEN, *ids("hm"), CLOSE, *ids("yes"), END], stream=True, stream_options=options).text
+    )
+    used = [chunk["usage"]["completion_tokens"] for chunk in chunks]
+    assert used == sorted(used) and used[-1] == 8 and len(set(used)) > 3
+    prompts = {chunk["usage"]["prompt_tokens"] for chunk in chunks}
+    assert len(prompts) == 1 and chunks[-1]["usage"]["total_tokens"] == prompts.pop() + 8
+    alone = events(scripted.post([*ids("yes"), END], stream=True, stream_options={"continuous_usage_stats": True}).text)
+    assert all("usage" not in chunk for chunk in alone)
 
 
 def test_several_answers(tiny):

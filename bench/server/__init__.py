@@ -1,0 +1,1 @@
+"""Servers under load and from their start, ours and llama.cpp's."""

@@ -1,0 +1,1 @@
+"""Ollama's API: what Home Assistant, Open WebUI, Cline and VS Code speak."""
