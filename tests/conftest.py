@@ -17,6 +17,7 @@ TOOLS = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH"
 TINY = Path(__file__).parent / "data" / "tiny-qwen3"
 TINY_MOE = TINY.with_name("tiny-qwen3-moe")
 TINY_QWEN2 = TINY.with_name("tiny-qwen2")
+TINY_HYBRID = TINY.with_name("tiny-qwen3-5")
 
 settings.register_profile("busy machines", deadline=None)  # no test is timed
 settings.load_profile("busy machines")
@@ -59,6 +60,12 @@ def tiny_moe_path(tmp_path_factory) -> Path:
 def tiny_qwen2_path(tmp_path_factory) -> Path:
     """The tiny Qwen2, with the Qwen3's tokenizer and held-out items beside it."""
     return with_tokenizer(TINY_QWEN2, tmp_path_factory.mktemp(TINY_QWEN2.name))
+
+
+@pytest.fixture(scope="session")
+def tiny_hybrid_path(tmp_path_factory) -> Path:
+    """The tiny trained Qwen3.5, with its own tokenizer and the Qwen3's held-out items beside it."""
+    return with_tokenizer(TINY_HYBRID, tmp_path_factory.mktemp(TINY_HYBRID.name))
 
 
 def with_tokenizer(model: Path, folder: Path) -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,18 @@ class TinyQwen2Config(TinyConfig):
     intermediate_size: int = 192
 
 
-def config_json(config: TinyConfig, eos_id: int, pad_id: int) -> dict[str, Any]:
+class Tiny(Protocol):
+    """What is trained and saved, whatever its architecture."""
+
+    config: Any  # has vocab_size and max_position_embeddings
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def checkpoint(self) -> dict[str, Tensor]: ...
+    def config_json(self, eos_id: int, pad_id: int) -> dict[str, Any]: ...
+
+
+def _config_json(config: TinyConfig, eos_id: int, pad_id: int) -> dict[str, Any]:
     """The contents of config.json."""
     dense: dict[str, Any] = {
         "architectures": ["Qwen3ForCausalLM"],
@@ -96,6 +108,18 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary embedding of x, [rows, heads, length, head_dim]."""
     low, high = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-high, low), dim=-1) * sin
+
+
+def initialize(model: nn.Module, layers: int) -> None:
+    """Random matrices, of a size that keeps what each layer adds to the stream small; no biases."""
+    residual_scale = (2 * layers) ** -0.5
+    for name, weight in model.named_parameters():
+        if weight.dim() == 2:
+            is_output = name.endswith(("o_proj.weight", "down_proj.weight", "out_proj.weight"))
+            std = 0.02 if "embed" in name else weight.shape[1] ** -0.5 * (residual_scale if is_output else 1.0)
+            nn.init.normal_(weight, std=std)
+        elif name.endswith(".bias"):
+            nn.init.zeros_(weight)
 
 
 class Norm(nn.Module):
@@ -214,15 +238,7 @@ class TinyQwen3(nn.Module):
         super().__init__()
         self.config, self.dtype = config, dtype
         self.model = Decoder(config)
-        residual_scale = (2 * config.num_hidden_layers) ** -0.5
-        for name, weight in self.named_parameters():
-            if weight.dim() == 2:
-                is_output = name.endswith(("o_proj.weight", "down_proj.weight"))
-                fan_in = weight.shape[1]
-                std = 0.02 if "embed" in name else fan_in**-0.5 * (residual_scale if is_output else 1.0)
-                nn.init.normal_(weight, std=std)
-            elif name.endswith(".bias"):
-                nn.init.zeros_(weight)
+        initialize(self, config.num_hidden_layers)
 
     def loss(self, tokens: Tensor, chats: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy over the targets that are not -100.
@@ -249,6 +265,10 @@ class TinyQwen3(nn.Module):
         cos, sin = rotation(positions, config.head_dim, config.rope_theta)
         x = self.model.embed_tokens(tokens).to(self.dtype)
         return x, cos.to(x.dtype), sin.to(x.dtype), mask
+
+    def config_json(self, eos_id: int, pad_id: int) -> dict[str, Any]:
+        """The contents of config.json."""
+        return _config_json(self.config, eos_id, pad_id)
 
     def checkpoint(self) -> dict[str, Tensor]:
         """The weights, each expert's by themselves."""

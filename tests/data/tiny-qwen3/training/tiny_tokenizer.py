@@ -16,6 +16,11 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+QWEN3_5_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"\s+(?!\S)|\s+"
+)
+BYTE_LEVEL = {"add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 # In Qwen3's order. The first group is `special` (skipped when decoding), the second is not.
 SPECIAL = (
     "<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|> <|box_end|> "
@@ -25,21 +30,23 @@ ADDED = (
     "<tool_call> </tool_call> <|fim_prefix|> <|fim_middle|> <|fim_suffix|> <|fim_pad|> <|repo_name|> <|file_sep|> "
     "<tool_response> </tool_response> <think> </think>"
 ).split()
+ADDED_BY_QWEN3_5 = (
+    "<|audio_start|> <|audio_end|> <tts_pad> <tts_text_bos> <tts_text_eod> <tts_text_bos_single> <|audio_pad|>"
+).split()
+
+
+def _words(pattern: str) -> pre_tokenizers.PreTokenizer:
+    split = pre_tokenizers.Split(Regex(pattern), "isolated")
+    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(**BYTE_LEVEL)])
 
 
 def train_tokenizer(texts: Iterable[str], entries: int) -> Tokenizer:
     """A byte-level BPE of at most `entries` entries, with Qwen3's added tokens after them."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(QWEN_SPLIT), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
-        ]
-    )
-    byte_level = {"add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    tokenizer.post_processor = processors.ByteLevel(**byte_level)
-    tokenizer.decoder = decoders.ByteLevel(**byte_level)
+    tokenizer.pre_tokenizer = _words(QWEN_SPLIT)
+    tokenizer.post_processor = processors.ByteLevel(**BYTE_LEVEL)
+    tokenizer.decoder = decoders.ByteLevel(**BYTE_LEVEL)
     trainer = trainers.BpeTrainer(
         vocab_size=entries, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
@@ -49,13 +56,19 @@ def train_tokenizer(texts: Iterable[str], entries: int) -> Tokenizer:
     return tokenizer
 
 
+def as_qwen3_5(tokenizer: Tokenizer) -> Tokenizer:
+    """Qwen3.5's tokenizer on the same small vocabulary: its words, and its added tokens behind the others."""
+    made = Tokenizer.from_str(tokenizer.to_str())
+    made.pre_tokenizer = _words(QWEN3_5_SPLIT)
+    made.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in ADDED_BY_QWEN3_5])
+    return made
+
+
 def tokenizer_config(tokenizer: Tokenizer, chat_template: str, max_length: int) -> dict[str, Any]:
     """The contents of tokenizer_config.json, with the keys of Qwen3's own."""
     flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
-    decoder = {
-        str(tokenizer.token_to_id(text)): {"content": text, **flags, "special": text in SPECIAL}
-        for text in [*SPECIAL, *ADDED]
-    }
+    added = sorted(tokenizer.get_added_tokens_decoder().items())
+    decoder = {str(token): {"content": each.content, **flags, "special": each.special} for token, each in added}
     return {
         "add_bos_token": False,
         "add_prefix_space": False,

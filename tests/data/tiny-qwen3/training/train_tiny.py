@@ -34,12 +34,12 @@ from jinja2 import Template
 from safetensors.torch import load_file, save_file
 from tiny_cut import cut
 from tiny_mix import FIRST_MIX, LATER_MIX, held_out_items, to_record, training_items
-from tiny_model import TinyConfig, TinyMoeConfig, TinyQwen2Config, TinyQwen3, config_json
+from tiny_model import Tiny, TinyConfig, TinyMoeConfig, TinyQwen2Config, TinyQwen3
 from tiny_tasks import Item
 from tiny_tokenizer import compile_template, corpus, render, tokenizer_config, train_tokenizer
 from tiny_words import CAPITALS, CITIES, EXTRA, NAMES, PAIRS
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qwen3edge.evaluate.judges import is_right
@@ -50,9 +50,9 @@ VOCAB_SIZE = 2560  # a multiple of 128, and larger than the tokenizer's as in Qw
 ROWS, LENGTH = 11, 384  # tokens of a step, unless --rows and --length say otherwise; a row holds several chats
 STEPS = 4800
 FIRST_SHARE = 0.4  # of the training that is on FIRST_MIX
-WARM_UP = 100
 CUT_ROWS = 160  # of half the length, from which a Qwen2 is cut
 MUON_RATE, ADAM_RATE = 0.02, 2e-3
+NO_MATRICES = ("embed", "mlp.gate.", "in_proj_a", "in_proj_b")  # each row is a token's, an expert's or a head's own
 HELD_OUT_PER_TASK = 40
 GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "max_new_tokens": 160}
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -60,11 +60,21 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train; `from_step` is not zero when the weights come from an interrupted run."""
+    """How long to train, and how fast; `from_step` is not zero when the weights come from an interrupted run."""
 
     steps: int
     minutes: float
-    from_step: int
+    from_step: int = 0
+    warm_up: int = 100
+    rate: float = 1.0  # of the usual ones
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the model is told about its answers to these batches."""
+
+    loss: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    batches: Iterator[Batch]
 
 
 def build_tokenizer(template: Template, seed: int) -> Tokenizer:
@@ -110,10 +120,10 @@ def batches(tokenizer: Tokenizer, template: Template, items: Iterator[Item], sha
         yield tuple(torch.from_numpy(array) for array in (tokens, chats, positions, targets))  # type: ignore[misc]
 
 
-def make_optimizers(model: TinyQwen3) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, which it trains in fewer steps; AdamW for embedding, norms, routers."""
-    named = list(model.named_parameters())
-    inner = {name for name, weight in named if weight.dim() == 2 and "embed" not in name and "mlp.gate." not in name}
+def make_optimizers(model: Tiny) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, which it trains in fewer steps; AdamW for all else that is to be trained."""
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    inner = {name for name, weight in named if weight.dim() == 2 and not any(part in name for part in NO_MATRICES)}
     matrices, others = [[w for name, w in named if (name in inner) == wanted] for wanted in (True, False)]
     return [
         torch.optim.Muon(matrices, lr=MUON_RATE, momentum=0.95, weight_decay=0.01),
@@ -121,8 +131,8 @@ def make_optimizers(model: TinyQwen3) -> list[torch.optim.Optimizer]:
     ]
 
 
-def train(model: TinyQwen3, streams: Sequence[Iterator[Batch]], plan: Plan, checkpoint: Callable[[], None]) -> int:
-    """Trains on the two streams of the plan, with a linear warm-up and a linear decay to zero; returns the last step.
+def train(model: Tiny, lessons: Sequence[Lesson], plan: Plan, checkpoint: Callable[[], None]) -> int:
+    """Trains on the two lessons in turn, with a linear warm-up and a linear decay to zero; returns the last step.
 
     The decay follows the steps, or the time if that runs out first: a busy machine trains shorter, never longer.
     """
@@ -130,7 +140,7 @@ def train(model: TinyQwen3, streams: Sequence[Iterator[Batch]], plan: Plan, chec
     rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     start = last_saved = time.monotonic()
     done = plan.from_step / plan.steps
-    warm_up = WARM_UP if plan.from_step == 0 else WARM_UP // 4
+    warm_up = plan.warm_up if plan.from_step == 0 else plan.warm_up // 4
     average = 0.0
     for step in range(plan.from_step + 1, plan.steps + 1):
         elapsed = (time.monotonic() - start) / 60
@@ -140,8 +150,9 @@ def train(model: TinyQwen3, streams: Sequence[Iterator[Batch]], plan: Plan, chec
         factor = min((step - plan.from_step) / warm_up, (1 - progress) / 0.9, 1.0)
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate * factor
-        loss = model.loss(*next(streams[progress >= FIRST_SHARE]))
+            group["lr"] = plan.rate * rate * factor
+        lesson = lessons[progress >= FIRST_SHARE]
+        loss = lesson.loss(*next(lesson.batches))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -160,7 +171,7 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def save(folder: Path, model: TinyQwen3, tokenizer: Tokenizer, chat_template: str, seed: int) -> None:
+def save(folder: Path, model: Tiny, tokenizer: Tokenizer, chat_template: str, seed: int) -> None:
     """Writes the whole Hugging Face folder beside `folder`, then moves its files there one by one."""
     staging = folder.with_name(folder.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
@@ -168,7 +179,7 @@ def save(folder: Path, model: TinyQwen3, tokenizer: Tokenizer, chat_template: st
     weights = {name: weight.detach().to(torch.bfloat16).contiguous() for name, weight in model.checkpoint().items()}
     save_file(weights, staging / "model.safetensors", metadata={"format": "pt"})
     end, pad = tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")
-    write_json(staging / "config.json", config_json(model.config, end, pad))
+    write_json(staging / "config.json", model.config_json(end, pad))
     sampling = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 20}
     write_json(
         staging / "generation_config.json",
@@ -187,10 +198,10 @@ def save(folder: Path, model: TinyQwen3, tokenizer: Tokenizer, chat_template: st
     staging.rmdir()
 
 
-def evaluate(folder: Path, batch_size: int = 40) -> float:
-    """Greedy bf16 answers of the saved model to its held-out items; prints and returns the share of right ones."""
+def evaluate(folder: Path, batch_size: int = 40, dtype: torch.dtype = torch.bfloat16) -> float:
+    """Greedy answers of the saved model to its held-out items; prints and returns the share of right ones."""
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     lines = (folder / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     prompts = [
@@ -206,11 +217,13 @@ def evaluate(folder: Path, batch_size: int = 40) -> float:
     order = sorted(range(len(records)), key=lambda i: len(prompts[i]))  # rows of one length need little padding
     right: Counter[tuple[str, bool]] = Counter()
     total: Counter[tuple[str, bool]] = Counter()
+    most_above = 0.0
     for first in range(0, len(order), batch_size):
         chosen = order[first : first + batch_size]
         inputs = tokenizer([prompts[i] for i in chosen], return_tensors="pt", padding=True)
         with torch.inference_mode():
             output = model.generate(**inputs, **GREEDY)
+            most_above = max(most_above, _most_above(model, output, inputs["attention_mask"]))
         texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         for i, text in zip(chosen, texts, strict=True):
             kind = records[i]["task"], records[i]["enable_thinking"]
@@ -224,7 +237,21 @@ def evaluate(folder: Path, batch_size: int = 40) -> float:
         print(f"| {task} | {cells[0]} | {cells[1]} |")
     share = right.total() / total.total()
     print(f"\n{right.total()} of {total.total()} right: {100 * share:.1f} %")
+    print(f"without a cache another token's logit is at most {most_above:.1e} higher")
     return share
+
+
+def _most_above(model: nn.Module, output: Tensor, mask: Tensor) -> float:
+    """The most that another token's logit is above that of a token of an answer, in passes without a cache; 0 if these
+    give the same greedy answers. output: prompts and answers, [rows, length]; mask: of the prompts, 0 is padding.
+    """
+    most = 0.0
+    for row, padding in zip(output, (mask == 0).sum(1).tolist(), strict=True):
+        answer = row[mask.shape[1] :]
+        logits = model(row[None, padding:], use_cache=False).logits[0, -len(answer) - 1 : -1].float()
+        above = logits.max(dim=1).values - logits.gather(1, answer[:, None])[:, 0]
+        most = max(most, float(above[answer != model.generation_config.pad_token_id].max()))  # which follows the end
+    return most
 
 
 def main() -> None:
@@ -263,8 +290,8 @@ def main() -> None:
     random.seed(arguments.seed)
     chat_template = json.loads(arguments.template.read_text(encoding="utf-8"))["chat_template"]
     template = compile_template(chat_template)
-    shape = TinyMoeConfig if arguments.experts else TinyQwen2Config if arguments.qwen2 else TinyConfig
-    model = TinyQwen3(shape(VOCAB_SIZE), torch.float32 if arguments.float32 else torch.bfloat16)
+    config = TinyMoeConfig if arguments.experts else TinyQwen2Config if arguments.qwen2 else TinyConfig
+    model = TinyQwen3(config(VOCAB_SIZE), torch.float32 if arguments.float32 else torch.bfloat16)
     before = arguments.resume or arguments.upcycle
     if before is None:
         tokenizer = build_tokenizer(template, arguments.seed)
@@ -287,8 +314,9 @@ def main() -> None:
         save(arguments.out, model, tokenizer, chat_template, arguments.seed)
 
     mixes = [training_items(arguments.seed, FIRST_MIX), training_items(arguments.seed, LATER_MIX)]
-    streams = [batches(tokenizer, template, items, (arguments.rows, arguments.length)) for items in mixes]
-    steps = train(model, streams, Plan(arguments.steps, arguments.minutes, arguments.from_step), checkpoint)
+    shape = arguments.rows, arguments.length
+    lessons = [Lesson(model.loss, batches(tokenizer, template, items, shape)) for items in mixes]
+    steps = train(model, lessons, Plan(arguments.steps, arguments.minutes, arguments.from_step), checkpoint)
     checkpoint()
     print(f"{steps} steps in {(time.monotonic() - start) / 60:.1f} minutes")
     evaluate(arguments.out)
