@@ -142,7 +142,8 @@ def _(
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """Decode of one token after 4096 positions, its combination, and a prompt of 512 tokens; int8 and bfloat16."""
+    """Decode of one token after 4096 positions and of as many as it takes, as beside a prompt, their combination, and a
+    prompt of 512 tokens; int8 and bfloat16."""
     wide = _specializations(shape, target, "bf16")
     return _specializations(shape, target, "i8") + [found for found in wide if "combine" not in found.name]
 
@@ -169,22 +170,27 @@ def _specializations(shape: ModelShape, target: str, cached: str) -> list[Specia
 
     entry = 2 * shape.kv_heads * (2 * dim if absent else dim + 4)  # bytes of a position
     vectors = shape.heads * dim
-    decode, decode_options = decode_tile(dim, group, 1, target)
     prefill, prefill_options = prefill_tile(dim, group, target)
     splits = context // SPLIT
     what = f"{shape.heads} heads of {dim} on {shape.kv_heads}"
+    decodes = []
+    for tokens in dict.fromkeys((1, query_limit(group))):
+        decode, decode_options = decode_tile(dim, group, tokens, target)
+        decodes.append(
+            of(
+                f"attention_decode_bf16_{cached}_{dim}x{group}" + (f"_{tokens}" if tokens > 1 else ""),
+                attention_decode_kernel,
+                decode,
+                **decode_options,
+                grid=(f"(max_length + {SPLIT - 1}) / {SPLIT}", "kv_heads", "runs"),
+                shape=f"{what}, {tokens} token{'s' * (tokens > 1)} after {context}",
+                bytes_moved=context * entry + tokens * (2 * vectors + 4 * splits * (vectors + 2 * shape.heads)),
+                operations=4 * context * tokens * vectors,
+                weight_arguments=("keys", "values"),
+            )
+        )
     return [
-        of(
-            f"attention_decode_bf16_{cached}_{dim}x{group}",
-            attention_decode_kernel,
-            decode,
-            **decode_options,
-            grid=(f"(max_length + {SPLIT - 1}) / {SPLIT}", "kv_heads", "runs"),
-            shape=f"{what}, 1 token after {context}",
-            bytes_moved=context * entry + 2 * vectors + 4 * splits * (vectors + 2 * shape.heads),
-            operations=4 * context * vectors,
-            weight_arguments=("keys", "values"),
-        ),
+        *decodes,
         of(
             f"attention_combine_bf16_{dim}",
             attention_combine_kernel,

@@ -128,7 +128,7 @@ def _(x, words, high, scales, offsets, steps, residual, format, rows, wide=False
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """One token, eight and a chunk of a prompt for every matrix of the model, in bf16."""
+    """For every matrix of the model and each of its numbers of tokens, in bf16."""
     return [special for matrix in model_matrices(shape) for special in specialize(matrix, target)]
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 import triton
 
+from qwen3edge.kernels.arguments import expect_blocks
 from qwen3edge.kernels.matmul_parts import MatrixParts, matrix_nbytes, part_types
-from qwen3edge.kernels.matmul_plan import LaunchPlan, MatrixShape
+from qwen3edge.kernels.matmul_plan import WIDE, LaunchPlan, MatrixShape
 from qwen3edge.kernels.panels import packed_format
 from qwen3edge.kernels.reduce_partials import reduce_partials
 from qwen3edge.kernels.specialization import Specialization
@@ -31,6 +32,7 @@ def launch(
     splits = constants["SPLITS"]
     out = y if splits == 1 else y.new_empty((splits, M, N), dtype=torch.float32)
     grid = (triton.cdiv(M, constants["BLOCK_M"]), triton.cdiv(N, constants["BLOCK_N"]), splits)
+    expect_blocks("matrix", grid[1], constants["BLOCK_N"])
     activations = x[0]
     assert activations is not None
     sizes = (M, N, activations.shape[1], parts.words.shape[0])
@@ -48,10 +50,10 @@ def product(
     inputs: Mapping[str, str | None],
     input_nbytes: int,
 ) -> Specialization:
-    """How `launch` compiles the kernel for bfloat16 results; inputs: types of x, None for what is not given."""
+    """How `launch` compiles the kernel for the model; inputs: types of x, None for what is not given."""
     fmt = packed_format(matrix.format)
     types = dict(inputs) | {name: part and part.pointer for name, part in part_types(fmt).items()} | {"residual": None}
-    types["y"] = "*bf16" if plan.constants["SPLITS"] == 1 else "*fp32"
+    types["y"] = "*fp32" if matrix.name in WIDE or plan.constants["SPLITS"] > 1 else "*bf16"
     types |= dict.fromkeys(("M", "N", "K", "stored_rows"), "i32")
     return Specialization(
         name=f"{op}_{matrix.name}_{fmt.name}_bf16_{tokens}",
@@ -62,7 +64,7 @@ def product(
         num_warps=plan.options["num_warps"],
         num_stages=plan.options["num_stages"],
         grid=plan.grid,
-        shape=f"{matrix.name} {matrix.rows}x{matrix.columns} {fmt.name}, {tokens} tokens",
+        shape=f"{matrix.name} {matrix.rows}x{matrix.columns} {fmt.name}, {tokens} token{'s' * (tokens > 1)}",
         bytes_moved=matrix_nbytes(fmt, matrix.rows, matrix.columns) + input_nbytes + 2 * tokens * matrix.rows,
         operations=2 * tokens * matrix.rows * matrix.columns,
         weight_arguments=("words",),

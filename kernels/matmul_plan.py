@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,17 @@ MAX_SPLITS = 16  # along K: beyond, the partial sums weigh more than the weights
 _KEYS = {"BLOCK_M", "BLOCK_N", "SWAPPED", "num_warps", "num_stages"}
 
 
+# How many tokens products run for: one of each group of entries in kernels/configs, which end at 8, 32 and 64 rows.
+TOKENS = (1, 32, 64, 512)
+
+
+# Whose results add to the residual stream, or are logits: float32.
+WIDE = ("output", "down", "head")
+
+
 @dataclass(frozen=True)
 class MatrixShape:
-    """A matrix of a model with the format that its int4 recipe gives it, and for how many tokens it runs."""
+    """A matrix of a model, or neighbours of one format that are one; and for how many tokens it runs."""
 
     name: str
     rows: int
@@ -32,21 +41,26 @@ class MatrixShape:
 
 
 def model_matrices(shape: ModelShape) -> list[MatrixShape]:
-    """The dense products of a model, stacked where they share an input; of gate and up also in other formats."""
-    every, last = (1, 8, 512), (1, 8)  # the head runs for the last token of a prompt only
-    attention = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
-    matrices = [
-        MatrixShape("qkv", attention, shape.hidden, "q4z32", every),
-        MatrixShape("output", shape.hidden, shape.heads * shape.head_dim, "q4z32", every),
-        MatrixShape("head", shape.vocabulary, shape.hidden, "q6z32", last),
-    ]
+    """The dense products of a model whose shape says its formats, stacked where they share an input and a format.
+
+    Raises KernelConfigurationError for a shape without formats.
+    """
+    if not shape.formats:
+        raise KernelConfigurationError(f"{shape.name}: expected the formats of its matrices, found none")
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    sizes = [("attn", shape.hidden, {"q": queries, "k": keys, "v": keys}), ("attn", queries, {"output": shape.hidden})]
     if shape.feed_forward:
-        gate_up = 2 * shape.feed_forward
-        matrices += [
-            MatrixShape("gate_up", gate_up, shape.hidden, name, every) for name in ("q4z32", "q4g128", "q4g32", "q8")
-        ]
-        matrices.append(MatrixShape("down", shape.hidden, shape.feed_forward, "q4z32", every))
-    return matrices
+        sizes.append(("ffn", shape.hidden, {"gate": shape.feed_forward, "up": shape.feed_forward}))
+        sizes.append(("ffn", shape.feed_forward, {"down": shape.hidden}))
+    found = []
+    for formats in shape.formats:
+        for block, columns, rows in sizes:
+            for format, run in itertools.groupby(rows, key=lambda part: formats[f"{block}_{part}.weight"]):
+                names = list(run)
+                found.append(MatrixShape("_".join(names), sum(map(rows.get, names)), columns, format, TOKENS))
+        # The head runs for rows whose logits are asked for, some at a time.
+        found.append(MatrixShape("head", shape.vocabulary, shape.hidden, formats["output.weight"], TOKENS[:2]))
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

@@ -292,14 +292,14 @@ def moe_plan(
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """Both products for one token and for a chunk of a prompt, int4 and int8; none for a dense model."""
+    """Both products for one token, for a short and a whole chunk of a prompt; none for a dense model."""
     if not shape.experts:
         return []
+    kinds = [(formats[f"ffn_{part}_exps.weight"], part) for formats in shape.formats for part in ("gate_up", "down")]
     return [
-        _specialization(shape, target, packed_format(format), tokens, down)
-        for format in ("q4z32", "q8")
-        for tokens in (1, 512)
-        for down in (False, True)
+        _specialization(shape, target, packed_format(format), tokens, part == "down")
+        for format, part in dict.fromkeys(kinds)
+        for tokens in (1, 64, 512)
     ]
 
 

@@ -166,7 +166,17 @@ def _launch(
     if rows:
         constants, warps = _constants(columns, scales is not None)
         rmsnorm_kernel[(rows,)](
-            residual, delta, weight, out, scales, epsilon, columns, **constants, num_warps=warps, enable_fp_fusion=True
+            residual,
+            delta,
+            weight,
+            out,
+            scales,
+            epsilon,
+            columns,
+            **constants,
+            num_warps=warps,
+            num_stages=1,
+            enable_fp_fusion=True,
         )
     return out
 
@@ -178,38 +188,33 @@ def _constants(columns: int, quantized: bool) -> tuple[Mapping[str, int | bool],
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """With and without a sum, to bfloat16 and to int8, one token."""
+    """With and without a sum, to bfloat16 and to int8, for experts also to float32; one token."""
     del target  # the same tile everywhere
-    found = []
-    columns = shape.hidden
-    for quantized in (False, True):
-        for adds in (False, True):
-            constants, warps = _constants(columns, quantized)
-            absent = {name: None for name, given in (("delta", adds), ("scales", quantized)) if not given}
-            types = {
-                "residual": "*fp32",
-                "delta": "*bf16",
-                "weight": "*fp32",
-                "out": "*i8" if quantized else "*bf16",
-                "scales": "*fp32",
-                "epsilon": "fp32",
-                "columns": "i32",
-            }
-            name = f"{'add_' if adds else ''}rmsnorm{'_quantize' if quantized else ''}"
-            moved = 4 + 4 + (1 if quantized else 2) + (2 + 4 if adds else 0)  # residual, weight, out; delta, residual
-            found.append(
-                Specialization(
-                    name=f"{name}_f32_{'i8' if quantized else 'bf16'}_{columns}",
-                    kernel=rmsnorm_kernel,
-                    signature={key: kind for key, kind in types.items() if key not in absent},
-                    constexprs={**absent, **constants},
-                    divisible_by_16=("columns",),
-                    num_warps=warps,
-                    num_stages=1,
-                    grid=("rows", "1", "1"),
-                    shape=f"hidden {columns}, 1 token",
-                    bytes_moved=columns * moved,
-                    operations=4 * columns,
-                )
-            )
-    return found
+    kinds = [("bf16", False), ("bf16", True), ("i8", False), ("i8", True), *([("f32", True)] if shape.experts else [])]
+    return [_specialization(shape.hidden, kind, adds) for kind, adds in kinds]
+
+
+def _specialization(columns: int, kind: str, adds: bool) -> Specialization:
+    pointer, nbytes = {"bf16": ("*bf16", 2), "i8": ("*i8", 1), "f32": ("*fp32", 4)}[kind]
+    constants, warps = _constants(columns, kind == "i8")
+    absent = {name: None for name, given in (("delta", adds), ("scales", kind == "i8")) if not given}
+    types = {
+        **dict.fromkeys(("residual", "delta", "weight", "scales"), "*fp32"),
+        "out": pointer,
+        "epsilon": "fp32",
+        "columns": "i32",
+    }
+    name = f"{'add_' if adds else ''}rmsnorm{'_quantize' if kind == 'i8' else ''}"
+    return Specialization(
+        name=f"{name}_f32_{kind}_{columns}",
+        kernel=rmsnorm_kernel,
+        signature={key: types[key] for key in rmsnorm_kernel.arg_names if key in types and key not in absent},
+        constexprs={**absent, **constants},
+        divisible_by_16=("columns",),
+        num_warps=warps,
+        num_stages=1,
+        grid=("rows", "1", "1"),
+        shape=f"hidden {columns}, 1 token",
+        bytes_moved=columns * (4 + 4 + nbytes + (4 + 4 if adds else 0)),  # residual, weight, out; delta, residual
+        operations=4 * columns,
+    )

@@ -238,7 +238,7 @@ def _rope_cache(
             qkv, bias, query_weight, key_weight, cos_sin, positions, sequences, block_tables,
             queries, keys, key_scales, values, value_scales,
             epsilon, tokens, heads, kv_heads, block_tables.shape[1],
-            **constants, num_warps=WARPS, enable_fp_fusion=True,
+            **constants, num_warps=WARPS, num_stages=1, enable_fp_fusion=True,
         )  # fmt: skip
     return queries
 

@@ -6,15 +6,17 @@ import pytest
 import torch
 
 from qwen3edge.kernels import configuration
+from qwen3edge.kernels.arguments import expect_blocks
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
 from qwen3edge.kernels.matmul_a16 import matmul_a16
+from qwen3edge.kernels.matmul_parts import MatrixParts, check_parts, part_types
 from qwen3edge.kernels.matmul_plan import half_plan
 from qwen3edge.kernels.packing import TILE, DeviceMatrix
 from qwen3edge.kernels.panels import PACKED_FORMATS
 from qwen3edge.kernels.quantized_matmul import quantized_matmul
 from qwen3edge.kernels.references import quantized_matmul as reference
 from tests.kernels.closeness import assert_close
-from tests.kernels.matrices import activations, matrix_of
+from tests.kernels.matrices import activations, matrix_of, packed_of
 
 QUANTIZED = sorted(name for name, fmt in PACKED_FORMATS.items() if fmt.kind != "dense")
 TYPES = [torch.float16, torch.bfloat16]
@@ -99,8 +101,9 @@ def test_not_a_number_is_passed_on(seed):
 
 def test_stacked_matrices_give_their_results_side_by_side(seed):
     matrices = [matrix_of("q4z64", rows, 256, seed + rows) for rows in (32, 16, 5)]
+    packed = [(packed_of("q4z64", rows, 256, seed + rows), rows) for rows in (32, 16, 5)]
     x = activations(2, 256, torch.bfloat16, seed)
-    y = quantized_matmul(x, DeviceMatrix.stack(matrices))
+    y = quantized_matmul(x, DeviceMatrix.stacked("q4z64", packed, 256, "cpu", x.dtype))
     torch.testing.assert_close(y, torch.cat([quantized_matmul(x, m) for m in matrices], dim=1), rtol=0, atol=0)
 
 
@@ -119,6 +122,35 @@ def test_opcheck(name, seed):
     matrix = matrix_of(name, 32, 128, seed)
     x, residual = activations(2, 128, torch.float16, seed), activations(2, 32, torch.float16, seed)
     torch.library.opcheck(matmul_a16, (x, *parts(matrix, residual=residual)))
+
+
+def test_what_offsets_of_32_bits_do_not_reach_is_refused():
+    """Tensors of the right shapes and no content."""
+    fmt = PACKED_FORMATS["q8"]
+    with torch.device("meta"):
+        x = torch.empty(1 << 19, 4096, dtype=torch.bfloat16)
+        parts = MatrixParts(
+            *(part and torch.empty(part.shape, dtype=part.dtype) for part in part_types(fmt, 16, 4096).values())
+        )
+        check_parts(x[:-1], parts, fmt, 16)
+        with pytest.raises(
+            KernelShapeError, match=r"x: expected fewer than 2\^31 values.*found 524288 x 4096; .*524287"
+        ):
+            check_parts(x, parts, fmt, 16)
+        rows = 1 << 20
+        parts = MatrixParts(
+            *(part and torch.empty(part.shape, dtype=part.dtype) for part in part_types(fmt, rows, 4096).values())
+        )
+        with pytest.raises(KernelShapeError, match=r"words: expected fewer than 2\^31 values"):
+            check_parts(x[:1], parts, fmt, rows)
+
+
+def test_a_launch_of_too_many_blocks_is_refused():
+    expect_blocks("matrix", 65535, 16)
+    with pytest.raises(
+        KernelShapeError, match="matrix: expected at most 65535 blocks of 16 rows in one launch, found 65536"
+    ):
+        expect_blocks("matrix", 65536, 16)
 
 
 def test_refused(seed):

@@ -274,6 +274,19 @@ def test_budgets_and_settings(tmp_path):
                 call(path, device="cuda")
 
 
+def test_an_old_gpu_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    path = random_model.write(tmp_path, "qwen3", "int4", seed=3)
+    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (7, 5))
+    with pytest.raises(RequestError, match=r"compute capability 8\.0 or newer, found 7\.5 \(Tesla T4\)"):
+        qwen3edge.load(path, device="cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (8, 0))
+    assert Device.named("cuda").place == torch.device("cuda", 0)
+
+
 def test_weight_bytes_follow_the_file(tmp_path):
     path = random_model.write(tmp_path, "qwen3_moe", "q4a32", seed=3)
     with qwen3edge.load(path, context=64, device="interpreter") as model:

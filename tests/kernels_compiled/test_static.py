@@ -2,15 +2,20 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import triton
 
 from bench import bench_static
+from bench.gpu.static_loads import ptx_loads, ptx_stores
 from bench.gpu.static_rows import faults, static_rows
+from qwen3edge.kernels import moe_align, rmsnorm, sampling
 from qwen3edge.kernels.catalog import all_specializations, kernel_modules
+from qwen3edge.kernels.compiled import compile_for
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS
+from qwen3edge.runtime.aot_shapes import shape_of
 from tests.kernels_compiled.releases import bars, expect_spills
 
 
@@ -22,7 +27,7 @@ def orin():
 
 def test_the_gate_on_orin(orin):
     rows = orin
-    assert len(rows) == len(all_specializations(MODEL_SHAPES["0.6B"], "sm_87"))
+    assert len(rows) == len(all_specializations(shape_of("0.6B"), "sm_87"))
     assert not [(row["kernel"], fault) for row in rows for fault in faults(row)]
     for part, (instructions, registers) in bars().items():
         found = [row for row in rows if row["kernel"].startswith(part)]
@@ -72,6 +77,27 @@ def test_the_gate_on_hopper(request):
     assert not [(row["kernel"], fault) for row in rows for fault in faults(row)]
 
 
+# What a kernel both reads and writes, and why no warp reads what another is writing.
+HANDED_OVER = {
+    "rmsnorm_kernel": {"residual"},  # a thread writes what it has read itself
+    "sample_kernel": {"chosen", "keys", "tokens"},  # barriers stand between
+}
+
+
+@pytest.mark.parametrize("module", [moe_align, rmsnorm, sampling], ids=lambda m: m.__name__.rpartition(".")[2])
+def test_no_warp_reads_what_another_writes(module):
+    """A race that the interpreter cannot show: one program overwrites what its other warps are still reading."""
+    for special in module.specializations(replace(shape_of("30B-A3B"), experts=16), "sm_90"):
+        ptx = compile_for(special, "sm_90").compiled.asm["ptx"]
+        names = [name for name in special.kernel.arg_names if name not in special.constexprs]
+        loaded, stored = ptx_loads(ptx), ptx_stores(ptx)
+        assert stored and -1 not in stored and -1 not in loaded
+        both = {names[index] for index in loaded.keys() & stored.keys()}
+        assert both == (HANDED_OVER.get(special.kernel.__name__, set()) & set(names) if both else set()), special.name
+        if special.kernel.__name__ == "sample_kernel":
+            assert ptx.count("bar.sync") >= 2
+
+
 def test_what_the_gate_does_not_let_pass():
     good = {"spills": 0, "weights": True, "target": "sm_87", "load_bits": 128, "loop_conversions": 0}
     assert not faults(good)
@@ -95,8 +121,8 @@ def test_every_kernel_is_listed_under_one_name():
         "attention", "matmul_a16", "moe_matmul", "rmsnorm", "rope_cache", "sampling", "silu_mul",
     }  # fmt: skip
     for target in TARGETS:
-        for shape in MODEL_SHAPES.values():
-            names = [found.name for found in all_specializations(shape, target)]
+        for model in MODEL_SHAPES:
+            names = [found.name for found in all_specializations(shape_of(model), target)]
             assert len(names) == len(set(names)) and all(name.isidentifier() for name in names)
 
 
