@@ -3,8 +3,8 @@
 python bench/gate_releases.py                                    all models and targets: an hour on two cores
 python bench/gate_releases.py --triton 3.6.0 --target sm_90 --model 0.6B
 
-A release that is not there is fetched by pip into build/triton/RELEASE, some 200 MB, beside the torch that is installed:
-nothing but the compiler changes. A line for each release: what was compiled, how often each target took it, and faults.
+A release that is not there is fetched by pip into build/triton/RELEASE, some 200 MB, and stands before the one that is
+installed: nothing but the compiler changes. A line for each release and target: how much was compiled, and each fault.
 Exit status 1: a fault that `bench_static.py` does not let pass.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# What users have: NVIDIA's images with torch 2.11; CUDA builds of torch 2.13, to which constraints.txt pins us; of 2.15.
+# What users have: images with torch 2.11; CUDA builds of torch 2.13, to which constraints.txt pins us; those of 2.15.
 RELEASES = ("3.6.0", "3.7.1", "3.9.0")
 
 

@@ -72,6 +72,7 @@ def static_rows(models: Iterable[str], targets: Iterable[str], only: str = "") -
                     key = (target, compilation(specialization))
                     jobs.setdefault(key, (model, target, index))
                     wanted.append((specialization, model, target, key))
+    numbers = {key: number for number, key in enumerate(jobs)}
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as workers:
         counted = dict(zip(jobs, workers.map(_compile, jobs.values()), strict=True))
         for specialization, model, target, key in wanted:
@@ -81,6 +82,7 @@ def static_rows(models: Iterable[str], targets: Iterable[str], only: str = "") -
                 "target": target,
                 "model": model,
                 "shape": specialization.shape,
+                "compilation": numbers[key],  # equal for rows of one code
                 **counted[key],
                 "weights": bool(specialization.weight_arguments),
                 "bytes": moved,
