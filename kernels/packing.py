@@ -172,9 +172,10 @@ class DeviceMatrix:
         return {name: part for name in _PARTS if (part := getattr(self, name)) is not None}
 
 
-def repacking_bytes(columns: int) -> int:
+def repacking_bytes(rows: int, columns: int) -> int:
     """What repacking a matrix takes on the device besides the matrix."""
-    return _SCRATCH * _chunk_panels(columns) * PANEL_ROWS * (-(-columns // TILE) * TILE)
+    panels = min(_chunk_panels(columns), -(-rows // PANEL_ROWS))
+    return _SCRATCH * panels * PANEL_ROWS * (-(-columns // TILE) * TILE)
 
 
 def _chunk_panels(columns: int) -> int:

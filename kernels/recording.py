@@ -101,5 +101,6 @@ _POINTERS = {
 # Of each kernel that reads weights or the cache, what must come by 128 bits.
 WEIGHTS = {
     **dict.fromkeys(("matmul_a16_kernel", "matmul_a8_kernel", "moe_matmul_kernel"), ("words",)),
+    "matmul_pair_kernel": ("words", "words_2"),
     **dict.fromkeys(("attention_decode_kernel", "attention_prefill_kernel"), ("keys", "values")),
 }

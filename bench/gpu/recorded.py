@@ -15,7 +15,7 @@ from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.kernels.panels import packed_format
 from qwen3edge.kernels.recording import Launch, recording
 from qwen3edge.kernels.specialization import MODEL_SHAPES
-from qwen3edge.runtime.aot_shapes import config_of
+from qwen3edge.runtime.aot_shapes import config_of, layer_formats
 from qwen3edge.runtime.torch_backend import Device
 from qwen3edge.runtime.torch_backend.block import Step
 from qwen3edge.runtime.torch_backend.graph import Graph
@@ -42,7 +42,7 @@ class EmptyWeights(WeightReader):
         }
         self._frequencies = config.head_size // 2
 
-    def _stacked(self, names: Sequence[str]) -> DeviceMatrix:
+    def _stacked(self, names: Sequence[str], in_turn: bool = False) -> DeviceMatrix:
         tensors = [self._tensors[name] for name in names]
         format, columns = tensors[0]["format"], tensors[0]["columns"]
         rows, fmt = sum(tensor["rows"] for tensor in tensors), packed_format(format)
@@ -64,28 +64,40 @@ class EmptyWeights(WeightReader):
         return torch.empty(shape, dtype=dtype, device=self.device.place)
 
 
-def launches(model: str, recipe: str, target: str, tokens: Sequence[int] = TOKENS, int8: bool = False) -> list[Launch]:
-    """Of decode steps for so many sequences (up to HEAD_ROWS) and of prompts of so many tokens, one after the other.
-
-    int8: with activations rounded to int8. Raises KernelConfigurationError for an unknown target.
+def launches(model: str, recipe: str, target: str, int8: bool = False) -> list[Launch]:
+    """Of decode steps and prompts of TOKENS, by a model of one layer of each kind that the recipe makes, with an int8
+    and a bf16 cache. int8: with activations rounded to int8. Raises KernelConfigurationError for an unknown target.
     """
     config = config_of(MODEL_SHAPES[model])
-    device = Device(torch.device("cpu"), torch.bfloat16, captures=False)
+    kinds = {str(formats): layer for layer, formats in enumerate(layer_formats(config, recipe))}
     found: list[Launch] = []
     for kv in ("int8", "bf16"):
+        graph = empty_graph(config, recipe, kv, int8, list(kinds.values()))
         with recording(target) as noted, torch.inference_mode():
-            graph = Graph(config, block_list(config), EmptyWeights(config, recipe, device), 1, kv, int8)
-            for count in tokens:
+            for count in TOKENS:
                 for step, tables in _steps(count):
                     graph.logits(graph.forward(step, tables)[:HEAD_ROWS])
         found += noted
     return found
 
 
-def block_list(config: ModelConfig) -> list[tuple[str, int]]:
-    """As `ModelFile.blocks` of such a model."""
+def token_launches(model: str, recipe: str, target: str) -> list[Launch]:
+    """Of one decoded token, all layers."""
+    graph = empty_graph(config_of(MODEL_SHAPES[model]), recipe, "int8")
+    with recording(target) as noted, torch.inference_mode():
+        step, tables = decode_step(1, CONTEXT)
+        graph.logits(graph.forward(step, tables))
+    return noted
+
+
+def empty_graph(
+    config: ModelConfig, recipe: str, kv: str, int8: bool = False, layers: Sequence[int] | None = None
+) -> Graph:
+    """Of these layers, or all, on weights that nobody has written."""
+    device = Device(torch.device("cpu"), torch.bfloat16, captures=False)
     kinds = ("attention", "experts" if config.experts else "dense")
-    return [(kind, layer) for layer in range(config.layers) for kind in kinds]
+    blocks = [(kind, layer) for layer in (range(config.layers) if layers is None else layers) for kind in kinds]
+    return Graph(config, blocks, EmptyWeights(config, recipe, device), 1, kv, HEAD_ROWS, CONTEXT, int8)
 
 
 def decode_step(sequences: int, context: int) -> tuple[Step, torch.Tensor]:

@@ -98,7 +98,7 @@ def test_what_repacking_takes(name, seed):
     )
     most = max(taken) - matrix.nbytes
     print(f"{name}: {most / 2**20:.1f} MiB besides the matrix")
-    assert 0 < most <= repacking_bytes(columns)
+    assert 0 < most <= repacking_bytes(rows, columns)
 
 
 @pytest.mark.parametrize("name", ["q4z32", "q4g64", "q4a128", "q6z32", "q8", "bf16"])

@@ -305,9 +305,9 @@ def test_the_blocks_take_every_tensor(tmp_path, name):
     read = []
 
     class Noted(WeightReader):
-        def matrix(self, name):
-            read.append(name)
-            return super().matrix(name)
+        def _stacked(self, names, in_turn=False):
+            read.extend(names)
+            return super()._stacked(names, in_turn)
 
         def floats(self, name):
             read.append(name)
@@ -318,5 +318,5 @@ def test_the_blocks_take_every_tensor(tmp_path, name):
     assert file.blocks() == [(kind, layer) for layer in range(config.layers) for kind in kinds]
     assert {kind for kind, _ in file.blocks()} == config.architecture.blocks
     device = Device(torch.device("cpu"), torch.float16, captures=False)
-    Graph(config, file.blocks(), Noted(file, device), 1, "f16")
+    Graph(config, file.blocks(), Noted(file, device), 1, "f16", 1, 64)
     assert sorted(read) == sorted(tensor["name"] for tensor in file.tensors())

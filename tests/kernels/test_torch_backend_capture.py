@@ -126,7 +126,7 @@ def test_a_step_is_captured_once_and_replayed_from_static_buffers(tmp_path, name
         monkeypatch.setattr(core, "_decode", decode.DecodeSteps(core._graph, core._pages, capturing))
         found = [core.forward(tokens, positions, [0, 1], [True] * 2) for tokens, positions in steps]
 
-        own = [fake.step._inputs, fake.step._tables, *model_tensors(core)]
+        own = [fake.step._inputs, fake.step._tables, core._graph.cos_sin, core._graph.counters, *model_tensors(core)]
     for ours, theirs in zip(found, expected, strict=True):
         assert (ours == theirs).all()
     replay = ["replay", "forward on main"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.gpu.recorded import counted, launches
+from bench.gpu.recorded import counted, launches, token_launches
 from qwen3edge.kernels.catalog import all_specializations, compilation
 from qwen3edge.runtime.aot_shapes import RECIPES, shape_of
 
@@ -23,8 +23,12 @@ def test_every_launch_is_listed(model, target):
     assert len(found) > 20
 
 
-def test_launches_a_token():
-    for model in ("0.6B",):
-        for recipe in RECIPES:
-            noted = launches(model, recipe, "sm_90", tokens=[1])
-            print(model, recipe, len(noted) / 2, counted(noted))
+MOST = {"0.6B": 260, "4B": 400, "8B": 400, "30B-A3B": 900}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("model", MOST)
+def test_launches_a_token(model, recipe):
+    noted = token_launches(model, recipe, "sm_90")
+    print(f"{model} {recipe}: {len(noted)} launches a token, {counted(noted)}")
+    assert len(noted) <= MOST[model]

@@ -30,10 +30,17 @@ class WeightReader:
         alike = itertools.groupby(names, key=lambda name: self._tensors[name]["format"])
         return tuple(self._stacked(list(run)) for _, run in alike)
 
-    def _stacked(self, names: Sequence[str]) -> DeviceMatrix:
+    def gate_up(self, gate: str, up: str) -> tuple[DeviceMatrix, ...]:
+        """One matrix, 16 rows of both in turn, where they have one format; else both."""
+        if self._tensors[gate]["format"] == self._tensors[up]["format"]:
+            return (self._stacked([gate, up], in_turn=True),)
+        return self.matrix(gate), self.matrix(up)
+
+    def _stacked(self, names: Sequence[str], in_turn: bool = False) -> DeviceMatrix:
         first = self._tensors[names[0]]
         packed = [(self._packed(name), self._tensors[name]["rows"]) for name in names]
-        return DeviceMatrix.stacked(first["format"], packed, first["columns"], self.device.place, self.device.dtype)
+        place, dtype = self.device.place, self.device.dtype
+        return DeviceMatrix.stacked(first["format"], packed, first["columns"], place, dtype, in_turn)
 
     def _packed(self, name: str) -> torch.Tensor:
         with warnings.catch_warnings():

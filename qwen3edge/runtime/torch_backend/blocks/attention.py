@@ -29,8 +29,8 @@ class Attention(Block):
 
     @staticmethod
     def scratch_bytes(config: ModelConfig, itemsize: int) -> int:
-        """Queries, keys and values; queries that are rotated; what they attend to; cosines and sines."""
-        return (3 * config.query_size + 2 * config.kv_size) * itemsize + 4 * config.head_size
+        """Queries, keys and values in float32; queries that are rotated; what they attend to."""
+        return 4 * (config.query_size + 2 * config.kv_size) + 2 * config.query_size * itemsize
 
     @staticmethod
     def split_bytes(config: ModelConfig, context: int) -> int:
@@ -50,10 +50,10 @@ class Attention(Block):
         n = steps.norm(x, self.norm, delta)
         queries = rope_cache(
             steps.project(n, *self.qkv), self.bias, self.query_norm, self.key_norm, steps.epsilon,
-            steps.cos_sin, batch.positions, batch.sequences, tables, state,
+            steps.cos_sin, batch.positions, batch.sequences, tables, state, steps.dtype,
         )  # fmt: skip
         attended = attention(
             queries, state, tables, batch.run_sequences, batch.run_starts, batch.run_lengths,
-            batch.longest_run, batch.longest_context,
+            batch.longest_run, batch.longest_context, steps.counters,
         )  # fmt: skip
-        return steps.project(attended.flatten(1), self.output, wide=True)
+        return steps.project(attended.flatten(1), self.output)
