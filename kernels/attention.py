@@ -25,13 +25,12 @@ from qwen3edge.kernels.attention_decode import (
     decode_tile,
     query_limit,
 )
+from qwen3edge.kernels.attention_pages import LOG2_E
 from qwen3edge.kernels.attention_prefill import attention_prefill_kernel, prefill_tile
 from qwen3edge.kernels.configuration import target_of
 from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError, KernelTypeError
 from qwen3edge.kernels.kv_cache import PAGE, KvCache, expect_cache
 from qwen3edge.kernels.specialization import ModelShape, Specialization
-
-_LOG2_E = 1.4426950408889634
 
 
 def attention(
@@ -104,7 +103,7 @@ def _attention(
     if tokens == 0 or runs == 0 or max_queries == 0:
         return out
     group, limit = heads // kv_heads, query_limit(heads // kv_heads)
-    scale = _LOG2_E / head_dim**0.5
+    scale = LOG2_E / head_dim**0.5
     cached = (keys, key_scales, values, value_scales)
     place = (block_tables, sequences, query_starts, lengths)
     few = min(max_queries, limit)

@@ -58,32 +58,51 @@ def attention_decode_kernel(
         first = split * (SPLIT // BLOCK)
         last = tl.minimum(first + SPLIT // BLOCK, tl.cdiv(length, BLOCK))
         query_at = (token * heads + head) * HEAD_DIM
+        i = tl.arange(0, DIM)
+        q_mask = (i < HEAD_DIM)[:, None] & used[None, :]
+        q = tl.load(queries + query_at[None, :] + i[:, None], mask=q_mask, other=0.0)
         out, maximum, total = attend(
-            queries, query_at, used, position, keys, key_scales, values, value_scales, table, kv_head, kv_heads,
+            q, position, keys, key_scales, values, value_scales, table, kv_head, kv_heads,
             length, first, last, scale, HEAD_DIM, DIM, ROWS, BLOCK, True,
         )  # fmt: skip
-        i = tl.arange(0, DIM)
-        mask = used[:, None] & (i < HEAD_DIM)[None, :]
-        splits = tl.cdiv(length, SPLIT)
-        if splits == 1:
-            result = tl.trans(out) / total[:, None]
-            tl.store(to + query_at[:, None] + i[None, :], result.to(to.dtype.element_ty), mask=mask)
-        else:
-            runs = tl.num_programs(2)
-            at = ((split.to(tl.int64) * runs + run) * limit + row // GROUP) * heads + head
-            tl.store(sums + at[:, None] * HEAD_DIM + i[None, :], tl.trans(out), mask=mask)
-            tl.store(statistics + 2 * at, maximum, mask=used)
-            tl.store(statistics + 2 * at + 1, total, mask=used)
-            # All that this program stores is there before it counts as done: for others once they have seen the count.
-            tl.debug_barrier()
-            counter = counters + run * kv_heads + kv_head
-            if tl.atomic_add(counter, 1, sem="acq_rel", scope="gpu") == splits - 1:
-                tl.store(counter, 0)  # for the next launch
-                for query in range(count):
-                    _combine(
-                        sums, statistics, to, splits, runs, run, query, limit, heads, kv_head * GROUP, start,
-                        HEAD_DIM, DIM, GROUP, GROUP_ROWS, COMBINED,
-                    )  # fmt: skip
+        finish(
+            out, maximum, total, used, row, start, count, length, split, kv_head, run, counters, to, sums, statistics,
+            heads, kv_heads, limit, HEAD_DIM, DIM, GROUP, SPLIT, GROUP_ROWS, COMBINED,
+        )  # fmt: skip
+
+
+@triton.jit
+def finish(
+    out, maximum, total, used, row, start, count, length, split, kv_head, run, counters, to, sums, statistics,
+    heads, kv_heads, limit,
+    HEAD_DIM: tl.constexpr, DIM: tl.constexpr, GROUP: tl.constexpr, SPLIT: tl.constexpr,
+    GROUP_ROWS: tl.constexpr, COMBINED: tl.constexpr,
+):  # fmt: skip
+    """Writes what a split gave; the last one of a run and key head adds them up."""
+    i = tl.arange(0, DIM)
+    mask = used[:, None] & (i < HEAD_DIM)[None, :]
+    splits = tl.cdiv(length, SPLIT)
+    if splits == 1:
+        query_at = ((start + row // GROUP).to(tl.int64) * heads + kv_head * GROUP + row % GROUP) * HEAD_DIM
+        result = tl.trans(out) / total[:, None]
+        tl.store(to + query_at[:, None] + i[None, :], result.to(to.dtype.element_ty), mask=mask)
+    else:
+        runs = tl.num_programs(2)
+        head = kv_head * GROUP + row % GROUP
+        at = ((split.to(tl.int64) * runs + run) * limit + row // GROUP) * heads + head
+        tl.store(sums + at[:, None] * HEAD_DIM + i[None, :], tl.trans(out), mask=mask)
+        tl.store(statistics + 2 * at, maximum, mask=used)
+        tl.store(statistics + 2 * at + 1, total, mask=used)
+        # All that this program stores is there before it counts as done: for others once they have seen the count.
+        tl.debug_barrier()
+        counter = counters + run * kv_heads + kv_head
+        if tl.atomic_add(counter, 1, sem="acq_rel", scope="gpu") == splits - 1:
+            tl.store(counter, 0)  # for the next launch
+            for query in range(count):
+                _combine(
+                    sums, statistics, to, splits, runs, run, query, limit, heads, kv_head * GROUP, start,
+                    HEAD_DIM, DIM, GROUP, GROUP_ROWS, COMBINED,
+                )  # fmt: skip
 
 
 @triton.jit

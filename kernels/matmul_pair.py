@@ -151,7 +151,7 @@ def pair_plan(
 ) -> LaunchPlan:
     """That of matmul_a16 for a matrix of all N rows, with the constants of both formats."""
     plan = half_plan(fmt, M, N, K, dtype, target)
-    second = half_constants(fmt_2, K, plan.many, dtype, target)
+    second = half_constants(fmt_2, K, plan.many(fmt_2), dtype, target)
     constants = {name: value for name, value in plan.constants.items() if name != "GATED"}
     constants |= {f"{name}_2": value for name, value in format_constants(fmt_2).items()}
     constants["SCALE_WEIGHTS_2"] = second["SCALE_WEIGHTS"]

@@ -113,10 +113,10 @@ class LaunchPlan:
     constants: dict[str, Any]
     options: dict[str, Any]
 
-    @property
-    def many(self) -> bool:
-        """Whether a tile has more columns of sums than FEW_SUMS."""
-        return bool(self.constants["BLOCK_M"] > FEW_SUMS)
+    def many(self, fmt: PackedFormat) -> bool:
+        """Whether a tile has so many columns of sums that scales of less than a tile multiply the weights."""
+        # Eight bits spill on sm_87 where the weights of 32 columns are scaled.
+        return bool(self.constants["BLOCK_M"] > (2 * FEW_SUMS if fmt.bits == 8 else FEW_SUMS))
 
     @property
     def grid(self) -> tuple[str, str, str]:
@@ -181,7 +181,7 @@ def half_plan(
 ) -> LaunchPlan:
     """`launch_plan` of matmul_a16, with what it has besides."""
     plan = launch_plan("matmul_a16", fmt, M, N, K, target, entry, gated)
-    plan.constants.update(half_constants(fmt, K, plan.many, dtype, target))
+    plan.constants.update(half_constants(fmt, K, plan.many(fmt), dtype, target))
     return plan
 
 

@@ -102,5 +102,7 @@ _POINTERS = {
 WEIGHTS = {
     **dict.fromkeys(("matmul_a16_kernel", "matmul_a8_kernel", "moe_matmul_kernel"), ("words",)),
     "matmul_pair_kernel": ("words", "words_2"),
-    **dict.fromkeys(("attention_decode_kernel", "attention_prefill_kernel"), ("keys", "values")),
+    **dict.fromkeys(
+        ("attention_decode_kernel", "attention_prefill_kernel", "attention_step_kernel"), ("keys", "values")
+    ),
 }

@@ -25,7 +25,7 @@ WARPS = 4  # loads of 8 bytes, a head's sums inside a warp: 880 instructions and
 
 
 @triton.jit
-def _projected(at, stride, mask, SPLITS: tl.constexpr, WORKING: tl.constexpr):
+def projected(at, stride, mask, SPLITS: tl.constexpr, WORKING: tl.constexpr):
     """What the product gave, its parts added up in order, rounded to the working type; float32."""
     total = tl.load(at, mask=mask, other=0.0).to(tl.float32)
     for split in tl.static_range(1, SPLITS):
@@ -53,8 +53,8 @@ def _rotate(
     row_length = (heads + 2 * kv_heads) * HEAD_DIM
     from_qkv = qkv + token.to(tl.int64)[:, None] * row_length + at
     working: tl.constexpr = queries.dtype.element_ty
-    a = _projected(from_qkv, tokens.to(tl.int64) * row_length, there, SPLITS, working)
-    b = _projected(from_qkv + HALF, tokens.to(tl.int64) * row_length, there, SPLITS, working)
+    a = projected(from_qkv, tokens.to(tl.int64) * row_length, there, SPLITS, working)
+    b = projected(from_qkv + HALF, tokens.to(tl.int64) * row_length, there, SPLITS, working)
     if bias is not None:
         a += tl.load(bias + at, mask=there, other=0.0).to(tl.float32)
         b += tl.load(bias + at + HALF, mask=there, other=0.0).to(tl.float32)
@@ -113,7 +113,7 @@ def _write_values(
     there = (token < tokens)[:, None] & (i < HEAD_DIM)[None, :]
     at = (heads + kv_heads + head) * HEAD_DIM + i
     from_qkv = qkv + token[:, None] * row_length + at[None, :]
-    x = _projected(from_qkv, tokens.to(tl.int64) * row_length, there, SPLITS, WORKING)
+    x = projected(from_qkv, tokens.to(tl.int64) * row_length, there, SPLITS, WORKING)
     if bias is not None:
         x += tl.load(bias + at, mask=i < HEAD_DIM, other=0.0).to(tl.float32)[None, :]
     sequence = tl.load(sequences + token, mask=token < tokens, other=-1)

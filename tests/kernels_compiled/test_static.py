@@ -10,10 +10,11 @@ import triton
 
 from bench import bench_static
 from bench.gpu.static_loads import ptx_loads, ptx_stores
-from bench.gpu.static_rows import faults, static_rows
-from qwen3edge.kernels import moe_align, rmsnorm
+from bench.gpu.static_rows import MATRIX, faults, static_rows
+from qwen3edge.kernels import attention_step, moe_align, moe_router, rmsnorm
 from qwen3edge.kernels.catalog import all_specializations, kernel_modules
 from qwen3edge.kernels.compiled import compile_for
+from qwen3edge.kernels.moe_router import moe_scores_kernel
 from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS
 from qwen3edge.runtime.aot_shapes import shape_of
 from tests.kernels_compiled.releases import bars, expect_spills
@@ -67,10 +68,8 @@ def test_the_table_of_the_docs_is_not_stale(orin):
 def test_the_gate_on_hopper(request):
     expect_spills(request, "attention_decode", "sm_90")
     rows = list(static_rows(["30B-A3B"], ["sm_90"], only="attention"))
-    assert [row["kernel"].partition("_bf16")[0] for row in rows] == [
-        *("attention_decode", "attention_decode", "attention_combine", "attention_prefill"),
-        *("attention_decode", "attention_decode", "attention_prefill"),
-    ]
+    found = {row["kernel"].partition("_bf16")[0] for row in rows}
+    assert found == {"attention_decode", "attention_prefill", "attention_step"}
     assert not [(row["kernel"], fault) for row in rows for fault in faults(row)]
 
 
@@ -90,6 +89,28 @@ def test_no_warp_reads_what_another_writes(module):
         assert stored and -1 not in stored and -1 not in loaded
         both = {names[index] for index in loaded.keys() & stored.keys()}
         assert both == (HANDED_OVER.get(special.kernel.__name__, set()) & set(names) if both else set()), special.name
+
+
+def test_a_split_counts_as_done_once_all_of_its_sums_are_written():
+    """Every warp's stores, a barrier, then a count that others rely on: the interpreter, which runs one
+    program after the other, would not miss any of it.
+    """
+    special = attention_step.specializations(shape_of("0.6B"), "sm_90")[0]
+    lines = compile_for(special, "sm_90").compiled.asm["ptx"].splitlines()
+    (count,) = [number for number, line in enumerate(lines) if re.search(r"\batom\.", line)]
+    assert "acq_rel" in lines[count] and ".gpu" in lines[count]
+    before = [number for number, line in enumerate(lines[:count]) if "st.global" in line]
+    barriers = [number for number, line in enumerate(lines[:count]) if "bar.sync" in line]
+    assert before and barriers and before[-1] < barriers[-1] < count
+
+
+def test_the_router_is_float32_on_no_tensor_core():
+    """TF32 would take the last bits of its scores, and near ties to other experts."""
+    found = [s for s in moe_router.specializations(shape_of("30B-A3B"), "sm_90") if s.kernel is moe_scores_kernel]
+    assert len(found) == 2
+    for special in found:
+        code = compile_for(special, "sm_90")
+        assert code.spills == 0 and code.count(*MATRIX) == 0 and code.count("FFMA", loops=True) > 0
 
 
 def test_what_the_gate_does_not_let_pass():
