@@ -148,7 +148,8 @@ def launch_plan(
         entry["BLOCK_M"] = min(entry["BLOCK_M"], 16 if fmt.kind == "q4a" else 32)
         entry["BLOCK_N"] = min(entry["BLOCK_N"], 64)
     if gated and entry["BLOCK_N"] < 2 * GATE_ROWS:
-        entry |= {"BLOCK_N": 2 * GATE_ROWS, "num_warps": max(2, entry["num_warps"])}
+        # As many warps as for fewer rows: with two each thread would load 8 bytes of the activations, not 16.
+        entry["BLOCK_N"] = 2 * GATE_ROWS
     block_m, block_n = entry["BLOCK_M"], entry["BLOCK_N"]
     # Few programs leave most of the device idle: K is split until there are enough, but into whole pairs of tiles.
     alone = triton.cdiv(M, block_m) * triton.cdiv(N, block_n)
