@@ -134,7 +134,7 @@ def test_a_step_is_captured_once_and_replayed_from_static_buffers(tmp_path, name
         "side waits for main", "forward on side", "forward on side", "main waits for side",
         "capture in pool 0, thread_local", "forward on main", *replay, *replay, *replay,
     ]  # fmt: skip
-    assert "qwen3edge::attention" in fake.captured.names
+    assert "qwen3edge::attention_step" in fake.captured.names
     assert not FORBIDDEN & set(fake.captured.names)
     assert fake.captured.read <= {x.untyped_storage().data_ptr() for x in own}
 
