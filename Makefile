@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CORE   := $(shell find csrc -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc examples tests -name '*.cpp' -o -name '*.h' -o -name '*.c')
 
-.PHONY: install demo test test-all pythons sanitize fuzz lint format bench real clean
+.PHONY: install demo test test-all gate-all pythons sanitize fuzz lint format bench real clean
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,10 @@ test: $(VENV)/.tests
 test-all: $(VENV)/.clients
 	$(BIN)/python tests/fetch_tokenizer.py
 	$(BIN)/python tests/run.py
+
+# The GPU kernels compiled by every release of Triton that users have, without a GPU; an hour on two cores.
+gate-all: $(VENV)/.tests
+	$(BIN)/python bench/gate_releases.py
 
 # A wheel and a fast part of the tests on every Python that pyproject.toml allows and that this machine has.
 pythons: $(BIN)/python

@@ -2,6 +2,7 @@
 
 python bench/bench_static.py                                          everything: some minutes
 python bench/bench_static.py --model 0.6B --target sm_87 --json
+python bench/bench_static.py --summary                                how many, and which are not as they should be
 python bench/bench_static.py --markdown --model 0.6B --model 30B-A3B   as docs/decisions/gpu-static.md has some
 
 A row: registers, spills, shared memory, width of the weights' loads (of most loads where there are no weights),
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for who runs it by its path
+
+import triton
 
 from bench.gpu.static_rows import DEVICES, MODELS, faults, static_rows
 from bench.tables import markdown_table, table
@@ -42,20 +45,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", action="append", choices=list(MODEL_SHAPES), help=f"default: {', '.join(MODELS)}")
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="default: all")
     parser.add_argument("--kernel", default="", metavar="PART", help="only those with this in their name")
+    parser.add_argument("--summary", action="store_true", help="a line for each target, beside the faults")
     parser.add_argument("--json", action="store_true", help="a list of rows")
     parser.add_argument("--markdown", action="store_true", help="a line for each distinct kernel, targets beside it")
     chosen = parser.parse_args(arguments)
     rows = list(static_rows(chosen.model or MODELS, chosen.target or TARGETS, chosen.kernel))
     if chosen.json:
         print(json.dumps(rows, indent=1))
+    elif chosen.summary:
+        print("\n".join(summary(rows)))
     elif chosen.markdown:
         print(markdown(rows))
     else:
         print("\n".join(table([_line(row) for row in rows])))
         print(f"us: the least by bytes and operations on {', '.join(DEVICES)}, from datasheets; nothing was run")
-    bad = [f"{row['kernel']} {row['target']}: {fault}" for row in rows for fault in faults(row)]
+    named = {row["compilation"]: row for row in rows}.values()  # a kernel that several models launch, once
+    bad = [f"{row['kernel']} {row['target']}: {fault}" for row in named for fault in faults(row)]
     print("\n".join(bad), file=sys.stderr, end="\n" if bad else "")
     return int(bool(bad))
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How many kernels were compiled for each target, what each Triton makes of them, and how many have a fault."""
+    lines = []
+    for target in dict.fromkeys(row["target"] for row in rows):
+        distinct = {row["compilation"]: row for row in rows if row["target"] == target}.values()
+        bad = sum(bool(faults(row)) for row in distinct)
+        models = ", ".join(dict.fromkeys(row["model"] for row in rows))
+        lines.append(f"triton {triton.__version__} {target}: {len(distinct)} kernels of {models}, {bad} with a fault")
+    return lines
 
 
 def _line(row: dict[str, Any]) -> dict[str, Any]:

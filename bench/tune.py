@@ -14,7 +14,9 @@ import argparse
 import itertools
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,8 @@ from qwen3edge.kernels.matmul_plan import MatrixShape, half_plan, launch_plan, m
 from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.kernels.quantize_activations import quantize_activations
 from qwen3edge.kernels.references import quantized_matmul as reference
-from qwen3edge.kernels.specialization import MODEL_SHAPES, ModelShape
+from qwen3edge.kernels.specialization import MODEL_SHAPES
+from qwen3edge.runtime.aot_shapes import config_of, layer_formats
 
 OPS = ("matmul_a16", "matmul_a8")
 # Up to how many tokens an entry serves, and with how many it is measured.
@@ -58,18 +61,27 @@ def candidates(tokens: int, amd: bool) -> Iterator[dict[str, int]]:
             yield entry | ({"programs": programs} if programs else {})
 
 
-def tune(op: str, shape: ModelShape, measure: Measure, amd: bool, show: Callable[[str], None]) -> list[dict[str, int]]:
-    """The best entry for each batch: of the least time for a layer."""
+def products(model: str, recipe: str) -> dict[MatrixShape, float]:
+    """The matrices that a file of the recipe has, and how many of each a layer has in the mean."""
+    shape = MODEL_SHAPES[model]
+    layers = layer_formats(config_of(shape), recipe)
+    found: Counter[MatrixShape] = Counter()
+    for formats in layers:
+        found.update(matrix for matrix in model_matrices(replace(shape, formats=(formats,))) if matrix.name != "head")
+    (head,) = (m for m in model_matrices(replace(shape, formats=(layers[0],))) if m.name == "head")
+    return {matrix: count / shape.layers for matrix, count in (found + Counter([head])).items()}
+
+
+def tune(op: str, model: str, measure: Measure, amd: bool, show: Callable[[str], None]) -> list[dict[str, int]]:
+    """The best entry for each batch: of the least time for a layer of the recipes that the op is for."""
     chosen = []
-    formats = {"q4z32", "q6z32"} if op == "matmul_a16" else {"q4z32", "q6z32", "q8"}
-    matrices = [matrix for matrix in model_matrices(shape) if matrix.format in formats]
+    matrices = products(model, "int4" if op == "matmul_a16" else "int8")
     for most, tokens in BATCHES:
         best, best_time = None, float("inf")
         for entry in candidates(tokens, amd):
             time = 0.0
-            for matrix in matrices:
+            for matrix, share in matrices.items():
                 if tokens <= max(matrix.tokens):
-                    share = 1 / shape.layers if matrix.name == "head" else 1.0
                     time += share * measure(op, matrix, tokens, entry)
                 if time >= best_time:
                     break
@@ -152,9 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     device = Device(torch.device("cuda", torch.cuda.current_device()))
     amd = device.target.startswith("gfx")
-    shape = MODEL_SHAPES[chosen.model]
     entries = {
-        op: tune(op, shape, device.measure, amd, lambda line: print(line, flush=True)) for op in chosen.op or OPS
+        op: tune(op, chosen.model, device.measure, amd, lambda line: print(line, flush=True)) for op in chosen.op or OPS
     }
     if not chosen.dry_run:
         path = CONFIGS / f"{device.target}.json"

@@ -7,6 +7,8 @@ import torch
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
 
 WORKING_TYPES = (torch.float16, torch.bfloat16)  # of activations between kernels
+MOST_OFFSETS = 1 << 31  # of values, where a kernel counts in 32 bits
+MOST_BLOCKS = 65535  # in the second and third dimension of a grid
 
 
 def expect(
@@ -33,3 +35,20 @@ def expect(
     if tensor.device.type == "cuda" and tensor.data_ptr() % 16:
         # Compiled kernels load 16 bytes at once.
         raise KernelShapeError(f"{name}: expected an address that 16 divides, found {tensor.data_ptr():#x}")
+
+
+def expect_offsets(name: str, rows: int, columns: int) -> None:
+    """Raises KernelShapeError where a matrix has more values than 32-bit offsets reach; a smaller chunk would do."""
+    if rows * columns >= MOST_OFFSETS:
+        raise KernelShapeError(
+            f"{name}: expected fewer than 2^31 values, which 32-bit offsets reach, found {rows} x {columns}; "
+            f"a chunk of {(MOST_OFFSETS - 1) // columns} rows would do"
+        )
+
+
+def expect_blocks(name: str, blocks: int, size: int) -> None:
+    """Raises KernelShapeError where rows make more blocks of that size than a grid's second dimension has."""
+    if blocks > MOST_BLOCKS:
+        raise KernelShapeError(
+            f"{name}: expected at most {MOST_BLOCKS} blocks of {size} rows in one launch, found {blocks}"
+        )

@@ -11,6 +11,7 @@ import triton.language as tl
 
 from qwen3edge.kernels.numerics import largest_magnitude
 
+LOG2_E = 1.4426950408889634  # weights are powers of two
 STEPS = tl.constexpr(32512.0)  # 127 * 256: steps of a query or weight up to the largest
 _ROUNDING = tl.constexpr(12582912.0)  # 1.5 * 2^23: added to a float32 below 2^22, its last bits are the integer
 _ROUNDING_BITS = tl.constexpr(0x4B400000)
@@ -39,9 +40,7 @@ def softmax_shift(maximum):
 
 @triton.jit
 def attend(
-    queries,  # [tokens, heads, head_dim]
-    at,  # [ROWS] int64: where a row's query begins
-    used,  # [ROWS]: rows that there are
+    q,  # [ROWS, DIM], [DIM, ROWS] if swapped; zeros past the head's size and in rows that there are not
     position,  # [ROWS]: the last that a row sees
     keys,  # the cache, as the kernels take it
     key_scales,
@@ -65,8 +64,6 @@ def attend(
     C: tl.constexpr = 1 - R  # expands what lies along rows
     i = tl.arange(0, DIM)
     j = tl.arange(0, BLOCK)
-    q_mask = tl.expand_dims(used, C) & tl.expand_dims(i < HEAD_DIM, R)
-    q = tl.load(queries + tl.expand_dims(at, C) + tl.expand_dims(i, R), mask=q_mask, other=0.0)
     if key_scales is None:
         q = q.to(keys.dtype.element_ty)
     else:

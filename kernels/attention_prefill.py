@@ -46,12 +46,13 @@ def attention_prefill_kernel(
         table = block_tables + tl.load(sequences + run).to(tl.int64) * max_pages
         last_query = tl.minimum((block * ROWS + ROWS - 1) // GROUP, count - 1)
         last = (length - count + last_query) // BLOCK + 1
-        result, _, total = attend(
-            queries, at, used, position, keys, key_scales, values, value_scales, table, kv_head, kv_heads,
-            length, 0, last, scale, HEAD_DIM, DIM, ROWS, BLOCK, False,
-        )  # fmt: skip
         i = tl.arange(0, DIM)
         mask = used[:, None] & (i < HEAD_DIM)[None, :]
+        q = tl.load(queries + at[:, None] + i[None, :], mask=mask, other=0.0)
+        result, _, total = attend(
+            q, position, keys, key_scales, values, value_scales, table, kv_head, kv_heads,
+            length, 0, last, scale, HEAD_DIM, DIM, ROWS, BLOCK, False,
+        )  # fmt: skip
         result = result / total[:, None]
         tl.store(out + at[:, None] + i[None, :], result.to(out.dtype.element_ty), mask=mask)
 

@@ -100,7 +100,7 @@ def _embedding(
         grid = (triton.cdiv(len(tokens) * triton.cdiv(columns, TILE), tiles),)
         embedding_kernel[grid](
             tokens, words, high, scales, offsets, steps, y, len(tokens), columns, words.shape[0],
-            fmt.bits, fmt.block, fmt.step_group, tiles, num_warps=_WARPS, enable_fp_fusion=True,
+            fmt.bits, fmt.block, fmt.step_group, tiles, num_warps=_WARPS, num_stages=1, enable_fp_fusion=True,
         )  # fmt: skip
     return y
 
@@ -111,10 +111,10 @@ def _(tokens, words, high, scales, offsets, steps, format, columns):
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """One token, in the formats that embeddings come in."""
+    """One token, in the formats of the model's embeddings."""
     tiles = configuration("embedding", target)["TILES"]
     found = []
-    for name in ("q6z32", "q8"):
+    for name in dict.fromkeys(formats["token_embd.weight"] for formats in shape.formats):
         fmt = packed_format(name)
         types = {
             "tokens": "*i32",

@@ -16,9 +16,10 @@ from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.codes import block_scale, constant_step, read_step, scaled_codes
 from qwen3edge.kernels.configuration import target_of
 from qwen3edge.kernels.errors import KernelTypeError
-from qwen3edge.kernels.matmul_launch import launch, product
+from qwen3edge.kernels.matmul_launch import check_gated, launch, launch_parts, product
 from qwen3edge.kernels.matmul_parts import MatrixParts, check_parts
-from qwen3edge.kernels.matmul_plan import MatrixShape, launch_plan, model_matrices
+from qwen3edge.kernels.matmul_plan import LaunchPlan, MatrixShape, launch_plan, model_matrices
+from qwen3edge.kernels.matmul_tiles import store_product
 from qwen3edge.kernels.panels import packed_format
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
@@ -59,7 +60,7 @@ def matmul_a8_kernel(
     offsets,  # like scales, or None
     steps,  # [tiles, stored_rows] or None
     residual,  # [M, N], added to the result, or None
-    y,  # [M, N]; with SPLITS > 1 float32 [SPLITS, M, N]
+    y,  # [SPLITS, M, N], float32 with more than one; GATED: [M, N / 2]
     M,
     N,
     K,
@@ -73,6 +74,7 @@ def matmul_a8_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     SPLITS: tl.constexpr,
+    GATED: tl.constexpr,  # silu(gate) * up, 16 rows of both in turn
 ):
     W: tl.constexpr = 0 if SWAPPED else 1  # the dimension of acc that the rows of the matrix lie in
     OTHER: tl.constexpr = 1 - W
@@ -88,7 +90,7 @@ def matmul_a8_kernel(
     n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     x_mask, w_mask = m < M, n < N
     row = tl.minimum(n, N - 1)  # as in matmul_a16
-    x_inside, w_inside = tl.expand_dims(x_mask, W), tl.expand_dims(w_mask, OTHER)
+    x_inside = tl.expand_dims(x_mask, W)
     i_w = tl.expand_dims(tl.arange(0, 32), W)
     i_x = tl.expand_dims(tl.arange(0, 32), OTHER)
     words_tile = words + tl.expand_dims(row * (tiles * ROW_WORDS), OTHER) + i_w
@@ -142,13 +144,12 @@ def matmul_a8_kernel(
                     sums = (bits.to(tl.float32, bitcast=True) - 12582912.0) * sx
                     offset = block_scale(offset_word, slab % 4, BLOCK)
                     acc += tl.expand_dims(offset, OTHER) * tl.expand_dims(sums, W)
-    at_y = tl.expand_dims(m.to(tl.int64) * N, W) + tl.expand_dims(n, OTHER)
-    store = x_inside & w_inside
     if SPLITS > 1:
-        at_y += tl.program_id(2).to(tl.int64) * M * N
-    elif residual is not None:
-        acc += tl.load(residual + at_y, mask=store, other=0.0).to(tl.float32)
-    tl.store(y + at_y, acc.to(y.dtype.element_ty), mask=store)
+        y += tl.program_id(2).to(tl.int64) * M * N
+    store_product(
+        acc, y, residual if SPLITS == 1 else None, m, M, tl.program_id(1) * BLOCK_N, N, 0, N,
+        GATED, SWAPPED, BLOCK_M, BLOCK_N,
+    )  # fmt: skip
 
 
 @torch.library.custom_op("qwen3edge::matmul_a8", mutates_args=())
@@ -171,26 +172,14 @@ def matmul_a8(
     scales_x, sums_x: [M, blocks], as `quantize_activations` gives them for the block of the format; the sums only for
     q4a. residual: [M, rows], added before rounding. Raises KernelTypeError and KernelShapeError.
     """
-    fmt = packed_format(format)
-    expect("quants", quants, (torch.int8,), (None, None))
     parts = MatrixParts(words, high, scales, offsets, steps)
-    check_parts(quants, parts, fmt, rows)
-    M, K = quants.shape
+    plan = _prepared(quants, scales_x, sums_x, parts, format, rows, dtype)
+    M = quants.shape[0]
     if residual is not None:
         expect("residual", residual, (*WORKING_TYPES, torch.float32), (M, rows), quants)
-    blocks = triton.cdiv(K, fmt.block)
-    expect("scales_x", scales_x, (torch.float32,), (M, blocks), quants)
-    if (sums_x is not None) != (fmt.kind == "q4a"):
-        raise KernelTypeError(f"sums_x: expected {'a tensor' if sums_x is None else 'none'} for {fmt.name}")
-    if sums_x is not None:
-        expect("sums_x", sums_x, (torch.int32,), (M, blocks), quants)
-    if dtype not in (*WORKING_TYPES, torch.float32):
-        raise KernelTypeError(f"dtype: expected float16, bfloat16 or float32, found {dtype}")
     y = quants.new_empty((M, rows), dtype=dtype)
-    if M == 0:
-        return y
-    plan = launch_plan("matmul_a8", fmt, M, rows, K, target_of(quants.device))
-    launch(matmul_a8_kernel, plan, (quants, scales_x, sums_x), parts, residual, y)
+    if M:
+        launch(matmul_a8_kernel, plan, (quants, scales_x, sums_x), parts, residual, y)
     return y
 
 
@@ -199,8 +188,94 @@ def _(quants, scales_x, sums_x, words, high, scales, offsets, steps, residual, f
     return quants.new_empty((quants.shape[0], rows), dtype=dtype)
 
 
+@torch.library.custom_op("qwen3edge::matmul_a8_parts", mutates_args=())
+def matmul_a8_parts(
+    quants: torch.Tensor,
+    scales_x: torch.Tensor,
+    sums_x: torch.Tensor | None,
+    words: torch.Tensor,
+    high: torch.Tensor | None,
+    scales: torch.Tensor,
+    offsets: torch.Tensor | None,
+    steps: torch.Tensor | None,
+    format: str,
+    rows: int,
+) -> torch.Tensor:
+    """Like matmul_a8, float32 [splits, M, rows], for who adds them up. Raises KernelTypeError and KernelShapeError."""
+    parts = MatrixParts(words, high, scales, offsets, steps)
+    plan = _prepared(quants, scales_x, sums_x, parts, format, rows, torch.float32)
+    y = quants.new_empty((plan.constants["SPLITS"], quants.shape[0], rows), dtype=torch.float32)
+    if quants.shape[0]:
+        launch_parts(matmul_a8_kernel, plan, (quants, scales_x, sums_x), parts, None, y, rows)
+    return y
+
+
+@matmul_a8_parts.register_fake
+def _(quants, scales_x, sums_x, words, high, scales, offsets, steps, format, rows):
+    (M, K), fmt = quants.shape, packed_format(format)
+    splits = launch_plan("matmul_a8", fmt, max(M, 1), rows, K, target_of(quants.device)).constants["SPLITS"]
+    return quants.new_empty((splits, M, rows), dtype=torch.float32)
+
+
+@torch.library.custom_op("qwen3edge::matmul_a8_gated", mutates_args=())
+def matmul_a8_gated(
+    quants: torch.Tensor,
+    scales_x: torch.Tensor,
+    sums_x: torch.Tensor | None,
+    words: torch.Tensor,
+    high: torch.Tensor | None,
+    scales: torch.Tensor,
+    offsets: torch.Tensor | None,
+    steps: torch.Tensor | None,
+    format: str,
+    rows: int,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """silu(gate) * up [M, rows / 2] in `dtype`; the matrix has 16 rows of the gate and 16 of up in turn.
+
+    Raises KernelTypeError and KernelShapeError.
+    """
+    check_gated(rows)
+    parts = MatrixParts(words, high, scales, offsets, steps)
+    plan = _prepared(quants, scales_x, sums_x, parts, format, rows, dtype, True)
+    y = quants.new_empty((quants.shape[0], rows // 2), dtype=dtype)
+    if quants.shape[0]:
+        launch_parts(matmul_a8_kernel, plan, (quants, scales_x, sums_x), parts, None, y, rows)
+    return y
+
+
+@matmul_a8_gated.register_fake
+def _(quants, scales_x, sums_x, words, high, scales, offsets, steps, format, rows, dtype):
+    return quants.new_empty((quants.shape[0], rows // 2), dtype=dtype)
+
+
+def _prepared(
+    quants: torch.Tensor,
+    scales_x: torch.Tensor,
+    sums_x: torch.Tensor | None,
+    parts: MatrixParts,
+    format: str,
+    rows: int,
+    dtype: torch.dtype,
+    gated: bool = False,
+) -> LaunchPlan:
+    fmt = packed_format(format)
+    expect("quants", quants, (torch.int8,), (None, None))
+    check_parts(quants, parts, fmt, rows)
+    M, K = quants.shape
+    blocks = triton.cdiv(K, fmt.block)
+    expect("scales_x", scales_x, (torch.float32,), (M, blocks), quants)
+    if (sums_x is not None) != (fmt.kind == "q4a"):
+        raise KernelTypeError(f"sums_x: expected {'a tensor' if sums_x is None else 'none'} for {fmt.name}")
+    if sums_x is not None:
+        expect("sums_x", sums_x, (torch.int32,), (M, blocks), quants)
+    if dtype not in (*WORKING_TYPES, torch.float32):
+        raise KernelTypeError(f"dtype: expected float16, bfloat16 or float32, found {dtype}")
+    return launch_plan("matmul_a8", fmt, max(M, 1), rows, K, target_of(quants.device), gated=gated)
+
+
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """One token and a chunk of a prompt for every matrix of the model."""
+    """For every matrix of the model and each of its numbers of tokens."""
     return [special for matrix in model_matrices(shape) for special in specialize(matrix, target)]
 
 
@@ -210,7 +285,7 @@ def specialize(matrix: MatrixShape, target: str) -> list[Specialization]:
     fmt = packed_format(matrix.format)
     inputs = {"quants": "*i8", "scales_x": "*fp32", "sums_x": "*i32" if fmt.kind == "q4a" else None}
     for tokens in matrix.tokens:
-        plan = launch_plan("matmul_a8", fmt, tokens, matrix.rows, matrix.columns, target)
+        plan = launch_plan("matmul_a8", fmt, tokens, matrix.rows, matrix.columns, target, gated=matrix.gated)
         moved = tokens * (matrix.columns + 4 * triton.cdiv(matrix.columns, fmt.block))
         found.append(product("matmul_a8", matmul_a8_kernel, matrix, tokens, plan, inputs, moved))
     return found

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 import triton
 
-from qwen3edge.kernels.arguments import expect
+from qwen3edge.kernels.arguments import expect, expect_offsets
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
 from qwen3edge.kernels.packing import TILE, DeviceMatrix
 from qwen3edge.kernels.panels import PANEL_ROWS, PackedFormat
@@ -89,9 +89,11 @@ def check_parts(
     K = x.shape[1]
     if K == 0 or K % fmt.column_unit:
         raise KernelShapeError(f"x: expected a multiple of {fmt.column_unit} columns for {fmt.name}, found {K}")
+    expect_offsets("x", *x.shape)
     for (name, wanted), part in zip(part_types(fmt, rows, K).items(), parts, strict=True):
         if (part is not None) != (wanted is not None):
             raise KernelTypeError(f"{name}: expected {'a tensor' if wanted else 'none'} for {fmt.name}")
         if part is not None and wanted is not None:
             expect(name, part, (wanted.dtype,), (*experts, *wanted.shape), x)
+            expect_offsets(name, *wanted.shape)
             experts = part.shape[: len(experts)]

@@ -1,4 +1,4 @@
-"""The K loop of the products with fp16 or bf16 activations, for the dense kernel and the one over experts."""
+"""The K loops of the products with fp16 or bf16 activations, and what ends them: for one matrix and for experts."""
 
 from __future__ import annotations
 
@@ -86,3 +86,73 @@ def accumulate_tiles(
                 if slab % SLABS == SLABS - 1:
                     acc += part * tl.expand_dims(block_scale(scale_word, slab, BLOCK) * UNIT, OTHER)
     return acc
+
+
+@triton.jit
+def accumulate_dense(
+    acc,  # float32 [BLOCK_N, BLOCK_M] if SWAPPED, else [BLOCK_M, BLOCK_N]
+    x_rows,  # pointers [BLOCK_M] to rows of K activations
+    x_mask,  # [BLOCK_M]
+    w_rows,  # pointers [BLOCK_N] to rows of K weights; all to rows that are there
+    K,
+    first,  # tile of 128
+    last,  # tile, exclusive
+    SWAPPED: tl.constexpr,
+):
+    """acc + the product over tiles first..last-1 with weights that are not quantized."""
+    W: tl.constexpr = 0 if SWAPPED else 1
+    OTHER: tl.constexpr = 1 - W
+    STEP: tl.constexpr = 32
+    i = tl.arange(0, STEP)
+    for k in range(first * 128, tl.minimum(last * 128, K), STEP):
+        w = tl.load(tl.expand_dims(w_rows, OTHER) + tl.expand_dims(k + i, W))
+        x_at = tl.expand_dims(x_rows, W) + tl.expand_dims(k + i, OTHER)
+        x = tl.load(x_at, mask=tl.expand_dims(x_mask, W), other=0.0)
+        w = w.to(x.dtype)
+        acc = tl.dot(w, x, acc) if SWAPPED else tl.dot(x, w, acc)
+    return acc
+
+
+@triton.jit
+def gated(acc, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SWAPPED: tl.constexpr):
+    """silu(gate) * up, half as many rows of the matrix: 16 of the gate and 16 of up take turns in the tile."""
+    if SWAPPED:
+        turns = tl.permute(tl.reshape(acc, [BLOCK_N // 32, 2, 16, BLOCK_M]), [0, 2, 3, 1])
+        gate, up = tl.split(tl.reshape(turns, [BLOCK_N // 2, BLOCK_M, 2]))
+    else:
+        turns = tl.permute(tl.reshape(acc, [BLOCK_M, BLOCK_N // 32, 2, 16]), [0, 1, 3, 2])
+        gate, up = tl.split(tl.reshape(turns, [BLOCK_M, BLOCK_N // 2, 2]))
+    # exp overflows to infinity for a very negative gate, and the quotient is then 0, as it should be.
+    return gate / (1.0 + tl.exp(-gate)) * up
+
+
+@triton.jit
+def store_product(
+    acc,
+    y,  # [M, width]; gated: [M, width / 2]
+    residual,  # like y, added to the result, or None
+    m,  # [BLOCK_M]
+    M,
+    n,  # first row of the matrix of the tile
+    N,  # rows of the matrix
+    column,  # of y, where the matrix begins
+    width,  # columns of y
+    GATED: tl.constexpr,
+    SWAPPED: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):
+    """Writes a tile of sums."""
+    W: tl.constexpr = 0 if SWAPPED else 1  # the dimension of acc that the rows of the matrix lie in
+    OTHER: tl.constexpr = 1 - W
+    if GATED:
+        acc = gated(acc, BLOCK_M, BLOCK_N, SWAPPED)
+        row, rows, columns = n // 2 + tl.arange(0, BLOCK_N // 2), N // 2, width // 2
+    else:
+        row, rows, columns = n + tl.arange(0, BLOCK_N), N, width
+    # 64 bits: a prompt's logits may exceed 2^31 values.
+    at = tl.expand_dims(m.to(tl.int64) * columns + column, W) + tl.expand_dims(row, OTHER)
+    inside = tl.expand_dims(m < M, W) & tl.expand_dims(row < rows, OTHER)
+    if residual is not None:
+        acc += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(y + at, acc.to(y.dtype.element_ty), mask=inside)

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from qwen3edge.kernels.arguments import expect
+from qwen3edge.kernels.configuration import configuration
 from qwen3edge.kernels.errors import KernelShapeError
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
@@ -40,7 +41,8 @@ def moe_count_kernel(
 
 @triton.jit(do_not_specialize=["chunks", "pairs", "blocks"])
 def moe_offset_kernel(
-    counts,  # [chunks, BLOCK_E] int32: becomes where a chunk's pairs of an expert begin
+    counts,  # [chunks, BLOCK_E] int32
+    offsets,  # like counts: where a chunk's pairs of an expert begin; not in place, as a warp may still be counting
     order,  # [blocks * BLOCK_M] int32: filled with `pairs`, which stands for padding
     experts,  # [blocks] int32: the expert of a block, -1 past the last one
     chunks,
@@ -59,7 +61,7 @@ def moe_offset_kernel(
     begin = end - padded
     for chunk in range(chunks):
         own = tl.load(counts + chunk * BLOCK_E + e)
-        tl.store(counts + chunk * BLOCK_E + e, begin)
+        tl.store(offsets + chunk * BLOCK_E + e, begin)
         begin += own
     all_blocks = tl.sum(padded, 0) // BLOCK_M
     m = tl.arange(0, BLOCK_M)
@@ -114,10 +116,13 @@ def moe_align(ids: torch.Tensor, experts: int, block: int) -> tuple[torch.Tensor
     owners = torch.empty(blocks, dtype=torch.int32, device=ids.device)
     if pairs:
         chunks, block_e = triton.cdiv(pairs, _CHUNK), triton.next_power_of_2(experts)
-        counts = torch.empty(chunks, block_e, dtype=torch.int32, device=ids.device)
-        moe_count_kernel[(chunks,)](ids, counts, pairs, _CHUNK, block_e, num_warps=_WARPS)
-        moe_offset_kernel[(1,)](counts, order, owners, chunks, pairs, blocks, block, block_e, _LOOKUP, num_warps=_WARPS)
-        moe_place_kernel[(chunks,)](ids, counts, order, pairs, _CHUNK, block_e, num_warps=_WARPS)
+        counts, offsets = (torch.empty(chunks, block_e, dtype=torch.int32, device=ids.device) for _ in range(2))
+        options = {"num_warps": _WARPS, "num_stages": 1, "enable_fp_fusion": True}
+        moe_count_kernel[(chunks,)](ids, counts, pairs, _CHUNK, block_e, **options)
+        moe_offset_kernel[(1,)](
+            counts, offsets, order, owners, chunks, pairs, blocks, block, block_e, _LOOKUP, **options
+        )
+        moe_place_kernel[(chunks,)](ids, offsets, order, pairs, _CHUNK, block_e, **options)
     return order, owners
 
 
@@ -128,42 +133,46 @@ def _(ids: torch.Tensor, experts: int, block: int) -> tuple[torch.Tensor, torch.
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """A chunk of a prompt; none for a dense model."""
-    del target
+    """A short and a whole chunk of a prompt; none for a dense model."""
     if not shape.experts:
         return []
-    tokens, block, block_e = 512, 32, triton.next_power_of_2(shape.experts)
-    pairs = tokens * shape.experts_per_token
+    found = {}
+    for tokens in (64, 512):
+        pairs = tokens * shape.experts_per_token
+        block = configuration("moe_grouped", target, triton.cdiv(pairs, shape.experts))["BLOCK_M"]
+        found |= {special.name: special for special in _specializations(shape, pairs, block)}
+    return list(found.values())
+
+
+def _specializations(shape: ModelShape, pairs: int, block: int) -> list[Specialization]:
+    block_e = triton.next_power_of_2(shape.experts)
     chunks, blocks = triton.cdiv(pairs, _CHUNK), block_bound(pairs, shape.experts, block)
     table = 4 * chunks * block_e
     kernels = [
-        (moe_count_kernel, {"ids": "*i32", "counts": "*i32", "pairs": "i32"}, {"CHUNK": _CHUNK}, 4 * pairs + table),
-        (
-            moe_offset_kernel,
-            {"counts": "*i32", "order": "*i32", "experts": "*i32", "chunks": "i32", "pairs": "i32", "blocks": "i32"},
-            {"BLOCK_M": block, "LOOKUP": _LOOKUP},
-            3 * table + 4 * blocks * (block + 1),
-        ),
-        (
-            moe_place_kernel,
-            {"ids": "*i32", "offsets": "*i32", "order": "*i32", "pairs": "i32"},
-            {"CHUNK": _CHUNK},
-            8 * pairs + table,
-        ),
+        ("", moe_count_kernel, {"CHUNK": _CHUNK}, 4 * pairs + table),
+        (f"_{block}", moe_offset_kernel, {"BLOCK_M": block, "LOOKUP": _LOOKUP}, 3 * table + 4 * blocks * (block + 1)),
+        ("", moe_place_kernel, {"CHUNK": _CHUNK}, 8 * pairs + table),
     ]
-    return [
-        Specialization(
-            name=f"{kernel.__name__.removesuffix('_kernel')}_{shape.experts}",
-            kernel=kernel,
-            signature=signature,
-            constexprs={**constants, "BLOCK_E": block_e},
-            divisible_by_16=(),
-            num_warps=_WARPS,
-            num_stages=1,
-            grid=("1" if kernel is moe_offset_kernel else "chunks", "1", "1"),
-            shape=f"{pairs} pairs, {shape.experts} experts",
-            bytes_moved=moved,
-            operations=0,
+    types = {
+        **dict.fromkeys(("ids", "counts", "offsets", "order", "experts"), "*i32"),
+        **dict.fromkeys(("chunks", "pairs", "blocks"), "i32"),
+    }
+    found = []
+    for suffix, kernel, tile, moved in kernels:
+        constants = {**tile, "BLOCK_E": block_e}
+        found.append(
+            Specialization(
+                name=f"{kernel.__name__.removesuffix('_kernel')}_{shape.experts}{suffix}",
+                kernel=kernel,
+                signature={name: types[name] for name in kernel.arg_names if name not in constants},
+                constexprs=constants,
+                divisible_by_16=(),
+                num_warps=_WARPS,
+                num_stages=1,
+                grid=("1" if kernel is moe_offset_kernel else "chunks", "1", "1"),
+                shape=f"{pairs} pairs, {shape.experts} experts",
+                bytes_moved=moved,
+                operations=0,
+            )
         )
-        for kernel, signature, constants, moved in kernels
-    ]
+    return found

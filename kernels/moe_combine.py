@@ -46,7 +46,9 @@ def moe_combine(parts: torch.Tensor, ids: torch.Tensor, dtype: torch.dtype) -> t
     out = torch.empty(tokens, columns, dtype=dtype, device=parts.device)
     if out.numel():
         grid = (tokens, triton.cdiv(columns, _BLOCK))
-        moe_combine_kernel[grid](parts, ids, out, columns, top_k, _BLOCK, num_warps=_WARPS, enable_fp_fusion=True)
+        moe_combine_kernel[grid](
+            parts, ids, out, columns, top_k, _BLOCK, num_warps=_WARPS, num_stages=1, enable_fp_fusion=True
+        )
     return out
 
 

@@ -18,36 +18,16 @@ import triton.language as tl
 from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.configuration import configuration, target_of
 from qwen3edge.kernels.errors import KernelShapeError
+from qwen3edge.kernels.matmul_launch import check_gated
 from qwen3edge.kernels.matmul_parts import MatrixParts, check_parts, matrix_nbytes, part_types
 from qwen3edge.kernels.matmul_plan import FEW_SUMS, LaunchPlan, half_constants
-from qwen3edge.kernels.matmul_tiles import accumulate_tiles
+from qwen3edge.kernels.matmul_tiles import accumulate_dense, accumulate_tiles, gated
 from qwen3edge.kernels.moe_align import moe_align
 from qwen3edge.kernels.packing import DeviceMatrix
 from qwen3edge.kernels.panels import PANEL_ROWS, PackedFormat, packed_format
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
-GATE_ROWS = 16  # rows of the gate, then as many of up, in turn (docs/format.md)
 _FEW = 4  # vLLM sorts from here on: tokens * top_k * _FEW > experts
-_DENSE_K = tl.constexpr(32)  # columns of unquantized weights at a time
-
-
-@triton.jit
-def accumulate_dense(
-    acc,  # float32 [BLOCK_N, BLOCK_M]
-    x_rows,  # pointers [BLOCK_M] to rows of K activations
-    x_mask,  # [BLOCK_M]
-    w_rows,  # pointers [BLOCK_N] to rows of K weights
-    w_mask,  # [BLOCK_N]
-    K,
-    STEP: tl.constexpr,
-):
-    """acc + W x^T for weights that are not quantized."""
-    for first in range(0, K, STEP):
-        k = first + tl.arange(0, STEP)
-        w = tl.load(w_rows[:, None] + k[None, :], mask=w_mask[:, None] & (k < K)[None, :], other=0.0)
-        x = tl.load(x_rows[None, :] + k[:, None], mask=x_mask[None, :] & (k < K)[:, None], other=0.0)
-        acc = tl.dot(w.to(x.dtype), x, acc)
-    return acc
 
 
 @triton.jit(do_not_specialize=["pairs"])
@@ -89,7 +69,8 @@ def moe_matmul_kernel(
         x_rows = x + (pair // X_SHARE).to(tl.int64) * K
         acc = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)
         if BITS == 0:
-            acc = accumulate_dense(acc, x_rows, x_mask, words + (expert * N + n) * K, w_mask, K, _DENSE_K)
+            rows = words + (expert * N + tl.minimum(n, N - 1)) * K
+            acc = accumulate_dense(acc, x_rows, x_mask, rows, K, 0, tl.cdiv(K, 128), True)
         else:
             tiles = tl.cdiv(K, 128)
             there = tl.minimum(n, N - 1)  # as in matmul_a16
@@ -120,11 +101,9 @@ def moe_matmul_kernel(
             )
         to = y + pair.to(tl.int64)[None, :] * (N // 2 if weights is None else N)
         if weights is None:
-            both = tl.permute(tl.reshape(acc, [BLOCK_N // 32, 2, 16, BLOCK_M]), [0, 2, 3, 1])
-            gate, up = tl.split(tl.reshape(both, [BLOCK_N // 2, BLOCK_M, 2]))
+            value = gated(acc, BLOCK_M, BLOCK_N, True)
             column = tl.program_id(1) * (BLOCK_N // 2) + tl.arange(0, BLOCK_N // 2)
             inside = (column < N // 2)[:, None] & x_mask[None, :]
-            value = gate / (1.0 + tl.exp(-gate)) * up
             tl.store(to + column[:, None], value.to(y.dtype.element_ty), mask=inside)
         else:
             share = tl.load(weights + pair, mask=x_mask, other=0.0)
@@ -182,8 +161,7 @@ def moe_gate_up(
     order and owners are of `moe_align` for that block; without order, owners are the ids. Raises KernelTypeError,
     KernelShapeError.
     """
-    if rows % (2 * GATE_ROWS):
-        raise KernelShapeError(f"rows: expected a multiple of {2 * GATE_ROWS} for gate and up, found {rows}")
+    check_gated(rows)
     expect("x", x, WORKING_TYPES, (ids.shape[0], None))
     y = x.new_empty((ids.numel(), rows // 2))
     parts = MatrixParts(words, high, scales, offsets, steps)
@@ -285,21 +263,19 @@ def moe_plan(
     entry = configuration("moe_grouped" if grouped else "moe_few", target, triton.cdiv(pairs, experts))
     constants = half_constants(fmt, K, entry["BLOCK_M"] > FEW_SUMS, dtype, target)
     constants |= {"X_SHARE": share, "BLOCK_M": entry["BLOCK_M"], "BLOCK_N": entry["BLOCK_N"]}
-    if fmt.kind == "dense":
-        constants["BITS"] = 0
     options = {"num_warps": entry["num_warps"], "num_stages": entry["num_stages"], "enable_fp_fusion": True}
     return LaunchPlan(constants, options)
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """Both products for one token and for a chunk of a prompt, int4 and int8; none for a dense model."""
+    """Both products for one token, for a short and a whole chunk of a prompt; none for a dense model."""
     if not shape.experts:
         return []
+    kinds = [(formats[f"ffn_{part}_exps.weight"], part) for formats in shape.formats for part in ("gate_up", "down")]
     return [
-        _specialization(shape, target, packed_format(format), tokens, down)
-        for format in ("q4z32", "q8")
-        for tokens in (1, 512)
-        for down in (False, True)
+        _specialization(shape, target, packed_format(format), tokens, part == "down")
+        for format, part in dict.fromkeys(kinds)
+        for tokens in (1, 64, 512)
     ]
 
 

@@ -1,4 +1,7 @@
-"""Router of a mixture of experts: softmax over all experts, the best few, their weights."""
+"""Router of a mixture of experts: its product, softmax over all experts, the best few, their weights.
+
+The product is float32 whatever the program around us allows torch: by TF32 near ties would choose other experts.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,48 @@ from qwen3edge.kernels.specialization import ModelShape, Specialization
 # Scores of one program, [tokens, experts]: 16 a thread at 4 warps, so that the rounds of argmax stay in registers.
 _SCORES = 2048
 _WARPS = 4
+_FEW_TOKENS = 8  # up to which each has programs of its own, so that one token wakes all of the device
+_SCORES_ALONE = {"BLOCK_T": 1, "BLOCK_E": 4, "BLOCK_K": 256}
+_SCORES_TOGETHER = {"BLOCK_T": 32, "BLOCK_E": 32, "BLOCK_K": 32}
 MAX_EXPERTS = 1024
 MAX_TOP_K = 32
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def moe_scores_kernel(
+    x,  # [tokens, K] float32
+    router,  # [EXPERTS, K] float32
+    scores,  # [tokens, EXPERTS] float32
+    tokens,
+    K,
+    EXPERTS: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    e = tl.program_id(1) * BLOCK_E + tl.arange(0, BLOCK_E)
+    expert = tl.minimum(e, EXPERTS - 1).to(tl.int64) * K
+    i = tl.arange(0, BLOCK_K)
+    if BLOCK_T == 1:
+        t = tl.program_id(0).to(tl.int64)
+        products = tl.zeros((BLOCK_E, BLOCK_K), tl.float32)
+        for first in range(0, K, BLOCK_K):
+            k = first + i
+            a = tl.load(x + t * K + k, mask=k < K, other=0.0)
+            w = tl.load(router + expert[:, None] + k[None, :], mask=(k < K)[None, :], other=0.0)
+            products += w * a[None, :]
+        tl.store(scores + t * EXPERTS + e, tl.sum(products, 1), mask=e < EXPERTS)
+    else:
+        t = (tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)
+        sums = tl.zeros((BLOCK_T, BLOCK_E), tl.float32)
+        for first in range(0, K, BLOCK_K):
+            k = first + i
+            inside = (t < tokens)[:, None] & (k < K)[None, :]
+            a = tl.load(x + t[:, None] * K + k[None, :], mask=inside, other=0.0)
+            w = tl.load(router + expert[None, :] + k[:, None], mask=(k < K)[:, None], other=0.0)
+            sums = tl.dot(a, w, sums, input_precision="ieee")
+        at = t[:, None] * EXPERTS + e[None, :]
+        tl.store(scores + at, sums, mask=(t < tokens)[:, None] & (e < EXPERTS)[None, :])
 
 
 @triton.jit(do_not_specialize=["tokens"])
@@ -62,6 +105,35 @@ def moe_router_kernel(
     tl.store(ids + at * TOP_K + r, best_e, mask=store)
 
 
+@torch.library.custom_op("qwen3edge::moe_scores", mutates_args=())
+def moe_scores(x: torch.Tensor, router: torch.Tensor) -> torch.Tensor:
+    """x [tokens, K] times router [experts, K], both float32 -> float32 [tokens, experts], no bit of them left out.
+
+    Raises KernelShapeError, KernelTypeError.
+    """
+    expect("x", x, (torch.float32,), (None, None))
+    tokens, K = x.shape
+    expect("router", router, (torch.float32,), (None, K), x)
+    experts = router.shape[0]
+    scores = x.new_empty((tokens, experts))
+    if scores.numel():
+        tile = _scores_tile(tokens)
+        grid = (triton.cdiv(tokens, tile["BLOCK_T"]), triton.cdiv(experts, tile["BLOCK_E"]))
+        moe_scores_kernel[grid](
+            x, router, scores, tokens, K, EXPERTS=experts, **tile, num_warps=_WARPS, num_stages=1, enable_fp_fusion=True
+        )
+    return scores
+
+
+@moe_scores.register_fake
+def _(x: torch.Tensor, router: torch.Tensor) -> torch.Tensor:
+    return x.new_empty((x.shape[0], router.shape[0]))
+
+
+def _scores_tile(tokens: int) -> dict[str, int]:
+    return _SCORES_ALONE if tokens <= _FEW_TOKENS else _SCORES_TOGETHER
+
+
 @torch.library.custom_op("qwen3edge::moe_router", mutates_args=())
 def moe_router(
     logits: torch.Tensor, top_k: int, renormalize: bool, rows: torch.Tensor | None = None
@@ -77,7 +149,9 @@ def moe_router(
     if tokens:
         constants, warps = _constants(tokens, experts, top_k, renormalize)
         grid = (triton.cdiv(tokens, constants["BLOCK_T"]),)
-        moe_router_kernel[grid](logits, weights, ids, rows, tokens, **constants, num_warps=warps, enable_fp_fusion=True)
+        moe_router_kernel[grid](
+            logits, weights, ids, rows, tokens, **constants, num_warps=warps, num_stages=1, enable_fp_fusion=True
+        )
     return weights, ids
 
 
@@ -122,6 +196,26 @@ def specializations(shape: ModelShape, target: str) -> list[Specialization]:
         return []
     found = []
     for tokens in (1, 512):
+        tile, weights = _scores_tile(tokens), shape.experts * shape.hidden
+        found.append(
+            Specialization(
+                name=f"moe_scores_f32_{shape.experts}_{tile['BLOCK_T']}",
+                kernel=moe_scores_kernel,
+                signature={"x": "*fp32", "router": "*fp32", "scores": "*fp32", "tokens": "i32", "K": "i32"},
+                constexprs={"EXPERTS": shape.experts, **tile},
+                divisible_by_16=("K",),
+                num_warps=_WARPS,
+                num_stages=1,
+                grid=(
+                    f"(tokens + {tile['BLOCK_T'] - 1}) / {tile['BLOCK_T']}",
+                    str(triton.cdiv(shape.experts, tile["BLOCK_E"])),
+                    "1",
+                ),
+                shape=f"{shape.experts}x{shape.hidden} router, {tokens} tokens",
+                bytes_moved=4 * (weights + tokens * (shape.hidden + shape.experts)),
+                operations=2 * tokens * weights,
+            )
+        )
         constants, warps = _constants(tokens, shape.experts, shape.experts_per_token, True)
         scores = tokens * shape.experts
         found.append(

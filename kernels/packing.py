@@ -34,7 +34,8 @@ from qwen3edge.kernels.panels import (
 
 TILE = 128  # values of K in a tile
 SLAB = 32  # values of K that one plane of a tile holds
-_CHUNK_PANELS = 256  # repacked at once: bounds the scratch to some 20 bytes a weight of 4,096 rows
+_CHUNK_WEIGHTS = 1 << 22  # repacked at once
+_SCRATCH = 12  # bytes that repacking takes for each of these at most: codes, planes and words live side by side
 _PARTS = ("words", "high", "scales", "offsets", "steps", "dense")
 
 
@@ -97,51 +98,60 @@ class DeviceMatrix:
 
         `dtype` is what unquantized matrices (bf16, f32) are stored as. Raises KernelTypeError and KernelShapeError.
         """
-        fmt = packed_format(format)
-        panels = check_packed(fmt, packed, rows, columns)
-        parts: dict[str, list[torch.Tensor]] = {}
-        for start in range(0, len(panels), _CHUNK_PANELS):
-            chunk = panels[start : start + _CHUNK_PANELS].to(device)
-            if fmt.kind == "dense":
-                repacked = {"dense": read_dense(fmt, chunk, columns).to(dtype)}
-            else:
-                repacked = _repack(fmt, read_panels(fmt, chunk, columns))
-            for name, part in repacked.items():
-                parts.setdefault(name, []).append(part)
-        whole = {name: torch.cat(chunks, dim=_row_dimension(name)) for name, chunks in parts.items()}
-        if "dense" in whole:
-            whole["dense"] = whole["dense"][:rows]
-        return cls(format, rows, columns, **whole)
+        return cls.stacked(format, [(packed, rows)], columns, device, dtype)
 
     @classmethod
-    def stack(cls, matrices: Sequence[DeviceMatrix]) -> DeviceMatrix:
-        """One matrix of all rows in order, for products with the same input: q, k and v, or gate and up.
+    def stacked(
+        cls,
+        format: str,
+        matrices: Sequence[tuple[torch.Tensor, int]],
+        columns: int,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        in_turn: bool = False,
+    ) -> DeviceMatrix:
+        """One matrix of all rows in order, of the bytes and rows of each, for products with the same input: q, k and v.
 
-        Raises KernelShapeError unless all have the same format, columns and device.
+        in_turn: 16 rows of the first and 16 of the second in turn, as gate and up of experts lie; both have as many, a
+        multiple of 16. On the device lie the matrix and what `repacking_bytes` says, no more. Raises KernelTypeError,
+        KernelShapeError.
         """
+        fmt = packed_format(format)
         if not matrices:
-            raise KernelShapeError("stack: expected at least one matrix, found none")
-        first = matrices[0]
-        for other in matrices:
-            if (other.format, other.columns, other.device) != (first.format, first.columns, first.device):
-                raise KernelShapeError(
-                    f"stack: expected {first.format} of {first.columns} columns on {first.device}, "
-                    f"found {other.format} of {other.columns} on {other.device}"
-                )
-            if other.experts is not None:
-                raise KernelShapeError("stack: expected single matrices, found a batch of experts")
-        rows = sum(matrix.rows for matrix in matrices)
-        padding = 0 if first.dense is not None else -rows % PANEL_ROWS
-        parts = {}
-        for name in first._parts():
-            dim = _row_dimension(name)
-            pieces = [getattr(matrix, name).narrow(dim, 0, matrix.rows) for matrix in matrices]
-            if padding:
-                shape = list(pieces[0].shape)
-                shape[dim] = padding
-                pieces.append(pieces[0].new_zeros(shape))
-            parts[name] = torch.cat(pieces, dim=dim)
-        return cls(first.format, rows, first.columns, **parts)
+            raise KernelShapeError("stacked: expected at least one matrix, found none")
+        counts = [rows for _, rows in matrices]
+        if in_turn and (len(counts) != 2 or counts[0] != counts[1] or counts[0] % PANEL_ROWS):
+            raise KernelShapeError(
+                f"stacked: expected two matrices of as many rows, a multiple of {PANEL_ROWS}, to lie in turn, "
+                f"found {' and '.join(map(str, counts))} rows"
+            )
+        whole: dict[str, torch.Tensor] = {}
+        begin = 0  # row of the whole
+        for number, (packed, rows) in enumerate(matrices):
+            panels = check_packed(fmt, packed, rows, columns)
+            for start in range(0, len(panels), _chunk_panels(columns)):
+                chunk = panels[start : start + _chunk_panels(columns)].to(device)
+                if fmt.kind == "dense":
+                    repacked = {"dense": read_dense(fmt, chunk, columns).to(dtype)}
+                else:
+                    repacked = _repack(fmt, read_panels(fmt, chunk, columns))
+                first = start * PANEL_ROWS
+                count = min(rows - first, len(chunk) * PANEL_ROWS)
+                for name, part in repacked.items():
+                    dim = _row_dimension(name)
+                    if name not in whole:
+                        whole[name] = _room(name, part, sum(counts))
+                    target = whole[name]
+                    source = part.narrow(dim, 0, count)
+                    if in_turn:
+                        # [.., pairs of panels, gate or up, 16, ..]
+                        target = target.unflatten(dim, (-1, 2, PANEL_ROWS)).select(dim + 1, number)
+                        source = source.unflatten(dim, (-1, PANEL_ROWS))
+                        target.narrow(dim, start, source.shape[dim]).copy_(source)
+                    else:
+                        target.narrow(dim, begin + first, count).copy_(source)
+            begin += rows
+        return cls(format, sum(counts), columns, **whole)
 
     def split_experts(self, experts: int) -> DeviceMatrix:
         """The same weights as [experts, rows / experts, columns]; the rows of an expert must fill whole panels."""
@@ -160,6 +170,26 @@ class DeviceMatrix:
 
     def _parts(self) -> dict[str, torch.Tensor]:
         return {name: part for name in _PARTS if (part := getattr(self, name)) is not None}
+
+
+def repacking_bytes(rows: int, columns: int) -> int:
+    """What repacking a matrix takes on the device besides the matrix."""
+    panels = min(_chunk_panels(columns), -(-rows // PANEL_ROWS))
+    return _SCRATCH * panels * PANEL_ROWS * (-(-columns // TILE) * TILE)
+
+
+def _chunk_panels(columns: int) -> int:
+    return max(1, _CHUNK_WEIGHTS // (PANEL_ROWS * columns))
+
+
+def _room(name: str, part: torch.Tensor, rows: int) -> torch.Tensor:
+    """For the part of the whole matrix; zeros where its last panel is not full, as nothing else is written there."""
+    shape = list(part.shape)
+    stored = rows if name == "dense" else -(-rows // PANEL_ROWS) * PANEL_ROWS
+    shape[_row_dimension(name)] = stored
+    room = part.new_empty(shape)
+    room.narrow(_row_dimension(name), rows, stored - rows).zero_()
+    return room
 
 
 def _row_dimension(name: str) -> int:

@@ -56,7 +56,7 @@ def quantize_activations(x: torch.Tensor, block: int) -> tuple[torch.Tensor, tor
         blocks = _VALUES // block
         grid = (M, triton.cdiv(scales.shape[1], blocks))
         quantize_activations_kernel[grid](
-            x, quants, scales, sums, M, K, BLOCK=block, BLOCKS=blocks, num_warps=4, enable_fp_fusion=True
+            x, quants, scales, sums, M, K, BLOCK=block, BLOCKS=blocks, num_warps=4, num_stages=1, enable_fp_fusion=True
         )
     return quants, scales, sums
 

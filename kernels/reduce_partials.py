@@ -46,29 +46,30 @@ def reduce_partials(partials: torch.Tensor, residual: torch.Tensor | None, y: to
         SPLITS=partials.shape[0],
         BLOCK=_BLOCK,
         num_warps=4,
+        num_stages=1,
         enable_fp_fusion=True,
     )
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """One for each number of splits that the model's products take on that target."""
+    """For products whose parts nobody else adds up: of neighbours that are not one launch with int8 activations."""
     found = {}
     for matrix in model_matrices(shape):
-        for M in matrix.tokens:
-            fmt, size = packed_format(matrix.format), M * matrix.rows
-            plans = [launch_plan(op, fmt, M, matrix.rows, matrix.columns, target) for op in ("matmul_a16", "matmul_a8")]
-            for splits in {plan.constants["SPLITS"] for plan in plans} - {1}:
+        for M in matrix.tokens if matrix.paired else ():
+            plan = launch_plan("matmul_a8", packed_format(matrix.format), M, matrix.rows, matrix.columns, target)
+            splits, size = plan.constants["SPLITS"], M * matrix.rows
+            if splits > 1:
                 found[splits] = Specialization(
-                    name=f"reduce_partials_bf16_{splits}",
+                    name=f"reduce_partials_f32_{splits}",
                     kernel=reduce_partials_kernel,
-                    signature={"partials": "*fp32", "y": "*bf16", "M": "i32", "N": "i32"},
+                    signature={"partials": "*fp32", "y": "*fp32", "M": "i32", "N": "i32"},
                     constexprs={"residual": None, "SPLITS": splits, "BLOCK": _BLOCK},
                     divisible_by_16=("N",),
                     num_warps=4,
                     num_stages=1,
                     grid=(f"(M * N + {_BLOCK - 1}) / {_BLOCK}", "1", "1"),
-                    shape=f"{matrix.name}, {M} tokens, {splits} splits",
-                    bytes_moved=(4 * splits + 2) * size,
+                    shape=f"{matrix.name}, {M} token{'s' * (M > 1)}, {splits} splits",
+                    bytes_moved=4 * (splits + 1) * size,
                     operations=splits * size,
                 )
     return list(found.values())

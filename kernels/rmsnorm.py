@@ -1,6 +1,6 @@
 """RMSNorm of the residual stream, with what comes before it (adding a sublayer's output) and after it (int8).
 
-    residual += delta                                   # if given
+    residual += delta                                   # if given; or += delta[0] + delta[1] + .., sums of a split K
     y = residual / sqrt(mean(residual^2) + epsilon) * weight
     out = y in the working type, or int8 with one float32 scale in 256 values, as the CPU's kernels round activations
 
@@ -17,6 +17,7 @@ import triton.language as tl
 
 from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError, KernelTypeError
+from qwen3edge.kernels.matmul_plan import WIDE, split_counts
 from qwen3edge.kernels.numerics import largest_magnitude, quants_of, scale_of
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
@@ -29,12 +30,13 @@ _MAX_WARPS = 8
 @triton.jit
 def rmsnorm_kernel(
     residual,  # [rows, columns] float32, written if there is a delta
-    delta,  # [rows, columns] or None
+    delta,  # [SPLITS, rows, columns] or None
     weight,  # [columns]
     out,  # [rows, columns]; int8 if scales are given
     scales,  # [rows, ceil(columns / 256)] float32 or None
     epsilon,
     columns,
+    SPLITS: tl.constexpr,
     BLOCK: tl.constexpr,  # columns, rounded up to a power of two
     WHOLE: tl.constexpr,  # BLOCK == columns: no masks
 ):
@@ -44,7 +46,11 @@ def rmsnorm_kernel(
     mask = None if WHOLE else there
     x = tl.load(residual + row * columns + at, mask=mask, other=None if WHOLE else 0.0)
     if delta is not None:
-        x += tl.load(delta + row * columns + at, mask=mask, other=None if WHOLE else 0.0).to(tl.float32)
+        added = tl.zeros((BLOCK,), tl.float32)
+        for split in tl.static_range(SPLITS):
+            part = delta + (split * tl.num_programs(0).to(tl.int64) + row) * columns + at
+            added += tl.load(part, mask=mask, other=None if WHOLE else 0.0).to(tl.float32)
+        x += added
         tl.store(residual + row * columns + at, x, mask=mask)
     squares = tl.sum(x * x, 0)
     # A sum that overflowed would make the row 0, which looks like an answer.
@@ -69,7 +75,8 @@ def rmsnorm(
     """The normed residual [rows, columns] in `dtype` (a working type or float32); adds `delta` to the residual first.
 
     residual: [rows, columns] float32, changed in place if there is a delta; weight: [columns] float32, float16 or
-    bfloat16; delta: [rows, columns], likewise. Raises KernelTypeError, KernelShapeError.
+    bfloat16; delta: [rows, columns], likewise, or [splits, rows, columns], which are added up first. Raises
+    KernelTypeError, KernelShapeError.
     """
     if delta is None:
         return torch.ops.qwen3edge.rmsnorm(residual, weight, epsilon, dtype)
@@ -158,15 +165,29 @@ def _launch(
     rows, columns = residual.shape
     if not 1 <= columns <= MAX_COLUMNS:
         raise KernelShapeError(f"residual: expected 1 to {MAX_COLUMNS} columns, found {columns}")
+    splits = 1
     if delta is not None:
-        expect("delta", delta, (torch.float32, *WORKING_TYPES), (rows, columns), residual)
+        splits = delta.shape[0] if delta.dim() == 3 else 1
+        shape = (splits, rows, columns)[3 - delta.dim() :] if delta.dim() in (2, 3) else (rows, columns)
+        expect("delta", delta, (torch.float32, *WORKING_TYPES), shape, residual)
     expect("weight", weight, (torch.float32, *WORKING_TYPES), (columns,), residual)
     if not epsilon > 0:
         raise KernelConfigurationError(f"epsilon: expected a number above 0, found {epsilon}")
     if rows:
         constants, warps = _constants(columns, scales is not None)
         rmsnorm_kernel[(rows,)](
-            residual, delta, weight, out, scales, epsilon, columns, **constants, num_warps=warps, enable_fp_fusion=True
+            residual,
+            delta,
+            weight,
+            out,
+            scales,
+            epsilon,
+            columns,
+            SPLITS=splits,
+            **constants,
+            num_warps=warps,
+            num_stages=1,
+            enable_fp_fusion=True,
         )
     return out
 
@@ -178,38 +199,39 @@ def _constants(columns: int, quantized: bool) -> tuple[Mapping[str, int | bool],
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """With and without a sum, to bfloat16 and to int8, one token."""
-    del target  # the same tile everywhere
-    found = []
-    columns = shape.hidden
-    for quantized in (False, True):
-        for adds in (False, True):
-            constants, warps = _constants(columns, quantized)
-            absent = {name: None for name, given in (("delta", adds), ("scales", quantized)) if not given}
-            types = {
-                "residual": "*fp32",
-                "delta": "*bf16",
-                "weight": "*fp32",
-                "out": "*i8" if quantized else "*bf16",
-                "scales": "*fp32",
-                "epsilon": "fp32",
-                "columns": "i32",
-            }
-            name = f"{'add_' if adds else ''}rmsnorm{'_quantize' if quantized else ''}"
-            moved = 4 + 4 + (1 if quantized else 2) + (2 + 4 if adds else 0)  # residual, weight, out; delta, residual
-            found.append(
-                Specialization(
-                    name=f"{name}_f32_{'i8' if quantized else 'bf16'}_{columns}",
-                    kernel=rmsnorm_kernel,
-                    signature={key: kind for key, kind in types.items() if key not in absent},
-                    constexprs={**absent, **constants},
-                    divisible_by_16=("columns",),
-                    num_warps=warps,
-                    num_stages=1,
-                    grid=("rows", "1", "1"),
-                    shape=f"hidden {columns}, 1 token",
-                    bytes_moved=columns * moved,
-                    operations=4 * columns,
-                )
-            )
-    return found
+    """Without a sum and with one of as many splits as the model's products have, to bfloat16; to int8; for experts also
+    to float32; one token.
+    """
+    splits = {0, 1, *split_counts(shape, target, WIDE)}
+    kinds = [("bf16", count) for count in sorted(splits)] + [("i8", 0), ("i8", 1)]
+    if shape.experts:
+        kinds += [("f32", count) for count in sorted(splits - {0})]
+    return [_specialization(shape.hidden, kind, count) for kind, count in kinds]
+
+
+def _specialization(columns: int, kind: str, splits: int) -> Specialization:
+    """splits: of the delta; 0: there is none."""
+    pointer, nbytes = {"bf16": ("*bf16", 2), "i8": ("*i8", 1), "f32": ("*fp32", 4)}[kind]
+    constants, warps = _constants(columns, kind == "i8")
+    absent = {name: None for name, given in (("delta", splits), ("scales", kind == "i8")) if not given}
+    types = {
+        **dict.fromkeys(("residual", "delta", "weight", "scales"), "*fp32"),
+        "out": pointer,
+        "epsilon": "fp32",
+        "columns": "i32",
+    }
+    name = f"{'add_' if splits else ''}rmsnorm{'_quantize' if kind == 'i8' else ''}"
+    return Specialization(
+        name=f"{name}_f32_{kind}_{columns}" + (f"_{splits}" if splits > 1 else ""),
+        kernel=rmsnorm_kernel,
+        signature={key: types[key] for key in rmsnorm_kernel.arg_names if key in types and key not in absent},
+        constexprs={**absent, "SPLITS": max(splits, 1), **constants},
+        divisible_by_16=("columns",),
+        num_warps=warps,
+        num_stages=1,
+        grid=("rows", "1", "1"),
+        shape=f"hidden {columns}, 1 token" + (f", {splits} splits" if splits > 1 else ""),
+        # Residual, weight and out; the delta's parts, and the residual written.
+        bytes_moved=columns * (4 + 4 + nbytes + (4 * splits + 4 if splits else 0)),
+        operations=(4 + splits) * columns,
+    )

@@ -15,8 +15,9 @@ import triton.language as tl
 
 from qwen3edge.kernels.arguments import WORKING_TYPES, expect
 from qwen3edge.kernels.configuration import configuration, target_of
-from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError
+from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError, KernelTypeError
 from qwen3edge.kernels.kv_cache import KvCache, expect_cache
+from qwen3edge.kernels.matmul_plan import qkv_split_counts
 from qwen3edge.kernels.numerics import largest_magnitude, quants_of, scale_of
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
@@ -24,10 +25,19 @@ WARPS = 4  # loads of 8 bytes, a head's sums inside a warp: 880 instructions and
 
 
 @triton.jit
+def projected(at, stride, mask, SPLITS: tl.constexpr, WORKING: tl.constexpr):
+    """What the product gave, its parts added up in order, rounded to the working type; float32."""
+    total = tl.load(at, mask=mask, other=0.0).to(tl.float32)
+    for split in tl.static_range(1, SPLITS):
+        total += tl.load(at + split * stride, mask=mask, other=0.0).to(tl.float32)
+    return total.to(WORKING).to(tl.float32)
+
+
+@triton.jit
 def _rotate(
     program, qkv, bias, query_weight, key_weight, cos_sin, positions, sequences, block_tables, queries, keys,
     key_scales, epsilon, tokens, heads, kv_heads, max_pages,
-    HEAD_DIM: tl.constexpr, DIM: tl.constexpr, HEADS: tl.constexpr,
+    HEAD_DIM: tl.constexpr, DIM: tl.constexpr, HEADS: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """Queries and keys: HEADS of all tokens' heads, a token's queries before its keys."""
     first_head = program * HEADS % (heads + kv_heads)
@@ -40,14 +50,15 @@ def _rotate(
     i = tl.arange(0, DIM // 2)
     there = inside[:, None] & (i < HALF)[None, :]
     at = head[:, None] * HEAD_DIM + i[None, :]
-    from_qkv = qkv + token.to(tl.int64)[:, None] * ((heads + 2 * kv_heads) * HEAD_DIM) + at
-    a = tl.load(from_qkv, mask=there, other=0.0).to(tl.float32)
-    b = tl.load(from_qkv + HALF, mask=there, other=0.0).to(tl.float32)
+    row_length = (heads + 2 * kv_heads) * HEAD_DIM
+    from_qkv = qkv + token.to(tl.int64)[:, None] * row_length + at
+    working: tl.constexpr = queries.dtype.element_ty
+    a = projected(from_qkv, tokens.to(tl.int64) * row_length, there, SPLITS, working)
+    b = projected(from_qkv + HALF, tokens.to(tl.int64) * row_length, there, SPLITS, working)
     if bias is not None:
         a += tl.load(bias + at, mask=there, other=0.0).to(tl.float32)
         b += tl.load(bias + at + HALF, mask=there, other=0.0).to(tl.float32)
     if query_weight is not None:
-        working = qkv.dtype.element_ty
         inverse = tl.rsqrt((tl.sum(a * a, 1) + tl.sum(b * b, 1)) / HEAD_DIM + epsilon)[:, None]
         wanted = i < HALF
         query_a = tl.load(query_weight + i, mask=wanted, other=0.0).to(tl.float32)[None, :]
@@ -59,7 +70,8 @@ def _rotate(
         b = (b * inverse).to(working).to(tl.float32) * tl.where(is_key[:, None], key_b, query_b)
         a = a.to(working).to(tl.float32)
         b = b.to(working).to(tl.float32)
-    angles = cos_sin + token[:, None] * HEAD_DIM + i[None, :]
+    position = tl.load(positions + token, mask=inside, other=0)
+    angles = cos_sin + position.to(tl.int64)[:, None] * HEAD_DIM + i[None, :]
     c = tl.load(angles, mask=there, other=0.0)
     s = tl.load(angles + HALF, mask=there, other=0.0)
     first = a * c - b * s
@@ -71,7 +83,6 @@ def _rotate(
     if first_head + HEADS > heads:  # some are keys
         sequence = tl.load(sequences + token, mask=inside, other=-1)
         to_cache = is_key & (sequence >= 0)
-        position = tl.load(positions + token, mask=to_cache, other=0)
         page = tl.load(block_tables + sequence * max_pages + position // 64, mask=to_cache, other=0).to(tl.int64)
         entry = (page * kv_heads + head - heads) * 64 + position % 64
         to_keys = keys + entry[:, None] * HEAD_DIM + i[None, :]
@@ -92,6 +103,7 @@ def _rotate(
 def _write_values(
     program, qkv, bias, positions, sequences, block_tables, values, value_scales,
     tokens, heads, kv_heads, max_pages, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, TOKENS: tl.constexpr,
+    SPLITS: tl.constexpr, WORKING: tl.constexpr,
 ):  # fmt: skip
     """Values of one head: TOKENS tokens."""
     row_length = (heads + 2 * kv_heads).to(tl.int64) * HEAD_DIM
@@ -100,7 +112,8 @@ def _write_values(
     i = tl.arange(0, DIM)
     there = (token < tokens)[:, None] & (i < HEAD_DIM)[None, :]
     at = (heads + kv_heads + head) * HEAD_DIM + i
-    x = tl.load(qkv + token[:, None] * row_length + at[None, :], mask=there, other=0.0).to(tl.float32)
+    from_qkv = qkv + token[:, None] * row_length + at[None, :]
+    x = projected(from_qkv, tokens.to(tl.int64) * row_length, there, SPLITS, WORKING)
     if bias is not None:
         x += tl.load(bias + at, mask=i < HEAD_DIM, other=0.0).to(tl.float32)[None, :]
     sequence = tl.load(sequences + token, mask=token < tokens, other=-1)
@@ -121,11 +134,11 @@ def _write_values(
 # Counts differ from step to step and model to model; none is worth a compilation of its own.
 @triton.jit(do_not_specialize=["tokens", "heads", "kv_heads", "max_pages"])
 def rope_cache_kernel(
-    qkv,  # [tokens, heads + 2 * kv_heads, head_dim]
+    qkv,  # [SPLITS, tokens, heads + 2 * kv_heads, head_dim]: parts of a product, to be added up
     bias,  # [heads + 2 * kv_heads, head_dim] or None
     query_weight,  # [head_dim] or None: no QK-norm
     key_weight,  # [head_dim] or None
-    cos_sin,  # [tokens, head_dim] float32: cosines of the first half's angles, then sines
+    cos_sin,  # [positions, head_dim] float32: cosines of the first half's angles, then sines
     positions,  # [tokens] int32
     sequences,  # [tokens] int32, -1: a token that pads the batch
     block_tables,  # [sequences, max_pages] int32
@@ -143,29 +156,31 @@ def rope_cache_kernel(
     DIM: tl.constexpr,  # HEAD_DIM, rounded up to a power of two
     HEADS: tl.constexpr,  # a program
     TOKENS: tl.constexpr,  # a program of values
+    SPLITS: tl.constexpr,
 ):
     rotating = tl.cdiv(tokens * (heads + kv_heads), HEADS)
     program = tl.program_id(0)
     if program < rotating:
         _rotate(
             program, qkv, bias, query_weight, key_weight, cos_sin, positions, sequences, block_tables, queries, keys,
-            key_scales, epsilon, tokens, heads, kv_heads, max_pages, HEAD_DIM, DIM, HEADS,
+            key_scales, epsilon, tokens, heads, kv_heads, max_pages, HEAD_DIM, DIM, HEADS, SPLITS,
         )  # fmt: skip
     else:
         _write_values(
             program - rotating, qkv, bias, positions, sequences, block_tables, values, value_scales,
             tokens, heads, kv_heads, max_pages, HEAD_DIM, DIM, TOKENS,
+            SPLITS, queries.dtype.element_ty,
         )  # fmt: skip
 
 
-def rotary_table(positions: torch.Tensor, theta: float, head_dim: int) -> torch.Tensor:
-    """cos_sin [tokens, head_dim] float32 of one step, for all its layers: cosines, then sines.
+def rotary_table(frequencies: torch.Tensor, positions: int, factor: float = 1.0) -> torch.Tensor:
+    """cos_sin [positions, head_dim] float32, of frequencies [head_dim / 2]: cosines, then sines, times the factor.
 
-    The angle is the float32 product, as in the reference model.
+    The angle is the float32 product of position and frequency, as in the reference model.
     """
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
-    angles = positions.float()[:, None] * (1.0 / theta**exponents)[None, :]
-    return torch.cat([angles.cos(), angles.sin()], -1)
+    at = torch.arange(positions, dtype=torch.float32, device=frequencies.device)
+    angles = at[:, None] * frequencies[None, :]
+    return torch.cat([angles.cos(), angles.sin()], -1) * factor
 
 
 def rope_cache(
@@ -179,15 +194,17 @@ def rope_cache(
     sequences: torch.Tensor,
     block_tables: torch.Tensor,
     cache: KvCache,
+    dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Writes the step's keys and values into the cache; returns the queries [tokens, heads, head_dim] in qkv's type.
+    """Writes the step's keys and values into the cache; returns the queries [tokens, heads, head_dim] in `dtype`.
 
-    qkv: [tokens, (heads + 2 * kv_heads) * head_dim] float16 or bfloat16; bias: [(heads + 2 * kv_heads) * head_dim];
-    query_weight, key_weight: [head_dim], both or none; cos_sin: of rotary_table; positions, sequences: [tokens] int32,
-    sequence -1 writes nothing. Positions must lie in the block table. Raises KernelTypeError, KernelShapeError.
+    qkv: [splits, tokens, (heads + 2 * kv_heads) * head_dim] float32, parts that are added up and then rounded to
+    `dtype`, float16 or bfloat16; bias: [(heads + 2 * kv_heads) * head_dim]; query_weight, key_weight: [head_dim], both
+    or none; cos_sin: of rotary_table; positions, sequences: [tokens] int32, sequence -1 writes nothing. Positions must
+    lie in the block table and in cos_sin. Raises KernelTypeError, KernelShapeError.
     """
     return torch.ops.qwen3edge.rope_cache(
-        qkv, bias, query_weight, key_weight, epsilon, cos_sin, positions, sequences, block_tables, *cache
+        qkv, bias, query_weight, key_weight, epsilon, cos_sin, positions, sequences, block_tables, *cache, dtype
     )
 
 
@@ -206,10 +223,15 @@ def _rope_cache(
     key_scales: torch.Tensor | None,
     values: torch.Tensor,
     value_scales: torch.Tensor | None,
+    dtype: torch.dtype,
 ) -> torch.Tensor:
-    expect("qkv", qkv, WORKING_TYPES, (None, None))
+    expect("qkv", qkv, (torch.float32,), (None, None, None))
+    if dtype not in WORKING_TYPES:
+        raise KernelTypeError(f"dtype: expected {' or '.join(map(str, WORKING_TYPES))}, found {dtype}")
     kv_heads, head_dim = expect_cache(KvCache(keys, key_scales, values, value_scales), block_tables, qkv)
-    tokens, columns = qkv.shape
+    splits, tokens, columns = qkv.shape
+    if splits < 1:
+        raise KernelShapeError("qkv: expected at least one part, found none")
     heads = columns // head_dim - 2 * kv_heads
     if columns % head_dim or heads <= 0 or heads % kv_heads:
         raise KernelShapeError(
@@ -226,10 +248,10 @@ def _rope_cache(
         expect("key_weight", key_weight, floats, (head_dim,), qkv)
         if not epsilon > 0:
             raise KernelConfigurationError(f"epsilon: expected a number above 0, found {epsilon}")
-    expect("cos_sin", cos_sin, (torch.float32,), (tokens, head_dim), qkv)
+    expect("cos_sin", cos_sin, (torch.float32,), (None, head_dim), qkv)
     expect("positions", positions, (torch.int32,), (tokens,), qkv)
     expect("sequences", sequences, (torch.int32,), (tokens,), qkv)
-    queries = qkv.new_empty((tokens, heads, head_dim))
+    queries = qkv.new_empty((tokens, heads, head_dim), dtype=dtype)
     if tokens:
         constants = _constants(head_dim, target_of(qkv.device))
         programs = triton.cdiv(tokens * (heads + kv_heads), constants["HEADS"])
@@ -238,7 +260,7 @@ def _rope_cache(
             qkv, bias, query_weight, key_weight, cos_sin, positions, sequences, block_tables,
             queries, keys, key_scales, values, value_scales,
             epsilon, tokens, heads, kv_heads, block_tables.shape[1],
-            **constants, num_warps=WARPS, enable_fp_fusion=True,
+            SPLITS=splits, **constants, num_warps=WARPS, num_stages=1, enable_fp_fusion=True,
         )  # fmt: skip
     return queries
 
@@ -258,9 +280,10 @@ def _(
     key_scales,
     values,
     value_scales,
+    dtype,
 ):
     head_dim = keys.shape[3]
-    return qkv.new_empty((qkv.shape[0], qkv.shape[1] // head_dim - 2 * keys.shape[1], head_dim))
+    return qkv.new_empty((qkv.shape[1], qkv.shape[2] // head_dim - 2 * keys.shape[1], head_dim), dtype=dtype)
 
 
 def _constants(head_dim: int, target: str) -> Mapping[str, int]:
@@ -273,15 +296,16 @@ def _constants(head_dim: int, target: str) -> Mapping[str, int]:
 
 
 def specializations(shape: ModelShape, target: str) -> list[Specialization]:
-    """One token, with QK-norm, to int8 and to bfloat16."""
-    return [_specialization(shape, target, cached) for cached in ("i8", "bf16")]
+    """One token, with QK-norm, to int8 and to bfloat16, of as many parts as the model's products have."""
+    splits = sorted({1} | qkv_split_counts(shape, target))
+    return [_specialization(shape, target, cached, count) for cached in ("i8", "bf16") for count in splits]
 
 
-def _specialization(shape: ModelShape, target: str, cached: str) -> Specialization:
+def _specialization(shape: ModelShape, target: str, cached: str, splits: int) -> Specialization:
     constants = _constants(shape.head_dim, target)
     signature = {
-        **dict.fromkeys(("qkv", "queries"), "*bf16"),
-        **dict.fromkeys(("query_weight", "key_weight", "cos_sin", "key_scales", "value_scales"), "*fp32"),
+        "queries": "*bf16",
+        **dict.fromkeys(("qkv", "query_weight", "key_weight", "cos_sin", "key_scales", "value_scales"), "*fp32"),
         **dict.fromkeys(("positions", "sequences", "block_tables"), "*i32"),
         **dict.fromkeys(("keys", "values"), f"*{cached}"),
         "epsilon": "fp32",
@@ -291,10 +315,10 @@ def _specialization(shape: ModelShape, target: str, cached: str) -> Specializati
     entry = 2 * shape.kv_heads * (2 * shape.head_dim if absent else shape.head_dim + 4)  # bytes of a position
     entries = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
     return Specialization(
-        name=f"rope_cache_bf16_{cached}_{shape.head_dim}",
+        name=f"rope_cache_bf16_{cached}_{shape.head_dim}" + (f"_{splits}" if splits > 1 else ""),
         kernel=rope_cache_kernel,
         signature={name: kind for name, kind in signature.items() if name not in absent},
-        constexprs={"bias": None, **absent, **constants},
+        constexprs={"bias": None, "SPLITS": splits, **absent, **constants},
         divisible_by_16=(),
         num_warps=WARPS,
         num_stages=1,
@@ -304,7 +328,8 @@ def _specialization(shape: ModelShape, target: str, cached: str) -> Specializati
             "1",
             "1",
         ),
-        shape=f"{shape.heads} + 2 x {shape.kv_heads} heads of {shape.head_dim}, 1 token",
-        bytes_moved=2 * entries + 2 * shape.heads * shape.head_dim + entry + 4 * 3 * shape.head_dim,
-        operations=10 * (shape.heads + shape.kv_heads) * shape.head_dim,
+        shape=f"{shape.heads} + 2 x {shape.kv_heads} heads of {shape.head_dim}, 1 token"
+        + (f", {splits} splits" if splits > 1 else ""),
+        bytes_moved=4 * splits * entries + 2 * shape.heads * shape.head_dim + entry + 4 * 3 * shape.head_dim,
+        operations=(10 + splits) * (shape.heads + shape.kv_heads) * shape.head_dim,
     )

@@ -298,11 +298,13 @@ def _sample(
         maxima, chosen = (logits.new_empty((rows, segments), dtype=torch.int32) for _ in range(2))
         keys, tokens = (logits.new_empty((rows, vocabulary), dtype=torch.int32) for _ in range(2))
         sample_maxima_kernel[(rows, triton.cdiv(segments, MAXIMA_AT_ONCE))](
-            logits, maxima, vocabulary, segments, SEGMENT=SEGMENT, AT_ONCE=MAXIMA_AT_ONCE, num_warps=WARPS
-        )
+            logits, maxima, vocabulary, segments, SEGMENT=SEGMENT, AT_ONCE=MAXIMA_AT_ONCE, num_warps=WARPS,
+            num_stages=1, enable_fp_fusion=True,
+        )  # fmt: skip
         sample_kernel[(rows,)](
             logits, maxima, temperature, top_k, top_p, min_p, seeds, draws, chosen, keys, tokens, out,
-            vocabulary, segments, **_constants(vocabulary), num_warps=WARPS,
+            vocabulary, segments, **_constants(vocabulary), num_warps=WARPS, num_stages=1,
+            enable_fp_fusion=True,
         )  # fmt: skip
     return out
 

@@ -49,7 +49,9 @@ def _silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     out = gate_up.new_empty((rows, both // 2))
     if rows:
         grid = (rows, triton.cdiv(both // 2, BLOCK))
-        silu_mul_kernel[grid](gate_up, out, both // 2, BLOCK=BLOCK, num_warps=WARPS, enable_fp_fusion=True)
+        silu_mul_kernel[grid](
+            gate_up, out, both // 2, BLOCK=BLOCK, num_warps=WARPS, num_stages=1, enable_fp_fusion=True
+        )
     return out
 
 

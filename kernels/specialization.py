@@ -41,6 +41,9 @@ class ModelShape:
     experts: int = 0
     experts_per_token: int = 0
     expert_feed_forward: int = 0
+    tied: bool = True  # the head is the embedding
+    # Of each kind of layer the format of every matrix, by the end of its name in a file; of embedding and head too.
+    formats: tuple[Mapping[str, str], ...] = ()
 
 
 MODEL_SHAPES = {
@@ -49,7 +52,7 @@ MODEL_SHAPES = {
         ModelShape("0.6B", hidden=1024, layers=28, heads=16, kv_heads=8, feed_forward=3072),
         ModelShape("1.7B", hidden=2048, layers=28, heads=16, kv_heads=8, feed_forward=6144),
         ModelShape("4B", hidden=2560, layers=36, heads=32, kv_heads=8, feed_forward=9728),
-        ModelShape("8B", hidden=4096, layers=36, heads=32, kv_heads=8, feed_forward=12288),
+        ModelShape("8B", hidden=4096, layers=36, heads=32, kv_heads=8, feed_forward=12288, tied=False),
         ModelShape(
             "30B-A3B",
             hidden=2048,
@@ -60,6 +63,7 @@ MODEL_SHAPES = {
             experts=128,
             experts_per_token=8,
             expert_feed_forward=768,
+            tied=False,
         ),
     )
 }

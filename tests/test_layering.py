@@ -33,6 +33,7 @@ PYTHON = {
     ),
     "qwen3edge.runtime": ({"errors", "checks", "config", "settings", "_core", "runtime"}, {"numpy"}),
     "qwen3edge.runtime.aot": ({"errors", "extras", "runtime", "kernels"}, {"triton"}),
+    "qwen3edge.runtime.aot_shapes": ({"config", "convert", "kernels"}, set()),
     "qwen3edge.runtime.torch_backend": (
         {"errors", "config", "settings", "_core", "runtime", "kernels"},
         {"numpy", "torch"},

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 _REGISTER = re.compile(r"%[a-z]+\d+")
 _PARAMETER = re.compile(r"ld\.param\.\w+\s+(%\w+), \[\w+_param_(\d+)\]")
 _LOAD = re.compile(r"ld\.global[\w.:]*?(?:\.v(\d))?\.[bus](\d+)\s+(?:\{[^}]*\}|%\w+), \[\s*(%\w+)")
+_STORE = re.compile(r"st\.global[\w.:]*?(?:\.v(\d))?\.[bus](\d+)\s+\[\s*(%\w+)")
 _COPY = re.compile(r"cp\.async\.c\w\.shared\.global[\w.:]* \[[^]]*\], \[\s*(%\w+)[^]]*\], (\w+)")
 _AMD_LOAD = re.compile(
     r"(?:global|buffer)_load_(?:.*_)?(dwordx4|dwordx2|dword|b128|b96|b64|b32|ushort|u16|b16|ubyte|u8)"
@@ -23,35 +24,57 @@ def ptx_loads(ptx: str) -> dict[int, Counter[int]]:
     An address is followed back through arithmetic to the parameters it is made of, but not through other loads: the
     page that a table names is an offset, not where the keys come from.
     """
+    return _accesses(ptx)[0]
+
+
+def ptx_stores(ptx: str) -> dict[int, Counter[int]]:
+    """Stores to global memory, likewise."""
+    return _accesses(ptx)[1]
+
+
+def _accesses(ptx: str) -> tuple[dict[int, Counter[int]], dict[int, Counter[int]]]:
     made_of: dict[str, set[str]] = defaultdict(set)
     parameters: dict[str, int] = {}
-    found: list[tuple[str, int]] = []
+    loaded: list[tuple[str, int]] = []
+    stored: list[tuple[str, int]] = []
     for line in ptx.splitlines():
         code = line.partition("//")[0].strip().rstrip(";")
         code = re.sub(r"^@!?%\w+\s+", "", code)
         if parameter := _PARAMETER.match(code):
             parameters[parameter[1]] = int(parameter[2])
         elif load := _LOAD.match(code):
-            found.append((load[3], int(load[1] or 1) * int(load[2])))
+            loaded.append((load[3], int(load[1] or 1) * int(load[2])))
+        elif store := _STORE.match(code):
+            stored.append((store[3], int(store[1] or 1) * int(store[2])))
         elif copy := _COPY.match(code):
-            found.append((copy[1], 8 * int(copy[2], 0)))
+            loaded.append((copy[1], 8 * int(copy[2], 0)))
         elif code.startswith("ld."):
             continue
         elif "," in code and (registers := _REGISTER.findall(code)):
             targets = _REGISTER.findall(code.partition("}")[0]) if "{%" in code.split(",")[0] else registers[:1]
             for target in targets:
                 made_of[target].update(registers)
-    loads: dict[int, Counter[int]] = defaultdict(Counter)
     pointers = _pointers(ptx)
+
+    def by_parameter(found: list[tuple[str, int]]) -> dict[int, Counter[int]]:
+        return _by_parameter(found, made_of, parameters, pointers)
+
+    return by_parameter(loaded), by_parameter(stored)
+
+
+def _by_parameter(
+    found: Sequence[tuple[str, int]], made_of: Mapping[str, set[str]], parameters: Mapping[str, int], pointers: set[int]
+) -> dict[int, Counter[int]]:
+    widths: dict[int, Counter[int]] = defaultdict(Counter)
     for address, bits in found:
         seen, open_ = {address}, [address]
         while open_:
-            for register in made_of[open_.pop()] - seen:
+            for register in made_of.get(open_.pop(), set()) - seen:
                 seen.add(register)
                 open_.append(register)
         bases = {parameters[register] for register in seen if register in parameters} & pointers
-        loads[bases.pop() if len(bases) == 1 else -1][bits] += 1
-    return dict(loads)
+        widths[bases.pop() if len(bases) == 1 else -1][bits] += 1
+    return dict(widths)
 
 
 def _pointers(ptx: str) -> set[int]:

@@ -10,7 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from bench.gpu.static_loads import amd_loads, ptx_loads, weight_bits, widest_share
 from qwen3edge.kernels.catalog import all_specializations, compilation
 from qwen3edge.kernels.compiled import MachineCode, compile_for
-from qwen3edge.kernels.specialization import MODEL_SHAPES, Specialization
+from qwen3edge.kernels.specialization import Specialization
+from qwen3edge.runtime.aot_shapes import shape_of
 
 MODELS = ("0.6B", "4B", "8B", "30B-A3B")
 MATRIX = ("HMMA", "IMMA", "QMMA", "HGMMA", "IGMMA", "QGMMA", "v_mfma", "v_wmma")
@@ -56,7 +57,7 @@ def _load_bits(specialization: Specialization, code: MachineCode, target: str) -
 
 def _compile(job: tuple[str, str, int]) -> dict[str, int]:
     model, target, index = job
-    specialization = all_specializations(MODEL_SHAPES[model], target)[index]
+    specialization = all_specializations(shape_of(model), target)[index]
     return count(specialization, compile_for(specialization, target), target)
 
 
@@ -66,11 +67,12 @@ def static_rows(models: Iterable[str], targets: Iterable[str], only: str = "") -
     jobs: dict[tuple[object, ...], tuple[str, str, int]] = {}
     for target in targets:
         for model in models:
-            for index, specialization in enumerate(all_specializations(MODEL_SHAPES[model], target)):
+            for index, specialization in enumerate(all_specializations(shape_of(model), target)):
                 if only in specialization.name:
                     key = (target, compilation(specialization))
                     jobs.setdefault(key, (model, target, index))
                     wanted.append((specialization, model, target, key))
+    numbers = {key: number for number, key in enumerate(jobs)}
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as workers:
         counted = dict(zip(jobs, workers.map(_compile, jobs.values()), strict=True))
         for specialization, model, target, key in wanted:
@@ -80,6 +82,7 @@ def static_rows(models: Iterable[str], targets: Iterable[str], only: str = "") -
                 "target": target,
                 "model": model,
                 "shape": specialization.shape,
+                "compilation": numbers[key],  # equal for rows of one code
                 **counted[key],
                 "weights": bool(specialization.weight_arguments),
                 "bytes": moved,

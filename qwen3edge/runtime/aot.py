@@ -24,6 +24,7 @@ try:
     from qwen3edge.kernels.catalog import all_specializations, compilation
     from qwen3edge.kernels.compiled import MachineCode, compile_for
     from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specialization
+    from qwen3edge.runtime.aot_shapes import shape_of
 except ModuleNotFoundError as missing:
     raise named_extra("qwen3edge.runtime.aot", missing) from None
 
@@ -71,7 +72,8 @@ def _compile_into(folder: Path, target: str, model: str) -> list[Kernel]:
     kind = "hsaco" if target.startswith("gfx") else "cubin"
     compiled: dict[tuple[object, ...], tuple[str, MachineCode]] = {}
     kernels = []
-    for specialization in all_specializations(MODEL_SHAPES[model], target):
+    shape = shape_of(model)
+    for specialization in all_specializations(shape, target):
         key = compilation(specialization)
         if key not in compiled:
             code = compile_for(specialization, target)
@@ -83,7 +85,7 @@ def _compile_into(folder: Path, target: str, model: str) -> list[Kernel]:
         "version": 1,
         "target": target,
         "model": model,
-        "shape": asdict(MODEL_SHAPES[model]),
+        "shape": asdict(shape),
         "triton": triton.__version__,
         "kernels": [asdict(kernel) for kernel in kernels],
     }

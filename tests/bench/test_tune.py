@@ -14,7 +14,6 @@ import torch
 from bench import tune
 from qwen3edge.kernels.matmul_plan import MatrixShape
 from qwen3edge.kernels.references.packing import weights
-from qwen3edge.kernels.specialization import MODEL_SHAPES
 
 
 def test_says_that_there_is_no_gpu(capsys, monkeypatch):
@@ -30,15 +29,25 @@ def test_takes_the_fastest_that_is_right():
         return 100 * entry["num_stages"] + abs(entry["BLOCK_N"] - 64) + entry["num_warps"]
 
     lines: list[str] = []
-    chosen = tune.tune("matmul_a16", MODEL_SHAPES["0.6B"], measure, False, lines.append)
+    chosen = tune.tune("matmul_a16", "0.6B", measure, False, lines.append)
     assert [entry.get("max_rows") for entry in chosen] == [8, 32, None]
     assert all(entry["num_stages"] == 3 and entry["BLOCK_N"] == 64 for entry in chosen)
     assert len(lines) == 3
 
 
+def test_tunes_what_files_have():
+    """The formats of the recipes, each as often as a layer has it."""
+    found = {(matrix.name, matrix.format): share for matrix, share in tune.products("0.6B", "int4").items()}
+    assert found == pytest.approx({
+        ("q", "q4z32"): 4 / 28, ("k_v", "q6z32"): 4 / 28, ("output", "q6z32"): 4 / 28,
+        ("q_k", "q4z64"): 24 / 28, ("v", "q6z32"): 24 / 28, ("output", "q4z64"): 24 / 28,
+        ("gate_up", "q4z64"): 1.0, ("down", "q4z32"): 1.0, ("head", "q6z32"): 1 / 28,
+    })  # fmt: skip
+
+
 def test_nothing_right_is_an_error():
     with pytest.raises(SystemExit, match="no candidate"):
-        tune.tune("matmul_a8", MODEL_SHAPES["0.6B"], lambda *_: float("inf"), True, print)
+        tune.tune("matmul_a8", "0.6B", lambda *_: float("inf"), True, print)
 
 
 def test_candidates_are_launchable():

@@ -9,11 +9,15 @@ from tests.reference.quantizers import quantize
 
 def matrix_of(name: str, rows: int, columns: int, seed: int) -> DeviceMatrix:
     """Packed by the oracle, on the CPU."""
+    return DeviceMatrix.from_packed(name, packed_of(name, rows, columns, seed), rows, columns, "cpu", torch.bfloat16)
+
+
+def packed_of(name: str, rows: int, columns: int, seed: int) -> torch.Tensor:
+    """The bytes of `matrix_of`."""
     rng = np.random.default_rng(seed)
     w = (rng.standard_normal((rows, columns)) * 0.05).astype(np.float32)
     w[:, rng.integers(0, columns, 3)] *= 20  # outliers
-    data = torch.from_numpy(quantize(name, w).copy())
-    return DeviceMatrix.from_packed(name, data, rows, columns, "cpu", torch.bfloat16)
+    return torch.from_numpy(quantize(name, w).copy())
 
 
 def activations(rows: int, columns: int, dtype: torch.dtype, seed: int) -> torch.Tensor:

@@ -60,11 +60,13 @@ def write(folder: Path, name: str, quant: str, seed: int) -> Path:
 
 
 def weights_of(graph: Graph) -> list[DeviceMatrix | torch.Tensor]:
-    """All that a graph holds of its file, each once."""
+    """All that a graph holds of its file, each once; not what is computed or counted."""
     found = {}
     for owner in (graph, *graph.blocks):
         for value in vars(owner).values():
             for weight in value if isinstance(value, tuple) else (value,):
-                if isinstance(weight, DeviceMatrix | torch.Tensor):
+                if isinstance(weight, DeviceMatrix | torch.Tensor) and not any(
+                    weight is own for own in (graph.cos_sin, graph.counters)
+                ):
                     found[id(weight)] = weight
     return list(found.values())

@@ -101,6 +101,24 @@ def test_one_answer_in_any_batch(seed):
     assert torch.equal(both[1:], alone)
 
 
+def test_splits_of_a_row_do_not_depend_on_the_drafts_of_another(seed):
+    """The last program of a run takes its tokens one by one, in a tile that follows from the heads alone."""
+    q, cache, tables, sequences, starts, lengths = step([3, 1], [40, 9 * SPLIT], 4, 2, 32, torch.float16, seed)
+    both = attention(q, cache, tables, sequences, starts, lengths, 3, 9 * SPLIT)
+    alone = attention(q[3:], cache, tables, sequences[1:], starts[:2] // 3, lengths[1:], 1, 9 * SPLIT)
+    assert torch.equal(both[3:], alone)
+    assert_close(both, reference.attention(q, cache, tables, sequences, starts, lengths))
+
+
+def test_counters_are_zero_again(seed):
+    """So that the next launch, and the replay of a graph, need nobody to clear them."""
+    counters = torch.zeros(7, dtype=torch.int32)
+    arguments = step([1, 0, 2], [3 * SPLIT, 5, SPLIT + 1], 4, 2, 32, torch.float16, seed)
+    first = attention(*arguments, 2, 3 * SPLIT, counters)
+    assert not counters.any()
+    assert torch.equal(attention(*arguments, 2, 3 * SPLIT, counters), first)
+
+
 def test_values_beyond_float16(seed):
     """Queries and keys of bfloat16's range meet no float16 on the way."""
     check([1, 20], [40, 70], 4, 2, 32, torch.bfloat16, seed, size=1e6)
@@ -136,7 +154,7 @@ def test_nan_shows(part, many, seed):
 
 def test_refusals(seed):
     q, cache, tables, sequences, starts, lengths = step([2], [10], 2, 1, 32, torch.float16, seed)
-    good = [q, cache, tables, sequences, starts, lengths, 2, 10]
+    good = [q, cache, tables, sequences, starts, lengths, 2, 10, torch.zeros(1, dtype=torch.int32)]
     cases = [
         (0, q.float(), KernelTypeError, "queries: expected"),
         (0, torch.zeros(2, 2, 64, dtype=torch.float16), KernelShapeError, "queries: expected"),
@@ -156,6 +174,8 @@ def test_refusals(seed):
         (5, lengths.float(), KernelTypeError, "lengths"),
         (6, 11, KernelConfigurationError, "max_queries: expected 0 to max_length"),
         (7, PAGE + 1, KernelConfigurationError, "max_length: expected at most 1 pages"),
+        (8, torch.zeros(0, dtype=torch.int32), KernelShapeError, "counters: expected 1 runs times 1 heads, found 0"),
+        (8, torch.zeros(1), KernelTypeError, "counters: expected torch.int32"),
     ]
     for index, bad, error, message in cases:
         arguments = list(good)
@@ -176,4 +196,4 @@ def test_empty_steps(seed):
 @pytest.mark.parametrize("cached", CACHES)
 def test_opcheck(cached, seed):
     q, cache, *rest = step([2], [10], 2, 1, 32, torch.float16, seed, cached=cached)
-    opcheck(torch.ops.qwen3edge.attention.default, (q, *cache, *rest, 2, 10))
+    opcheck(torch.ops.qwen3edge.attention.default, (q, *cache, *rest, torch.zeros(1, dtype=torch.int32), 2, 10))

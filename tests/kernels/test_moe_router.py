@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3edge.kernels.errors import KernelError
-from qwen3edge.kernels.moe_router import moe_router
+from qwen3edge.kernels.moe_router import moe_router, moe_scores
 from qwen3edge.kernels.references import moe as reference
 from tests.kernels.closeness import assert_close
 
@@ -24,6 +24,20 @@ def test_router(seed, tokens, experts, top_k, dtype, renormalize):
     assert torch.equal(ids, best) and ids.dtype == torch.int32
     torch.testing.assert_close(weights, expected, rtol=1e-6, atol=1e-7)
     assert_close(weights, expected)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "experts", "columns"), [(1, 128, 512), (8, 60, 96), (37, 12, 80), (33, 130, 64), (0, 4, 32)]
+)
+def test_scores(seed, tokens, experts, columns):
+    """Of float32 no bit is left out, though the program around us lets torch do so."""
+    torch.manual_seed(seed)
+    x, router = torch.randn(tokens, columns) * 30, torch.randn(experts, columns)
+    expected = x.double() @ router.double().T
+    scale = x.double().abs() @ router.double().abs().T
+    found = moe_scores(x, router)
+    assert found.shape == (tokens, experts) and found.dtype == torch.float32
+    assert ((found - expected).abs() <= 2.0**-22 * scale).all()
 
 
 @settings(max_examples=20, deadline=None)

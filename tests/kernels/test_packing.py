@@ -1,14 +1,17 @@
 """DeviceMatrix against the NumPy meaning of the packed bytes."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qwen3edge._core import packed_nbytes
 from qwen3edge.formats.blocks import BLOCK_FORMATS
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
-from qwen3edge.kernels.packing import DeviceMatrix
+from qwen3edge.kernels.packing import DeviceMatrix, repacking_bytes
 from qwen3edge.kernels.panels import PACKED_FORMATS
 from qwen3edge.kernels.references.packing import weights
 from tests.reference.blocks import dequantize
@@ -64,12 +67,38 @@ def test_dense_matrices(name, dtype, seed):
 @pytest.mark.parametrize("name", ["q4z32", "q4g64", "q4a128", "q6z32", "q8", "q8g32", "bf16"])
 def test_stacked_matrices_are_their_rows_in_order(name, seed):
     rows = (16, 5, 40)
-    parts = [
-        DeviceMatrix.from_packed(name, packed(name, r, 256, seed + r), r, 256, "cpu", torch.bfloat16) for r in rows
-    ]
-    whole = DeviceMatrix.stack(parts)
+    data = [(packed(name, r, 256, seed + r), r) for r in rows]
+    parts = [DeviceMatrix.from_packed(name, bytes_, r, 256, "cpu", torch.bfloat16) for bytes_, r in data]
+    whole = DeviceMatrix.stacked(name, data, 256, "cpu", torch.bfloat16)
     assert whole.rows == sum(rows)
     torch.testing.assert_close(weights(whole), torch.cat([weights(part) for part in parts]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["q4z64", "q6z32", "q8", "bf16"])
+def test_two_matrices_in_turn(name, seed, monkeypatch):
+    """Panels of 16 rows of one and the other, whatever is repacked at once."""
+    data = [(packed(name, 48, 256, seed + r), 48) for r in range(2)]
+    wanted = [weights(DeviceMatrix.from_packed(name, x, 48, 256, "cpu", torch.bfloat16)) for x, _ in data]
+    wanted = torch.stack([x.unflatten(0, (3, 16)) for x in wanted], dim=1).flatten(0, 2)
+    for chunk in (1, 1 << 22):
+        monkeypatch.setattr("qwen3edge.kernels.packing._CHUNK_WEIGHTS", chunk)
+        whole = DeviceMatrix.stacked(name, data, 256, "cpu", torch.bfloat16, in_turn=True)
+        torch.testing.assert_close(weights(whole), wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["q4z32", "q4z64", "q6z32", "q8", "q8g32", "q4a32", "bf16"])
+def test_what_repacking_takes(name, seed):
+    """Memory that is taken at once, as torch's profiler sees it: never more than the plan is told."""
+    rows, columns = 8192, 1024
+    data = torch.from_numpy(np.random.default_rng(seed).integers(0, 255, packed_nbytes(name, rows, columns), np.uint8))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        matrix = DeviceMatrix.from_packed(name, data, rows, columns, "cpu", torch.bfloat16)
+    taken = itertools.accumulate(
+        event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"
+    )
+    most = max(taken) - matrix.nbytes
+    print(f"{name}: {most / 2**20:.1f} MiB besides the matrix")
+    assert 0 < most <= repacking_bytes(rows, columns)
 
 
 @pytest.mark.parametrize("name", ["q4z32", "q4g64", "q4a128", "q6z32", "q8", "bf16"])
@@ -99,8 +128,9 @@ def test_refused(seed):
     with pytest.raises(KernelShapeError, match="contiguous bytes"):
         DeviceMatrix.from_packed("q4g64", data[:-64], 16, 128, "cpu", torch.float16)
     one = DeviceMatrix.from_packed("q4g64", data, 16, 128, "cpu", torch.float16)
-    other = DeviceMatrix.from_packed("q4g32", packed("q4g32", 16, 128, seed), 16, 128, "cpu", torch.float16)
-    with pytest.raises(KernelShapeError, match="stack: expected q4g64"):
-        DeviceMatrix.stack([one, other])
+    with pytest.raises(KernelShapeError, match="contiguous bytes"):
+        DeviceMatrix.stacked("q4g64", [(data, 16), (packed("q4g32", 16, 128, seed), 16)], 128, "cpu", torch.float16)
+    with pytest.raises(KernelShapeError, match="stacked: expected two matrices of as many rows"):
+        DeviceMatrix.stacked("q4g64", [(data, 16), (data, 15)], 128, "cpu", torch.float16, in_turn=True)
     with pytest.raises(KernelShapeError, match="experts: expected 2"):
         one.split_experts(2)

@@ -6,15 +6,19 @@ import pytest
 import torch
 
 from qwen3edge.kernels import configuration
+from qwen3edge.kernels.arguments import expect_blocks
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
-from qwen3edge.kernels.matmul_a16 import matmul_a16
+from qwen3edge.kernels.matmul_a16 import matmul_a16, matmul_a16_gated, matmul_a16_parts
+from qwen3edge.kernels.matmul_pair import matmul_pair
+from qwen3edge.kernels.matmul_parts import MatrixParts, check_parts, part_types
 from qwen3edge.kernels.matmul_plan import half_plan
 from qwen3edge.kernels.packing import TILE, DeviceMatrix
 from qwen3edge.kernels.panels import PACKED_FORMATS
-from qwen3edge.kernels.quantized_matmul import quantized_matmul
+from qwen3edge.kernels.quantized_matmul import gated_product, product_parts, quantized_matmul
 from qwen3edge.kernels.references import quantized_matmul as reference
+from qwen3edge.kernels.references.silu_mul import silu_mul
 from tests.kernels.closeness import assert_close
-from tests.kernels.matrices import activations, matrix_of
+from tests.kernels.matrices import activations, matrix_of, packed_of
 
 QUANTIZED = sorted(name for name, fmt in PACKED_FORMATS.items() if fmt.kind != "dense")
 TYPES = [torch.float16, torch.bfloat16]
@@ -99,9 +103,65 @@ def test_not_a_number_is_passed_on(seed):
 
 def test_stacked_matrices_give_their_results_side_by_side(seed):
     matrices = [matrix_of("q4z64", rows, 256, seed + rows) for rows in (32, 16, 5)]
+    packed = [(packed_of("q4z64", rows, 256, seed + rows), rows) for rows in (32, 16, 5)]
     x = activations(2, 256, torch.bfloat16, seed)
-    y = quantized_matmul(x, DeviceMatrix.stack(matrices))
+    y = quantized_matmul(x, DeviceMatrix.stacked("q4z64", packed, 256, "cpu", x.dtype))
     torch.testing.assert_close(y, torch.cat([quantized_matmul(x, m) for m in matrices], dim=1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("way", ["plain", "split"])
+@pytest.mark.parametrize("names", [("q4z64", "q6z32"), ("q8", "q8g32"), ("q4z32", "q4a64"), ("q6z32", "q4g128")])
+def test_two_formats_in_one_launch(names, way, monkeypatch, seed):
+    """Each matrix as it would be alone, in the tiles and parts of both; the parts add up to the product."""
+    monkeypatch.setattr(configuration, "_read", lambda _: {"matmul_a16": [CONFIGURATIONS[way]]})
+    columns = 640
+    pair = [matrix_of(name, rows, columns, seed) for name, rows in zip(names, (80, 48), strict=True)]
+    for rows, dtype in ((3, torch.bfloat16), (20, torch.float16)):
+        x = activations(rows, columns, dtype, seed + rows)
+        found = product_parts(x, pair)
+        assert found.shape[1:] == (rows, 128) and (len(found) > 1) == (way == "split")
+        expected = torch.cat([reference.quantized_matmul(x, matrix) for matrix in pair], dim=1)
+        assert_close(found.sum(0), expected)
+        # The plan of the first alone splits K as the pair's does, so it gives the same sums.
+        alone = product_parts(x, pair[:1])
+        if len(alone) == len(found):
+            assert torch.equal(alone, found[..., :80])
+
+
+@pytest.mark.parametrize("names", [("q4z32",), ("bf16",), ("q8", "bf16"), ("q4z32", "q8", "q6z32")])
+def test_parts_of_any_matrices(names, seed):
+    matrices = [matrix_of(name, 32, 256, seed + i) for i, name in enumerate(names)]
+    x = activations(2, 256, torch.bfloat16, seed)
+    found = product_parts(x, matrices)
+    assert found.dtype == torch.float32
+    assert_close(found.sum(0), torch.cat([reference.quantized_matmul(x, matrix) for matrix in matrices], dim=1))
+
+
+@pytest.mark.parametrize("way", ["plain", "swapped", "split"])
+@pytest.mark.parametrize("name", ["q4z64", "q4g32", "q4a32", "q6z32", "q8", "q8g32", "bf16"])
+def test_gated(name, way, monkeypatch, seed):
+    """SiLU at the end of the product, whichever side of the tile the rows lie on, and never of a part of the sum."""
+    monkeypatch.setattr(configuration, "_read", lambda _: {"matmul_a16": [CONFIGURATIONS[way]]})
+    columns, ffn = 384, 48
+    data = [(packed_of(name, ffn, columns, seed + i), ffn) for i in range(2)]
+    gate_up = DeviceMatrix.stacked(name, data, columns, "cpu", torch.bfloat16, in_turn=True)
+    both = DeviceMatrix.stacked(name, data, columns, "cpu", torch.bfloat16)
+    for rows, dtype in ((3, torch.bfloat16), (20, torch.float16)):
+        x = activations(rows, columns, dtype, seed + rows)
+        found = gated_product(x, gate_up)
+        assert found.shape == (rows, ffn) and found.dtype == dtype
+        assert_close(found, silu_mul(reference.quantized_matmul(x, both)))
+    with pytest.raises(KernelShapeError, match="rows: expected a multiple of 32"):
+        gated_product(x, matrix_of(name, 48, columns, seed))
+
+
+def test_logits_of_unquantized_matrices_are_not_rounded(seed):
+    matrix = matrix_of("bf16", 32, 256, seed)
+    x = activations(2, 256, torch.bfloat16, seed)
+    found = quantized_matmul(x, matrix, wide=True)
+    exact = x.double() @ matrix.dense.double().T
+    assert ((found - exact).abs() <= 1e-5 * (x.double().abs() @ matrix.dense.double().abs().T)).all()
+    assert not torch.equal(found, found.bfloat16().float())
 
 
 def test_splits_are_whole_and_not_empty():
@@ -119,6 +179,39 @@ def test_opcheck(name, seed):
     matrix = matrix_of(name, 32, 128, seed)
     x, residual = activations(2, 128, torch.float16, seed), activations(2, 32, torch.float16, seed)
     torch.library.opcheck(matmul_a16, (x, *parts(matrix, residual=residual)))
+    bare = parts(matrix)[:5] + parts(matrix)[6:]
+    torch.library.opcheck(matmul_a16_parts, (x, *bare))
+    torch.library.opcheck(matmul_a16_gated, (x, *bare))
+    torch.library.opcheck(matmul_pair, (x, *bare, *bare))
+
+
+def test_what_offsets_of_32_bits_do_not_reach_is_refused():
+    """Tensors of the right shapes and no content."""
+    fmt = PACKED_FORMATS["q8"]
+    with torch.device("meta"):
+        x = torch.empty(1 << 19, 4096, dtype=torch.bfloat16)
+        parts = MatrixParts(
+            *(part and torch.empty(part.shape, dtype=part.dtype) for part in part_types(fmt, 16, 4096).values())
+        )
+        check_parts(x[:-1], parts, fmt, 16)
+        with pytest.raises(
+            KernelShapeError, match=r"x: expected fewer than 2\^31 values.*found 524288 x 4096; .*524287"
+        ):
+            check_parts(x, parts, fmt, 16)
+        rows = 1 << 20
+        parts = MatrixParts(
+            *(part and torch.empty(part.shape, dtype=part.dtype) for part in part_types(fmt, rows, 4096).values())
+        )
+        with pytest.raises(KernelShapeError, match=r"words: expected fewer than 2\^31 values"):
+            check_parts(x[:1], parts, fmt, rows)
+
+
+def test_a_launch_of_too_many_blocks_is_refused():
+    expect_blocks("matrix", 65535, 16)
+    with pytest.raises(
+        KernelShapeError, match="matrix: expected at most 65535 blocks of 16 rows in one launch, found 65536"
+    ):
+        expect_blocks("matrix", 65536, 16)
 
 
 def test_refused(seed):

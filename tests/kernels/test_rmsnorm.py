@@ -34,6 +34,17 @@ def test_rmsnorm(shape, dtype, adds, seed):
     assert_close(found, reference.rmsnorm(total, weight, EPSILON))
 
 
+@pytest.mark.parametrize("shape", [(3, 37), (2, 1024), (0, 64)])
+def test_a_sum_in_parts_is_their_sum(shape, seed):
+    """Added up in order, and only then to the stream."""
+    residual, _, weight = inputs(*shape, torch.float16, seed)
+    parts = torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed))
+    whole = residual.clone()
+    expected = op.rmsnorm(whole, weight, EPSILON, torch.float16, (parts[0] + parts[1]) + parts[2])
+    found = op.rmsnorm(residual, weight, EPSILON, torch.float16, parts)
+    assert torch.equal(residual, whole) and torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("adds", [False, True])
 def test_rmsnorm_quantize(shape, adds, seed):

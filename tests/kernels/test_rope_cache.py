@@ -17,7 +17,11 @@ from tests.kernels.paged import dealt_tables, poisoned_cache
 EPSILON, THETA, SLOTS, CONTEXT = 1e-6, 1e6, 3, 200
 
 
-def run(tokens, heads, kv_heads, head_dim, dtype, norm, bias, seed, cached=torch.int8):
+def table_of(head_dim, positions=CONTEXT):
+    return rotary_table(1.0 / THETA ** (torch.arange(0, head_dim, 2) / head_dim), positions)
+
+
+def run(tokens, heads, kv_heads, head_dim, dtype, norm, bias, seed, cached=torch.int8, splits=1):
     """Launcher and reference on the same step; returns both queries and both caches, and who wrote where."""
     random = torch.Generator().manual_seed(seed)
     columns = (heads + 2 * kv_heads) * head_dim
@@ -31,11 +35,13 @@ def run(tokens, heads, kv_heads, head_dim, dtype, norm, bias, seed, cached=torch
     sequences, positions = (places // CONTEXT).int(), (places % CONTEXT).int()
     sequences[1::4] = -1
     tables = dealt_tables(SLOTS, CONTEXT, random)
-    cos_sin = rotary_table(positions, THETA, head_dim)
+    cos_sin = table_of(head_dim)
     found = poisoned_cache(tables.numel(), kv_heads, head_dim, cached)
     expected = KvCache(*(part if part is None else part.clone() for part in found))
-    queries = rope_cache(qkv, biases, *weights, EPSILON, cos_sin, positions, sequences, tables, found)
-    wanted, keys, values = reference.project(qkv, biases, *weights, EPSILON, cos_sin, kv_heads)
+    # In parts whose sum is exact: one half, and what is left of it.
+    parts = torch.stack([qkv.float() / 2] * 2) if splits == 2 else qkv.float()[None]
+    queries = rope_cache(parts, biases, *weights, EPSILON, cos_sin, positions, sequences, tables, found, dtype)
+    wanted, keys, values = reference.project(qkv, biases, *weights, EPSILON, cos_sin[positions.long()], kv_heads)
     reference.write(expected, keys, values, positions, sequences, tables)
     return queries, wanted, found, expected
 
@@ -67,6 +73,15 @@ def test_rope_cache(heads, kv_heads, head_dim, norm, bias, dtype, seed):
     check(*run(21, heads, kv_heads, head_dim, dtype, norm, bias, seed), dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_parts_are_added_before_anything_is_rounded(dtype, seed):
+    whole = run(9, 4, 2, 64, dtype, True, True, seed)
+    parts = run(9, 4, 2, 64, dtype, True, True, seed, splits=2)
+    assert torch.equal(whole[0], parts[0])
+    for ours, theirs in zip(whole[2], parts[2], strict=True):
+        assert torch.equal(ours.nan_to_num(7), theirs.nan_to_num(7))
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     tokens=st.integers(1, 20),
@@ -96,18 +111,19 @@ def test_like_transformers(seed):
     dtype, tokens, heads, head_dim = torch.bfloat16, 9, 2, 64
     qkv = torch.randn(tokens, heads * 3 * head_dim).to(dtype)
     positions = torch.randint(0, 4000, (tokens,), dtype=torch.int32)
+    cos_sin = table_of(head_dim, 4000)
     norm = modeling_qwen3.Qwen3RMSNorm(head_dim, eps=EPSILON).to(dtype)
     norm.weight.data = (torch.rand(head_dim) + 0.5).to(dtype)
     normed = norm(qkv.unflatten(-1, (-1, head_dim))[:, :heads])[None].transpose(1, 2)
-    cos, sin = rotary_table(positions, THETA, head_dim)[None].repeat_interleave(1, 0).chunk(2, -1)
+    cos, sin = cos_sin[positions.long()][None].chunk(2, -1)
     expected, _ = modeling_qwen3.apply_rotary_pos_emb(
         normed.float(), normed.float(), torch.cat([cos, cos], -1), torch.cat([sin, sin], -1)
     )
     cache, tables = poisoned_cache(64, heads, head_dim), torch.arange(64, dtype=torch.int32)[None]
     sequences = torch.full((tokens,), -1, dtype=torch.int32)
     queries = rope_cache(
-        qkv, None, norm.weight.data, norm.weight.data, EPSILON, rotary_table(positions, THETA, head_dim),
-        positions, sequences, tables, cache,
+        qkv.float()[None], None, norm.weight.data, norm.weight.data, EPSILON, cos_sin,
+        positions, sequences, tables, cache, dtype,
     )  # fmt: skip
     assert_close(queries, expected[0].transpose(0, 1))
     assert cache.key_scales.isnan().all()
@@ -121,8 +137,8 @@ def test_nan_shows():
     positions, sequences = torch.tensor([0, 1], dtype=torch.int32), torch.zeros(2, dtype=torch.int32)
     cache = KvCache.empty(1, kv_heads, head_dim)
     rope_cache(
-        qkv, None, None, None, EPSILON, rotary_table(positions, THETA, head_dim), positions, sequences,
-        torch.zeros(1, 1, dtype=torch.int32), cache,
+        qkv.float()[None], None, None, None, EPSILON, table_of(head_dim), positions, sequences,
+        torch.zeros(1, 1, dtype=torch.int32), cache, torch.float16,
     )  # fmt: skip
     assert cache.key_scales[0, :, :2].isnan().tolist() == [[True, False], [False, False]]
     assert cache.value_scales[0, :, :2].isnan().tolist() == [[False, False], [False, True]]
@@ -131,16 +147,17 @@ def test_nan_shows():
 def arguments(tokens=3, heads=2, kv_heads=1, head_dim=32, cached=torch.int8):
     positions = torch.arange(tokens, dtype=torch.int32)
     return {
-        "qkv": torch.randn(tokens, (heads + 2 * kv_heads) * head_dim).half(),
+        "qkv": torch.randn(2, tokens, (heads + 2 * kv_heads) * head_dim),
         "bias": None,
         "query_weight": torch.ones(head_dim),
         "key_weight": torch.ones(head_dim),
         "epsilon": EPSILON,
-        "cos_sin": rotary_table(positions, THETA, head_dim),
+        "cos_sin": table_of(head_dim),
         "positions": positions,
         "sequences": torch.zeros(tokens, dtype=torch.int32),
         "block_tables": torch.zeros(1, 1, dtype=torch.int32),
         "cache": KvCache.empty(2, kv_heads, head_dim, dtype=cached),
+        "dtype": torch.float16,
     }
 
 
@@ -148,9 +165,12 @@ def test_refusals():
     good = arguments()
     cache = good["cache"]
     cases = [
-        ({"qkv": good["qkv"].float()}, KernelTypeError, "qkv: expected"),
+        ({"qkv": good["qkv"].half()}, KernelTypeError, "qkv: expected"),
+        ({"qkv": good["qkv"][0]}, KernelShapeError, "qkv: expected shape"),
+        ({"qkv": good["qkv"][:0]}, KernelShapeError, "qkv: expected at least one part"),
+        ({"dtype": torch.float32}, KernelTypeError, "dtype: expected"),
         (
-            {"qkv": good["qkv"][:, :-1].contiguous()},
+            {"qkv": good["qkv"][..., :-1].contiguous()},
             KernelShapeError,
             r"qkv: expected \(heads \+ 2 \* 1\) \* 32 columns",
         ),
@@ -179,5 +199,5 @@ def test_an_empty_step():
 @pytest.mark.parametrize("cached", [torch.int8, torch.float16])
 def test_opcheck(cached):
     good = arguments(cached=cached)
-    *others, cache = good.values()
-    opcheck(torch.ops.qwen3edge.rope_cache.default, (*others, *cache))
+    *others, cache, dtype = good.values()
+    opcheck(torch.ops.qwen3edge.rope_cache.default, (*others, *cache, dtype))

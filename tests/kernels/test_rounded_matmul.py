@@ -5,14 +5,15 @@ import torch
 
 from qwen3edge.kernels import configuration
 from qwen3edge.kernels.errors import KernelShapeError, KernelTypeError
-from qwen3edge.kernels.matmul_a8 import matmul_a8
-from qwen3edge.kernels.packing import TILE
+from qwen3edge.kernels.matmul_a8 import matmul_a8, matmul_a8_gated, matmul_a8_parts
+from qwen3edge.kernels.packing import TILE, DeviceMatrix
 from qwen3edge.kernels.panels import PACKED_FORMATS
 from qwen3edge.kernels.quantize_activations import quantize_activations
-from qwen3edge.kernels.quantized_matmul import quantized_matmul, rounded_matmul
+from qwen3edge.kernels.quantized_matmul import gated_product, product_parts, quantized_matmul, rounded_matmul
 from qwen3edge.kernels.references import quantized_matmul as reference
+from qwen3edge.kernels.references.silu_mul import silu_mul
 from tests.kernels.closeness import assert_close, errors
-from tests.kernels.matrices import activations, matrix_of
+from tests.kernels.matrices import activations, matrix_of, packed_of
 
 QUANTIZED = sorted(name for name, fmt in PACKED_FORMATS.items() if fmt.kind != "dense")
 # Float32 sums of some dozen blocks with outliers, each within a few units in the last place of the largest; products in
@@ -53,6 +54,25 @@ def test_every_way_to_run(name, way, monkeypatch, seed):
     assert largest <= EXACT
 
 
+@pytest.mark.parametrize("way", CONFIGURATIONS)
+@pytest.mark.parametrize("name", ["q4a32", "q4z64", "q8", "q8g32"])
+def test_parts_and_gates(name, way, monkeypatch, seed):
+    """Parts add up to the product; gate and up end in SiLU, which no part of a sum goes through."""
+    monkeypatch.setattr(configuration, "_read", lambda _: {"matmul_a8": [CONFIGURATIONS[way]]})
+    columns, ffn = 640, 48
+    data = [(packed_of(name, ffn, columns, seed + i), ffn) for i in range(2)]
+    both, gate_up = (
+        DeviceMatrix.stacked(name, data, columns, "cpu", torch.bfloat16, in_turn) for in_turn in (False, True)
+    )
+    x = activations(3, columns, torch.float16, seed)
+    quants, scales, _ = quantize_activations(x, both.packed_format.block)
+    expected = reference.rounded_matmul(quants, scales, both)
+    parts = product_parts(x, [both], int8=True)
+    assert (len(parts) > 1) == (way == "split")
+    assert errors(parts.sum(0), expected)[0] <= EXACT
+    assert_close(gated_product(x, gate_up, int8=True), silu_mul(expected))
+
+
 def test_largest_sums_are_exact():
     """Codes of -128 and activations of 127 everywhere: the sum that must stay below 2^22."""
     matrix = matrix_of("q8", 16, 256, 0)
@@ -89,7 +109,10 @@ def test_opcheck(name, seed):
     matrix = matrix_of(name, 32, 128, seed)
     quants, scales, sums = quantize_activations(activations(2, 128, torch.float16, seed), matrix.packed_format.block)
     parts = (matrix.words, matrix.high, matrix.scales, matrix.offsets, matrix.steps, None, name, 32, torch.bfloat16)
-    torch.library.opcheck(matmul_a8, (quants, scales, sums if name == "q4a32" else None, *parts))
+    given = (quants, scales, sums if name == "q4a32" else None)
+    torch.library.opcheck(matmul_a8, (*given, *parts))
+    torch.library.opcheck(matmul_a8_parts, (*given, *parts[:5], name, 32))
+    torch.library.opcheck(matmul_a8_gated, (*given, *parts[:5], name, 32, torch.bfloat16))
 
 
 def test_refused(seed):

@@ -274,6 +274,19 @@ def test_budgets_and_settings(tmp_path):
                 call(path, device="cuda")
 
 
+def test_an_old_gpu_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    path = random_model.write(tmp_path, "qwen3", "int4", seed=3)
+    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (7, 5))
+    with pytest.raises(RequestError, match=r"compute capability 8\.0 or newer, found 7\.5 \(Tesla T4\)"):
+        qwen3edge.load(path, device="cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (8, 0))
+    assert Device.named("cuda").place == torch.device("cuda", 0)
+
+
 def test_weight_bytes_follow_the_file(tmp_path):
     path = random_model.write(tmp_path, "qwen3_moe", "q4a32", seed=3)
     with qwen3edge.load(path, context=64, device="interpreter") as model:
@@ -292,9 +305,9 @@ def test_the_blocks_take_every_tensor(tmp_path, name):
     read = []
 
     class Noted(WeightReader):
-        def matrix(self, name):
-            read.append(name)
-            return super().matrix(name)
+        def _stacked(self, names, in_turn=False):
+            read.extend(names)
+            return super()._stacked(names, in_turn)
 
         def floats(self, name):
             read.append(name)
@@ -305,5 +318,5 @@ def test_the_blocks_take_every_tensor(tmp_path, name):
     assert file.blocks() == [(kind, layer) for layer in range(config.layers) for kind in kinds]
     assert {kind for kind, _ in file.blocks()} == config.architecture.blocks
     device = Device(torch.device("cpu"), torch.float16, captures=False)
-    Graph(config, file.blocks(), Noted(file, device), 1, "f16")
+    Graph(config, file.blocks(), Noted(file, device), 1, "f16", 1, 64)
     assert sorted(read) == sorted(tensor["name"] for tensor in file.tensors())

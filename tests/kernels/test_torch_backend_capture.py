@@ -47,6 +47,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.pools: list[int] = []
         self.stream = "main"
         self.captured: Watch | None = None
 
@@ -78,8 +79,8 @@ class Fake:
             fake.stream = before
 
         @contextmanager
-        def graph(captured):
-            fake.events.append("capture")
+        def graph(captured, pool, capture_error_mode):
+            fake.events.append(f"capture in pool {pool}, {capture_error_mode}")
             with Watch() as watch:
                 yield
             fake.captured = watch
@@ -90,6 +91,9 @@ class Fake:
         monkeypatch.setattr(torch.cuda, "stream", stream)
         monkeypatch.setattr(torch.cuda, "CUDAGraph", CUDAGraph)
         monkeypatch.setattr(torch.cuda, "graph", graph)
+        monkeypatch.setattr(
+            torch.cuda, "graph_pool_handle", lambda: fake.pools.append(len(fake.pools)) or fake.pools[-1]
+        )
         forward, capture = decode.DecodeStep._forward, decode.DecodeStep._capture
 
         def noted_forward(step):
@@ -122,17 +126,33 @@ def test_a_step_is_captured_once_and_replayed_from_static_buffers(tmp_path, name
         monkeypatch.setattr(core, "_decode", decode.DecodeSteps(core._graph, core._pages, capturing))
         found = [core.forward(tokens, positions, [0, 1], [True] * 2) for tokens, positions in steps]
 
-        own = [fake.step._inputs, fake.step._tables, *model_tensors(core)]
+        own = [fake.step._inputs, fake.step._tables, core._graph.cos_sin, core._graph.counters, *model_tensors(core)]
     for ours, theirs in zip(found, expected, strict=True):
         assert (ours == theirs).all()
     replay = ["replay", "forward on main"]
     assert fake.events == [
         "side waits for main", "forward on side", "forward on side", "main waits for side",
-        "capture", "forward on main", *replay, *replay, *replay,
+        "capture in pool 0, thread_local", "forward on main", *replay, *replay, *replay,
     ]  # fmt: skip
-    assert "qwen3edge::attention" in fake.captured.names
+    assert "qwen3edge::attention_step" in fake.captured.names
     assert not FORBIDDEN & set(fake.captured.names)
     assert fake.captured.read <= {x.untyped_storage().data_ptr() for x in own}
+
+
+def test_all_captures_share_a_pool(tmp_path, monkeypatch):
+    """Buckets of one token and of two, each captured once, in the one pool of the model."""
+    path = random_model.write(tmp_path, "qwen2", "q8", seed=4)
+    fake = Fake()
+    with qwen3edge.load(path, context=64, sequences=2, device="interpreter") as model:
+        core = model.engine.core
+        fake.install(monkeypatch)
+        capturing = replace(core._device, captures=True)
+        monkeypatch.setattr(core, "_decode", decode.DecodeSteps(core._graph, core._pages, capturing))
+        for position, sequences in enumerate(([0], [0, 1], [0])):
+            positions = [position if sequence == 0 else 0 for sequence in sequences]
+            core.forward([5] * len(sequences), positions, sequences, [True] * len(sequences))
+    assert [event for event in fake.events if "pool" in event] == ["capture in pool 0, thread_local"] * 2
+    assert fake.pools == [0]
 
 
 def model_tensors(core) -> list[torch.Tensor]:

@@ -11,10 +11,11 @@ from qwen3edge.kernels.compiled import compile_for
 from qwen3edge.kernels.matmul_a16 import matmul_a16_kernel, specializations
 from qwen3edge.kernels.matmul_plan import MatrixShape, half_plan
 from qwen3edge.kernels.panels import PACKED_FORMATS, packed_format
-from qwen3edge.kernels.specialization import MODEL_SHAPES, TARGETS, Specialization
+from qwen3edge.kernels.specialization import TARGETS, Specialization
+from qwen3edge.runtime.aot_shapes import shape_of
 from tests.kernels_compiled.releases import expect_spills
 
-SHAPE = MODEL_SHAPES["0.6B"]
+SHAPE = shape_of("0.6B")
 
 
 def int4_gemm(name: str, dtype: str) -> Specialization:
@@ -85,7 +86,7 @@ def distinct(target: str) -> list[Specialization]:
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_usual_format_on_every_target(target, request):
     expect_spills(request, "matmul_a8", target)
-    names = ("matmul_a16_gate_up_q4z32_bf16_1", "matmul_a16_gate_up_q4z32_bf16_512", "matmul_a8_gate_up_q8_bf16_512")
+    names = ("matmul_a16_gate_up_q4z64_bf16_1", "matmul_a16_gate_up_q4z64_bf16_512", "matmul_a8_gate_up_q8_bf16_512")
     specials = [special for special in products(target) if special.name in names]
     assert len(specials) == len(names)
     for special in specials:

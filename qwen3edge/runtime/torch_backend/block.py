@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,8 +15,9 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.errors import UnsupportedModelError
 from qwen3edge.kernels.kv_cache import KvCache
 from qwen3edge.kernels.packing import DeviceMatrix
-from qwen3edge.kernels.quantized_matmul import quantized_matmul
+from qwen3edge.kernels.quantized_matmul import gated_product, product_parts, quantized_matmul
 from qwen3edge.kernels.rmsnorm import rmsnorm
+from qwen3edge.kernels.silu_mul import silu_mul
 from qwen3edge.runtime.torch_backend.weights import WeightReader
 
 
@@ -41,7 +43,8 @@ class Steps:
 
     batch: Step
     block_tables: torch.Tensor  # [sequences, pages] int32
-    cos_sin: torch.Tensor  # [tokens, head_size] float32
+    cos_sin: torch.Tensor  # [positions, head_size] float32
+    counters: torch.Tensor  # [runs * kv_heads at least] int32, zeros between launches
     epsilon: float
     dtype: torch.dtype  # of activations between kernels
     int8: bool
@@ -49,13 +52,18 @@ class Steps:
     def norm(
         self, x: torch.Tensor, weight: torch.Tensor, delta: torch.Tensor | None, dtype: torch.dtype | None = None
     ) -> torch.Tensor:
-        """Adds delta, what the block before gave, to x, then norms its rows."""
+        """Adds delta, what the block before gave, maybe in parts, to x, then norms its rows."""
         return rmsnorm(x, weight, self.epsilon, dtype or self.dtype, delta)
 
-    def project(self, x: torch.Tensor, *matrices: DeviceMatrix, wide: bool = False) -> torch.Tensor:
-        """The products of x with each, in one row. wide: float32."""
-        products = [quantized_matmul(x, matrix, wide=wide, int8=self.int8) for matrix in matrices]
-        return products[0] if len(products) == 1 else torch.cat(products, dim=1)
+    def project(self, x: torch.Tensor, *matrices: DeviceMatrix) -> torch.Tensor:
+        """The products of x with each, in one row: float32 [parts, tokens, outputs], which who reads them adds up."""
+        return product_parts(x, matrices, int8=self.int8)
+
+    def gate(self, x: torch.Tensor, matrices: Sequence[DeviceMatrix]) -> torch.Tensor:
+        """silu(gate) * up of x, with what `WeightReader.gate_up` gave."""
+        if len(matrices) == 1:
+            return gated_product(x, matrices[0], int8=self.int8)
+        return silu_mul(torch.cat([quantized_matmul(x, matrix, int8=self.int8) for matrix in matrices], dim=1))
 
 
 class Block(ABC):
@@ -84,7 +92,9 @@ class Block(ABC):
 
     @abstractmethod
     def step(self, steps: Steps, x: torch.Tensor, delta: torch.Tensor | None, state: KvCache | None) -> torch.Tensor:
-        """What it adds to x, float32 [tokens, hidden_size], once its norm has added delta, of the block before."""
+        """What it adds to x, float32 [tokens, hidden_size], once its norm has added delta, of the block before; in
+        parts where it has a dimension more.
+        """
 
 
 def block_class(kind: str) -> type[Block]:

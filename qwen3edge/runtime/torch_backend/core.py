@@ -40,7 +40,11 @@ class TorchCore:
         self._vocabulary = config.vocab_size
         self._pages = Pages(self.plan["sequences"], self.plan["context"], device.place)
         pages = self._pages.block_tables.numel()
-        self._graph = Graph(config, file.blocks(), WeightReader(file, device), pages, self.plan["kv"], int8)
+        self._graph = Graph(
+            config, file.blocks(), WeightReader(file, device), pages, self.plan["kv"], self.plan["sequences"],
+            self.plan["context"], int8,
+        )  # fmt: skip
+        device.give_back()  # what repacking took
         self._decode = DecodeSteps(self._graph, self._pages, device)
         self._lock = threading.Lock()
 

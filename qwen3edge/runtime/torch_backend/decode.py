@@ -34,6 +34,8 @@ class DecodeSteps:
         self._sizes = buckets(1, min(pages.sequences, HEAD_ROWS))
         self._contexts = buckets(_SHORTEST, pages.context)
         self._steps: dict[tuple[int, int], DecodeStep] = {}
+        # Of all captures: they run one after the other, so what one needs only while it runs the next may use.
+        self._pool = torch.cuda.graph_pool_handle() if device.captures else None
 
     @property
     def most(self) -> int:
@@ -48,17 +50,20 @@ class DecodeSteps:
         size = next(size for size in self._sizes if size >= len(batch))
         context = next(context for context in self._contexts if context > max(batch.positions))
         if (size, context) not in self._steps:
-            self._steps[size, context] = DecodeStep(size, context, self._graph, self._pages, self._device)
+            self._steps[size, context] = DecodeStep(size, context, self._graph, self._pages, self._device, self._pool)
         return self._steps[size, context].run(batch)
 
 
 class DecodeStep:
     """Buffers of one bucket; entries past the batch are padding, which writes nothing and wakes no expert."""
 
-    def __init__(self, size: int, context: int, graph: Graph, pages: Pages, device: Device) -> None:
+    def __init__(
+        self, size: int, context: int, graph: Graph, pages: Pages, device: Device, pool: tuple[int, int] | None
+    ) -> None:
         self._graph = graph
         self._tables = pages.block_tables
         self._captures = device.captures
+        self._pool = pool
         # All inputs in one piece, so that one copy brings them to the device; every row begins at a multiple of 16
         # bytes. [6, width] int32: tokens, positions, sequences, lengths, starts, [rows]
         self._host = torch.zeros(6, -(-(size + 1) // 4) * 4, dtype=torch.int32, pin_memory=device.place.type == "cuda")
@@ -119,8 +124,8 @@ class DecodeStep:
         """As torch's notes on CUDA graphs say: warm up on another stream, capture, and from then on only replay.
 
         Running the step again changes nothing: it writes the same entries of the cache. In what is captured nothing
-        waits for the device, every input lies in `_inputs` or in the cache, and what is allocated is of the graph's own
-        pool, where the logits stay.
+        waits for the device, every input lies in `_inputs` or in the cache, and what is allocated is of the pool that
+        all captures share, where the logits stay. Other threads may call CUDA meanwhile, as a second model's does.
         """
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -129,6 +134,6 @@ class DecodeStep:
                 self._forward()
         torch.cuda.current_stream().wait_stream(stream)
         captured = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(captured):
+        with torch.cuda.graph(captured, pool=self._pool, capture_error_mode="thread_local"):
             self._logits = self._forward()
         self._captured = captured

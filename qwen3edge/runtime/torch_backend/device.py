@@ -12,6 +12,7 @@ from qwen3edge.errors import RequestError
 from qwen3edge.runtime.torch_backend.pages import KV_TYPES
 
 INTERPRETER = "interpreter"
+OLDEST = (8, 0)  # of NVIDIA's: bfloat16, and copies into shared memory that are not waited for
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,23 @@ class Device:
         index = torch.device(name).index or 0
         if present and index >= found:
             raise RequestError(f"device={name!r}: expected a GPU that torch can use, found {found} of them")
+        if present and not interpreted and torch.version.hip is None:
+            capability = torch.cuda.get_device_capability(index)
+            if capability < OLDEST:
+                raise RequestError(
+                    f"device={name!r}: expected a GPU of compute capability {OLDEST[0]}.{OLDEST[1]} or newer, "
+                    f"found {capability[0]}.{capability[1]} ({torch.cuda.get_device_name(index)}); use device='cpu'"
+                )
         return cls(torch.device("cuda", index), torch.bfloat16, captures=not interpreted)
 
     def current(self) -> AbstractContextManager[object]:
         """While it lasts, kernels, streams and graphs of this thread are those of the device."""
         return torch.cuda.device(self.place) if self.place.type == "cuda" else nullcontext()
+
+    def give_back(self) -> None:
+        """Memory that torch keeps though no tensor has it."""
+        if self.place.type == "cuda":
+            torch.cuda.empty_cache()
 
     def free_bytes(self) -> int:
         """What is free on the device now; the default budget."""

@@ -12,13 +12,16 @@ from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import MemoryBudgetError, RequestError
 from qwen3edge.kernels.kv_cache import PAGE
-from qwen3edge.kernels.matmul_parts import matrix_nbytes
+from qwen3edge.kernels.matmul_parts import matrix_nbytes, part_types
+from qwen3edge.kernels.matmul_plan import FEW_TOKENS, MAX_SPLITS
+from qwen3edge.kernels.packing import repacking_bytes
 from qwen3edge.kernels.panels import packed_format
 from qwen3edge.runtime.torch_backend.block import Block, block_class
 from qwen3edge.runtime.torch_backend.device import Device
 from qwen3edge.runtime.torch_backend.pages import pages_for
 from qwen3edge.settings import CoreSettings
 
+FREQUENCIES = "rope.inverse_frequencies"
 HEAD_ROWS = 32  # rows of logits at a time: their buffer is what a large vocabulary costs
 _CHUNKS = (512, 256, 128, 64, 32, 16)
 _CUDA_ALLOWANCE = 96 << 20  # workspaces of matrix libraries, compiled kernels, pools of captured graphs
@@ -34,10 +37,10 @@ def plan_device(file: _core.ModelFile, config: ModelConfig, settings: CoreSettin
     if settings["kv"] not in device.kv_types:
         raise RequestError(f"kv: expected {' or '.join(device.kv_types)} on this device, found {settings['kv']!r}")
     budget = settings["memory"] or device.free_bytes()
-    weights = weight_bytes(file, device)
+    weights, loading = weight_bytes(file, device), loading_bytes(file)
     blocks = [block_class(kind) for kind, _ in file.blocks()]
     chunks = (settings["chunk"],) if settings["chunk"] else _CHUNKS
-    plans = [_plan(config, blocks, settings, device, weights, budget, chunk) for chunk in chunks]
+    plans = [_plan(config, blocks, settings, device, weights, loading, budget, chunk) for chunk in chunks]
     for plan in plans:
         if plan["peak"] <= budget:
             return plan
@@ -50,6 +53,8 @@ def weight_bytes(file: _core.ModelFile, device: Device) -> int:
     total = 0
     for tensor in file.tensors():
         rows, columns = tensor["rows"], tensor["columns"]
+        if tensor["name"] == FREQUENCIES:  # becomes a table of angles
+            continue
         if tensor["format"] == "vector" or tensor["name"].endswith(floats):
             total += 4 * rows * columns
             continue
@@ -59,12 +64,28 @@ def weight_bytes(file: _core.ModelFile, device: Device) -> int:
     return total
 
 
+def loading_bytes(file: _core.ModelFile) -> int:
+    """The most that loading takes for one tensor besides what stays."""
+    most = 0
+    for tensor in file.tensors():
+        rows, columns = tensor["rows"], tensor["columns"]
+        if tensor["format"] == "vector":
+            continue
+        # Experts' scales and steps are turned round at the end, for which they lie there twice.
+        fmt = packed_format(tensor["format"])
+        parts = {} if fmt.kind == "dense" else part_types(fmt, rows, columns)
+        turned = sum(part.nbytes for name, part in parts.items() if part is not None and name not in ("words", "high"))
+        most = max(most, repacking_bytes(rows, columns) + ("_exps." in tensor["name"]) * turned)
+    return most
+
+
 def _plan(
     config: ModelConfig,
     blocks: list[type[Block]],
     settings: CoreSettings,
     device: Device,
     weights: int,
+    loading: int,
     budget: int,
     chunk: int,
 ) -> _core.PlanResult:
@@ -79,7 +100,12 @@ def _plan(
     stream = config.hidden_size * (4 + itemsize + 4)  # residual, normed, delta
     largest = max(block.scratch_bytes(config, itemsize) for block in blocks)
     splits = sequences * max(block.split_bytes(config, context) for block in blocks)
-    scratch = chunk * (stream + largest) + splits + HEAD_ROWS * config.vocab_size * 4
+    # For good: cosines and sines of every position. In few rows K is split, and the parts of the sums lie there.
+    table = 4 * context * config.head_size
+    parts = 4 * MAX_SPLITS * FEW_TOKENS * max(config.query_size + 2 * config.kv_size, config.hidden_size)
+    # Before that, while weights are loaded, what repacks them lies there.
+    step = max(chunk * (stream + largest), parts) + splits + HEAD_ROWS * config.vocab_size * 4
+    scratch = table + max(step, loading)
     program = _CUDA_ALLOWANCE if device.place.type == "cuda" else 0
     return {
         "weights": weights,

@@ -7,6 +7,7 @@ import torch
 from qwen3edge.config import ModelConfig
 from qwen3edge.kernels.attention import attention
 from qwen3edge.kernels.attention_decode import FEW_ROWS, SPLIT
+from qwen3edge.kernels.attention_step import attention_step
 from qwen3edge.kernels.kv_cache import KvCache
 from qwen3edge.kernels.rope_cache import rope_cache
 from qwen3edge.runtime.torch_backend.block import Block, Steps
@@ -29,8 +30,8 @@ class Attention(Block):
 
     @staticmethod
     def scratch_bytes(config: ModelConfig, itemsize: int) -> int:
-        """Queries, keys and values; queries that are rotated; what they attend to; cosines and sines."""
-        return (3 * config.query_size + 2 * config.kv_size) * itemsize + 4 * config.head_size
+        """Queries, keys and values in float32; queries that are rotated; what they attend to."""
+        return 4 * (config.query_size + 2 * config.kv_size) + 2 * config.query_size * itemsize
 
     @staticmethod
     def split_bytes(config: ModelConfig, context: int) -> int:
@@ -48,12 +49,20 @@ class Attention(Block):
         assert state is not None
         batch, tables = steps.batch, steps.block_tables
         n = steps.norm(x, self.norm, delta)
+        qkv = steps.project(n, *self.qkv)
+        if batch.longest_run == 1:
+            attended = attention_step(
+                qkv, self.bias, self.query_norm, self.key_norm, steps.epsilon, steps.cos_sin, state, tables,
+                batch.run_sequences, batch.run_starts, batch.run_lengths, steps.counters, batch.longest_context,
+                steps.dtype,
+            )  # fmt: skip
+            return steps.project(attended.flatten(1), self.output)
         queries = rope_cache(
-            steps.project(n, *self.qkv), self.bias, self.query_norm, self.key_norm, steps.epsilon,
-            steps.cos_sin, batch.positions, batch.sequences, tables, state,
+            qkv, self.bias, self.query_norm, self.key_norm, steps.epsilon,
+            steps.cos_sin, batch.positions, batch.sequences, tables, state, steps.dtype,
         )  # fmt: skip
         attended = attention(
             queries, state, tables, batch.run_sequences, batch.run_starts, batch.run_lengths,
-            batch.longest_run, batch.longest_context,
+            batch.longest_run, batch.longest_context, steps.counters,
         )  # fmt: skip
-        return steps.project(attended.flatten(1), self.output, wide=True)
+        return steps.project(attended.flatten(1), self.output)

@@ -6,7 +6,6 @@ import torch
 
 from qwen3edge.config import ModelConfig
 from qwen3edge.kernels.kv_cache import KvCache
-from qwen3edge.kernels.silu_mul import silu_mul
 from qwen3edge.runtime.torch_backend.block import Block, Steps
 from qwen3edge.runtime.torch_backend.weights import WeightReader
 
@@ -15,17 +14,16 @@ class Dense(Block):
     """x += down(silu(gate(n)) * up(n)) with n = norm(x)"""
 
     def __init__(self, config: ModelConfig, weights: WeightReader, prefix: str) -> None:
-        """gate_up: 2 * ffn_size outputs of hidden_size, all of the gate's before all of up's."""
+        """gate_up: 2 * ffn_size outputs of hidden_size, 16 of the gate and 16 of up in turn, or the two apart."""
         self.norm = weights.vector(prefix + "ffn_norm.weight")
-        self.gate_up = weights.side_by_side([prefix + "ffn_gate.weight", prefix + "ffn_up.weight"])
+        self.gate_up = weights.gate_up(prefix + "ffn_gate.weight", prefix + "ffn_up.weight")
         self.down = weights.matrix(prefix + "ffn_down.weight")
 
     @staticmethod
     def scratch_bytes(config: ModelConfig, itemsize: int) -> int:
-        """Gate, up, and what becomes of them."""
+        """What becomes of gate and up, and both, where they have two formats."""
         return 3 * config.ffn_size * itemsize
 
     def step(self, steps: Steps, x: torch.Tensor, delta: torch.Tensor | None, state: KvCache | None) -> torch.Tensor:
         n = steps.norm(x, self.norm, delta)
-        hidden = silu_mul(steps.project(n, *self.gate_up))
-        return steps.project(hidden, self.down, wide=True)
+        return steps.project(steps.gate(n, self.gate_up), self.down)

@@ -8,7 +8,7 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.kernels.kv_cache import KvCache
 from qwen3edge.kernels.moe_combine import moe_combine
 from qwen3edge.kernels.moe_matmul import moe_feed_forward
-from qwen3edge.kernels.moe_router import moe_router
+from qwen3edge.kernels.moe_router import moe_router, moe_scores
 from qwen3edge.runtime.torch_backend.block import Block, Steps
 from qwen3edge.runtime.torch_backend.weights import WeightReader
 
@@ -36,7 +36,6 @@ class Experts(Block):
     def step(self, steps: Steps, x: torch.Tensor, delta: torch.Tensor | None, state: KvCache | None) -> torch.Tensor:
         # The router's own: rounded to the working type, near ties would be decided by chance.
         n = steps.norm(x, self.norm, delta, torch.float32)
-        scores = torch.nn.functional.linear(n, self.router)  # [tokens, experts]
-        weights, ids = moe_router(scores, self.top_k, self.renormalize, steps.batch.rows)
+        weights, ids = moe_router(moe_scores(n, self.router), self.top_k, self.renormalize, steps.batch.rows)
         parts = moe_feed_forward(n.to(steps.dtype), ids, weights, self.gate_up, self.down)
         return moe_combine(parts, ids, torch.float32)
