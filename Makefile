@@ -60,7 +60,7 @@ sanitize: $(VENV)/.tests
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python tests/sanitize.py address
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python tests/sanitize.py thread
 
-# Any bytes as a model file, for a minute; needs clang.
+# Any bytes as a model file, then as a text, for a minute each; needs clang.
 fuzz: $(VENV)/.tests
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m tests.fuzz.run
 

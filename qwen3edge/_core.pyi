@@ -153,10 +153,6 @@ class Bpe:
     """
 
     def __init__(self, tokens: list[str], kinds: list[int], merges: list[str]) -> None: ...
-    @staticmethod
-    def read(file: ModelFile) -> Bpe:
-        """From the `tokenizer.ggml.*` arrays of a file; keeps nothing of the mapping."""
-
     @property
     def size(self) -> int:
         """Ids up to the largest."""
@@ -169,6 +165,49 @@ class Bpe:
 
     def encode(self, words: list[str]) -> list[int]:
         """The ids of each word in turn; no merge goes beyond a word."""
+
+class Tokenizer:
+    """Text to token ids and back: Bpe, the words that it works on, and the names of added tokens in texts.
+
+    A str may hold surrogates: the halves of a character are put together, what else there is counts as U+FFFD, as
+    invalid UTF-8 does. Calls run without the GIL.
+    """
+
+    def __init__(self, model: str, pre: str, tokens: list[str], kinds: list[int], merges: list[str]) -> None:
+        """model, pre: `tokenizer.ggml.model` and `tokenizer.ggml.pre`; the others as of Bpe. Raises
+        UnsupportedModelError for another kind of tokenizer, FileFormatError for a vocabulary that contradicts itself.
+        """
+    @staticmethod
+    def read(file: ModelFile) -> Tokenizer:
+        """From the `tokenizer.ggml.*` keys of a file; keeps nothing of the mapping. Raises as the constructor."""
+
+    @property
+    def bpe(self) -> Bpe: ...
+    def marks(self) -> list[int]:
+        """Ids of control tokens and tags, which are not text, ascending."""
+
+    def encode(
+        self, text: str | bytes, *, special: bool = False, marked: bool = False, most: int | None = None
+    ) -> list[int] | None:
+        """The ids of a text; None if there are more than `most`. special: the names of control tokens and tags become
+        those tokens. marked: a rendered template, whose names do, but for what `protect` marked. Raises RequestError
+        for a text of more than 2**24 characters, or with a word of more than 2**16.
+        """
+
+    def protect(self, text: str, *, tags: bool) -> str:
+        """The text with marks, lone surrogates, in the names of control tokens, and in those of tags if `tags`."""
+
+    def decode(self, ids: list[int], *, skip_control: bool) -> str:
+        """The text of tokens, without control tokens if `skip_control`. Ids without a token are no text."""
+
+    def words(self, text: str) -> list[str]:
+        """What BPE works on, of the normal form if the tokenizer makes that. For tests."""
+
+def normal_form(text: str) -> str:
+    """Unicode's normal form C with the tables that tokenizers have. For tests."""
+
+def text_chunks(text: str, characters: int) -> list[str]:
+    """The parts in which a text is encoded, each cut at the first good place after so many characters. For tests."""
 
 class TemplateTree:
     """A chat template's syntax tree (docs/format.md), ready to run; any number of threads may.

@@ -1,4 +1,4 @@
-"""Qwen3's and Qwen3.5's real tokenizers, as tests/fetch_tokenizer.py found them, and `.q3e` files that hold them."""
+"""Qwen2.5's, Qwen3's and Qwen3.5's real tokenizers, which tests/fetch_tokenizer.py fetched, and files of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 
 from qwen3edge.convert import convert
+from qwen3edge.convert.vocabulary import Vocabulary
+from qwen3edge.text.tokenizer import Tokenizer
 from tests.fetch_tokenizer import CONFIG, RANKS, RANKS_3_5
 from tests.reference.byte_alphabet import from_bytes
 
@@ -127,6 +130,18 @@ class RealTokenizer:
             },
         }
 
+    def library(self) -> tokenizers.Tokenizer:
+        """It in the tokenizers library."""
+        return tokenizers.Tokenizer.from_str(json.dumps(self.tokenizer_json()))
+
+    def ours(self, folder: Path) -> Tokenizer:
+        """What the converter and the runtime make of it. folder: for its files."""
+        self.write_tokenizer(folder)
+        vocabulary = Vocabulary.read(folder, {})
+        assert vocabulary is not None
+        keys = vocabulary.metadata({})
+        return Tokenizer.from_metadata({k: v.tolist() if k.endswith("token_type") else v for k, v in keys.items()})
+
     def write_tokenizer(self, folder: Path) -> None:
         (folder / "tokenizer.json").write_text(json.dumps(self.tokenizer_json()))
 
@@ -158,5 +173,6 @@ class RealTokenizer:
         return target
 
 
+QWEN2_5 = RealTokenizer(RANKS, WORDS, (*CONTROL, *USER_DEFINED[:8]), 151_936)
 QWEN3 = RealTokenizer(RANKS, WORDS, (*CONTROL, *USER_DEFINED), 151_936)
 QWEN3_5 = RealTokenizer(RANKS_3_5, WORDS_WITH_MARKS, (*CONTROL, *USER_DEFINED, *SPEECH), 248_320)

@@ -93,6 +93,8 @@ inline py::str path_text(const std::string& path) {
   return py::reinterpret_steal<py::str>(text);
 }
 
+// The UTF-8 of a str; Python keeps it with the str. Throws Python's TypeError, or UnicodeEncodeError for lone surrogates.
+std::string_view utf8_of(py::handle text);
 // UTF-8. Lone surrogates, which a str may hold, become three bytes that no text has.
 std::vector<std::string> encoded(const std::vector<py::str>& texts);
 // {tool: {parameter: kinds of its values, as JSON Schema names them}}; null for None.
@@ -114,6 +116,7 @@ struct OpenFile {
 
 void bind_formats(py::module_& m);
 void bind_files(py::module_& m);
+void bind_tokenizer(py::module_& m);
 void bind_text(py::module_& m);
 void bind_template(py::module_& m);
 void bind_engine(py::module_& m);

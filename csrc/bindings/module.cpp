@@ -60,6 +60,7 @@ PYBIND11_MODULE(_core, m) {
       "isa"_a, "threads"_a, "seconds"_a, GilReleased());
   q3e::bindings::bind_formats(m);
   q3e::bindings::bind_files(m);
+  q3e::bindings::bind_tokenizer(m);
   q3e::bindings::bind_text(m);
   q3e::bindings::bind_template(m);
   q3e::bindings::bind_engine(m);

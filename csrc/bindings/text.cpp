@@ -1,4 +1,4 @@
-// The tokenizer's core, and the text of answers.
+// The text of answers.
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,26 +13,10 @@ namespace q3e::bindings {
 
 namespace {
 
-// The UTF-8 of a str; Python keeps it with the str.
-std::string_view utf8_of(py::handle text) {
-  Py_ssize_t nbytes = 0;
-  const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &nbytes);
-  if (!data) throw py::error_already_set();
-  return {data, static_cast<size_t>(nbytes)};
-}
-
 std::string encoded(py::handle text) {
   PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass");
   if (!bytes) throw py::error_already_set();
   return py::reinterpret_steal<py::bytes>(bytes);
-}
-
-py::list encode_words(const Bpe& bpe, const py::list& words) {
-  std::vector<uint32_t> ids;
-  for (const py::handle word : words) bpe.encode(utf8_of(word), ids);
-  py::list out(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) PyList_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromUnsignedLong(ids[i]));
-  return out;
 }
 
 // What `step` appends.
@@ -44,6 +28,13 @@ py::list pieces_of(F&& step) {
 }
 
 }  // namespace
+
+std::string_view utf8_of(py::handle text) {
+  Py_ssize_t nbytes = 0;
+  const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &nbytes);
+  if (!data) throw py::error_already_set();
+  return {data, static_cast<size_t>(nbytes)};
+}
 
 std::vector<std::string> encoded(const std::vector<py::str>& texts) {
   std::vector<std::string> out;
@@ -82,39 +73,6 @@ std::shared_ptr<const Tools> tools_of(const py::object& tools) {
 }
 
 void bind_text(py::module_& m) {
-  py::class_<Bpe, std::shared_ptr<Bpe>>(m, "Bpe")
-      .def(py::init([](const py::list& tokens, const std::vector<int32_t>& kinds, const py::list& merges) {
-             const auto views = [](const py::list& texts) {
-               std::vector<std::string_view> out;
-               for (const py::handle text : texts) out.push_back(utf8_of(text));
-               return out;
-             };
-             return std::make_shared<Bpe>(views(tokens), kinds, views(merges));
-           }),
-           "tokens"_a, "kinds"_a, "merges"_a)
-      .def_static(
-          "read",
-          [](const OpenFile& f) {
-            const WithoutGil released;
-            return std::make_shared<Bpe>(Bpe::read(f.file));
-          },
-          "file"_a)
-      .def_property_readonly("size", &Bpe::size)
-      .def("added",
-           [](const Bpe& bpe) {
-             py::list out;
-             for (const Bpe::Added& a : bpe.added()) out.append(py::make_tuple(a.text, a.id, a.control));
-             return out;
-           })
-      .def(
-          "token_bytes",
-          [](const Bpe& bpe, int64_t token) {
-            const std::string_view bytes = token < 0 ? std::string_view() : bpe.token_bytes(static_cast<uint64_t>(token));
-            return py::bytes(bytes.data(), bytes.size());
-          },
-          "token"_a)
-      .def("encode", &encode_words, "words"_a);
-
   py::class_<AnswerText>(m, "AnswerText")
       .def(py::init([](std::shared_ptr<Bpe> bpe, bool reasoning, const std::vector<py::str>& stops, const py::object& tools,
                        bool verbatim) {

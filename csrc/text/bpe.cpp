@@ -14,16 +14,25 @@ namespace q3e {
 namespace {
 
 constexpr uint32_t kNone = UINT32_MAX;
-constexpr size_t kAhead = 32;  // tokens or merges that are looked up together, so that their waits for memory overlap
+constexpr uint32_t kShortWord = 128;  // bytes; of longer words the next merge is kept in a heap
+constexpr size_t kAhead = 32;         // tokens or merges that are looked up together, so that their waits for memory overlap
+
+// A slot holds all there is to know of a merge, so that a look-up waits for memory once.
+constexpr uint32_t kTokenBits = 21, kRankBits = 22;
+constexpr size_t kMostTokens = size_t{1} << kTokenBits, kMostMerges = (size_t{1} << kRankBits) - 1;
+static_assert(2 * kTokenBits + kRankBits == 64);
+
+uint64_t pair_key(uint32_t left, uint32_t right) { return uint64_t{left} << kTokenBits | right; }
 
 [[noreturn]] void fail(const std::string& text) { throw Error(Status::bad_file, "expected " + text); }
 
 // Checked before anything is stored as 32 bits.
 void require_counts(size_t tokens, size_t kinds, size_t merges) {
-  constexpr size_t kMost = size_t{1} << 30;
   if (kinds != tokens)
     fail("one tokenizer.ggml.token_type for each of " + std::to_string(tokens) + " tokens, found " + std::to_string(kinds));
-  if (tokens > kMost || merges > kMost) fail("at most 2^30 tokens and merges");
+  if (tokens > kMostTokens || merges > kMostMerges)
+    fail("at most " + std::to_string(kMostTokens) + " tokens and " + std::to_string(kMostMerges) + " merges, found " +
+         std::to_string(tokens) + " and " + std::to_string(merges));
 }
 
 // One symbol of a word while its parts merge: a list, linked by index.
@@ -98,19 +107,26 @@ void Bpe::read_merges(std::span<const std::string_view> tokens, std::span<const 
                       std::span<const std::string_view> merges, const TokenIndex& index) {
   mask_ = hash_slots(merges.size()) - 1;
   seed_ = hash_seed();
-  slots_ = std::make_unique<uint32_t[]>(mask_ + 1);
-  merges_.resize(merges.size());
+  slots_ = std::make_unique<uint64_t[]>(mask_ + 1);
+  std::vector<Merge> found(merges.size());
   const size_t half = usable_cores() > 1 ? merges.size() / 2 : merges.size();
   std::future<void> rest = std::async(std::launch::async | std::launch::deferred,
-                                      [&] { resolve(tokens, kinds, merges.subspan(half), index, merges_.data() + half); });
-  resolve(tokens, kinds, merges.first(half), index, merges_.data());
+                                      [&] { resolve(tokens, kinds, merges.subspan(half), index, found.data() + half); });
+  resolve(tokens, kinds, merges.first(half), index, found.data());
   rest.get();
-  for (size_t first = 0; first < merges_.size(); first += kAhead) {
-    const size_t last = std::min(first + kAhead, merges_.size());
-    for (size_t i = first; i < last; ++i)
-      __builtin_prefetch(&slots_[hash_pair(merges_[i].left, merges_[i].right, seed_) & mask_]);
-    for (size_t i = first; i < last; ++i) slot_of(merges_[i].left, merges_[i].right) = static_cast<uint32_t>(i + 1);
+  results_.reserve(found.size());
+  for (size_t first = 0; first < found.size(); first += kAhead) {
+    const size_t last = std::min(first + kAhead, found.size());
+    for (size_t i = first; i < last; ++i) prefetch(found[i].left, found[i].right);
+    for (size_t i = first; i < last; ++i) {
+      const Merge& merge = found[i];
+      slot_of(merge.left, merge.right) = pair_key(merge.left, merge.right) << kRankBits | (i + 1);
+      results_.push_back(merge.result);
+    }
   }
+  byte_ranks_.reserve(size_t{256} * 256);
+  for (const uint32_t left : byte_tokens_)
+    for (const uint32_t right : byte_tokens_) byte_ranks_.push_back(rank_of(left, right));
 }
 
 // out: [merges]
@@ -166,22 +182,51 @@ bool Bpe::is_control(uint32_t id) const {
   return found != added_.end() && found->id == id && found->control;
 }
 
-uint32_t& Bpe::slot_of(uint32_t left, uint32_t right) const {
+void Bpe::prefetch(uint32_t left, uint32_t right) const { __builtin_prefetch(&slots_[hash_pair(left, right, seed_) & mask_]); }
+
+uint64_t& Bpe::slot_of(uint32_t left, uint32_t right) const {
+  const uint64_t key = pair_key(left, right);
   uint64_t at = hash_pair(left, right, seed_) & mask_;
-  for (; slots_[at] != 0; at = (at + 1) & mask_) {
-    const Merge& merge = merges_[slots_[at] - 1];
-    if (merge.left == left && merge.right == right) break;
-  }
+  while (slots_[at] != 0 && slots_[at] >> kRankBits != key) at = (at + 1) & mask_;
   return slots_[at];
 }
 
-uint32_t Bpe::rank_of(uint32_t left, uint32_t right) const { return slot_of(left, right) - 1; }  // 0 - 1 is kNoToken
+uint32_t Bpe::rank_of(uint32_t left, uint32_t right) const {
+  return static_cast<uint32_t>(slot_of(left, right) & kMostMerges) - 1;  // 0 - 1 is kNoToken
+}
 
 void Bpe::encode(std::string_view word, std::vector<uint32_t>& ids) const {
-  if (word.size() < 2) {
-    if (!word.empty()) ids.push_back(byte_tokens_[static_cast<uint8_t>(word[0])]);
-    return;
+  if (word.size() <= kShortWord)
+    encode_short(word, ids);
+  else
+    encode_long(word, ids);
+}
+
+void Bpe::encode_short(std::string_view word, std::vector<uint32_t>& ids) const {
+  uint32_t tokens[kShortWord];
+  uint32_t ranks[kShortWord];  // [count - 1]: of the merge of a token with the next one
+  auto count = static_cast<uint32_t>(word.size());
+  for (uint32_t i = 0; i < count; ++i) tokens[i] = byte_tokens_[static_cast<uint8_t>(word[i])];
+  for (uint32_t i = 0; i + 1 < count; ++i) ranks[i] = byte_rank(word[i], word[i + 1]);
+  for (;;) {
+    uint32_t next = kNoToken;  // two loops without branches are shorter than one with
+    for (uint32_t i = 0; i + 1 < count; ++i) next = std::min(next, ranks[i]);
+    if (next == kNoToken) break;
+    const auto at = static_cast<uint32_t>(std::find(ranks, ranks + count, next) - ranks);  // among equals the leftmost
+    const uint32_t made = tokens[at] = results_[next];
+    const bool before = at > 0, behind = at + 2 < count;
+    if (before) prefetch(tokens[at - 1], made);
+    if (behind) prefetch(made, tokens[at + 2]);
+    std::copy(tokens + at + 2, tokens + count, tokens + at + 1);
+    std::copy(ranks + at + 1, ranks + count - 1, ranks + at);
+    --count;
+    if (before) ranks[at - 1] = rank_of(tokens[at - 1], made);
+    if (behind) ranks[at] = rank_of(made, tokens[at + 1]);
   }
+  ids.insert(ids.end(), tokens, tokens + count);
+}
+
+void Bpe::encode_long(std::string_view word, std::vector<uint32_t>& ids) const {
   const auto count = static_cast<uint32_t>(word.size());
   std::vector<Symbol> symbols(count);
   // rank << 32 | place of the left part: the smallest is the next merge, among equals the leftmost.
@@ -189,25 +234,25 @@ void Bpe::encode(std::string_view word, std::vector<uint32_t>& ids) const {
   queue.reserve(count);
   for (uint32_t i = 0; i < count; ++i)
     symbols[i] = {byte_tokens_[static_cast<uint8_t>(word[i])], i - 1, i + 1 < count ? i + 1 : kNone};
-  const auto consider = [&](uint32_t left) {
-    const uint32_t rank = rank_of(symbols[left].token, symbols[symbols[left].next].token);
+  const auto add = [&](uint32_t rank, uint32_t left) {
     if (rank == kNoToken) return false;
     queue.push_back(uint64_t{rank} << 32 | left);
     return true;
   };
+  const auto consider = [&](uint32_t left) { return add(rank_of(symbols[left].token, symbols[symbols[left].next].token), left); };
   const auto smallest_first = std::greater<>();
-  for (uint32_t i = 0; i + 1 < count; ++i) consider(i);
+  for (uint32_t i = 0; i + 1 < count; ++i) add(byte_rank(word[i], word[i + 1]), i);
   std::make_heap(queue.begin(), queue.end(), smallest_first);
   while (!queue.empty()) {
     std::pop_heap(queue.begin(), queue.end(), smallest_first);
-    const Merge& merge = merges_[queue.back() >> 32];
+    const auto rank = static_cast<uint32_t>(queue.back() >> 32);
     const auto at = static_cast<uint32_t>(queue.back());
     queue.pop_back();
     Symbol& left = symbols[at];
-    // One of the two has merged with another meanwhile. What was swallowed keeps kNone as its token.
-    if (left.token != merge.left || left.next == kNone || symbols[left.next].token != merge.right) continue;
+    // One of the two has merged with another meanwhile, or this one was swallowed.
+    if (left.token == kNone || left.next == kNone || rank_of(left.token, symbols[left.next].token) != rank) continue;
     Symbol& right = symbols[left.next];
-    left.token = merge.result;
+    left.token = results_[rank];
     left.next = right.next;
     right.token = kNone;
     if (left.next != kNone) symbols[left.next].previous = at;

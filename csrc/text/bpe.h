@@ -64,17 +64,24 @@ class Bpe {
                    std::span<const std::string_view> merges, const TokenIndex& index);
   static void resolve(std::span<const std::string_view> tokens, std::span<const int32_t> kinds,
                       std::span<const std::string_view> merges, const TokenIndex& index, Merge* out);
-  uint32_t& slot_of(uint32_t left, uint32_t right) const;
+  uint64_t& slot_of(uint32_t left, uint32_t right) const;
+  void prefetch(uint32_t left, uint32_t right) const;     // what `rank_of` will read
   uint32_t rank_of(uint32_t left, uint32_t right) const;  // kNoToken if nothing merges them
+  uint32_t byte_rank(char left, char right) const {
+    return byte_ranks_[size_t{static_cast<uint8_t>(left)} << 8 | static_cast<uint8_t>(right)];
+  }
+  void encode_short(std::string_view word, std::vector<uint32_t>& ids) const;
+  void encode_long(std::string_view word, std::vector<uint32_t>& ids) const;
 
   std::string bytes_;             // of all tokens
   std::vector<uint32_t> starts_;  // [ids + 1]
   std::vector<Added> added_;
   std::array<uint32_t, 256> byte_tokens_{};
-  std::vector<Merge> merges_;  // by rank
+  std::vector<uint32_t> results_;  // by rank
   uint64_t mask_ = 0;
   uint64_t seed_ = 0;
-  std::unique_ptr<uint32_t[]> slots_;  // [mask_ + 1]: rank + 1 by pair, 0: free
+  std::unique_ptr<uint64_t[]> slots_;  // [mask_ + 1]: left, right and rank + 1 of a merge; 0: free
+  std::vector<uint32_t> byte_ranks_;   // [256, 256]: of the merge of two bytes' tokens; half of all that is looked up
 };
 
 }  // namespace q3e

@@ -8,7 +8,8 @@ BYTES_A_TOKEN = 32
 BASE_BYTES = 64 * 1024
 
 COPIES = 6
-"""Of a request's texts at once: marked, put into the template, joined, cut for the tokenizer, with blanks to spare."""
+"""Of a request's texts at once: marked, put into the template, joined, as UTF-8 (of Latin texts twice as long), with
+blanks to spare."""
 
 
 def most_bytes(context: int) -> int:

@@ -8,24 +8,15 @@ tags (`<think>`, `<tool_call>`) inside it stay plain.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from qwen3edge import _core, checks
-from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError, shown
-from qwen3edge.text import pretokenizer
-from qwen3edge.tokenization import KNOWN_SPLITTERS, NAMED_TOKENS, SPLITTERS, Splitter
-
-MAX_TEXT_CHARACTERS = 16 * 1024 * 1024
-"""Longer texts are refused: no context holds them."""
-
-_TAG = re.compile(r"<.+>|\[.+\]", re.DOTALL)
-"""Of added tokens those that structure a text; others are words that somebody added, and are found in every text."""
+from qwen3edge.errors import FileFormatError, RequestError, shown
+from qwen3edge.tokenization import NAMED_TOKENS
 
 _ADD_BOS = "tokenizer.ggml.add_bos_token"
 _ROWS = "qwen3edge.vocab_size"  # of the model's embedding
-_PLAIN_MARK = "\ud800"  # no text holds it: `clean` replaces lone surrogates
 
 
 class TokenLimitError(RequestError):
@@ -39,17 +30,6 @@ class Metadata(Protocol):
     def get(self, key: str, /) -> object: ...
 
 
-def clean(text: str | bytes) -> str:
-    """The text with everything that is no Unicode (invalid UTF-8, lone surrogates) as U+FFFD."""
-    if isinstance(text, bytes):
-        return text.decode("utf-8", "replace")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
-
-
 class Tokenizer:
     """Byte-level BPE with the file's way to make words, and its added tokens.
 
@@ -59,33 +39,25 @@ class Tokenizer:
 
     def __init__(
         self,
-        bpe: _core.Bpe,
+        core: _core.Tokenizer,
         *,
         encodes: bool,
-        splitter: Splitter,
         named: Mapping[str, int],
         begins_texts: bool,
         rows: int = 0,
     ) -> None:
         """Use `Tokenizer.from_metadata`."""
+        self._core = core
+        self._bpe = bpe = core.bpe
         self.vocabulary_size = bpe.size  # ids up to the largest
         self._ids = max(bpe.size, rows)  # a model may answer with ids that no token has, which are no text
         self._encodes = encodes
-        self._splitter = splitter
-        self._bpe = bpe
         self.named_tokens = {name: bpe.token_bytes(token).decode("utf-8", "replace") for name, token in named.items()}
         self.prefix = (named["bos_token"],) if begins_texts and "bos_token" in named else ()
         self._added = {text: token for text, token, _ in bpe.added()}
         self._control = frozenset(token for _, token, control in bpe.added() if control)
-        self.marks = self._control | {token for text, token in self._added.items() if _TAG.fullmatch(text)}
+        self.marks = frozenset(core.marks())
         """Ids of control tokens and tags, which are not text."""
-        self._added_pattern = _alternatives(self._added)
-        control = {text for text, token in self._added.items() if token in self._control}
-        marks = control | {text for text in self._added if _TAG.fullmatch(text)}
-        self._control_pattern, self._mark_pattern = _alternatives(control), _alternatives(marks)
-        self._word_pattern = _alternatives(self._added.keys() - marks)
-        self._beginnings = frozenset(mark[:length] for mark in marks for length in range(1, len(mark)))
-        self._longest = max(map(len, marks), default=1) - 1
 
     @classmethod
     def from_metadata(cls, metadata: Metadata, *, encodes: bool = True) -> Tokenizer:
@@ -94,25 +66,20 @@ class Tokenizer:
         encodes: False for a tokenizer that only decodes, see `require_encoding`. Raises FileFormatError for a
         vocabulary that contradicts itself, UnsupportedModelError for another kind of tokenizer.
         """
-        kind, pre = _string(metadata, "tokenizer.ggml.model"), _string(metadata, "tokenizer.ggml.pre")
-        if kind != "gpt2" or pre not in SPLITTERS:
-            raise UnsupportedModelError(
-                f"expected a tokenizer of model 'gpt2' and pre one of {KNOWN_SPLITTERS}, "
-                f"found {kind!r:.60} and {pre!r:.60}"
-            )
         if isinstance(metadata, _core.ModelFile):
-            bpe = _core.Bpe.read(metadata)
+            core = _core.Tokenizer.read(metadata)
         else:
-            merges = _list(metadata, "tokenizer.ggml.merges", str) if "tokenizer.ggml.merges" in metadata else []
+            kind, pre = _string(metadata, "tokenizer.ggml.model"), _string(metadata, "tokenizer.ggml.pre")
             tokens = _list(metadata, "tokenizer.ggml.tokens", str)
-            bpe = _core.Bpe(tokens, _list(metadata, "tokenizer.ggml.token_type", int), merges)
+            kinds = _list(metadata, "tokenizer.ggml.token_type", int)
+            merges = _list(metadata, "tokenizer.ggml.merges", str) if "tokenizer.ggml.merges" in metadata else []
+            core = _core.Tokenizer(kind, pre, tokens, kinds, merges)
         named = {name: _id(metadata, f"tokenizer.ggml.{key}") for name, key in NAMED_TOKENS.items()}
         rows = metadata.get(_ROWS) if _ROWS in metadata else 0
         begins = metadata.get(_ADD_BOS) is True if _ADD_BOS in metadata else False
         return cls(
-            bpe,
+            core,
             encodes=encodes,
-            splitter=SPLITTERS[pre],
             named={name: token for name, token in named.items() if token is not None},
             begins_texts=begins,
             rows=rows if type(rows) is int else 0,
@@ -136,68 +103,40 @@ class Tokenizer:
 
         tags: those of tags such as `<think>` as well as of control tokens.
         """
-        text = clean(checks.text("text", text))
-        pattern = self._mark_pattern if checks.flag("tags", tags) else self._control_pattern
-        if pattern is None:
-            return text
-        text = pattern.sub(lambda match: match[0][0] + _PLAIN_MARK + match[0][1:], text)
-        # Nor may its end become a name together with the text that the template puts behind it.
-        ends = (text[-length:] in self._beginnings for length in range(1, min(len(text), self._longest) + 1))
-        return text + _PLAIN_MARK if any(ends) else text
+        return self._core.protect(checks.text("text", text), tags=checks.flag("tags", tags))
 
     def encode(self, text: str | bytes, *, allow_special: bool = False, limit: int | None = None) -> list[int]:
         """Token ids of a text.
 
         Invalid UTF-8 and lone surrogates count as U+FFFD. allow_special: the names of control tokens and tags become
         those tokens; otherwise they are plain text. limit: raise TokenLimitError as soon as there are more.
-        Raises RequestError for more than MAX_TEXT_CHARACTERS, one word of more than `pretokenizer.MAX_WORD_CHARACTERS`,
-        or in a tokenizer that only decodes.
+        Raises RequestError for more than 2**24 characters, one word of more than 2**16, or in a tokenizer that only
+        decodes.
         """
         if not isinstance(text, str | bytes):
             raise RequestError(f"expected text (str or UTF-8 bytes), found {type(text).__name__}")
         checks.flag("allow_special", allow_special)
         if limit is not None:
             limit = checks.whole("limit", limit, 0, 2**63 - 1)
-        if len(text) > 4 * MAX_TEXT_CHARACTERS:
-            raise _too_long(len(text))
-        return self._encode(clean(text), allow_special, limit)
+        return self._encoded(text, limit, special=allow_special)
 
     def encode_prompt(self, prompt: str, *, limit: int | None = None) -> list[int]:
         """Token ids of a rendered template, whose parts from outside went through `protect`."""
-        return self._encode(prompt, True, limit)
+        return self._encoded(prompt, limit, marked=True)
 
-    def _encode(self, text: str, special: bool, limit: int | None) -> list[int]:
+    def _encoded(
+        self, text: str | bytes, limit: int | None, *, special: bool = False, marked: bool = False
+    ) -> list[int]:
         self.require_encoding()
-        if len(text) > MAX_TEXT_CHARACTERS:
-            raise _too_long(len(text))
-        ids: list[int] = []
-        for part in self._parts(text, special):
-            if isinstance(part, int):
-                ids.append(part)
-            else:
-                for chunk in pretokenizer.chunks(part):
-                    ids += self._bpe.encode(pretokenizer.words(chunk, self._splitter))
-                    if limit is not None and len(ids) > limit:
-                        break
-            if limit is not None and len(ids) > limit:
-                raise TokenLimitError(
-                    f"expected at most {limit} tokens, found more in a text of {len(text)} characters"
-                )
+        ids = self._core.encode(text, special=special, marked=marked, most=limit)
+        if ids is None:
+            unit = "characters" if isinstance(text, str) else "bytes"
+            raise TokenLimitError(f"expected at most {limit} tokens, found more in a text of {len(text)} {unit}")
         return ids
-
-    def _parts(self, text: str, special: bool) -> Iterator[str | int]:
-        start = 0
-        pattern = self._added_pattern if special else self._word_pattern
-        if pattern is not None:
-            for match in pattern.finditer(text):
-                yield text[start : match.start()].replace(_PLAIN_MARK, "")
-                yield self._added[match[0]]
-                start = match.end()
-        yield text[start:].replace(_PLAIN_MARK, "")
 
     @property
     def bpe(self) -> _core.Bpe:
-        """The core's part of it."""
+        """Its vocabulary."""
         return self._bpe
 
     def token_bytes(self, token: int) -> bytes:
@@ -211,17 +150,14 @@ class Tokenizer:
 
         Raises RequestError for what is no series of ints, or an id outside the vocabulary.
         """
-        skipped = self._control if checks.flag("skip_control", skip_control) else frozenset()
+        checks.flag("skip_control", skip_control)
         try:
             items = None if isinstance(tokens, str | bytes) else list(tokens)
         except Exception:
             items = None
         if items is None:
             raise RequestError(f"expected tokens as ids (ints), found {shown(tokens)}")
-        ids = [self._known("tokens", token) for token in items]
-        return b"".join([self._bpe.token_bytes(token) for token in ids if token not in skipped]).decode(
-            "utf-8", "replace"
-        )
+        return self._core.decode([self._known("tokens", token) for token in items], skip_control=skip_control)
 
     def _known(self, name: str, token: object) -> int:
         found = checks.token_id(name, token)
@@ -230,15 +166,6 @@ class Tokenizer:
                 f"expected {name} as ids from 0 to {self._ids - 1} (the vocabulary), found {shown(token)}"
             )
         return found
-
-
-def _too_long(found: int) -> RequestError:
-    return RequestError(f"expected a text of at most {MAX_TEXT_CHARACTERS} characters, found {found}")
-
-
-def _alternatives(contents: Iterable[str]) -> re.Pattern[str] | None:
-    names = sorted(contents, key=len, reverse=True)  # the longest match wins
-    return re.compile("|".join(map(re.escape, names))) if names else None
 
 
 def _string(metadata: Metadata, key: str) -> str:

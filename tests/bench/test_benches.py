@@ -16,6 +16,8 @@ from bench.kernels.__main__ import KERNELS
 from bench.kernels.__main__ import main as kernels_main
 from qwen3edge import _core
 from qwen3edge.convert import convert
+from tests.fetch_tokenizer import RANKS
+from tests.real_tokenizer import require
 
 TINY = ("--rounds", "1", "--seconds", "0.001", "--busy-anyway")
 FASTEST = ("--isa", _core.selected_isa())
@@ -70,6 +72,13 @@ def test_a_start_of_a_model_with_other_words(tiny_model_path: Path, tmp_path: Pa
     result = json.loads(peers.run_bench("models.start", *words).stdout)
     assert result["title"] == "Process start to first token, 31 prompt tokens"
     assert [row["what"] for row in result["rows"]][-2:] == ["to the first token", "process, qwen3edge"]
+
+
+def test_texts_to_ids() -> None:
+    require(RANKS)
+    result = json.loads(peers.run_bench("text.tokenizer", *TINY[:2], "--most", "9000", "--json", TINY[-1]).stdout)
+    assert [row["text"] for row in result["rows"]] == ["English", "code", "Chinese"]
+    assert all(float(row["qwen3edge_MB_s"].split()[0]) > 0 for row in result["rows"])
 
 
 def test_a_start_of_a_server(tiny_int4: Path) -> None:

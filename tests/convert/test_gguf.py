@@ -208,7 +208,7 @@ def test_config_and_tokenizer(tmp_path, seed):
     assert file.get("tokenizer.ggml.token_type")[-4:] == [3, 3, 3, 4]
     assert file.get("tokenizer.chat_template").endswith("<think>")
     assert file.get("qwen3edge.sampling.thinking.top_k") == 20
-    assert _core.Bpe.read(file).token_bytes(65) == b"A"
+    assert _core.Tokenizer.read(file).bpe.token_bytes(65) == b"A"
 
 
 def test_no_tokenizer(tmp_path, seed):

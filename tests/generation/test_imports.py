@@ -37,7 +37,7 @@ def test_a_library_is_imported_when_it_is_needed(tiny_int4):
     result = subprocess.run([sys.executable, "-c", PROGRAM, tiny_int4], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     stages = [set(names) - {"ssl"} for names in json.loads(result.stdout)]
-    assert stages == [set(), set(), set(), set(), {"tokenizers"}]  # the core runs the template's tree
+    assert stages == [set(), set(), set(), set(), set()]  # the core makes prompts
 
 
 def test_the_plan_counts_what_is_not_loaded_yet(monkeypatch, tiny_int4):

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from qwen3edge import _core
 from qwen3edge.errors import FileFormatError, RequestError, UnsupportedModelError
-from qwen3edge.text import pretokenizer
 from qwen3edge.text.tokenizer import Tokenizer
 from tests.generation.fakes import ADDED, VOCABULARY, ids, make_tokenizer, metadata
 
@@ -64,21 +63,11 @@ def test_cuts_change_nothing(tiny, texts):
     text = "".join(texts)
     whole = tiny.encode(text)
     cut: list[int] = []
-    chunks = list(small_chunks(text))
+    chunks = _core.text_chunks(text, 1)  # with a cut wherever there may be one
     assert "".join(chunks) == text
     for chunk in chunks:
         cut += tiny.encode(chunk)
     assert cut == whole
-
-
-def small_chunks(text: str):
-    """As pretokenizer.chunks, with a cut wherever there may be one."""
-    saved = pretokenizer.CHUNK_CHARACTERS
-    pretokenizer.CHUNK_CHARACTERS = 1
-    try:
-        yield from pretokenizer.chunks(text)
-    finally:
-        pretokenizer.CHUNK_CHARACTERS = saved
 
 
 @pytest.mark.parametrize("char", ["a", " ", "\n", "0", "é", "中", "🙂", ".", "\u0301", "\0", "\ud800"])

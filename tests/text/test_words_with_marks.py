@@ -6,28 +6,24 @@ Tests of the ids need the whole vocabulary, whose merges take long to find from 
 import random
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import normalizers
 from transformers import AddedToken, Qwen3_5Tokenizer
 from transformers.models.qwen3_5.tokenization_qwen3_5 import PRETOKENIZE_REGEX
 
-from qwen3edge.convert.vocabulary import Vocabulary
-from qwen3edge.text import pretokenizer
+from qwen3edge import _core
 from qwen3edge.text.tokenizer import Tokenizer
-from qwen3edge.text.unicode_words import unicode_words
-from qwen3edge.tokenization import SPLITTERS
+from qwen3edge.tokenization import WORDS_WITH_MARKS
 from tests.generation.fakes import metadata
-from tests.real_tokenizer import QWEN3_5, require
+from tests.real_tokenizer import QWEN3_5
 from tests.reference.byte_alphabet import from_bytes
+from tests.text.byte_tokenizer import byte_tokenizer
 from tests.text.random_texts import SPACES, as_text, text, texts, word
-from tests.text.test_tokenizer import small_chunks
 
 COUNT = 2_000
-QWEN3_WORDS, QWEN3_5_WORDS = SPLITTERS["qwen2"], SPLITTERS["qwen35"]
+QWEN3_WORDS, QWEN3_5_WORDS = byte_tokenizer("qwen2").words, byte_tokenizer("qwen35").words
 BYTES = Tokenizer.from_metadata(metadata(pre="qwen35"))
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 AT_CUTS = "aé中が。，、, .!\t\n\r 01一가ᄀ\u0301\u093f\u0e34\u3000\x85'sl🙂\u200d"
@@ -63,56 +59,38 @@ def in_bytes(words: list[str]) -> list[str]:
 
 def test_marks_stay_with_their_letters():
     text = "नमस्ते मैं"
-    assert pretokenizer.words(text, QWEN3_5_WORDS) == ["नमस्ते", " मैं"]
-    assert pretokenizer.words(text, QWEN3_WORDS) == ["नमस", "्त", "े", " म", "ैं"]
-
-
-@given(ANY_TEXT)
-def test_words_are_the_text(text):
-    for splitter in (QWEN3_WORDS, QWEN3_5_WORDS):
-        assert "".join(pretokenizer.words(text, splitter)) == normalizers.NFC().normalize_str(text)
+    assert QWEN3_5_WORDS(text) == ["नमस्ते", " मैं"]
+    assert QWEN3_WORDS(text) == ["नमस", "्त", "े", " म", "ैं"]
 
 
 @given(text=ANY_TEXT)
 def test_same_words_as_transformers_of_any_text(words_of_transformers, text):
-    assert in_bytes(pretokenizer.words(text, QWEN3_5_WORDS)) == words_of_transformers(text)
+    assert in_bytes(QWEN3_5_WORDS(text)) == words_of_transformers(text)
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_same_words_of_sentences(words_of_transformers, sentence):
-    assert in_bytes(pretokenizer.words(sentence, QWEN3_5_WORDS)) == words_of_transformers(sentence)
+    assert in_bytes(QWEN3_5_WORDS(sentence)) == words_of_transformers(sentence)
 
 
 def test_same_words_in_all_scripts(words_of_transformers, seed):
     items = [as_text(item) for item in texts(seed, COUNT)]
-    ours = {item: pretokenizer.words(item, QWEN3_5_WORDS) for item in items}
+    ours = {item: QWEN3_5_WORDS(item) for item in items}
     different = [item for item in items if in_bytes(ours[item]) != words_of_transformers(item)]
     assert not different, f"{len(different)} of {COUNT}, the first: {different[0]!r}"
-    assert any(pretokenizer.words(item, QWEN3_WORDS) != ours[item] for item in items)
-
-
-@given(st.text(st.characters(max_codepoint=127), max_size=200))
-def test_texts_in_ascii_have_the_same_words(text):
-    assert pretokenizer.words(text, QWEN3_5_WORDS) == pretokenizer.words(text, QWEN3_WORDS)
-    assert pretokenizer.words(text, QWEN3_5_WORDS) == unicode_words(text, QWEN3_5_WORDS)
+    assert any(QWEN3_WORDS(item) != ours[item] for item in items)
 
 
 @settings(max_examples=50)
 @given(st.lists(st.text(st.sampled_from(AT_CUTS), max_size=40), max_size=20))
 def test_cuts_change_nothing(texts):
     text = "".join(texts)
-    assert [token for chunk in small_chunks(text) for token in BYTES.encode(chunk)] == BYTES.encode(text)
+    assert [token for chunk in _core.text_chunks(text, 1) for token in BYTES.encode(chunk)] == BYTES.encode(text)
 
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    require(QWEN3_5.ranks_path)
-    folder: Path = tmp_path_factory.mktemp("qwen3.5")
-    QWEN3_5.write_tokenizer(folder)
-    vocabulary = Vocabulary.read(folder, {})
-    assert vocabulary is not None and vocabulary.splitter == "qwen35"
-    keys = vocabulary.metadata({})
-    return Tokenizer.from_metadata({k: v.tolist() if k.endswith("token_type") else v for k, v in keys.items()})
+    return QWEN3_5.ours(tmp_path_factory.mktemp("qwen3.5"))
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +108,7 @@ def theirs() -> Qwen3_5Tokenizer:
 def test_the_vocabulary(ours, theirs):
     assert ours.vocabulary_size == len(theirs) == 248_077
     assert [ours.token_id(name) for name in ("<|endoftext|>", "<|im_end|>", "<think>")] == [248_044, 248_046, 248_068]
-    assert QWEN3_5_WORDS.words == PRETOKENIZE_REGEX
+    assert WORDS_WITH_MARKS == PRETOKENIZE_REGEX
 
 
 @pytest.mark.slow
