@@ -77,7 +77,7 @@ def test_special_tokens_in_text(ours, qwen_json, qwen_tiktoken, seed):
 
 
 def test_long_texts_are_cut_exactly(ours, qwen_json, seed):
-    """Longer than pretokenizer.CHUNK_CHARACTERS, so that they are encoded in parts."""
+    """Longer than a chunk, so that they are encoded in parts."""
     rng = random.Random(seed)
     for _ in range(20):
         item = "".join(as_text(text(rng)) for _ in range(1200))
