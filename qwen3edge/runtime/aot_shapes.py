@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from dataclasses import replace
 
 from qwen3edge.config import ModelConfig
@@ -13,7 +13,8 @@ from qwen3edge.kernels.specialization import MODEL_SHAPES, ModelShape
 RECIPES = ("int4", "int8")
 
 
-def shape_of(model: str, recipes: Sequence[str] = RECIPES) -> ModelShape:
+@functools.cache
+def shape_of(model: str, recipes: tuple[str, ...] = RECIPES) -> ModelShape:
     """One of MODEL_SHAPES with the formats that the recipes give its layers, each distinct layer once."""
     shape = MODEL_SHAPES[model]
     found = [formats for recipe in recipes for formats in layer_formats(config_of(shape), recipe)]
