@@ -4,7 +4,7 @@ python bench/device_check.py --prepare DATA                  on a CPU before: ti
 python bench/device_check.py --data DATA --out OUT           eight minutes on the machine with the GPU
 python bench/device_check.py --only kernels,decode --models 0.6B,8B --budget 150 --data DATA --out OUT
 python bench/device_check.py --interpret --data DATA --out OUT      every step on tiny shapes, without a GPU
-python bench/device_check.py --render OUT/results.jsonl      docs/gpu-bench.md, on standard output
+python bench/device_check.py --render OUT/results.jsonl      the page gpu-bench.md, on standard output
 
 A step is a process of its own with a hard limit, so that a crash or a hang costs that step alone. Right comes before
 fast. Results are written at once, a line of JSON each, beside what had been expected (bench/device/predictions.py).

@@ -1,6 +1,6 @@
 """What was expected before anything ran on a device: estimates on paper, for one H200.
 
-Not to be changed after a run: docs/gpu-bench.md shows them beside what was measured.
+Not to be changed after a run: the page that bench/device/render.py makes shows them beside what was measured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/gpu-bench.md from results, never by hand."""
+"""A page from results, never by hand: gpu-bench.md in docs, which is not there before a first run on a device."""
 
 from __future__ import annotations
 

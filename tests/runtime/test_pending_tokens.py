@@ -25,7 +25,7 @@ def file(tmp_path_factory) -> _core.ModelFile:
 
 
 def engine(file: _core.ModelFile, **settings: object) -> _core.Engine:
-    return _core.Engine(file, **{"context": CONTEXT, "threads": 2, "memory": 1 << 30, **settings})
+    return _core.Engine(file, **{"context": CONTEXT, "threads": 2, "memory": 4 << 30, **settings})
 
 
 def drafting(file: _core.ModelFile, **settings: object) -> _core.Engine:
@@ -121,7 +121,7 @@ def test_a_longer_step_is_final(file, seed):
 
 
 def test_the_plan_counts_them(file):
-    settings = {"context": CONTEXT, "threads": 1, "memory": 1 << 30, "snapshots": 0}
+    settings = {"context": CONTEXT, "threads": 1, "memory": 4 << 30, "snapshots": 0}
     floats = 3 * SHAPE.key_heads * SHAPE.delta_size + 2 * SHAPE.value_heads * SHAPE.delta_size + 2 * SHAPE.value_heads
     for sequences in (1, 3):
         settings["sequences"] = sequences

@@ -25,7 +25,7 @@ def file(tmp_path_factory) -> _core.ModelFile:
 
 
 def engine(file: _core.ModelFile, **settings: object) -> _core.Engine:
-    return _core.Engine(file, **{"context": CONTEXT, "threads": 2, "memory": 1 << 30, **settings})
+    return _core.Engine(file, **{"context": CONTEXT, "threads": 2, "memory": 4 << 30, **settings})
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_tokens_that_are_not_the_sequences_are_refused(file, text):
 
 
 def test_the_plan_counts_states_and_snapshots(file):
-    settings = {"context": CONTEXT, "threads": 1, "memory": 1 << 30}
+    settings = {"context": CONTEXT, "threads": 1, "memory": 4 << 30}
     plans = {n: _core.plan(file, sequences=3, snapshots=n, **settings) for n in (0, 1, 2)}
     each = STATE + 4 * CONTEXT
     assert plans[2]["kv_cache"] - plans[1]["kv_cache"] == plans[1]["kv_cache"] - plans[0]["kv_cache"] == 3 * each
