@@ -10,15 +10,15 @@ import torch
 import triton
 import triton.language as tl
 
-from qwen3edge.kernels.arguments import WORKING_TYPES, expect
+from qwen3edge.kernels.arguments import expect
 from qwen3edge.kernels.attention_decode import SPLIT, decode_tile, finish
 from qwen3edge.kernels.attention_pages import LOG2_E, attend
 from qwen3edge.kernels.configuration import target_of
 from qwen3edge.kernels.errors import KernelConfigurationError, KernelShapeError, KernelTypeError
-from qwen3edge.kernels.kv_cache import PAGE, KvCache, expect_cache
+from qwen3edge.kernels.kv_cache import PAGE, KvCache
 from qwen3edge.kernels.matmul_plan import qkv_split_counts
 from qwen3edge.kernels.numerics import largest_magnitude, quants_of, scale_of
-from qwen3edge.kernels.rope_cache import projected
+from qwen3edge.kernels.rope_cache import expect_projected, projected
 from qwen3edge.kernels.specialization import ModelShape, Specialization
 
 
@@ -196,30 +196,14 @@ def _attention_step(
     max_length: int,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    expect("qkv", qkv, (torch.float32,), (None, None, None))
-    if dtype not in WORKING_TYPES:
-        raise KernelTypeError(f"dtype: expected {' or '.join(map(str, WORKING_TYPES))}, found {dtype}")
-    kv_heads, head_dim = expect_cache(KvCache(keys, key_scales, values, value_scales), block_tables, qkv)
+    cache = KvCache(keys, key_scales, values, value_scales)
+    kv_heads, head_dim = expect_projected(
+        qkv, bias, query_weight, key_weight, epsilon, cos_sin, cache, block_tables, dtype
+    )
     if keys.dtype == torch.bfloat16 and dtype != torch.bfloat16:
         raise KernelTypeError(f"dtype: expected torch.bfloat16 for such a cache, found {dtype}")
     parts, tokens, columns = qkv.shape
     heads = columns // head_dim - 2 * kv_heads
-    if parts < 1 or columns % head_dim or heads <= 0 or heads % kv_heads:
-        raise KernelShapeError(
-            f"qkv: expected [any, any, (heads + 2 * {kv_heads}) * {head_dim}] with heads a multiple of {kv_heads}, "
-            f"found {list(qkv.shape)}"
-        )
-    floats = (torch.float32, *WORKING_TYPES)
-    if bias is not None:
-        expect("bias", bias, floats, (columns,), qkv)
-    if (query_weight is None) != (key_weight is None):
-        raise KernelConfigurationError("query_weight, key_weight: expected both or none, found one")
-    if query_weight is not None and key_weight is not None:
-        expect("query_weight", query_weight, floats, (head_dim,), qkv)
-        expect("key_weight", key_weight, floats, (head_dim,), qkv)
-        if not epsilon > 0:
-            raise KernelConfigurationError(f"epsilon: expected a number above 0, found {epsilon}")
-    expect("cos_sin", cos_sin, (torch.float32,), (None, head_dim), qkv)
     expect("sequences", sequences, (torch.int32,), (None,), qkv)
     runs = sequences.shape[0]
     expect("query_starts", query_starts, (torch.int32,), (runs + 1,), qkv)

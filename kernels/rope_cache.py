@@ -208,29 +208,26 @@ def rope_cache(
     )
 
 
-@torch.library.custom_op("qwen3edge::rope_cache", mutates_args=("keys", "key_scales", "values", "value_scales"))
-def _rope_cache(
+def expect_projected(
     qkv: torch.Tensor,
     bias: torch.Tensor | None,
     query_weight: torch.Tensor | None,
     key_weight: torch.Tensor | None,
     epsilon: float,
     cos_sin: torch.Tensor,
-    positions: torch.Tensor,
-    sequences: torch.Tensor,
+    cache: KvCache,
     block_tables: torch.Tensor,
-    keys: torch.Tensor,
-    key_scales: torch.Tensor | None,
-    values: torch.Tensor,
-    value_scales: torch.Tensor | None,
     dtype: torch.dtype,
-) -> torch.Tensor:
+) -> tuple[int, int]:
+    """Queries, keys and values as products leave them, and what is done to them on their way into a cache: its heads
+    and their size. Raises KernelTypeError, KernelShapeError and KernelConfigurationError.
+    """
     expect("qkv", qkv, (torch.float32,), (None, None, None))
     if dtype not in WORKING_TYPES:
         raise KernelTypeError(f"dtype: expected {' or '.join(map(str, WORKING_TYPES))}, found {dtype}")
-    kv_heads, head_dim = expect_cache(KvCache(keys, key_scales, values, value_scales), block_tables, qkv)
-    splits, tokens, columns = qkv.shape
-    if splits < 1:
+    kv_heads, head_dim = expect_cache(cache, block_tables, qkv)
+    parts, _, columns = qkv.shape
+    if parts < 1:
         raise KernelShapeError("qkv: expected at least one part, found none")
     heads = columns // head_dim - 2 * kv_heads
     if columns % head_dim or heads <= 0 or heads % kv_heads:
@@ -249,6 +246,32 @@ def _rope_cache(
         if not epsilon > 0:
             raise KernelConfigurationError(f"epsilon: expected a number above 0, found {epsilon}")
     expect("cos_sin", cos_sin, (torch.float32,), (None, head_dim), qkv)
+    return kv_heads, head_dim
+
+
+@torch.library.custom_op("qwen3edge::rope_cache", mutates_args=("keys", "key_scales", "values", "value_scales"))
+def _rope_cache(
+    qkv: torch.Tensor,
+    bias: torch.Tensor | None,
+    query_weight: torch.Tensor | None,
+    key_weight: torch.Tensor | None,
+    epsilon: float,
+    cos_sin: torch.Tensor,
+    positions: torch.Tensor,
+    sequences: torch.Tensor,
+    block_tables: torch.Tensor,
+    keys: torch.Tensor,
+    key_scales: torch.Tensor | None,
+    values: torch.Tensor,
+    value_scales: torch.Tensor | None,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    kv_heads, head_dim = expect_projected(
+        qkv, bias, query_weight, key_weight, epsilon, cos_sin, KvCache(keys, key_scales, values, value_scales),
+        block_tables, dtype,
+    )  # fmt: skip
+    splits, tokens, columns = qkv.shape
+    heads = columns // head_dim - 2 * kv_heads
     expect("positions", positions, (torch.int32,), (tokens,), qkv)
     expect("sequences", sequences, (torch.int32,), (tokens,), qkv)
     queries = qkv.new_empty((tokens, heads, head_dim), dtype=dtype)

@@ -95,7 +95,9 @@ inline py::str path_text(const std::string& path) {
 
 // The UTF-8 of a str; Python keeps it with the str. Throws Python's TypeError, or UnicodeEncodeError for lone surrogates.
 std::string_view utf8_of(py::handle text);
-// UTF-8. Lone surrogates, which a str may hold, become three bytes that no text has.
+// UTF-8 of a str, and back. Lone surrogates, which a str may hold, become three bytes that no text has.
+std::string encoded(py::handle text);
+py::str decoded(std::string_view text);
 std::vector<std::string> encoded(const std::vector<py::str>& texts);
 // {tool: {parameter: kinds of its values, as JSON Schema names them}}; null for None.
 std::shared_ptr<const Tools> tools_of(const py::object& tools);

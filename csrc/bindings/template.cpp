@@ -16,35 +16,23 @@ using chat::Value;
 
 constexpr uint32_t kMostDepth = 200;  // messages nest by 100
 
-std::string utf8(py::handle text) {
-  PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass");
-  if (!bytes) throw py::error_already_set();
-  return py::reinterpret_steal<py::bytes>(bytes);
-}
-
-py::str str_of(const std::string& text) {
-  PyObject* str = PyUnicode_DecodeUTF8(text.data(), static_cast<py::ssize_t>(text.size()), "surrogatepass");
-  if (!str) throw py::error_already_set();
-  return py::reinterpret_steal<py::str>(str);
-}
-
 Value value_of(py::handle object, uint32_t depth = 0);
 
 Value integer_of(py::handle object) {
   int overflow = 0;
   const long long value = PyLong_AsLongLongAndOverflow(object.ptr(), &overflow);
   if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
-  return overflow ? Value::large(utf8(py::str(object))) : Value(static_cast<int64_t>(value));
+  return overflow ? Value::large(encoded(py::str(object))) : Value(static_cast<int64_t>(value));
 }
 
 Value dict_of(const py::dict& dict, uint32_t depth) {
   std::vector<chat::Dict::Item> items;
   for (const auto& [key, item] : dict) {
     require(py::isinstance<py::str>(key), "expected a template's variables with strings as keys");
-    items.emplace_back(Value::text(utf8(key)), value_of(item, depth + 1));
+    items.emplace_back(Value::text(encoded(key)), value_of(item, depth + 1));
   }
   // A dict of a kind of its own says what it is as a text: the arguments of a call.
-  Value text = PyDict_CheckExact(dict.ptr()) ? Value() : Value::text(utf8(py::str(dict)));
+  Value text = PyDict_CheckExact(dict.ptr()) ? Value() : Value::text(encoded(py::str(dict)));
   return {chat::Kind::dict, std::make_shared<chat::Dict>(std::move(items), std::move(text))};
 }
 
@@ -54,7 +42,7 @@ Value value_of(py::handle object, uint32_t depth) {
   if (py::isinstance<py::bool_>(object)) return Value(object.ptr() == Py_True);
   if (py::isinstance<py::int_>(object)) return integer_of(object);
   if (py::isinstance<py::float_>(object)) return Value(py::cast<double>(object));
-  if (py::isinstance<py::str>(object)) return Value::text(utf8(object));
+  if (py::isinstance<py::str>(object)) return Value::text(encoded(object));
   if (py::isinstance<py::dict>(object)) return dict_of(py::reinterpret_borrow<py::dict>(object), depth);
   require(py::isinstance<py::list>(object), "expected JSON values in a template's variables");
   std::vector<Value> items;
@@ -69,16 +57,16 @@ std::string run(const chat::Tree& tree, const chat::Interpreter::Variables& vari
 
 py::str render(const chat::Tree& tree, const py::dict& variables, std::optional<uint64_t> limit) {
   chat::Interpreter::Variables values;
-  for (const auto& [name, value] : variables) values.emplace_back(utf8(name), value_of(value));
+  for (const auto& [name, value] : variables) values.emplace_back(encoded(name), value_of(value));
   try {
-    return str_of(run(tree, values, limit.value_or(chat::kMostCharacters)));
+    return decoded(run(tree, values, limit.value_or(chat::kMostCharacters)));
   } catch (const chat::Failure& failure) {
     // Texts of the messages in it may hold marks, which are no UTF-8.
     const py::module_ errors = py::module_::import("qwen3edge.errors");
     const std::string way_out =
         failure.unknown_here() ? "; " + py::cast<std::string>(py::module_::import("qwen3edge.templates.given").attr("WAY_OUT"))
                                : "";
-    const py::object error = errors.attr("TemplateError")(str_of(failure.what() + way_out));
+    const py::object error = errors.attr("TemplateError")(decoded(failure.what() + way_out));
     PyErr_SetObject(py::type::handle_of(error).ptr(), error.ptr());
     throw py::error_already_set();
   }
@@ -91,7 +79,7 @@ void bind_template(py::module_& m) {
       .def(py::init([](const py::bytes& bytes, const py::str& source) {
              const std::string_view view = bytes;
              return std::make_unique<chat::Tree>(std::span(reinterpret_cast<const uint8_t*>(view.data()), view.size()),
-                                                 utf8(source));
+                                                 encoded(source));
            }),
            "bytes"_a, "source"_a)
       .def_static(

@@ -13,12 +13,6 @@ namespace q3e::bindings {
 
 namespace {
 
-std::string encoded(py::handle text) {
-  PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass");
-  if (!bytes) throw py::error_already_set();
-  return py::reinterpret_steal<py::bytes>(bytes);
-}
-
 // What `step` appends.
 template <class F>
 py::list pieces_of(F&& step) {
@@ -34,6 +28,18 @@ std::string_view utf8_of(py::handle text) {
   const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &nbytes);
   if (!data) throw py::error_already_set();
   return {data, static_cast<size_t>(nbytes)};
+}
+
+std::string encoded(py::handle text) {
+  PyObject* bytes = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass");
+  if (!bytes) throw py::error_already_set();
+  return py::reinterpret_steal<py::bytes>(bytes);
+}
+
+py::str decoded(std::string_view text) {
+  PyObject* str = PyUnicode_DecodeUTF8(text.data(), static_cast<py::ssize_t>(text.size()), "surrogatepass");
+  if (!str) throw py::error_already_set();
+  return py::reinterpret_steal<py::str>(str);
 }
 
 std::vector<std::string> encoded(const std::vector<py::str>& texts) {

@@ -79,13 +79,6 @@ class Utf8 {
   bool changed_ = false;
 };
 
-// With the marks of `protect`.
-py::str marked_text(std::string_view text) {
-  PyObject* const made = PyUnicode_DecodeUTF8(text.data(), static_cast<py::ssize_t>(text.size()), "surrogatepass");
-  if (!made) throw py::error_already_set();
-  return py::reinterpret_steal<py::str>(made);
-}
-
 py::list listed(const std::vector<uint32_t>& ids) {
   py::list out(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) PyList_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromUnsignedLong(ids[i]));
@@ -122,8 +115,8 @@ std::optional<py::list> encode(const Tokenizer& tokenizer, const py::object& tex
 py::object protect(const Tokenizer& tokenizer, const py::str& text, bool tags) {
   const Utf8 utf8(text);
   const std::optional<std::string> marked = tokenizer.protect(utf8.view(), tags);
-  if (marked) return marked_text(*marked);
-  return utf8.changed() ? py::object(marked_text(utf8.view())) : py::object(text);
+  if (marked) return decoded(*marked);
+  return utf8.changed() ? py::object(decoded(utf8.view())) : py::object(text);
 }
 
 }  // namespace
