@@ -30,7 +30,7 @@ $(VENV)/.clients: $(VENV)/.tests
 
 # mypy reads the types of what the package imports.
 $(VENV)/.lint: $(VENV)/.installed constraints.txt
-	$(BIN)/pip install --quiet --group lint -c constraints.txt
+	$(BIN)/pip install --quiet ruff mypy clang-format -c constraints.txt
 	touch $@
 
 # The main job on the tiny model: convert, plan, a chat that thinks and one that answers at once, speed, a server.

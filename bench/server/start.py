@@ -57,25 +57,36 @@ def server(model: Path, threads: int) -> Iterator[subprocess.Popen[str]]:
         process.communicate(timeout=60)
 
 
+def listening(process: subprocess.Popen[str]) -> str:
+    """Host and port, once the server has said so. Raises BenchError."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if "http://" not in line:
+        raise BenchError(f"expected a server that says where it listens, found {line!r}")
+    return line.partition("http://")[2].partition(" ")[0]
+
+
+def stream_of(host: str) -> Iterator[str]:
+    """The pieces of a chat's answer, as they come."""
+    connection = http.client.HTTPConnection(host, timeout=60)
+    connection.request("POST", "/v1/chat/completions", json.dumps(BODY))
+    response = connection.getresponse()
+    while data := response.readline():
+        if not data.startswith(b"data: {"):
+            continue
+        delta = json.loads(data[6:])["choices"][0]["delta"]
+        if text := delta.get("content") or delta.get("reasoning_content"):
+            yield text
+
+
 def own_start(model: Path, threads: int) -> Start:
     """One process of ours."""
     begun = time.perf_counter()
     with server(model, threads) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+        host = listening(process)
         ready = time.perf_counter() - begun
-        if "http://" not in line:
-            raise BenchError(f"expected a server that says where it listens, found {line!r}")
-        host = line.partition("http://")[2].partition(" ")[0]
-        connection = http.client.HTTPConnection(host, timeout=60)
-        connection.request("POST", "/v1/chat/completions", json.dumps(BODY))
-        response = connection.getresponse()
-        while data := response.readline():
-            if not data.startswith(b"data: {"):
-                continue
-            delta = json.loads(data[6:])["choices"][0]["delta"]
-            if text := delta.get("content") or delta.get("reasoning_content"):
-                return Start(ready, time.perf_counter() - begun, text)
+        for text in stream_of(host):
+            return Start(ready, time.perf_counter() - begun, text)
     raise BenchError("expected a token, found the end of the stream")
 
 

@@ -10,7 +10,7 @@ SequenceStates::SequenceStates(const StateSpec& bytes, uint32_t sequences, uint3
     : bytes_(bytes),
       cache_(bytes.page_bytes, sequences, context, pages, bytes.open_bytes > 0),
       fixed_(bytes.fixed_bytes * sequences, "states of sequences"),
-      snapshots_(bytes.fixed_bytes, sequences * snapshots),
+      snapshots_(bytes.fixed_bytes, (sequences + 1) * snapshots),
       most_pending_(bytes.pending_bytes ? most_pending : 0),
       pending_(bytes.pending_bytes * most_pending * sequences, "pending tokens of sequences"),
       pending_counts_(sequences, 0),

@@ -32,8 +32,8 @@ struct StateSpec {
 
 class SequenceStates {
  public:
-  // bytes: over all blocks of the model. Address space for `snapshots` copies of a fixed state for each sequence is reserved as
-  // well; all sequences share them. most_pending: tokens of a step that a fixed state can go back by. Throws
+  // bytes: over all blocks of the model. Address space for `snapshots` copies of a fixed state for each sequence, and as many
+  // for those that left, is reserved as well; all share them. most_pending: tokens of a step that a fixed state can go back by. Throws
   // Error(out_of_memory).
   SequenceStates(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t pages, uint32_t snapshots,
                  uint32_t most_pending);
@@ -41,9 +41,8 @@ class SequenceStates {
   // What is no page.
   static uint64_t own_memory(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t snapshots,
                              uint32_t most_pending) {
-    return (bytes.fixed_bytes + bytes.open_bytes + snapshots * StateSnapshots::bytes(bytes.fixed_bytes, context) +
-            most_pending * bytes.pending_bytes) *
-           sequences;
+    return (bytes.fixed_bytes + bytes.open_bytes + most_pending * bytes.pending_bytes) * sequences +
+           StateSnapshots::bytes(bytes.fixed_bytes, context) * snapshots * (sequences + uint64_t{1});
   }
 
   uint32_t sequences() const { return cache_.sequences(); }

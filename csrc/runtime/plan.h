@@ -20,7 +20,7 @@ struct PlanRequest {
   uint32_t chunk = 0;      // tokens of a prefill chunk; 0: the largest of 256 ... 16 that fits, 512 with experts or streaming
   uint64_t program = 0;    // 0: what the process holds now, without this file, and an allowance
   uint64_t later = 0;      // what the program will load besides; counts only when `program` is 0
-  uint32_t snapshots = 2;  // for each sequence, of a state that cannot go back by itself; all sequences share them
+  uint32_t snapshots = 2;  // for each sequence and for those that left, of a state that cannot go back by itself
   // Lossy when above 0: a token's experts whose share of its weights is smaller are left out.
   float min_expert_share = 0;
   ReadMethod reader = ReadMethod::uring;  // of what is streamed: the first to try

@@ -12,7 +12,7 @@ namespace {
 
 // A step in which answers wait for their next token takes at most so long, or so many times what it takes without prompts.
 constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
-constexpr double kAim = 0.6;             // of that, as steps vary
+constexpr double kAim = 0.5;             // of that, as steps vary
 constexpr uint32_t kWorthWaiting = 16;   // tokens
 constexpr double kLeastRight = 0.3;      // of a draft model's tokens, is expected of an answer that begins
 constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said

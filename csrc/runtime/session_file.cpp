@@ -20,7 +20,9 @@ namespace q3e {
 namespace {
 
 constexpr char kMagic[8] = {'Q', '3', 'E', 'S', 'A', 'V', 'E', 'D'};
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
+// An answer's end, and where it was asked for: the next prompt often differs from there on.
+constexpr uint32_t kMostStates = 2;
 constexpr uint64_t kMostTokens = uint64_t{1} << 28, kMostNote = uint64_t{1} << 28;
 
 // Little endian, without gaps.
@@ -30,11 +32,11 @@ struct Header {
   uint64_t model;  // fingerprint
   uint32_t kv, page_tokens;
   uint64_t page_bytes, tokens, note_bytes, kept;  // kept: tokens whose pages are here
-  uint64_t state_bytes, state;                    // of a state that is no page; tokens that it is of, and 0 where there is none
+  uint64_t state_bytes, states[kMostStates];      // of a state that is no page; tokens that each is of, most first, 0: none
   float min_expert_share;
   uint32_t crc32;  // of this header, with 0 here, then of the tokens and of the note
 };
-static_assert(sizeof(Header) == 88);
+static_assert(sizeof(Header) == 96);
 
 // FNV-1a of everything that a model's states depend on: its shape, and the checksums of its weights.
 class Fingerprint {
@@ -201,6 +203,20 @@ void require_same(const std::string& path, const Header& found, const Header& ow
   }
 }
 
+uint32_t state_count(const Header& h) {
+  uint32_t n = 0;
+  while (n < kMostStates && h.states[n] > 0) ++n;
+  return n;
+}
+
+// Each is of fewer tokens than the one before, no page lies behind the first, and an engine without states has none.
+bool plausible_states(const Header& h) {
+  const uint32_t n = state_count(h);
+  for (uint32_t i = 0; i < kMostStates; ++i)
+    if (h.states[i] > (i == 0 ? h.tokens : i < n ? h.states[i - 1] - 1 : 0)) return false;
+  return h.state_bytes == 0 ? n == 0 : h.kept <= h.states[0];
+}
+
 }  // namespace
 
 void save_session(Engine& engine, std::span<const int32_t> tokens, std::string_view note, const std::string& path) {
@@ -221,8 +237,13 @@ void save_session(Engine& engine, std::span<const int32_t> tokens, std::string_v
     file.write(page.data(), page.size());
   };
   if (header.state_bytes > 0) {
-    header.state = engine.read_state(tokens, write_page);
-    tokens = tokens.first(header.state);  // pages behind it would be of no use
+    auto beginning = tokens;
+    for (uint64_t& state : header.states) {
+      state = engine.read_state(beginning, write_page);
+      if (state == 0) break;
+      beginning = tokens.first(state - 1);
+    }
+    tokens = tokens.first(header.states[0]);  // pages behind it would be of no use
   }
   for (uint32_t rows = header.page_tokens, page = 0; rows == header.page_tokens; ++page)
     header.kept += rows = engine.read_page(tokens, page, write_page);
@@ -239,13 +260,14 @@ SavedSession load_session(Engine& engine, const std::string& path) {
   file.read(&header, sizeof header);
   require_same(path, header, header_of(engine, 0, 0));
   if (header.tokens > kMostTokens || header.note_bytes > kMostNote || header.kept > header.tokens ||
-      header.state > header.tokens || header.state_bytes != engine.state_bytes() ||
-      (header.state_bytes > 0 && header.kept > header.state) || (header.state_bytes == 0 && header.state > 0))
+      header.state_bytes != engine.state_bytes() || !plausible_states(header))
     throw Error(Status::corrupt_file, path + ": expected the sizes of a session, found others");
   const uint64_t pages = engine.limits().pages_for(static_cast<uint32_t>(header.kept));
   const uint64_t pages_bytes = pages * (sizeof(uint32_t) + header.page_bytes);
-  const uint64_t state_bytes = header.state ? sizeof(uint32_t) + header.state_bytes : 0;
-  const uint64_t expected = sizeof header + header.tokens * sizeof(int32_t) + header.note_bytes + state_bytes + pages_bytes;
+  const uint64_t state_bytes = sizeof(uint32_t) + header.state_bytes;
+  const auto states = std::span(header.states).first(state_count(header));
+  const uint64_t states_at = sizeof header + header.tokens * sizeof(int32_t) + header.note_bytes;
+  const uint64_t pages_at = states_at + states.size() * state_bytes, expected = pages_at + pages_bytes;
   if (file.size() != expected)
     throw Error(Status::truncated_file,
                 path + ": expected " + std::to_string(expected) + " bytes, found " + std::to_string(file.size()));
@@ -262,17 +284,21 @@ SavedSession load_session(Engine& engine, const std::string& path) {
     if (crc32(bytes.data(), bytes.size()) != claimed)
       throw Error(Status::corrupt_file, path + ": expected the checksum of " + what + ", found another");
   };
+  uint64_t restored = 0;  // tokens whose pages are there
   for (uint64_t i = 0; i < pages; ++i) {
     const auto tokens = std::span(saved.tokens).first(std::min((i + 1) * header.page_tokens, header.kept));
     const bool kept = engine.restore_page(tokens, [&](std::span<uint8_t> page) {
-      read_checked(expected - pages_bytes + i * (sizeof(uint32_t) + page.size()), page, "page " + std::to_string(i));
+      read_checked(pages_at + i * (sizeof(uint32_t) + page.size()), page, "page " + std::to_string(i));
     });
-    if (!kept) return saved;
+    if (!kept) break;
+    restored = tokens.size();
   }
-  if (header.state > 0 && header.state == header.kept)
-    engine.restore_state(std::span(saved.tokens).first(header.state), [&](std::span<uint8_t> state) {
-      read_checked(expected - pages_bytes - state_bytes, state, "its state");
-    });
+  // The longest last: it was used last, and leaves last.
+  for (size_t i = states.size(); i-- > 0;)
+    if (states[i] <= restored)
+      engine.restore_state(std::span(saved.tokens).first(states[i]), [&](std::span<uint8_t> state) {
+        read_checked(states_at + i * state_bytes, state, "state " + std::to_string(i));
+      });
   return saved;
 }
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from qwen3edge.errors import MemoryBudgetError
 from qwen3edge.grammar.definition import Definition
 from qwen3edge.runtime.fork_lock import ForkLock
-from qwen3edge.runtime.plan import MemoryPlan, format_bytes
+from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.runtime.program import grammar_bytes
 from qwen3edge.text.prompt import Prompt
 from qwen3edge.text.tokenizer import Tokenizer
@@ -46,10 +45,5 @@ class Grammars:
         plan = self._plan
         if plan is None or plan.grammars:
             return
-        needed, left = grammar_bytes(self._tokenizer.vocabulary_size, plan.sequences), plan.budget - plan.peak
-        if needed > left:
-            raise MemoryBudgetError(
-                f"memory: expected {format_bytes(needed)} for grammars beside the plan's {format_bytes(plan.peak)}, "
-                f"found {format_bytes(left)} left of {format_bytes(plan.budget)}: load with grammars=True, which plans "
-                "for them, or with more memory"
-            )
+        needed = grammar_bytes(self._tokenizer.vocabulary_size, plan.sequences)
+        plan.require_left(needed, "grammars", "load with grammars=True, which plans for them, or with more memory")

@@ -21,6 +21,7 @@ from qwen3edge.keywords import shows
 from qwen3edge.runtime import devices
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
+from qwen3edge.runtime.program import jinja2_bytes
 from qwen3edge.sampling import MAX_CHOICE
 from qwen3edge.settings import CPU, DEFAULTS, Settings, require_known
 from qwen3edge.text.pooled import RERANK_INSTRUCTION, RerankPrompts, embedding_tokens, yes_and_no
@@ -55,6 +56,10 @@ class Model(Closing):
         self.engine = engine
         self._tokenizer = opened.tokenizer
         own_plan = self.plan if opened.settings.device == CPU else None  # a GPU's is of another memory
+        if opened.template is not None and own_plan is not None:
+            opened.template.before_fallback = lambda: own_plan.require_left(
+                jinja2_bytes(), "jinja2, as the core cannot render these messages", "load with more memory"
+            )
         self._defaults = GenerationDefaults(
             None if opened.tokenizer is None else PromptBuilder(opened.tokenizer, opened.template),
             opened.defaults,

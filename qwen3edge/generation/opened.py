@@ -83,8 +83,9 @@ class Opened:
     def with_context(self, context: int) -> Opened:
         """The same for so many tokens a sequence, with what the program will load for them."""
         core = self.settings.core
-        text_bytes = text_size.working_bytes(context) if self.texts else None
-        later = pending_bytes(context, core["sequences"], text_bytes=text_bytes)
+        text_bytes = text_size.working_bytes(context) if self.texts else 0
+        jinja2 = self.texts and self.template is not None and not self.template.in_core
+        later = pending_bytes(context, core["sequences"], text_bytes=text_bytes, jinja2=jinja2)
         if self.grammars and self.tokenizer is not None:
             later += grammar_bytes(self.tokenizer.vocabulary_size, core["sequences"])
         core, draft = {**core, "context": context}, None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from qwen3edge.errors import MemoryBudgetError
+
 
 @dataclass(frozen=True)
 class MemoryPlan:
@@ -80,6 +82,15 @@ class MemoryPlan:
             share = f"{100 * self.min_expert_share:g} %"
             lines.append(f"lossy: a token leaves out experts whose share of its weights is below {share}")
         return "\n".join(lines)
+
+    def require_left(self, needed: int, purpose: str, remedy: str) -> None:
+        """Raises MemoryBudgetError unless so many bytes are left of the budget."""
+        left = self.budget - self.peak
+        if needed > left:
+            raise MemoryBudgetError(
+                f"memory: expected {format_bytes(needed)} for {purpose} beside the plan's {format_bytes(self.peak)}, "
+                f"found {format_bytes(left)} left of {format_bytes(self.budget)}: {remedy}"
+            )
 
     @property
     def _serves(self) -> str:

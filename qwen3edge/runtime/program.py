@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-PENDING = {"jinja2": 39 << 18}
-"""Bytes of the resident set, measured: each with what it brings along and, for jinja2, Qwen3's template compiled."""
+JINJA2 = 39 << 18
+"""Bytes of the resident set, measured: the library with what it brings along and Qwen3's template compiled."""
 
 POSITION = 64
 """Bytes of a token of a conversation: an int, and its places in the lists that hold it."""
@@ -24,13 +24,16 @@ def grammar_bytes(vocabulary: int, sequences: int) -> int:
     return library + vocabulary * GRAMMAR_TOKEN + sequences * GRAMMAR_ANSWER
 
 
-def pending_bytes(context: int = 0, sequences: int = 1, *, text_bytes: int | None) -> int:
+def jinja2_bytes() -> int:
+    """What a chat template takes that the core does not run."""
+    return 0 if "jinja2" in sys.modules else JINJA2
+
+
+def pending_bytes(context: int = 0, sequences: int = 1, *, text_bytes: int = 0, jinja2: bool = False) -> int:
     """What the program will take besides the core and what it holds now.
 
-    context: tokens of each of so many sequences. text_bytes: of the one request that is read at a time; None where
-    token ids alone are passed, which need no library. Those who ask for logits import numpy; that is theirs, as the
-    logits are.
+    context: tokens of each of so many sequences. text_bytes: of the one request that is read at a time; 0 where token
+    ids alone are passed. jinja2: whether it renders the chat template. Those who ask for logits import numpy; that is
+    theirs, as the logits are.
     """
-    texts = text_bytes is not None
-    modules = sum(size for name, size in PENDING.items() if name not in sys.modules and texts)
-    return modules + context * sequences * POSITION + (text_bytes or 0)
+    return (jinja2_bytes() if jinja2 else 0) + context * sequences * POSITION + text_bytes

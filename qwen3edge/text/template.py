@@ -6,7 +6,7 @@ The core runs the syntax tree that convert stored beside the template, jinja2 wh
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qwen3edge import _core
@@ -49,6 +49,8 @@ class ChatTemplate:
         """Reads nothing of the source: `render` does. named_tokens: variables such as `bos_token`. tree: of it."""
         self.source, self._origin, self._tree = source, origin, tree
         self._named_tokens = dict(named_tokens or {})
+        self.before_fallback: Callable[[], None] = lambda: None
+        """Called when the core cannot go on with a template that it runs otherwise, before jinja2 takes it; may raise."""
 
     @classmethod
     def given(cls, template: GivenTemplate, named_tokens: Mapping[str, str] | None = None) -> ChatTemplate:
@@ -59,10 +61,17 @@ class ChatTemplate:
 
     @functools.cached_property
     def _compiled(self) -> tuple[BoundedSandbox, jinja2.Template]:
+        if self.in_core:
+            self.before_fallback()
         from qwen3edge.templates.sandbox import BoundedSandbox  # noqa: PLC0415
 
         environment = BoundedSandbox()
         return environment, environment.compile_bounded(self.source, self._origin)
+
+    @property
+    def in_core(self) -> bool:
+        """Whether the core runs it, and jinja2 only what comes to be beyond the core."""
+        return self._tree is not None
 
     @property
     def switches_thinking(self) -> bool:
@@ -95,7 +104,7 @@ class ChatTemplate:
         guard: all texts from outside go through it, see `guard.TextGuard`. thinking: passed on as `enable_thinking`,
         None leaves the choice to the template. generate: open the assistant's turn. variables: others that the template
         knows. limit: characters that come out. Raises RequestError for messages of a wrong form, TemplateError if the
-        template does not compile, refuses the messages or leaves its bounds.
+        template does not compile, refuses the messages or leaves its bounds; what `before_fallback` raises.
         """
         guard = guard or chat.Guard()
         context: dict[str, Any] = {

@@ -20,3 +20,10 @@ def test_many_clients(tiny_int4: Path, tmp_path: Path) -> None:
 def test_a_start(tiny_int4: Path) -> None:
     words = ["--model", tiny_int4, "--rounds", "1", "--json", "--busy-anyway"]
     assert peers.json_of(peers.run_bench("server.start", *words), "server.start")["rows"]
+
+
+def test_a_first_answer() -> None:
+    words = ["--checkpoint", peers.ROOT / "tests" / "data" / "tiny-qwen3", "--json", "--busy-anyway"]
+    result = peers.json_of(peers.run_bench("server.first_answer", *words), "server.first_answer")
+    assert [row["what"] for row in result["rows"]] == ["listens", "first token", "answer"]
+    assert all(row["s"] > 0 for row in result["rows"])

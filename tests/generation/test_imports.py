@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 import qwen3edge
-from qwen3edge.errors import TemplateError
-from qwen3edge.runtime.program import PENDING, POSITION, pending_bytes
+from qwen3edge.errors import MemoryBudgetError, TemplateError, UnsupportedModelError
+from qwen3edge.runtime.program import JINJA2, POSITION, pending_bytes
 from qwen3edge.text.template import ChatTemplate
 from qwen3edge.text.text_size import COPIES, most_bytes, working_bytes
 from tests.generation.fakes import FakeCore, make_session
@@ -41,18 +42,43 @@ def test_a_library_is_imported_when_it_is_needed(tiny_int4):
 
 
 def test_the_plan_counts_what_is_not_loaded_yet(monkeypatch, tiny_int4):
-    for name in PENDING:
-        monkeypatch.setitem(sys.modules, name, sys)
+    monkeypatch.setitem(sys.modules, "jinja2", sys)
     texts = working_bytes(0)
     assert texts == COPIES * most_bytes(0)
-    assert pending_bytes(text_bytes=texts) == texts
+    assert pending_bytes(text_bytes=texts, jinja2=True) == texts
     assert pending_bytes(100, 3, text_bytes=working_bytes(100)) == COPIES * most_bytes(100) + 300 * POSITION
+    monkeypatch.setattr("qwen3edge.generation.opened.stored_tree", lambda file: None)  # of a file of before
     loaded = qwen3edge.plan(tiny_int4, context=128).program
     monkeypatch.delitem(sys.modules, "jinja2")
-    assert pending_bytes(text_bytes=texts) == texts + PENDING["jinja2"]
-    assert pending_bytes(text_bytes=None) == 0
+    assert pending_bytes(text_bytes=texts, jinja2=True) == texts + JINJA2
+    assert pending_bytes() == 0
     more = qwen3edge.plan(tiny_int4, context=128).program - loaded
-    assert abs(more - PENDING["jinja2"]) < 2 << 20  # what the process holds varies a little
+    assert abs(more - JINJA2) < 2 << 20  # what the process holds varies a little
+
+
+def test_jinja2_is_in_the_plan_only_where_it_renders(monkeypatch, tiny_int4):
+    monkeypatch.delitem(sys.modules, "jinja2", raising=False)
+    with_tree = qwen3edge.plan(tiny_int4, context=128).program
+    monkeypatch.setattr("qwen3edge.generation.opened.stored_tree", lambda file: None)
+    assert abs(qwen3edge.plan(tiny_int4, context=128).program - with_tree - JINJA2) < 2 << 20
+
+
+def test_what_the_core_gives_up_asks_the_budget_before_jinja2(monkeypatch, tiny_int4):
+    """A template whose loop goes beyond the core's bounds there, and a budget with no room for the library."""
+    monkeypatch.delitem(sys.modules, "jinja2", raising=False)
+    peak = qwen3edge.plan(tiny_int4, context=128).peak
+    with qwen3edge.load(tiny_int4, context=128, memory=peak + (4 << 20)) as model:
+        template = model.prompt_builder.template
+        assert template is not None
+        assert template.in_core
+
+        def give_up(*_: object) -> str:
+            raise UnsupportedModelError("beyond the core")
+
+        monkeypatch.setattr(template, "_tree", SimpleNamespace(render=give_up))
+        with pytest.raises(MemoryBudgetError, match="9.8 MiB for jinja2, as the core cannot render"):
+            model.generate("hi")
+        assert "jinja2" not in sys.modules
 
 
 @pytest.mark.parametrize("source", ["{% if %}", "{{ x", "{% for %}", "x" * (2 << 20)])

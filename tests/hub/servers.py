@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import threading
@@ -45,7 +46,7 @@ class Repository:
     @property
     def sha(self) -> str:
         """The commit."""
-        every = sorted((path, hashlib.sha256(data).hexdigest()) for path, data in self.files.items())
+        every = sorted((path, sha256(data)) for path, data in self.files.items())
         return hashlib.sha1(json.dumps(every).encode()).hexdigest()
 
 
@@ -69,6 +70,7 @@ class Hub:
         self.source = source
         self.repositories: dict[str, Repository] = {}
         self.asked: list[Asked] = []
+        self.sent = 0  # bytes of files and listings
         self.busy = threading.Event()  # set while bytes of a large file go out
         self._servers = [_Server(self, style, "hub"), _Server(self, _Cdn, "cdn")]
 
@@ -165,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+            self.server.hub.sent += len(body)
 
     def send_refusal(self, fault: Fault) -> None:
         """An error of the server."""
@@ -197,6 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         step = 1 << 16
         for at in range(begin, end, step):
             self.wfile.write(data[at : min(at + step, end)])
+            self.server.hub.sent += min(at + step, end) - at
             if fault.stall:
                 self.server.hub.busy.set()
                 time.sleep(fault.stall)
@@ -219,7 +223,7 @@ class _HuggingFace(_Handler):
             self.send(404, b'{"error": "Entry not found"}', (("X-Error-Code", "EntryNotFound"),))
         elif len(found.files[file]) > found.small:
             place = f"{self.server.hub.cdn}/{owner}/{model}/{file}?Signature=of-the-cdn"
-            digest, size = hashlib.sha256(found.files[file]).hexdigest(), str(len(found.files[file]))
+            digest, size = sha256(found.files[file]), str(len(found.files[file]))
             linked = (("X-Linked-Etag", f'"{digest}"'), ("X-Linked-Size", size))
             self.send(302, headers=(("Location", place), ("X-Repo-Commit", found.sha), *linked))
         else:
@@ -238,7 +242,7 @@ class _HuggingFace(_Handler):
             if files:
                 entry |= {"size": len(data), "blobId": git_hash(data)}
                 if len(data) > found.small:
-                    digest = hashlib.sha256(data).hexdigest()
+                    digest = sha256(data)
                     entry["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": 130}
             siblings.append(found.told(entry))
         body = json.dumps({"_id": "1", "id": name, "sha": found.sha, "siblings": siblings}).encode()
@@ -258,7 +262,7 @@ class _ModelScope(_Handler):
                 return
             files = [
                 found.told({"Path": path, "Name": path.rpartition("/")[2], "Type": "blob", "Size": len(data),
-                            "Sha256": hashlib.sha256(data).hexdigest(), "Revision": found.sha})
+                            "Sha256": sha256(data), "Revision": found.sha})
                 for path, data in found.files.items()
             ]  # fmt: skip
             body = json.dumps({"Code": 200, "Data": {"Files": files}, "Success": True}).encode()
@@ -279,6 +283,12 @@ class _Cdn(_Handler):
         found, file = self.server.hub.repositories[f"{owner}/{model}"], "/".join(rest)
         assert query == {"Signature": "of-the-cdn"}
         self.send_file(found.files[file], self.fault(found, file))
+
+
+@functools.lru_cache
+def sha256(data: bytes) -> str:
+    """Of a file, once."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def git_hash(data: bytes) -> str:

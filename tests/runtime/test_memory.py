@@ -13,9 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CLOSE = 0.05  # by which a plan may differ from the peak
 LEAST = 3 << 19  # bytes by which it may always: the pages that the kernel maps around a fault differ from run to run
-# By which the plan of a process that imports numpy may lie above its peak, see program.PENDING: jinja2 counts, which a
-# file with its template's tree needs only where the tree's interpreter gives up.
-LIBRARIES = 12 << 20
+# By which the plan of a process that imports numpy may lie above its peak.
+LIBRARIES = 8 << 20
 KINDS = ["tokens", "texts", "C"]
 
 # Fills the context of all sequences, whose answers run side by side.

@@ -36,13 +36,13 @@ def text(seed) -> np.ndarray:
 @pytest.mark.parametrize("kv", ["int8", "int4"])
 def test_a_sequence_goes_back_to_its_snapshots(file, text, kv):
     fresh = run(engine(file, kv=kv), text[:200])
-    one = engine(file, kv=kv)
+    one = engine(file, kv=kv, snapshots=1)
     for begin, end in ((0, 64), (64, 128), (128, 200)):
         run(one, text[begin:end], start=begin)
         one.snapshot(0)
     assert one.truncate(0, 190) == 128
     assert (run(one, text[128:200], start=128) == fresh[128:]).all()
-    assert one.truncate(0, 100) == 0, "two are kept, the newest"
+    assert one.truncate(0, 100) == 0, "two are kept, the newest: one for the sequence, one for those that left"
     assert (run(one, text[:200]) == fresh).all()
 
 
@@ -88,7 +88,7 @@ def test_the_plan_counts_states_and_snapshots(file):
     settings = {"context": CONTEXT, "threads": 1, "memory": 4 << 30}
     plans = {n: _core.plan(file, sequences=3, snapshots=n, **settings) for n in (0, 1, 2)}
     each = STATE + 4 * CONTEXT
-    assert plans[2]["kv_cache"] - plans[1]["kv_cache"] == plans[1]["kv_cache"] - plans[0]["kv_cache"] == 3 * each
+    assert plans[2]["kv_cache"] - plans[1]["kv_cache"] == plans[1]["kv_cache"] - plans[0]["kv_cache"] == 4 * each
     alone = _core.plan(file, snapshots=0, **settings)["kv_cache"]
     assert plans[0]["kv_cache"] - alone > 2 * STATE
     with pytest.raises(MemoryBudgetError):
@@ -194,8 +194,8 @@ def test_no_room_for_snapshots(file, seed):
 
 
 def test_the_least_recently_used_makes_room(file, seed):
-    """Two snapshots: those of the last conversation push out another's."""
-    rng, answers = np.random.default_rng(seed), Answers(file, snapshots=2)
+    """Two snapshots, for one sequence and for those that left: those of the last conversation push out another's."""
+    rng, answers = np.random.default_rng(seed), Answers(file, snapshots=1)
     one, two = (rng.integers(2, SHAPE.vocab, 60).tolist() for _ in range(2))
     answers.ask(one, 50)
     answers.ask(two, 50)
@@ -203,14 +203,25 @@ def test_the_least_recently_used_makes_room(file, seed):
     assert answers.ask(one, 50)[1] == 0
 
 
+def test_a_conversation_outlives_another(file, seed):
+    """Two snapshots for the sequence that is, and two for the one that was."""
+    rng, answers = np.random.default_rng(seed), Answers(file)
+    one, two = (rng.integers(2, SHAPE.vocab, 60).tolist() for _ in range(2))
+    answers.ask(one, 50)
+    answers.ask(two, 50)
+    assert answers.ask(one, 50)[1] == 50
+
+
 @pytest.mark.parametrize("kv", ["int8", "int4"])
 def test_a_saved_session_goes_on(file, text, tmp_path, kv):
-    tokens = text[:200].tolist()
+    """From the answer's end, and from where it was asked for, whatever the next prompt does with the answer."""
+    prompt = text[:200].tolist()
     answers = Answers(file, kv=kv)
-    answers.ask(tokens, 192)
-    answers.engine.save_session(tokens, tmp_path / "saved", b"note")
-    other = Answers(file, kv=kv)
-    assert other.engine.load_session(tmp_path / "saved") == (tokens, b"note")
-    answer, cached = other.read(other.submit([*tokens, 5]))
-    assert cached == 192
-    assert answer == greedy(file, [*tokens, 5], 6, kv)
+    answer, _ = answers.ask(prompt, 150)
+    answers.engine.save_session([*prompt, *answer], tmp_path / "saved", b"note")
+    for following, most in (([*prompt, *answer, 5], len(prompt) + len(answer) - 1), ([*prompt[:150], 7, 5], 150)):
+        other = Answers(file, kv=kv)
+        assert other.engine.load_session(tmp_path / "saved") == ([*prompt, *answer], b"note")
+        again, cached = other.read(other.submit(following))
+        assert cached == (most if kv == "int8" else 128), "in int4 no page ends where the answer does"
+        assert again == greedy(file, following, 6, kv)
