@@ -6,9 +6,9 @@ Clients on this machine stream completions, each the next one when its last has 
 which have nothing in common, and answers of as many words as asked, each of one token and one piece of text.
 `tokens_s`: of answers, from the first request to the end of the last; `first`: seconds until an answer begins; `gap`:
 between two pieces of an answer. Both servers have 8 sequences, so that more clients wait. In turns: each number of
-clients is one round of ours and one of the peer's. Some answers are asked for once more when nothing else runs, and
-have to be the same. Default: the shape of Qwen3-0.6B; the peer is there when bench/peers.py finds it and --peer-model
-is given.
+clients is one round of ours and one of the peer's, which may have fewer rounds (it can be slow). Some answers are asked
+for once more when nothing else runs, and have to be the same. Default: the shape of Qwen3-0.6B; the peer is there when
+bench/peers.py finds it and --peer-model is given.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def bench(arguments: argparse.Namespace) -> Report:
         for server in servers:
             load.round(server, 1)  # warms up
         for clients in arguments.clients:
-            for server in servers:
+            for server in servers if clients in (arguments.peer_clients or arguments.clients) else servers[:1]:
                 rounds.append(load.round(server, clients))
                 print(f"{server.name}, {clients} clients: {rounds[-1].seconds:.0f} s", file=sys.stderr)
     title = "prompts of {} to {} tokens, answers of {}".format(*arguments.prompt, arguments.generate)
@@ -174,6 +174,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--model", type=existing, help="a .q3e file")
     options.add_argument("--peer-model", type=existing, help="a .gguf file of the same checkpoint")
     options.add_argument("--clients", type=positive, nargs="+", default=list(CLIENTS))
+    options.add_argument("--peer-clients", type=positive, nargs="+", help="rounds of the peer (default: all)")
     options.add_argument("--prompt", type=positive, nargs=2, default=[200, 2000], help="tokens, the least and the most")
     options.add_argument("--generate", type=positive, default=64, help="tokens of each answer")
     options.add_argument("--requests", type=positive, default=32, help="the most of a round, but one for each client")

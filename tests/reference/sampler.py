@@ -97,6 +97,8 @@ def top_k(row: Row) -> None:
 def top_p(row: Row) -> None:
     if row.parameters.top_p < 1:
         order = row.order()
+        # Logits that are no float32 apart as weights are equally likely, and the lower token is the first of them.
+        order = order[np.lexsort((order, -row.weights(order).astype(np.float32)))]
         weights = row.weights(order)
         before = np.concatenate([[0.0], np.cumsum(weights)[:-1]])
         row.keep_first(order, before < row.parameters.top_p * weights.sum())
