@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
@@ -20,7 +21,7 @@ from qwen3edge.errors import CheckpointError, UnsupportedModelError
 from qwen3edge.evaluate.private_copy import matrices
 from tests.checkpoints import run, save, to_q3e
 from tests.convert.random_tensors import RandomTensors
-from tests.convert.test_compressed_export import decompress
+from tests.convert.test_compressed_export import decompress, package
 from tests.models.hybrid_checkpoints import DENSE, MOE, HybridShape, make_hybrid
 from tests.own_weights import OwnWeights
 
@@ -321,6 +322,20 @@ def test_an_export_to_compressed_tensors_has_the_weights_of_the_file(shape, quan
     assert quant == "f32" or "model.layers.0.linear_attn.in_proj_a" in ignored
     config = ModelConfig.from_metadata(_core.ModelFile(str(path)))
     assert ModelConfig.from_hf(keys(tmp_path / "out")) == config
+
+
+@pytest.mark.parametrize("quant", ["q4g32", "int8"])
+@pytest.mark.parametrize("shape", [DENSE[0], DENSE[2]], ids=lambda s: s.name)
+def test_transformers_loads_an_export(shape, quant, tmp_path, seed):
+    """Not of experts, which it keeps in one tensor and compressed-tensors apart."""
+    package()
+    path = to_q3e(save(make_hybrid(shape, seed), tmp_path / "hf"), quant)
+    report = export_compressed(path, tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        model(torch.tensor([[1, 2, 3]]))  # decompresses
+    exact = {tensor.name: tensor.exact for tensor in report.tensors}
+    compare_with_file(path, {name: weight.numpy() for name, weight in model.state_dict().items()}, exact)
 
 
 def test_an_unquantized_export_comes_back_as_the_same_file(shape, tmp_path, seed):
