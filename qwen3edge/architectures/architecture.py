@@ -97,5 +97,7 @@ class Architecture:
     norms: Change | None = None  # how the norms of the residual stream differ from the checkpoint's
     # GGUF's keys that follow from the numbers, checked and written behind the architecture's name.
     gguf_keys: Callable[[Any], Mapping[str, Any]] = lambda config: {}
+    # Keys of a config.json that is exported which follow from the numbers; they count before all others.
+    hf_keys: Callable[[Any], Mapping[str, Any]] = lambda config: {}
     # What Qwen's advice on sampling for direct answers adds, by the hidden size.
     direct_sampling: Callable[[int], Mapping[str, float]] = lambda hidden_size: {}

@@ -153,6 +153,24 @@ def _gguf_keys(c: Any) -> Mapping[str, Any]:
     return {"ssm.inner_size": c.delta_value_heads * c.delta_head_size, "rope.dimension_sections": sections}
 
 
+def _hf_keys(c: Any) -> Mapping[str, Any]:
+    """Of the text model alone, in the words of transformers."""
+    (model_type, hf_class), *_ = c.architecture.other_types.items()
+    has_attention = [(n + 1) % c.attention_interval == 0 for n in range(c.layers)]
+    rope = {"rope_type": "default", **(c.rope_scaling.to_hf() if c.rope_scaling else {})}
+    return {
+        "model_type": model_type,
+        "architectures": [hf_class],
+        "linear_value_head_dim": c.delta_head_size,
+        "layer_types": ["full_attention" if each else "linear_attention" for each in has_attention],
+        "rope_parameters": {
+            **rope,
+            "rope_theta": c.rope_theta,
+            "partial_rotary_factor": c.rotary_size / c.head_size,
+        },
+    }
+
+
 QWEN3_5 = Architecture(
     "qwen3_5",
     "Qwen3_5ForConditionalGeneration",
@@ -165,6 +183,7 @@ QWEN3_5 = Architecture(
     source_name=_source_name,
     norms=Change(values=ONE_PLUS),
     gguf_keys=_gguf_keys,
+    hf_keys=_hf_keys,
 )
 QWEN3_5_MOE = replace(
     QWEN3_5,

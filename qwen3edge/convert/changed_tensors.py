@@ -89,13 +89,18 @@ def order_of(heads: Heads | None, count: int) -> NDArray[np.int64]:
     return np.concatenate([all_of[: heads.first], moved.reshape(-1)])
 
 
+def restored_matrix(change: Change, values: NDArray[Any], unit: int = 1) -> NDArray[Any]:
+    """What a checkpoint has of what a file has, [rows, columns / unit]; unit: columns of a value, a part of a head."""
+    rows = np.argsort(order_of(change.rows, len(values)))
+    columns = np.argsort(order_of(change.columns, unit * values.shape[1]))[::unit] // unit
+    return np.ascontiguousarray(values[np.ix_(rows, columns)])
+
+
 def restored(tensor: ModelTensor, values: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a checkpoint has, of the source's shape, of what a file has, [rows, columns] or [elements]."""
     change = tensor.change or Change()
     if not tensor.is_vector:
-        back = np.empty_like(values)
-        back[np.ix_(order_of(change.rows, tensor.rows), order_of(change.columns, tensor.columns))] = values
-        return back
+        return restored_matrix(change, values)
     values = _BACK[change.values](values.reshape(-1))
     if change.transposed:
         values = values.reshape(tensor.source_shape[-1], -1).T

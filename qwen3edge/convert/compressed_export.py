@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3edge import _core
+from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.config import ModelConfig
+from qwen3edge.convert.changed_tensors import restored, restored_matrix
 from qwen3edge.convert.checkpoint import Progress, ProgressCallback
 from qwen3edge.convert.experts import stacked_projections
 from qwen3edge.convert.gguf_export import ExportedTensor, ExportReport, chosen_types, export_rows
@@ -24,10 +26,9 @@ from qwen3edge.convert.hf_files import hf_config, hf_texts
 from qwen3edge.convert.names import EMBEDDING, HEAD, model_tensors
 from qwen3edge.convert.ordered import in_order, worker_count
 from qwen3edge.convert.panel_view import PanelView
-from qwen3edge.errors import UnsupportedModelError
 from qwen3edge.formats.atomic import AtomicFolder
 from qwen3edge.formats.blocks import BLOCK_FORMATS, PANEL_ROWS
-from qwen3edge.formats.gguf_blocks import GgmlType
+from qwen3edge.formats.gguf_blocks import GgmlType, type_nbytes
 from qwen3edge.formats.key_fold import KeyFold
 from qwen3edge.formats.pack_quantized import KINDS, PackedRows, Scheme, default_kind, pack_rows, pack_zeros, scheme_of
 from qwen3edge.formats.safetensors_writer import NewTensor, SafetensorsWriter
@@ -46,11 +47,18 @@ class _Module:
     tensor: str  # of the file
     scheme: Scheme | None  # None: dense
     shape: tuple[int, ...]
+    whole: ModelTensor | None = None  # where the checkpoint has it otherwise than the file
+    linear: bool = True  # what would be quantized if nothing was said of it
+
+    def dense_type(self, dtype: str) -> str:
+        """Of what is dense; dtype: of most. What decides how long a delta net remembers stays as it is."""
+        sensitive = self.whole is not None and self.whole.required_format is not None
+        return "F32" if self.view is None or sensitive else dtype
 
     def tensors(self, dtype: str) -> list[NewTensor]:
         """What is stored of it, in the order in which it is written."""
         if self.scheme is None:
-            return [NewTensor(self.parameter, "F32" if self.view is None else dtype, self.shape)]
+            return [NewTensor(self.parameter, self.dense_type(dtype), self.shape)]
         rows, columns = self.shape
         groups = columns // self.scheme.group
         found = [
@@ -76,17 +84,11 @@ def export_compressed(
     wanted.
 
     Embedding, head and router stay dense, as servers want them. The folder appears when it is complete. Raises
-    FileFormatError, RequestError, CheckpointError for a target that exists, UnsupportedModelError for Qwen3.5; OSError
-    when writing fails.
+    FileFormatError, RequestError, CheckpointError for a target that exists; OSError when writing fails.
     """
     began = time.monotonic()
     file = _core.ModelFile(os.fspath(source))
     config = ModelConfig.from_metadata(file)
-    if any(tensor.change is not None for tensor in model_tensors(config)):
-        raise UnsupportedModelError(
-            f"{config.model_type}: expected a model whose tensors are as in its checkpoints, found one with "
-            "others; export it to GGUF"
-        )
     fold = KeyFold.read(file, config)
     defaults = {name: default_kind(name) for name in BLOCK_FORMATS if name != "vector"}
     modules = _modules(file, config, chosen_types(types, defaults, {kind: kind for kind in KINDS}, "type"))
@@ -133,18 +135,24 @@ def _modules(file: _core.ModelFile, config: ModelConfig, types: Mapping[str, str
     formats = {tensor["name"]: tensor["format"] for tensor in file.tensors()}
     modules = []
 
-    def add(name: str, view: PanelView, dense: bool = False) -> None:
-        scheme = None if dense else scheme_of(view.format, types[view.format], view.columns)
+    def add(name: str, view: PanelView, dense: bool = False, changed: ModelTensor | None = None) -> None:
+        moved = changed.change.columns if changed is not None and changed.change is not None else None
+        kind = types[view.format]
+        scheme = None if dense else scheme_of(view.format, kind, view.columns, moved.size if moved else 0)
         shape = view.rows, view.columns
-        modules.append(_Module(name, f"{name}.weight", view, view.tensor, scheme, shape))
+        modules.append(_Module(name, f"{name}.weight", view, view.tensor, scheme, shape, changed))
 
     for tensor in model_tensors(config):
         packed, name = formats[tensor.name], tensor.source.removesuffix(".weight")
+        changed = None if tensor.change is None else tensor
         if tensor.is_vector:
-            modules.append(_Module(name, tensor.source, None, tensor.name, None, (tensor.columns,)))
+            shape = tensor.source_shape
+            modules.append(
+                _Module(name, tensor.source, None, tensor.name, None, shape, changed, linear=len(shape) == 2)
+            )
         elif not tensor.holds_experts:
             dense = tensor.name in (EMBEDDING, HEAD) or tensor.required_format is not None
-            add(name, PanelView(tensor.name, packed, tensor.rows, tensor.columns), dense)
+            add(name, PanelView(tensor.name, packed, tensor.rows, tensor.columns), dense, changed)
         else:
             projections = stacked_projections(name)
             rows = tensor.rows // config.experts
@@ -176,25 +184,40 @@ def _pieces(
     file: _core.ModelFile, fold: KeyFold, module: _Module, dtype: str, pool: ThreadPoolExecutor, ahead: int
 ) -> Iterator[NDArray[Any]]:
     """The bytes of the module's tensors in order. Words are written as they come, the small rest is kept until then."""
+    change = module.whole.change if module.whole is not None else None
     if module.view is None:
-        yield fold.undo(module.tensor, "vector", file.packed(module.tensor), module.shape[0])
+        packed = file.packed(module.tensor)
+        values = fold.undo(module.tensor, "vector", packed, packed.nbytes // 4)
+        yield values if module.whole is None else np.ascontiguousarray(restored(module.whole, values.view("<f4")))
         return
     slices = module.view.slices(file, fold)
     if module.scheme is None:
-        kind = GgmlType.__members__[dtype]
-        yield from in_order(pool, ahead, (partial(export_rows, module.view, kind, *part) for part in slices))
+        kind = GgmlType.__members__[module.dense_type(dtype)]
+        pieces = in_order(pool, ahead, (partial(export_rows, module.view, kind, *part) for part in slices))
+        if change is None:
+            yield from pieces
+        else:
+            yield restored_matrix(change, np.concatenate(list(pieces)).view(f"u{type_nbytes(kind, (1,))}"))
         return
     calls: Iterator[Callable[[], PackedRows]] = (
         partial(_packed, module.view, module.scheme, panels, rows) for panels, rows in slices
     )
     rest: list[PackedRows] = []
-    for packed in in_order(pool, ahead, calls):
-        yield packed.words
-        rest.append(PackedRows(packed.words[:0], packed.scale, packed.zero))
-    yield np.concatenate([packed.scale for packed in rest])
+    for part in in_order(pool, ahead, calls):
+        if change is None:
+            yield part.words
+        rest.append(PackedRows(part.words[: 0 if change is None else None], part.scale, part.zero))
+    scale = np.concatenate([part.scale for part in rest])
+    zeros = [part.zero for part in rest if part.zero is not None]
+    zero = np.concatenate(zeros) if zeros else None
+    if change is not None:
+        yield restored_matrix(change, np.concatenate([part.words for part in rest]), module.scheme.per_word)
+        scale = restored_matrix(change, scale, module.scheme.group)
+        zero = None if zero is None else restored_matrix(change, zero, module.scheme.group)
+    yield scale
     yield np.array(module.shape, "<i8")
-    if not module.scheme.symmetric:
-        yield pack_zeros(np.concatenate([packed.zero for packed in rest if packed.zero is not None]), module.scheme)
+    if zero is not None:
+        yield pack_zeros(zero, module.scheme)
 
 
 def _packed(view: PanelView, scheme: Scheme, panels: NDArray[np.uint8], rows: int) -> PackedRows:
@@ -209,7 +232,8 @@ def _stored(module: _Module, packed: str, dtype: str) -> tuple[str, bool]:
     if module.view is None:
         return "f32", True
     if scheme is None:
-        return dtype.lower(), dtype == "F32" or packed == "bf16"
+        dense = module.dense_type(dtype)
+        return dense.lower(), dense == "F32" or packed == "bf16"
     return (
         f"int{scheme.bits} in groups of {scheme.group}{'' if scheme.symmetric else ' with zero points'}",
         scheme.exact,
@@ -240,7 +264,7 @@ def _quantization(modules: list[_Module]) -> dict[str, Any] | None:
             "input_activations": None,
             "output_activations": None,
         }
-    dense = [m.name for m in modules if m.scheme is None and m.view is not None and m.tensor != EMBEDDING]
+    dense = [m.name for m in modules if m.scheme is None and m.linear and m.tensor != EMBEDDING]
     return {
         "quant_method": "compressed-tensors",
         "format": "pack-quantized",

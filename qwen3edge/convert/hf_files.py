@@ -29,6 +29,7 @@ def hf_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
         "eos_token_id": list(config.stop_token_ids) or None,
         "bos_token_id": None,
         **architecture.written,
+        **architecture.hf_keys(config),
     }
 
 

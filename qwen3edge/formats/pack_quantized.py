@@ -49,18 +49,20 @@ def default_kind(name: str) -> str:
     return {"q4g": "int4", "f32": "dense", "bf16": "dense"}.get(fmt.kind, "int8")
 
 
-def scheme_of(name: str, kind: str, columns: int) -> Scheme | None:
-    """None: dense. Raises RequestError for an unknown kind."""
+def scheme_of(name: str, kind: str, columns: int, head: int = 0) -> Scheme | None:
+    """None: dense. head: columns, a multiple of 32, that a group must divide, as they will be moved together; 0: none.
+    Raises RequestError for an unknown kind.
+    """
     if kind not in KINDS:
         raise RequestError(f"type: expected one of {', '.join(KINDS)}, found {kind!r}")
     fmt = block_format(name)
     if kind == "dense":
         return None
     if kind == "int4":
-        group = fmt.group if fmt.group in _GROUPS else 32
+        group = fmt.group if fmt.group in _GROUPS and head % fmt.group == 0 else 32
         return Scheme(4, fmt.kind == "q4g", group, fmt.kind == "q4g")
     widest = fmt.block if fmt.is_scaled else 32
-    group = next(group for group in _GROUPS if group <= widest and columns % group == 0)
+    group = next(group for group in _GROUPS if group <= widest and columns % group == head % group == 0)
     return Scheme(8, True, group, fmt.is_scaled)
 
 

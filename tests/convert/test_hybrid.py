@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
@@ -20,7 +21,9 @@ from qwen3edge.errors import CheckpointError, UnsupportedModelError
 from qwen3edge.evaluate.private_copy import matrices
 from tests.checkpoints import run, save, to_q3e
 from tests.convert.random_tensors import RandomTensors
+from tests.convert.test_compressed_export import decompress, package
 from tests.models.hybrid_checkpoints import DENSE, MOE, HybridShape, make_hybrid
+from tests.own_weights import OwnWeights
 
 SHAPES = [DENSE[0], DENSE[2], MOE[0]]
 LOSSLESS = ["q4g32", "f32"]
@@ -278,8 +281,70 @@ def test_an_adapter_with_a_gguf_file_is_refused(tmp_path, seed):
         convert(tmp_path / "m.gguf", tmp_path / "m.q3e", lora=tmp_path, allow_missing_tokenizer=True)
 
 
-def test_compressed_tensors_are_refused(tmp_path, seed):
-    source = to_q3e(save(make_hybrid(DENSE[0], seed), tmp_path / "hf"), "int8")
-    with pytest.raises(UnsupportedModelError, match="export it to GGUF"):
-        export_compressed(source, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def decompressed(folder: Path) -> dict[str, np.ndarray]:
+    """Every weight of a folder of compressed-tensors, by that package."""
+    stored = load_file(folder / "model.safetensors")
+    groups = keys(folder).get("quantization_config", {}).get("config_groups", {}).values()
+    found = {}
+    for name, tensor in stored.items():
+        module, _, kind = name.rpartition(".")
+        if kind == "weight_packed":
+            state = {key.removeprefix(f"{module}."): t for key, t in stored.items() if key.startswith(f"{module}.")}
+            (group,) = (group for group in groups if group["targets"] == ["Linear"] or module in group["targets"])
+            found[f"{module}.weight"] = decompress(state, group["weights"])
+        elif not kind.startswith("weight_"):
+            found[name] = tensor.float().numpy()
+    return found
+
+
+def compare_with_file(path: Path, found: dict[str, np.ndarray], exact: dict[str, bool], most: float = 2**-7) -> None:
+    """Every weight is the file's, heads and norms as checkpoints have them."""
+    file = _core.ModelFile(str(path))
+    config, own = ModelConfig.from_metadata(file), OwnWeights(file)
+    for tensor in model_tensors(config):
+        if tensor.holds_experts:
+            continue
+        expected = restored(tensor, own.dequantize(tensor.name))
+        weight = found[tensor.source].reshape(expected.shape)
+        if exact[tensor.source.removesuffix(".weight")]:
+            # A logarithm is right but for its last bit.
+            np.testing.assert_allclose(weight, expected, rtol=2e-7 if tensor.name.endswith("ssm_a") else 0, atol=0)
+        assert np.abs(weight - expected).max() <= most * np.abs(expected).max(), tensor.name
+
+
+@pytest.mark.parametrize("quant", ["q4g32", "q4g128", "int4", "int8", "q4a32", "f32"])
+def test_an_export_to_compressed_tensors_has_the_weights_of_the_file(shape, quant, tmp_path, seed):
+    path = to_q3e(save(make_hybrid(shape, seed), tmp_path / "hf"), quant)
+    report = export_compressed(path, tmp_path / "out", types={"q4a32": "int4"} if quant == "q4a32" else None)
+    exact = {tensor.name: tensor.exact for tensor in report.tensors}
+    compare_with_file(path, decompressed(tmp_path / "out"), exact, 2**-3 if quant == "q4a32" else 2**-7)
+    ignored = keys(tmp_path / "out").get("quantization_config", {"ignore": []})["ignore"]
+    assert quant == "f32" or "model.layers.0.linear_attn.in_proj_a" in ignored
+    config = ModelConfig.from_metadata(_core.ModelFile(str(path)))
+    assert ModelConfig.from_hf(keys(tmp_path / "out")) == config
+
+
+@pytest.mark.parametrize("quant", ["q4g32", "int8"])
+@pytest.mark.parametrize("shape", [DENSE[0], DENSE[2]], ids=lambda s: s.name)
+def test_transformers_loads_an_export(shape, quant, tmp_path, seed):
+    """Not of experts, which it keeps in one tensor and compressed-tensors apart."""
+    package()
+    path = to_q3e(save(make_hybrid(shape, seed), tmp_path / "hf"), quant)
+    report = export_compressed(path, tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        model(torch.tensor([[1, 2, 3]]))  # decompresses
+    exact = {tensor.name: tensor.exact for tensor in report.tensors}
+    compare_with_file(path, {name: weight.numpy() for name, weight in model.state_dict().items()}, exact)
+
+
+def test_an_unquantized_export_comes_back_as_the_same_file(shape, tmp_path, seed):
+    source = to_q3e(save(make_hybrid(shape, seed), tmp_path / "hf"), "f32")
+    export_compressed(source, tmp_path / "out")
+    convert(tmp_path / "out", tmp_path / "back.q3e", "f32", allow_missing_tokenizer=True)
+    back = packed(tmp_path / "back.q3e")
+    for name, values in packed(source).items():
+        if name.endswith("ssm_a"):  # a logarithm in between
+            np.testing.assert_allclose(np.frombuffer(back[name], "<f4"), np.frombuffer(values, "<f4"), rtol=5e-7)
+        else:
+            assert back[name] == values, name

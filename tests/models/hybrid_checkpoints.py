@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import (
     Qwen3_5ForCausalLM,
@@ -11,6 +12,8 @@ from transformers import (
     Qwen3_5MoeTextConfig,
     Qwen3_5TextConfig,
 )
+
+from tests.reference.hybrid_blocks import AttentionShape, DeltaShape, Hybrid
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,20 @@ MOE = [
     HybridShape("moe20-top3", ffn=64, experts=20, top=3, value_heads=2, hidden=288, layers=3, interval=2, tied=False),
     HybridShape("moe64-top8", ffn=32, experts=64, top=8, shared_ffn=160, layers=4),
 ]
+
+
+def reference_of(model: torch.nn.Module, shape: HybridShape, dtype: type = np.float64) -> Hybrid:
+    """The same in NumPy, by default in float64."""
+    return Hybrid(
+        {name: tensor.numpy().astype(dtype) for name, tensor in model.state_dict().items()},
+        shape.layers,
+        shape.interval,
+        DeltaShape(shape.key_heads, shape.value_heads, shape.delta_size),
+        AttentionShape(
+            shape.heads, shape.kv_heads, shape.head_dim, int(shape.head_dim * shape.rotated), theta=shape.theta
+        ),
+        shape.top if shape.experts else 0,
+    )
 
 
 def make_hybrid(shape: HybridShape, seed: int) -> torch.nn.Module:

@@ -6,14 +6,14 @@ import torch
 
 from qwen3edge import _core
 from tests.checkpoints import run, save, to_q3e
-from tests.models.hybrid_checkpoints import DENSE, MOE, HybridShape, make_hybrid
-from tests.reference.hybrid_blocks import AttentionShape, DeltaShape, Hybrid
+from tests.models.hybrid_checkpoints import DENSE, MOE, HybridShape, make_hybrid, reference_of
 from tests.runtime.test_parity import before_ties
 
 TOLERANCE = 1e-4  # of the logits' rms
-RARE, OUTLIER = 0.01, 1e-3
+COMMON = 0.999
 """Where a head's query and key are nearly at right angles, its norm divides what is little but rounding by its length:
-so much of the tokens may differ by so much."""
+so much of the tokens have no such head. For the others the reference says how much of a logit no float32 can know."""
+UNKNOWN = 30  # times what float64 moves by when each weight does by up to half a step of float32
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
@@ -27,17 +27,26 @@ def logits_of(model: torch.nn.Module, tokens: np.ndarray, shape: HybridShape) ->
 
 @pytest.mark.parametrize("shape", [*DENSE, *MOE], ids=lambda s: s.name)
 def test_f32_logits(shape, tmp_path, seed):
+    """Ours, and transformers' for comparison, against the reference in float64: of beginnings of one text, as
+    transformers takes other sums for each length.
+    """
     model = make_hybrid(shape, seed)
     engine = _core.Engine(_core.ModelFile(str(to_q3e(save(model, tmp_path), "f32"))), context=600, threads=2, kv="f32")
-    rng, compared = np.random.default_rng(seed), 0
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(0, shape.vocab, 600)
+    reference = reference_of(model, shape)
+    exact, moved = (each.logits(each.hidden(tokens)) for each in (reference, reference.nearby(rng)))
+    found: dict[str, list[np.ndarray]] = {"ours": [], "transformers": [], "float64": []}
     for count in (1, 2, 3, 4, 63, 65, int(rng.integers(66, 600)), 600):
-        tokens = rng.integers(0, shape.vocab, count)
-        expected, end = logits_of(model, tokens, shape)
+        theirs, end = logits_of(model, tokens[:count], shape)
         engine.truncate(0, 0)
-        found = np.abs(run(engine, tokens) - expected)[:end].max(axis=1, initial=0) / np.sqrt((expected**2).mean())
-        compared += end
-        assert np.quantile(found, 1 - RARE) <= TOLERANCE and found.max() <= OUTLIER, count
-    assert compared > 100
+        rms = np.sqrt((exact[:count] ** 2).mean())
+        for errors, logits in zip(found.values(), (run(engine, tokens[:count]), theirs, moved), strict=True):
+            errors.append(np.abs(logits[:end] - exact[:end]).max(axis=1) / rms)
+    ours, theirs, unknown = (np.concatenate(errors) for errors in found.values())
+    print(f"{len(ours)} tokens: ours {ours.max():.1e}, transformers {theirs.max():.1e}, unknown {unknown.max():.1e}")
+    assert (ours <= np.maximum(TOLERANCE, UNKNOWN * unknown)).all()
+    assert (ours <= TOLERANCE).mean() >= COMMON and len(ours) > 100
 
 
 EXACT = HybridShape("one-answer", hidden=288, heads=8, kv_heads=2, value_heads=4, delta_size=32, layers=3, interval=2)
@@ -121,14 +130,7 @@ def test_ten_thousand_tokens_do_not_drift(tmp_path, seed):
     """Layers of delta nets alone, in chunks and token after token, against float64."""
     shape, count, part = HybridShape("drift", hidden=96, layers=3, ffn=96, tied=False), 10_000, 100
     model = make_hybrid(shape, seed)
-    wide = {name: tensor.numpy().astype(np.float64) for name, tensor in model.state_dict().items()}
-    reference = Hybrid(
-        wide,
-        shape.layers,
-        shape.interval,
-        DeltaShape(shape.key_heads, shape.value_heads, shape.delta_size),
-        AttentionShape(shape.heads, shape.kv_heads, shape.head_dim, 16),
-    )
+    reference = reference_of(model, shape)
     tokens = np.random.default_rng(seed).integers(0, shape.vocab, count)
     hidden = reference.hidden(tokens)
     file = _core.ModelFile(str(to_q3e(save(model, tmp_path), "f32")))
@@ -139,4 +141,4 @@ def test_ten_thousand_tokens_do_not_drift(tmp_path, seed):
         exact = reference.logits(hidden[first : first + part])
         found.append(np.abs(ours - exact).max(axis=1) / np.sqrt((exact**2).mean()))
     early, late = np.concatenate(found[5:15]), np.concatenate(found[-10:])
-    assert np.quantile(late, 1 - RARE) <= TOLERANCE and np.median(late) <= 2 * np.median(early)
+    assert np.quantile(late, 0.99) <= TOLERANCE and np.median(late) <= 2 * np.median(early)

@@ -1,4 +1,4 @@
-"""The token mixers of Qwen3.5 in NumPy, token after token: a gated delta net, and gated attention with partial RoPE.
+"""Qwen3.5 in NumPy, token after token: a gated delta net, gated attention with partial RoPE, experts; and all together.
 
 Weights by their names and in their order in Hugging Face's checkpoints, of the precision that is wanted: float32 is
 what defines a state, float64 is what drift is measured against.
@@ -7,7 +7,7 @@ what defines a state, float64 is what drift is measured against.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -117,15 +117,42 @@ def gated_attention(x: Array, w: Mapping[str, Array], shape: AttentionShape) -> 
     return out.reshape(tokens, -1) @ w["o_proj.weight"].T
 
 
+def feed_forward(x: Array, w: Mapping[str, Array]) -> Array:
+    """x: normalized, [tokens, hidden]."""
+    gate, up, down = (w[f"{name}_proj.weight"].T for name in ("gate", "up", "down"))
+    return (silu(x @ gate) * (x @ up)) @ down
+
+
+def shared_experts(x: Array, w: Mapping[str, Array], top: int) -> Array:
+    """x: normalized, [tokens, hidden]; weights of experts in one tensor. The shared one's part is in it."""
+    scores = x @ w["gate.weight"].T
+    shares = np.exp(scores - scores.max(1, keepdims=True))
+    chosen = np.argsort(-shares, axis=1, kind="stable")[:, :top]
+    shares = np.take_along_axis(shares, chosen, axis=1)
+    shares /= shares.sum(1, keepdims=True)
+    out = sigmoid(x @ w["shared_expert_gate.weight"].T) * feed_forward(x, _under(w, "shared_expert."))
+    for expert in np.unique(chosen):
+        token, rank = np.nonzero(chosen == expert)
+        gate, up = np.split(x[token] @ w["experts.gate_up_proj"][expert].T, 2, axis=1)
+        out[token] += shares[token, rank, None] * ((silu(gate) * up) @ w["experts.down_proj"][expert].T)
+    return out
+
+
 @dataclass(frozen=True)
 class Hybrid:
-    """A whole dense model. weights: by their names in a checkpoint."""
+    """A whole model. weights: by their names in a checkpoint."""
 
     weights: Mapping[str, Array]
     layers: int
     interval: int  # of layers with attention
     delta: DeltaShape
     attention: AttentionShape
+    top: int = 0  # experts of a token; 0: dense
+
+    def nearby(self, rng: np.random.Generator) -> Hybrid:
+        """With every weight off by up to half a step of float32."""
+        weights = {name: w * (1 + 2.0**-24 * rng.uniform(-1, 1, w.shape)) for name, w in self.weights.items()}
+        return replace(self, weights=weights)
 
     def hidden(self, tokens: NDArray[np.integer[Any]]) -> Array:
         """The state after the final norm, [tokens, hidden]."""
@@ -139,8 +166,8 @@ class Hybrid:
             else:
                 x = x + gated_attention(normed, _under(part, "self_attn."), self.attention)
             normed = rms_norm(x, 1 + part["post_attention_layernorm.weight"], self.delta.epsilon)
-            gate, up, down = (part[f"mlp.{name}_proj.weight"].T for name in ("gate", "up", "down"))
-            x = x + (silu(normed @ gate) * (normed @ up)) @ down
+            mlp = _under(part, "mlp.")
+            x = x + (shared_experts(normed, mlp, self.top) if self.top else feed_forward(normed, mlp))
         return rms_norm(x, 1 + self.weights["model.norm.weight"], self.delta.epsilon)
 
     def logits(self, hidden: Array) -> Array:
