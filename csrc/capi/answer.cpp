@@ -135,7 +135,9 @@ class q3e_answer::Listener {
 
 q3e_answer::q3e_answer(q3e_model& of_model, const q3e_request& request) : model(of_model) {
   usage.seed = request.seed ? *request.seed : drawn_seed();
-  generation = model.scheduler.submit(generation_request(model, request, usage.seed));
+  q3e::GenerationRequest asked = generation_request(model, request, usage.seed);
+  prompt = asked.prompt;
+  generation = model.scheduler.submit(std::move(asked));
 }
 
 q3e_answer::~q3e_answer() {
@@ -180,6 +182,9 @@ void q3e_answer::hear(const q3e::News& news, Listener& listener) {
   }
   for (const q3e::TextPiece& piece : news.pieces) hear(piece, listener);
   if (finish == Q3E_FINISH_RUNNING) return;
+  model.prompt_tokens += usage.prompt_tokens;
+  model.cached_tokens += usage.cached_tokens;
+  model.answer_tokens += usage.completion_tokens;
   if (std::exchange(in_call_, false)) {
     q3e_event event = Listener::event(Q3E_EVENT_CALL_END);
     event.call = static_cast<uint32_t>(calls.size() - 1);

@@ -31,7 +31,7 @@ struct q3e_answer {
   q3e::Scheduler::Held generation;
   q3e_usage usage{};
   q3e_finish finish = Q3E_FINISH_RUNNING;
-  std::vector<int32_t> tokens;
+  std::vector<int32_t> prompt, tokens;
   std::string content, reasoning;
   std::vector<Call> calls;
 

@@ -42,6 +42,15 @@ q3e::PlanRequest request_of(const q3e_settings& settings, const ModelFile& file,
   return request;
 }
 
+std::unique_ptr<q3e_model> loaded(const std::string& path, const q3e_settings* settings) {
+  const q3e_settings asked = settings ? *settings : q3e_settings();
+  const auto file = std::make_shared<const ModelFile>(path);
+  if (asked.verify) file->verify();
+  auto model = std::make_unique<q3e_model>(file, asked);
+  file->release_header();
+  return model;
+}
+
 }  // namespace
 
 q3e_model::q3e_model(std::shared_ptr<const ModelFile> f, const q3e_settings& settings)
@@ -84,11 +93,15 @@ q3e_status q3e_load(const char* path, const q3e_settings* settings, q3e_model** 
   return guarded([&] {
     require(path && model, "load: expected a path and a place for the model, found a null pointer");
     *model = nullptr;
-    const q3e_settings asked = settings ? *settings : q3e_settings();
-    const auto file = std::make_shared<const ModelFile>(path);
-    if (asked.verify) file->verify();
-    *model = new q3e_model(file, asked);
-    file->release_header();
+    *model = loaded(path, settings).release();
+  });
+}
+
+q3e_status q3e_load_descriptor(int descriptor, const q3e_settings* settings, q3e_model** model) {
+  return guarded([&] {
+    require(descriptor >= 0 && model, "load: expected a descriptor and a place for the model, found none");
+    *model = nullptr;
+    *model = loaded("/proc/self/fd/" + std::to_string(descriptor), settings).release();
   });
 }
 

@@ -18,6 +18,7 @@ struct q3e_model {
   q3e::Scheduler scheduler;
   const std::vector<uint32_t> stop_tokens;
   std::atomic<uint32_t> sessions{0};
+  std::atomic<uint64_t> prompt_tokens{0}, cached_tokens{0}, answer_tokens{0};  // of answers that ended
 
   q3e_model(std::shared_ptr<const q3e::ModelFile> model_file, const q3e_settings& settings);
 

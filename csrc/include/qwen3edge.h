@@ -99,6 +99,8 @@ typedef struct q3e_model q3e_model;
 Q3E_API q3e_status q3e_plan(const char* path, const q3e_settings* settings, q3e_memory_plan* plan, size_t size);
 
 Q3E_API q3e_status q3e_load(const char* path, const q3e_settings* settings, q3e_model** model);
+/* The same of an open file, also of one without a name (memfd_create), which may be closed afterwards. Linux alone. */
+Q3E_API q3e_status q3e_load_descriptor(int descriptor, const q3e_settings* settings, q3e_model** model);
 Q3E_API void q3e_model_free(q3e_model* model);
 /* Logits of a position. */
 Q3E_API uint32_t q3e_vocabulary(const q3e_model* model);
@@ -288,6 +290,39 @@ Q3E_API const int32_t* q3e_answer_tokens(const q3e_answer* answer, size_t* count
 /* So far: without thoughts and calls. Valid as the tokens are. */
 Q3E_API const char* q3e_answer_content(const q3e_answer* answer);
 Q3E_API const char* q3e_answer_reasoning(const q3e_answer* answer);
+
+/* ---- what outlives an answer ---- */
+
+/* Writes a conversation to a file: its tokens, what is still in memory of their KV cache, and a text of the caller's (null:
+ * none), such as its messages as JSON. The file is readable for its owner alone, and takes the place of another at once or not at
+ * all. */
+Q3E_API q3e_status q3e_answer_save(const q3e_answer* answer, const char* note, const char* path);
+Q3E_API q3e_status q3e_save(q3e_model* model, const int32_t* tokens, size_t count, const char* note, const char* path);
+/* Reads one of the same model and KV type back into memory, as far as there is room: a prompt that begins as it does is not
+ * computed again. tokens, note: as q3e_tokenize and q3e_detokenize give theirs. Q3E_FOREIGN_FILE for a file of another kind,
+ * model, KV type or version of this library's numerics; Q3E_CORRUPT_FILE, Q3E_TRUNCATED_FILE. */
+Q3E_API q3e_status q3e_restore(q3e_model* model, const char* path, int32_t* tokens, size_t capacity, size_t* count, char* note,
+                               size_t note_capacity, size_t* note_length);
+
+/* The embedding of a text, of length 1: what Qwen3-Embedding was trained for. instruction: of a query, what is looked for; null:
+ * a document. values receives the first numbers, `capacity` at most, of *count, the hidden size, which is all that is told where
+ * `values` is null. */
+Q3E_API q3e_status q3e_embed(q3e_model* model, const char* text, const char* instruction, float* values, size_t capacity,
+                             size_t* count);
+
+/* Of the process, now: resident_bytes, peak_bytes. Of answers that ended: tokens. Of the model: steps that were computed, bytes
+ * that were read of what is streamed and seconds that threads waited for them, experts that were in memory when they were needed
+ * or not. Now: answers and sessions that are computed, or wait. */
+typedef struct {
+  uint64_t resident_bytes, peak_bytes;
+  uint64_t prompt_tokens, cached_tokens, answer_tokens;
+  uint64_t steps, streamed_bytes;
+  double streamed_wait_seconds;
+  uint64_t expert_hits, expert_misses;
+  uint32_t running, waiting;
+} q3e_metrics;
+/* size: sizeof *metrics. */
+Q3E_API q3e_status q3e_model_metrics(q3e_model* model, q3e_metrics* metrics, size_t size);
 
 /* ---- sessions: token by token ---- */
 

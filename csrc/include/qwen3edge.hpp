@@ -263,6 +263,11 @@ class Answer {
   std::string_view content() const noexcept { return q3e_answer_content(handle_.get()); }
   std::string_view reasoning() const noexcept { return q3e_answer_reasoning(handle_.get()); }
 
+  // Writes the conversation so far, for Model::restore.
+  void save(const std::string& path, const std::string& note = "") const {
+    detail::check(q3e_answer_save(handle_.get(), note.c_str(), path.c_str()));
+  }
+
   const q3e_answer* get() const noexcept { return handle_.get(); }
 
  private:
@@ -353,6 +358,33 @@ class Model {
     return detail::all<std::vector<int32_t>>([&](int32_t* tokens, size_t capacity, size_t* count) {
       return q3e_request_tokens(handle_.get(), request.get(), tokens, capacity, count);
     });
+  }
+
+  struct Saved {
+    std::vector<int32_t> tokens;
+    std::string note;
+  };
+  Saved restore(const std::string& path) const {
+    Saved saved;
+    size_t count = 0, length = 0;
+    detail::check(q3e_restore(get(), path.c_str(), nullptr, 0, &count, nullptr, 0, &length));
+    saved.tokens.resize(count);
+    saved.note.resize(length);
+    detail::check(q3e_restore(get(), path.c_str(), saved.tokens.data(), count, &count, saved.note.data(), length + 1, &length));
+    return saved;
+  }
+
+  // instruction: of a query, what is looked for; none: a document.
+  std::vector<float> embed(const std::string& text, const std::optional<std::string>& instruction = {}) const {
+    return detail::all<std::vector<float>>([&](float* values, size_t capacity, size_t* count) {
+      return q3e_embed(get(), text.c_str(), instruction ? instruction->c_str() : nullptr, values, capacity, count);
+    });
+  }
+
+  q3e_metrics metrics() const {
+    q3e_metrics metrics;
+    detail::check(q3e_model_metrics(get(), &metrics, sizeof metrics));
+    return metrics;
   }
 
   Answer answer(const Request& request) const { return {handle_, request}; }

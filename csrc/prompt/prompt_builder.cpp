@@ -23,6 +23,8 @@ constexpr std::pair<const char*, const char*> kNamedTokens[] = {
     {"pad_token", "tokenizer.ggml.padding_token_id"}, {"cls_token", "tokenizer.ggml.cls_token_id"},
     {"mask_token", "tokenizer.ggml.mask_token_id"},
 };
+constexpr const char* kAddBos = "tokenizer.ggml.add_bos_token";
+constexpr std::string_view kEndOfText = "<|endoftext|>";  // whose state is a text's embedding
 constexpr std::array<std::string_view, 4> kReserved = {"messages", "tools", "add_generation_prompt", "enable_thinking"};
 
 [[noreturn]] void too_long(uint32_t context, const std::string& found) {
@@ -56,6 +58,8 @@ PromptBuilder::PromptBuilder(const ModelFile& file) : tokenizer_(Tokenizer::read
   think_close_ = bpe.find_added(kThinkClose);
   for (const auto& [name, key] : kNamedTokens)
     if (file.find_key(key)) named_tokens_.emplace_back(name, tokenizer_->decode(std::array{file.u32(key)}, false));
+  if (file.find_key(kAddBos) && file.boolean(kAddBos) && file.find_key(kNamedTokens[0].second))
+    text_prefix_.push_back(static_cast<int32_t>(file.u32(kNamedTokens[0].second)));
   read_template(file);
 }
 
@@ -150,6 +154,21 @@ std::optional<bool> PromptBuilder::open_thought(std::span<const int32_t> tokens)
     if (tokenizer_->bpe()->is_control(id)) break;
   }
   return std::nullopt;
+}
+
+std::vector<int32_t> PromptBuilder::embedding_tokens(std::string_view text, const char* instruction, uint32_t context) const {
+  const std::optional<uint32_t> end = tokenizer_->bpe()->find_added(kEndOfText);
+  if (!end)
+    throw Error(Status::unsupported_model, "embeddings: expected " + std::string(kEndOfText) + " in the vocabulary, found none");
+  if (text.ends_with(kEndOfText)) text.remove_suffix(kEndOfText.size());
+  const std::string asked =
+      instruction ? "Instruct: " + std::string(instruction) + "\nQuery:" + std::string(text) : std::string(text);
+  TextGuard(*tokenizer_, context).count(asked.size());
+  std::vector<uint32_t> ids(text_prefix_.begin(), text_prefix_.end());
+  const bool whole = tokenizer_->encode(asked, false, uint64_t{kCounted} * context, ids);
+  std::vector<int32_t> tokens = within(whole, ids, context);  // and room for one more
+  tokens.push_back(static_cast<int32_t>(*end));
+  return tokens;
 }
 
 std::vector<int32_t> PromptBuilder::end_of_thoughts(std::string_view message) const {

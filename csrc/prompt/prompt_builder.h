@@ -48,6 +48,10 @@ class PromptBuilder {
   Prompt of_text(std::string_view text, std::optional<bool> thinking, uint32_t context) const;
   Prompt of_tokens(std::vector<int32_t> tokens, std::optional<bool> thinking, uint32_t context) const;
 
+  // A document, or with an instruction (null: none) a query, and the token whose state is its embedding. Throws
+  // Error(unsupported_model) without that token.
+  std::vector<int32_t> embedding_tokens(std::string_view text, const char* instruction, uint32_t context) const;
+
   // The ids that end thoughts after a last message. Throws Error(bad_argument) where no token ends them.
   std::vector<int32_t> end_of_thoughts(std::string_view message) const;
 
@@ -63,6 +67,7 @@ class PromptBuilder {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::optional<uint32_t> think_open_, think_close_;
   std::vector<std::pair<std::string, std::string>> named_tokens_;  // such as `bos_token`, with their texts
+  std::vector<int32_t> text_prefix_;                               // before every text that is no chat, mostly none
   std::unique_ptr<Tree> template_;                                 // null:
   std::string why_none_;                                           // what was expected and found
   bool switches_thinking_ = false;                                 // whether callers choose (`enable_thinking`)

@@ -22,7 +22,7 @@ from ctypes import (
 
 from tests.conftest import ROOT
 
-OK, BAD_ARGUMENT, IO_ERROR, CORRUPT_FILE, BAD_FILE, UNSUPPORTED_MODEL, CANCELLED = 0, 1, 2, 5, 6, 7, 11
+OK, BAD_ARGUMENT, IO_ERROR, FOREIGN_FILE, CORRUPT_FILE, BAD_FILE, UNSUPPORTED_MODEL, CANCELLED = 0, 1, 2, 4, 5, 6, 7, 11
 TEMPLATE_ERROR = 13
 AUTO, OFF, ON = range(3)
 KINDS = ("prompt", "token", "reasoning", "content", "begin", "arguments", "end of call", "end")
@@ -65,6 +65,17 @@ class Usage(Structure):
         ("seed", c_uint64),
         *((f"{name}_tokens", c_uint32) for name in ("prompt", "cached", "computed", "completion", "reasoning")),
         *((f"{name}_seconds", c_double) for name in ("queue", "prefill", "decode")),
+    ]
+
+
+class Metrics(Structure):
+    _fields_ = [
+        *((name, c_uint64) for name in ("resident_bytes", "peak_bytes")),
+        *((f"{name}_tokens", c_uint64) for name in ("prompt", "cached", "answer")),
+        *((name, c_uint64) for name in ("steps", "streamed_bytes")),
+        ("streamed_wait_seconds", c_double),
+        *((name, c_uint64) for name in ("expert_hits", "expert_misses")),
+        *((name, c_uint32) for name in ("running", "waiting")),
     ]
 
 
