@@ -6,10 +6,11 @@ from ctypes import byref, c_char_p, c_int32, c_size_t, create_string_buffer
 
 import pytest
 
+import qwen3edge
 from qwen3edge.convert import convert
 from qwen3edge.errors import ContextError, RequestError, TemplateError
 from tests.capi.asking import new_request, prompt_tokens
-from tests.capi.library import BAD_ARGUMENT, OK, TEMPLATE_ERROR, UNSUPPORTED_MODEL, CallError, integers
+from tests.capi.library import BAD_ARGUMENT, TEMPLATE_ERROR, UNSUPPORTED_MODEL, CallError, integers
 from tests.templates.corpus import Conversations
 
 ROUNDS = 300
@@ -214,4 +215,7 @@ def test_null_pointers(library):
     for kind in ("settings", "sampling", "request", "answer", "session", "model"):
         getattr(library, f"q3e_{kind}_free")(None)
     library.q3e_answer_cancel(None)
-    assert library.q3e_version() and library.q3e_abi() == 1 and OK == 0
+
+
+def test_version(library):
+    assert library.q3e_version().decode() == qwen3edge.__version__ and library.q3e_abi() == 1
