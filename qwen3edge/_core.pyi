@@ -229,6 +229,9 @@ class TemplateTree:
         UnsupportedModelError where only jinja2 goes on.
         """
 
+def normalized(state: Sequence[float], dimensions: int) -> list[float]:
+    """A state's first numbers, float32, divided by their length; of zeros zeros. The same bits everywhere."""
+
 def json_kind(text: str) -> str | None:
     """The type, as JSON Schema names it ("number" for integers too), of the one JSON value that a text is; None if it
     is none, or nested deeper or with longer numbers than the arguments of a call may be. For tests."""

@@ -109,13 +109,29 @@ def c_build(core_build) -> Path:
     return build_example(ROOT / "build" / "c-tests", f"-DQWEN3EDGE_CORE={core_build / 'libqwen3edge_core.a'}")
 
 
-def build_example(folder: Path, *settings: str) -> Path:
-    """examples/c-tokens in that folder, which is returned. What is there already is not compiled again."""
+@pytest.fixture(scope="session")
+def linked(c_build):
+    """linked(source, program): what cc or c++ makes of a file, with the library of `c_build`; a program's path."""
+    library = next(c_build.rglob("libqwen3edge.so")).parent
+
+    def link(source: Path, program: Path) -> Path:
+        name, standard = ("cc", "c99") if source.suffix == ".c" else ("c++", "c++20")
+        compiler = shutil.which(name, path=TOOLS) or pytest.fail(f"expected {name} on PATH")
+        flags = [f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{ROOT / 'csrc' / 'include'}"]
+        libraries = [f"-L{library}", "-lqwen3edge", f"-Wl,-rpath,{library}", "-pthread"]
+        subprocess.run([compiler, *flags, source, *libraries, "-o", program], check=True)
+        return program
+
+    return link
+
+
+def build_example(folder: Path, *settings: str, name: str = "c-tokens") -> Path:
+    """One of examples/ in that folder, which is returned. What is there already is not compiled again."""
     cmake = shutil.which("cmake", path=TOOLS) or pytest.fail("expected cmake on PATH")
     ninja = shutil.which("ninja", path=TOOLS)
     generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
     subprocess.run(
-        [cmake, "-S", ROOT / "examples" / "c-tokens", "-B", folder, *generator, *settings],
+        [cmake, "-S", ROOT / "examples" / name, "-B", folder, *generator, *settings],
         check=True,
         stdout=subprocess.DEVNULL,
     )

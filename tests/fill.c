@@ -28,22 +28,24 @@ int main(int argc, char** argv) {
     fprintf(stderr, "usage: fill MODEL.q3e MEMORY CONTEXT SESSIONS\n");
     return 2;
   }
-  q3e_settings settings = q3e_default_settings();
-  settings.memory = strtoull(argv[2], NULL, 10);
-  settings.context = (uint32_t)strtoul(argv[3], NULL, 10);
-  settings.sessions = (uint32_t)strtoul(argv[4], NULL, 10);
-  settings.threads = 2;
-  const q3e_sampling sampling = q3e_default_sampling();
+  q3e_settings* settings = NULL;
+  const uint32_t sessions = (uint32_t)strtoul(argv[4], NULL, 10);
+  if (q3e_settings_new(&settings) != Q3E_OK) return fail("settings");
+  q3e_settings_set_memory(settings, strtoull(argv[2], NULL, 10));
+  q3e_settings_set_context(settings, (uint32_t)strtoul(argv[3], NULL, 10));
+  q3e_settings_set_sessions(settings, sessions);
+  q3e_settings_set_threads(settings, 2);
+  q3e_settings_set_texts(settings, 0);
   q3e_memory_plan plan;
   q3e_model* model = NULL;
-  if (q3e_plan(argv[1], &settings, &plan) != Q3E_OK) return fail("plan");
-  if (q3e_load(argv[1], &settings, &model) != Q3E_OK) return fail("load");
+  if (q3e_plan(argv[1], settings, &plan, sizeof plan) != Q3E_OK) return fail("plan");
+  if (q3e_load(argv[1], settings, &model) != Q3E_OK) return fail("load");
   const uint32_t context = q3e_context(model);
   int32_t* tokens = malloc(context * sizeof *tokens);
   if (!tokens) return 1;
-  for (uint32_t i = 0; i < settings.sessions; ++i) {
+  for (uint32_t i = 0; i < sessions; ++i) {
     q3e_session* session = NULL; /* all stay until the end */
-    if (q3e_session_new(model, &sampling, &session) != Q3E_OK) return fail("session");
+    if (q3e_session_new(model, NULL, 0, &session) != Q3E_OK) return fail("session");
     /* of its own from the first token on: sessions that begin alike share memory */
     for (uint32_t t = 0; t < context; ++t) tokens[t] = (int32_t)((t * 7 + i) % 400);
     if (q3e_forward(session, tokens, context - 8, NULL) != Q3E_OK) return fail("forward");

@@ -22,16 +22,17 @@ int main(int argc, char** argv) {
     fprintf(stderr, "usage: logits MODEL.q3e int8|int4|bf16|f32 CHUNK ID...\n");
     return 2;
   }
-  q3e_settings settings = q3e_default_settings();
-  settings.context = 512;
-  settings.threads = 1;
-  settings.kv = cache_type(argv[2]);
-  const q3e_sampling sampling = q3e_default_sampling();
+  q3e_settings* settings = NULL;
+  if (q3e_settings_new(&settings) != Q3E_OK) return fail("settings");
+  q3e_settings_set_context(settings, 512);
+  q3e_settings_set_threads(settings, 1);
+  q3e_settings_set_kv(settings, cache_type(argv[2]));
+  q3e_settings_set_texts(settings, 0);
   const int chunk = atoi(argv[3]), count = argc - 4;
   q3e_model* model = NULL;
   q3e_session* session = NULL;
-  if (q3e_load(argv[1], &settings, &model) != Q3E_OK) return fail("load");
-  if (q3e_session_new(model, &sampling, &session) != Q3E_OK) return fail("session");
+  if (q3e_load(argv[1], settings, &model) != Q3E_OK) return fail("load");
+  if (q3e_session_new(model, NULL, 0, &session) != Q3E_OK) return fail("session");
   const size_t vocabulary = q3e_vocabulary(model);
   int32_t* tokens = malloc((size_t)count * sizeof *tokens);
   float* logits = malloc(vocabulary * sizeof *logits);
@@ -46,5 +47,6 @@ int main(int argc, char** argv) {
   free(tokens);
   q3e_session_free(session);
   q3e_model_free(model);
+  q3e_settings_free(settings);
   return 0;
 }

@@ -112,6 +112,7 @@ CXX = [
     "io",
     "text",
     "template",
+    "prompt",
     "exec",
     "models",
     "runtime",

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "runtime/embedding.h"
 #include "runtime/numerics.h"
 #include "runtime/process_memory.h"
 #include "runtime/session_file.h"
@@ -205,6 +206,9 @@ void bind_engine(py::module_& m) {
       "file"_a);
   m.attr("NUMERICS_VERSION") = kNumericsVersion;
   m.def("default_budget", &default_budget, "root"_a = "");
+  m.def(
+      "normalized", [](const std::vector<float>& state, size_t dimensions) { return normalized(state, dimensions); }, "state"_a,
+      "dimensions"_a);
   py::class_<CancelFlag>(m, "CancelFlag")
       .def(py::init<>())
       .def("set", &CancelFlag::set)

@@ -2,7 +2,6 @@
 // continues by hand.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -76,8 +75,9 @@ struct News {
 // Held by its reader and by the scheduler, which alone changes it.
 class Generation {
  public:
-  // For finalizers, which may run anywhere: it ends in the next step.
-  void abandon() { abandoned_.store(true, std::memory_order_relaxed); }
+  // For finalizers and signals' handlers, which may run anywhere: it ends in the next step, and the one that runs ends within a
+  // layer if all that it computes is for such.
+  void abandon() { abandoned_.set(); }
 
  private:
   friend class Scheduler;
@@ -126,8 +126,8 @@ class Generation {
   std::optional<uint32_t> sequence_;  // while it runs
   std::unique_ptr<Drafts> drafts_;    // while it runs, where guesses are made
   bool cancelled_ = false;
-  std::atomic<bool> abandoned_{false};  // nobody reads it any more; set without the scheduler's lock
-  uint64_t served_ = 0;                 // the step in which a part of its prompt was computed last
+  CancelFlag abandoned_;  // nobody reads it any more; set without the scheduler's lock
+  uint64_t served_ = 0;   // the step in which a part of its prompt was computed last
   Clock::time_point arrived_, started_{}, first_{}, last_{};
 
   Finish finish_ = Finish::running;

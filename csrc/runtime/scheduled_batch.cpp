@@ -63,10 +63,12 @@ void ScheduledBatch::constrain(Row& row, size_t first) {
 }
 
 void ScheduledBatch::compute(BatchEngine& engine, std::vector<float>& logits, CancelFlag& cancel) {
-  std::vector<const CancelFlag*> flags;  // of sequences that are continued by hand, if there are no others
-  for (const Row& row : rows_)
-    if (row.generation->by_hand()) flags.push_back(row.generation->extension_.cancel);
-  if (flags.size() == rows_.size()) cancel.follow(std::move(flags));
+  std::vector<const CancelFlag*> flags;
+  for (const Row& row : rows_) {
+    const Generation& g = *row.generation;
+    flags.push_back(g.by_hand() ? g.extension_.cancel : &g.abandoned_);
+  }
+  cancel.follow(std::move(flags));
   logits.resize(outcomes_.size() * vocabulary_);
   std::vector<float> hidden(states_.size() * width_);
   engine.forward({tokens_.data(), positions_.data(), sequences_.data(), want_.data(), tokens_.size()}, logits.data(),

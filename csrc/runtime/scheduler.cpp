@@ -69,7 +69,7 @@ Scheduler::Held Scheduler::submit(GenerationRequest request) {
   require_open();
   if (waiting_.size() >= most_waiting_)  // those whose reader has gone need no step to leave
     std::erase_if(waiting_, [](const Held& g) {
-      const bool abandoned = g->abandoned_.load(std::memory_order_relaxed);
+      const bool abandoned = g->abandoned_.is_set();
       if (abandoned) g->end(Finish::cancelled);
       return abandoned;
     });

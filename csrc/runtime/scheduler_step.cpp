@@ -33,8 +33,7 @@ bool Scheduler::step(Lock& lock) {
 // Those whose reader has gone, or who failed, leave.
 void Scheduler::finish_ended() {
   const auto ended = [&](const Held& g) {
-    if ((g->cancelled_ || g->abandoned_.load(std::memory_order_relaxed)) && g->finish_ == Finish::running)
-      g->end(Finish::cancelled);
+    if ((g->cancelled_ || g->abandoned_.is_set()) && g->finish_ == Finish::running) g->end(Finish::cancelled);
     if (g->finish_ == Finish::running) {
       if (g->by_hand() && !g->idle() && g->extension_.cancel->is_set())
         take_back(*g, std::make_exception_ptr(

@@ -57,17 +57,14 @@ int main(int argc, char** argv) {
     tokens[i] = (int32_t)value;
   }
 
-  q3e_settings settings = q3e_default_settings();
-  settings.context = (uint32_t)(count + max_tokens);
+  q3e_settings* settings = NULL;
   q3e_memory_plan plan;
   q3e_model* model = NULL;
   q3e_session* session = NULL;
-  q3e_sampling sampling;
   int status = 1;
-  const int loaded = q3e_plan(argv[1], &settings, &plan) == Q3E_OK && q3e_load(argv[1], &settings, &model) == Q3E_OK &&
-                     q3e_model_sampling(model, 0, &sampling) == Q3E_OK;
-  sampling.seed = seed;
-  if (!loaded || q3e_session_new(model, &sampling, &session) != Q3E_OK) {
+  if (q3e_settings_new(&settings) != Q3E_OK || q3e_settings_set_context(settings, (uint32_t)(count + max_tokens)) != Q3E_OK ||
+      q3e_settings_set_texts(settings, 0) != Q3E_OK || q3e_plan(argv[1], settings, &plan, sizeof plan) != Q3E_OK ||
+      q3e_load(argv[1], settings, &model) != Q3E_OK || q3e_session_new(model, NULL, seed, &session) != Q3E_OK) {
     fail();
   } else {
     fprintf(stderr, "needs %.1f MiB: weights %.1f, KV cache %.1f, scratch %.1f, program %.1f\n", plan.peak / 1048576.0,
@@ -77,6 +74,7 @@ int main(int argc, char** argv) {
   }
   q3e_session_free(session);
   q3e_model_free(model);
+  q3e_settings_free(settings);
   free(tokens);
   return status;
 }

@@ -11,8 +11,6 @@ from qwen3edge import _core
 from qwen3edge.errors import BusyError, RequestError
 from qwen3edge.runtime.engine import Engine
 
-_LEAST_NORM = 1e-12  # as torch's normalize: a state of zeros stays one
-
 
 def last_states(engine: Engine, prompts: Iterable[Sequence[int]]) -> Iterator[list[float]]:
     """Of each prompt in turn, [hidden_size] after the final norm; computed together, and no more of them asked for than
@@ -48,9 +46,7 @@ async def awaited_states(
 
 def normalized(state: Sequence[float], dimensions: int) -> list[float]:
     """Its first numbers, divided by their length. Sums are exact, so the same everywhere."""
-    kept = state[:dimensions]
-    norm = max(math.sqrt(math.fsum(value * value for value in kept)), _LEAST_NORM)
-    return [value / norm for value in kept]
+    return _core.normalized(state, dimensions)
 
 
 class Judge:

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from ctypes import POINTER, Structure, byref, c_char_p, c_float, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_float, c_int32, c_void_p
 
 import numpy as np
 import pytest
@@ -14,75 +14,26 @@ from qwen3edge import _core
 from qwen3edge.convert import convert
 from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.sampling import RANGES
+from tests.capi.library import BAD_ARGUMENT, BAD_FILE, CANCELLED, CORRUPT_FILE, OK, Api, CallError
 
-OK, BAD_ARGUMENT, CORRUPT_FILE, BAD_FILE, CANCELLED = 0, 1, 5, 6, 11
 TOKENS = np.arange(100, 160, dtype=np.int32)
-
-
-class Settings(Structure):
-    _fields_ = [
-        ("context", c_uint32),
-        ("sessions", c_uint32),
-        ("threads", c_uint32),
-        ("kv", c_int),
-        ("memory", c_uint64),
-        ("min_expert_share", c_float),
-        ("without_io_uring", c_uint32),
-        ("verify", c_uint32),
-    ]
-
-
-class Sampling(Structure):
-    _fields_ = [
-        ("repetition_penalty", c_float),
-        ("frequency_penalty", c_float),
-        ("presence_penalty", c_float),
-        ("temperature", c_float),
-        ("top_k", c_uint32),
-        ("top_p", c_float),
-        ("min_p", c_float),
-        ("seed", c_uint64),
-    ]
-
-
-class Plan(Structure):
-    _fields_ = [
-        (name, c_uint64)
-        for name in ("weights", "buffers", "kv_cache", "scratch", "program", "peak", "budget", "streamed")
-    ]
-
-
-@pytest.fixture(scope="module")
-def library(c_build):
-    lib = ctypes.CDLL(str(c_build / "qwen3edge" / "libqwen3edge.so"))
-    lib.q3e_default_settings.restype = Settings
-    lib.q3e_default_sampling.restype = Sampling
-    lib.q3e_model_sampling.argtypes = [c_void_p, c_int, POINTER(Sampling)]
-    lib.q3e_error_text.restype = c_char_p
-    lib.q3e_plan.argtypes = [c_char_p, POINTER(Settings), POINTER(Plan)]
-    lib.q3e_load.argtypes = [c_char_p, POINTER(Settings), POINTER(c_void_p)]
-    lib.q3e_session_new.argtypes = [c_void_p, POINTER(Sampling), POINTER(c_void_p)]
-    lib.q3e_forward.argtypes = [c_void_p, POINTER(c_int32), c_size_t, POINTER(c_float)]
-    lib.q3e_session_truncate.argtypes = [c_void_p, c_uint32]
-    lib.q3e_sample.argtypes = [c_void_p, POINTER(c_int32)]
-    lib.q3e_vocabulary.restype = lib.q3e_session_length.restype = c_uint32
-    for name in ("model_free", "vocabulary", "session_free", "session_length", "session_cancel", "session_resume"):
-        getattr(lib, f"q3e_{name}").argtypes = [c_void_p]
-    return lib
 
 
 class Host:
     """One model and one session of it."""
 
     def __init__(self, library, path, **changes):
-        self.library, self.model, self.session = library, c_void_p(), c_void_p()
-        settings = library.q3e_default_settings()
-        for name, value in {"context": 2048, "threads": 2, **changes}.items():
-            setattr(settings, name, value)
-        self.status = library.q3e_load(os.fsencode(path), byref(settings), byref(self.model))
-        if self.status == OK:
-            assert library.q3e_session_new(self.model, byref(library.q3e_default_sampling()), byref(self.session)) == OK
-            self.logits = np.empty(library.q3e_vocabulary(self.model), np.float32)
+        self.library, self.api = library, Api(library)
+        self.model = self.api.load(path, **{"context": 2048, "threads": 2, "texts": 0, **changes})
+        self.session = self.new_session()
+        self.logits = np.empty(library.q3e_vocabulary(self.model), np.float32)
+
+    def new_session(self, seed=0, **sampling):
+        handle = self.api.made("sampling", **sampling)
+        try:
+            return self.api.made("session", self.model, handle, seed)
+        finally:
+            self.library.q3e_sampling_free(handle)
 
     def forward(self, tokens=TOKENS):
         tokens = np.ascontiguousarray(tokens, np.int32)
@@ -155,14 +106,14 @@ def test_cancel_from_another_thread(library, host, expected):
 
 
 def streaming_budget(library, path):
-    settings, plan = library.q3e_default_settings(), Plan()
-    settings.context, settings.threads = 2048, 2
-    assert library.q3e_plan(os.fsencode(path), byref(settings), byref(plan)) == OK
+    api, settings = Api(library), {"context": 2048, "threads": 2, "texts": 0}
+    plan = api.plan(path, **settings)
     for mebibytes in range(plan.program >> 20, plan.peak >> 20):
-        settings.memory = mebibytes << 20
-        if library.q3e_plan(os.fsencode(path), byref(settings), byref(plan)) == OK:
-            assert plan.streamed > 0
-            return settings.memory + (1 << 20)
+        try:
+            assert api.plan(path, memory=mebibytes << 20, **settings).streamed > 0
+        except CallError:
+            continue
+        return (mebibytes + 1) << 20
     raise AssertionError("expected a budget that fits")
 
 
@@ -216,40 +167,43 @@ def test_verify(library, tiny_int4, tmp_path):
     data = bytearray(tiny_int4.read_bytes())
     data[len(data) // 2] ^= 1
     damaged.write_bytes(data)
-    for path, status in ((tiny_int4, OK), (damaged, CORRUPT_FILE)):
-        host = Host(library, path, verify=1)
-        assert host.status == status
-        if status == OK:
-            host.free()
-        else:
-            assert b"checksum" in library.q3e_error_text()
+    Host(library, tiny_int4, verify=1).free()
+    with pytest.raises(CallError, match="checksum") as raised:
+        Host(library, damaged, verify=1)
+    assert raised.value.status == CORRUPT_FILE
 
 
 @pytest.fixture
 def stored(library, tmp_path, tiny_model_path, monkeypatch):
-    """stored(keys): a host of a model whose file has these values alone under `qwen3edge.sampling.`, and its path."""
-    hosts = []
+    """stored(keys): a model whose file has these values alone under `qwen3edge.sampling.`, and its path."""
+    models = []
 
     def opened(keys):
         values = {f"qwen3edge.sampling.{name}": value for name, value in keys.items()}
         monkeypatch.setattr("qwen3edge.convert.tokenizer.sampling_metadata", lambda *_: values)
-        convert(tiny_model_path, tmp_path / f"{len(hosts)}.q3e", "int4")
-        hosts.append(Host(library, tmp_path / f"{len(hosts)}.q3e", context=64))
-        return hosts[-1], tmp_path / f"{len(hosts) - 1}.q3e"
+        path = tmp_path / f"{len(models)}.q3e"
+        convert(tiny_model_path, path, "int4")
+        models.append(Api(library).load(path, context=64, texts=0))
+        return models[-1], path
 
     yield opened
-    for host in hosts:
-        host.free()
+    for model in models:
+        library.q3e_model_free(model)
 
 
 @pytest.mark.parametrize("temperature", [0, 100])
 def test_truncated_tokens_are_not_penalized_nor_their_draws_gone(library, host, temperature):
     """With penalties that no token outlives: a session that forgot its answer gives the same one again."""
-    sampling = library.q3e_default_sampling()
-    sampling.temperature, sampling.repetition_penalty, sampling.presence_penalty = temperature, 50, 2
-    sampling.frequency_penalty, sampling.top_k, sampling.top_p, sampling.seed = 0.5, 0, 1, 12345
     library.q3e_session_free(host.session)
-    assert library.q3e_session_new(host.model, byref(sampling), byref(host.session)) == OK
+    host.session = host.new_session(
+        12345,
+        temperature=temperature,
+        repetition_penalty=50,
+        presence_penalty=2,
+        frequency_penalty=0.5,
+        top_k=0,
+        top_p=1,
+    )
 
     def answer():
         found = []
@@ -294,50 +248,44 @@ def test_sampling_of_the_model(library, stored):
         {f"thinking.{name}": value for name, value in every.items()},
         {"thinking.temperature": 0.0, "direct.temperature": 0.0},
     ):
-        host, path = stored(keys)
+        model, path = stored(keys)
         expected = SamplingDefaults.from_metadata(_core.ModelFile(str(path)))
         for thinking in (True, False):
-            found = Sampling(seed=5)
-            assert library.q3e_model_sampling(host.model, thinking, byref(found)) == OK
+            found = Api(library).model_sampling(model, thinking)
             for name, value in expected.choose(thinking).numbers.items():
                 assert getattr(found, name) == np.float32(value), (keys, thinking, name)
-            assert found.seed == 0
-    default, file = library.q3e_default_sampling(), SamplingDefaults()
-    assert {name: getattr(default, name) for name in file.direct.numbers} == {
-        name: np.float32(value) for name, value in file.direct.numbers.items()
-    }
 
 
 def test_sampling_that_no_sampler_takes(library, stored):
-    found = Sampling()
     for keys, named in (
-        ({"direct.top_p": 1.5}, b"direct.top_p: expected"),
-        ({"direct.temperature": float("nan")}, b"direct.temperature: expected"),
-        ({"direct.frequency_penalty": 2.5}, b"direct.frequency_penalty: expected"),
-        ({"direct.top_k": 20.0}, b"direct.top_k"),
+        ({"direct.top_p": 1.5}, "direct.top_p: expected"),
+        ({"direct.temperature": float("nan")}, "direct.temperature: expected"),
+        ({"direct.frequency_penalty": 2.5}, "direct.frequency_penalty: expected"),
+        ({"direct.top_k": 20.0}, "direct.top_k"),
     ):
-        host, _ = stored(keys)
-        assert library.q3e_model_sampling(host.model, 0, byref(found)) == BAD_FILE
-        assert named in library.q3e_error_text()
-        assert library.q3e_model_sampling(host.model, 1, byref(found)) == OK
-    for model, place in ((None, byref(found)), (host.model, None)):
-        assert library.q3e_model_sampling(model, 0, place) == BAD_ARGUMENT
+        model, session, api = stored(keys)[0], c_void_p(), Api(library)
+        assert library.q3e_session_new(model, None, 0, byref(session)) == BAD_FILE and not session
+        with pytest.raises(CallError, match=named) as raised:
+            api.model_sampling(model, 0)
+        assert raised.value.status == BAD_FILE
+        assert api.model_sampling(model, 1).top_k == 20
+    with pytest.raises(CallError) as raised:
+        api.model_sampling(None, 0)
+    assert raised.value.status == BAD_ARGUMENT
 
 
 @pytest.mark.parametrize("name", sorted(RANGES.keys() - {"logit_bias"}))
-def test_parameters_out_of_range(library, host, name):
+def test_parameters_out_of_range(library, name):
     """With the range, as in Python."""
-    library.q3e_session_free(host.session)
+    sampling = Api(library).made("sampling")
+    change = getattr(library, f"q3e_sampling_set_{name}")
     for limit, away in zip(RANGES[name], (-1, 1), strict=True):
-        sampling, session = library.q3e_default_sampling(), c_void_p()
-        setattr(sampling, name, limit)
-        assert library.q3e_session_new(host.model, byref(sampling), byref(session)) == OK
-        library.q3e_session_free(session)
-        setattr(sampling, name, limit + 0.01 * away)
-        assert library.q3e_session_new(host.model, byref(sampling), byref(session)) == BAD_ARGUMENT
+        assert change(sampling, limit) == OK
+        assert change(sampling, limit + 0.01 * away) == BAD_ARGUMENT
         low, high = (f"{float(np.float32(each)):f}" for each in RANGES[name])
         assert f"{name}: expected {low} to {high}, found" in library.q3e_error_text().decode()
-    host.session = None
+    assert change(None, 1) == BAD_ARGUMENT
+    library.q3e_sampling_free(sampling)
 
 
 @pytest.mark.parametrize("kept", [1.0, 0.4])
@@ -357,16 +305,9 @@ def test_sessions_of_several_threads(library, tiny_int4, kept, seed):
             expected[-1].append(alone.logits.copy())
     alone.free()
     settings = {"context": 512, "sessions": 4, "threads": 2}
-    asked, plan = library.q3e_default_settings(), Plan()
-    for name, value in settings.items():
-        setattr(asked, name, value)
-    assert library.q3e_plan(os.fsencode(tiny_int4), byref(asked), byref(plan)) == OK
-    budget = plan.peak - int((1 - kept) * plan.kv_cache)
-    first = Host(library, tiny_int4, memory=budget, **settings)
-    assert first.status == OK, library.q3e_error_text()
-    sessions = [first.session] + [c_void_p() for _ in range(3)]
-    for session in sessions[1:]:
-        assert library.q3e_session_new(first.model, byref(library.q3e_default_sampling()), byref(session)) == OK
+    plan = Api(library).plan(tiny_int4, texts=0, **settings)
+    first = Host(library, tiny_int4, memory=plan.peak - int((1 - kept) * plan.kv_cache), **settings)
+    sessions = [first.session] + [first.new_session() for _ in range(3)]
     wrong: list[str] = []
 
     def work(number):
@@ -394,9 +335,7 @@ def test_sessions_of_several_threads(library, tiny_int4, kept, seed):
         thread.join(120)
     assert not wrong and not any(thread.is_alive() for thread in threads)
     assert [library.q3e_session_length(session) for session in sessions] == [len(text) for text in texts]
-    assert (
-        library.q3e_session_new(first.model, byref(library.q3e_default_sampling()), byref(c_void_p())) == BAD_ARGUMENT
-    )
+    assert library.q3e_session_new(first.model, None, 0, byref(c_void_p())) == BAD_ARGUMENT
     for session in sessions[1:]:
         library.q3e_session_free(session)
     first.free()

@@ -1,0 +1,24 @@
+// The handles of settings and of sampling.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "qwen3edge.h"
+#include "runtime/plan.h"
+#include "runtime/sampler.h"
+
+struct q3e_settings {
+  q3e::PlanRequest plan;
+  bool texts = true;
+  bool verify = false;
+};
+
+struct q3e_sampling {
+  std::optional<float> repetition_penalty, frequency_penalty, presence_penalty, temperature, top_p, min_p;
+  std::optional<uint32_t> top_k;
+  std::vector<q3e::LogitBias> logit_bias;
+
+  // Changes what is set.
+  void apply(q3e::SamplingParameters& parameters) const;
+};
