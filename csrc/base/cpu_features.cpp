@@ -9,14 +9,19 @@
 
 #include "base/cgroup.h"
 #include "base/error.h"
+#include "base/tiers.h"
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__linux__)
 #include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(_WIN32)
+#include <windows.h>
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace q3e {
@@ -35,11 +40,38 @@ bool tile_permission() {
 }
 #endif
 
-// Bits by Isa: of the tiers that this machine can run.
+#if defined(__linux__) && defined(Q3E_TIER_RVV)
+// The kernel's own word, from 6.5 on. The flag of the auxiliary vector alone may stand for the vectors of 2019 (0.7.1), which
+// others made before there was a standard; but in them what vsetvli is asked for here does not exist, which sets vtype's top bit.
+bool has_vectors() {
+  struct {
+    int64_t key;
+    uint64_t value;
+  } pair{4, 0};                        // RISCV_HWPROBE_KEY_IMA_EXT_0
+  constexpr long kHwprobe = 258;       // __NR_riscv_hwprobe
+  constexpr uint64_t kImaV = 1u << 2;  // RISCV_HWPROBE_IMA_V
+  constexpr unsigned long kVectors = 1ul << ('V' - 'A');
+  if (syscall(kHwprobe, &pair, 1, 0, nullptr, 0) == 0 && pair.key == 4) return pair.value & kImaV;
+  if (!(getauxval(AT_HWCAP) & kVectors)) return false;
+  long length, type;
+  __asm__ volatile(".option push\n\t.option arch, +v\n\tvsetvli %0, zero, e32, mf2, ta, ma\n\tcsrr %1, vtype\n\t.option pop"
+                   : "=r"(length), "=r"(type));
+  return type >= 0 && length >= 2;
+}
+#endif
+
+constexpr uint32_t bit(Isa isa) { return 1u << static_cast<int>(isa); }
+
+// Of the tiers that this build has.
+#define TIER(name) | bit(Isa::name)
+constexpr uint32_t kBuilt = bit(Isa::scalar) Q3E_TIERS(TIER);
+#undef TIER
+
+// Of those that this machine can run.
 uint32_t find_tiers() {
   uint32_t found = 0;
   const auto add = [&](Isa isa, bool there) {
-    found |= uint32_t{there} << static_cast<int>(isa);
+    if (there) found |= bit(isa);
     return there;
   };
   add(Isa::scalar, true);
@@ -57,9 +89,25 @@ uint32_t find_tiers() {
   const bool avx512 = add(Isa::avx512, zmm && avx2 && f && dq && bw && vl && vnni);
   add(Isa::amx, avx512 && (low & 0x60000) == 0x60000 && (d & (1u << 24)) && (d & (1u << 25)) && tile_permission());
   if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) add(Isa::avxvnni, avx2 && (a & (1u << 4)));
-#elif defined(__aarch64__) && defined(__linux__)
-  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
-  add(Isa::neon, (getauxval(AT_HWCAP) & kDotProducts) != 0);
+#elif defined(__aarch64__)
+  add(Isa::neon, true);
+#if defined(__linux__)
+  constexpr unsigned long kDotProducts = 1ul << 20, kMatrices = 1ul << 13;  // HWCAP_ASIMDDP, HWCAP2_I8MM
+  const bool dot_products = add(Isa::dotprod, (getauxval(AT_HWCAP) & kDotProducts) != 0);
+  add(Isa::i8mm, dot_products && (getauxval(AT_HWCAP2) & kMatrices) != 0);
+#elif defined(__APPLE__)
+  const auto has = [](const char* name) {
+    int value = 0;
+    size_t size = sizeof value;
+    return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+  };
+  add(Isa::i8mm, add(Isa::dotprod, has("hw.optional.arm.FEAT_DotProd")) && has("hw.optional.arm.FEAT_I8MM"));
+#elif defined(_WIN32)
+  constexpr DWORD kDotProducts = 43;  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
+  add(Isa::dotprod, IsProcessorFeaturePresent(kDotProducts));
+#endif
+#elif defined(__linux__) && defined(Q3E_TIER_RVV)
+  add(Isa::rvv, has_vectors());
 #endif
   return found;
 }
@@ -67,13 +115,13 @@ uint32_t find_tiers() {
 }  // namespace
 
 const char* isa_name(Isa isa) {
-  static constexpr const char* kNames[] = {"scalar", "avx2", "avxvnni", "avx512", "amx", "neon"};
+  static constexpr const char* kNames[] = {"scalar", "avx2", "avxvnni", "avx512", "amx", "neon", "dotprod", "i8mm", "rvv"};
   return kNames[static_cast<size_t>(isa)];
 }
 
 bool isa_supported(Isa isa) {
-  static const uint32_t tiers = find_tiers();
-  return tiers >> static_cast<int>(isa) & 1;
+  static const uint32_t tiers = find_tiers() & kBuilt;
+  return tiers & bit(isa);
 }
 
 std::vector<Isa> supported_isas() {

@@ -7,18 +7,20 @@
 
 namespace q3e {
 
-// In ascending speed, x86's and then Arm's. A new tier gets its place here, its options in tiers.cmake and its row in
+// In ascending speed, x86's, then Arm's, then RISC-V's. A new tier gets its place here, its options in tiers.cmake and its row in
 // ukernels/kernels.cpp.
-enum class Isa : int { scalar, avx2, avxvnni, avx512, amx, neon };
+enum class Isa : int { scalar, avx2, avxvnni, avx512, amx, neon, dotprod, i8mm, rvv };
 
-inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2, Isa::avxvnni, Isa::avx512, Isa::amx, Isa::neon};
+inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::avx2,    Isa::avxvnni, Isa::avx512, Isa::amx,
+                                   Isa::neon,   Isa::dotprod, Isa::i8mm,    Isa::rvv};
 
 const char* isa_name(Isa isa);
 
 // Throws Error(bad_argument) for a name that is unknown or a tier that this machine lacks.
 Isa parse_isa(std::string_view name);
 
-// CPUID and XGETBV: the operating system must save the registers, too. For AMX it is also asked to let this process use them.
+// The processor has it, as does this build, and the operating system saves its registers; for AMX it is also asked to let this
+// process use them.
 bool isa_supported(Isa isa);
 
 std::vector<Isa> supported_isas();

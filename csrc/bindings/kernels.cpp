@@ -19,7 +19,7 @@ const KernelTable& kernels_of(const std::string& isa) {
 #if defined(__x86_64__)
   if (isa == "amx_emulated") {
     require(isa_supported(Isa::avx512), "isa: expected a machine with AVX-512 for amx_emulated");
-    return kAmxEmulatedTier;
+    return tier_amx_emulated;
   }
 #endif
   return kernel_table(parse_isa(isa));

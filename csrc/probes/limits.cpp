@@ -1,5 +1,7 @@
 #include "probes/limits.h"
 
+#include "base/tiers.h"
+
 namespace q3e {
 namespace {
 
@@ -26,20 +28,20 @@ int64_t dot_chain(int64_t rounds, int32_t* result) {
   return rounds * 4 * 2;
 }
 
-constexpr Limits kScalarLimits = {stream, dot_chain};
+constexpr Limits limits_scalar = {stream, dot_chain};
 
 }  // namespace
 
 const Limits& limits(Isa isa) {
-#if defined(__x86_64__)
-  static constexpr const Limits* kTiers[] = {&kScalarLimits, &kAvx2Limits, &kAvxVnniLimits, &kAvx512Limits,
-                                             &kAmxLimits};  // by Isa
-  return *kTiers[static_cast<size_t>(isa)];
-#elif defined(__aarch64__)
-  return isa == Isa::neon ? kNeonLimits : kScalarLimits;
-#else
-  return kScalarLimits;
-#endif
+  switch (isa) {
+#define TIER(name) \
+  case Isa::name:  \
+    return limits_##name;
+    Q3E_TIERS(TIER)
+#undef TIER
+    default:
+      return limits_scalar;
+  }
 }
 
 }  // namespace q3e

@@ -19,7 +19,7 @@ struct Limits {
   DotChainFn* dot_chain;
 };
 
-extern const Limits kAvx2Limits, kAvxVnniLimits, kAvx512Limits, kAmxLimits, kNeonLimits;
+extern const Limits limits_avx2, limits_avxvnni, limits_avx512, limits_amx, limits_neon, limits_dotprod, limits_i8mm, limits_rvv;
 
 // The tier must be supported by this machine.
 const Limits& limits(Isa isa);

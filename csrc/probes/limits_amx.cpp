@@ -44,6 +44,6 @@ int64_t dot_chain(int64_t rounds, int32_t* result) {
 
 }  // namespace
 
-constinit const Limits kAmxLimits = {stream_simd<Avx512>, dot_chain};
+constinit const Limits limits_amx = {stream_simd<Avx512>, dot_chain};
 
 }  // namespace q3e

@@ -33,6 +33,6 @@ int64_t dot_chain(int64_t rounds, int32_t* result) {
 
 }  // namespace
 
-constinit const Limits kAvx2Limits = {stream_simd<Avx2>, dot_chain};
+constinit const Limits limits_avx2 = {stream_simd<Avx2>, dot_chain};
 
 }  // namespace q3e

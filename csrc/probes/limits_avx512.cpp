@@ -3,6 +3,6 @@
 
 namespace q3e {
 
-constinit const Limits kAvx512Limits = {stream_simd<Avx512>, dot_chain_simd<Avx512>};
+constinit const Limits limits_avx512 = {stream_simd<Avx512>, dot_chain_simd<Avx512>};
 
 }  // namespace q3e

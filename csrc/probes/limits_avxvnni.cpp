@@ -3,6 +3,6 @@
 
 namespace q3e {
 
-constinit const Limits kAvxVnniLimits = {stream_simd<AvxVnni>, dot_chain_simd<AvxVnni>};
+constinit const Limits limits_avxvnni = {stream_simd<AvxVnni>, dot_chain_simd<AvxVnni>};
 
 }  // namespace q3e

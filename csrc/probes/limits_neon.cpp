@@ -3,6 +3,6 @@
 
 namespace q3e {
 
-constinit const Limits kNeonLimits = {stream_simd<Neon>, dot_chain_simd<Neon>};
+constinit const Limits limits_neon = {stream_simd<Neon>, dot_chain_simd<Neon>};
 
 }  // namespace q3e

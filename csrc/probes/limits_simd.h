@@ -21,7 +21,7 @@ template <class S>
 int64_t dot_chain_simd(int64_t rounds, int32_t* result) {
   constexpr int kChains = S::kTileTokens * S::kTilePanels;
   int8_t quad[4] = {1, 2, 3, 4};
-  uint8_t bytes[64];
+  alignas(64) uint8_t bytes[64];
   for (int i = 0; i < 64; ++i) bytes[i] = static_cast<uint8_t>(i);
   typename S::W w = S::load_w(bytes);
   typename S::I acc[kChains], total = S::izero();

@@ -19,6 +19,6 @@ void attention(const AttentionTask& task) {
 
 }  // namespace
 
-constinit const KernelTable kAmxEmulatedTier = tier<Avx512>(Isa::amx, matmul, attention);
+constinit const KernelTable tier_amx_emulated = tier<Avx512>(Isa::amx, matmul, attention);
 
 }  // namespace q3e

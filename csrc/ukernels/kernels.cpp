@@ -1,11 +1,12 @@
 #include "ukernels/kernels.h"
 
+#include "base/tiers.h"
 #include "ukernels/kernel_tiers.h"
 
 namespace q3e {
 namespace {
 
-constexpr KernelTable kScalarTier = {.isa = Isa::scalar,
+constexpr KernelTable tier_scalar = {.isa = Isa::scalar,
                                      .matmul = matmul_scalar,
                                      .rmsnorm = rmsnorm_scalar,
                                      .rmsnorm_quantize = rmsnorm_quantize_scalar,
@@ -28,14 +29,15 @@ constexpr KernelTable kScalarTier = {.isa = Isa::scalar,
 }  // namespace
 
 const KernelTable& kernel_table(Isa isa) {
-#if defined(__x86_64__)
-  static constexpr const KernelTable* kTiers[] = {&kScalarTier, &kAvx2Tier, &kAvxVnniTier, &kAvx512Tier, &kAmxTier};  // by Isa
-  return *kTiers[static_cast<size_t>(isa)];
-#elif defined(__aarch64__)
-  return isa == Isa::neon ? kNeonTier : kScalarTier;
-#else
-  return kScalarTier;
-#endif
+  switch (isa) {
+#define TIER(name) \
+  case Isa::name:  \
+    return tier_##name;
+    Q3E_TIERS(TIER)
+#undef TIER
+    default:
+      return tier_scalar;
+  }
 }
 
 }  // namespace q3e

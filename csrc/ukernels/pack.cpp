@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "base/tiers.h"
 #include "ukernels/unpack_row.h"
 
 namespace q3e {
@@ -15,8 +16,10 @@ constexpr uint64_t kMaxColumns = uint64_t{1} << 24;
 constexpr float kLeastImportance = 0x1p-20f, kMostImportance = 0x1p20f;  // sums of squares stay far from float32's ends
 
 PackPanelFn* pack_panel_for(Isa isa) {
-#if defined(__x86_64__)
+#if defined(Q3E_TIER_AVX2)
   if (isa == Isa::avx2 || isa == Isa::avxvnni) return pack_panel_avx2;
+#endif
+#if defined(Q3E_TIER_AVX512)
   if (isa == Isa::avx512 || isa == Isa::amx) return pack_panel_avx512;
 #endif
   (void)isa;

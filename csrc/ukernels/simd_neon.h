@@ -1,5 +1,5 @@
-// The vocabulary of 64-bit Arm with dot products (sdot, Armv8.2): 16 lanes in four registers. See simd_avx512.h for what each
-// word means.
+// The vocabulary of 64-bit Arm as every such processor has it (Armv8.0): 16 lanes in four registers. See simd_avx512.h for what
+// each word means.
 #pragma once
 
 #include <arm_neon.h>
@@ -199,11 +199,20 @@ struct Neon {
             each(sc, [&](uint8x16_t v) { return vmlaq_u8(middle, vshrq_n_u8(v, 2), vsubq_u8(three, vandq_u8(v, three))); })};
   }
 
-  static I dot_signed(I acc, W w, const int8_t* quad) {
+  // A quad of k, four times.
+  static int8x16_t broadcast(const int8_t* quad) {
     int32_t bits;
     __builtin_memcpy(&bits, quad, 4);
-    const int8x16_t v = vreinterpretq_s8_s32(vdupq_n_s32(bits));
-    return each(acc, w, [&](int32x4_t sum, uint8x16_t x) { return vdotq_s32(sum, vreinterpretq_s8_u8(x), v); });
+    return vreinterpretq_s8_s32(vdupq_n_s32(bits));
+  }
+  // Two products of int8 fit int16: 2 * 128 * 127.
+  static I dot_signed(I acc, W w, const int8_t* quad) {
+    const int8x16_t v = broadcast(quad);
+    return each(acc, w, [&](int32x4_t sum, uint8x16_t x) {
+      const int8x16_t y = vreinterpretq_s8_u8(x);
+      const int16x8_t low = vmull_s8(vget_low_s8(y), vget_low_s8(v)), high = vmull_high_s8(y, v);
+      return vpadalq_s16(sum, vpaddq_s16(low, high));
+    });
   }
   // Nibbles and weights of attention (0..127) are int8 as well.
   static I dot_nibbles(I acc, W w, const int8_t* quad) { return dot_signed(acc, w, quad); }

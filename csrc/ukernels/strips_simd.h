@@ -30,6 +30,24 @@ struct Strip {
   uint32_t blocks, block_quads;
 };
 
+// Two quads of a panel in a strip, as vectors or in the order that a vocabulary has of its own.
+template <class S>
+[[gnu::always_inline]] inline void store_strip(uint8_t* first, uint8_t* second, const typename S::W* v) {
+  if constexpr (requires { S::store_strip(first, second, v); }) {
+    S::store_strip(first, second, v);
+  } else {
+    S::store_w(first, v[0]);
+    S::store_w(second, v[1]);
+  }
+}
+template <class S>
+[[gnu::always_inline]] inline typename S::W load_strip(const uint8_t* p) {
+  if constexpr (requires { S::load_strip(p); })
+    return S::load_strip(p);
+  else
+    return S::load_w(p);
+}
+
 // out[NT][NP][16] = before or zero, plus a strip. `whole`: of one block; else its rows' sums stay in registers from block to
 // block.
 template <class S, FormatKind kind, bool whole, int NT, int NP>
@@ -55,7 +73,7 @@ template <class S, FormatKind kind, bool whole, int NT, int NP>
     for (uint32_t q = strip.block_quads; q > 0; --q, weights += panels * 64, quants += 4) {
       typename S::W v[NP];
       for (int p = 0; p < NP; ++p) {
-        v[p] = S::load_w(weights + p * 64);
+        v[p] = load_strip<S>(weights + p * 64);
         if constexpr (S::kSignedBias != 0) S::pin(v[p]);  // AVX2 needs |w|, too, and has no register left
       }
       for (int t = 0; t < NT; ++t)
@@ -102,11 +120,16 @@ void gemm_strips(const MatrixView& w, uint32_t first, uint32_t count, const Acti
     const uint32_t first_block = begin / block, blocks = whole ? 1 : columns / block;
     for (uint32_t p = 0; p < count; ++p) {
       const uint8_t* panel = w.data + (first + p) * w.layout.bytes;
-      for (uint32_t k = 0; k < columns; k += kColumnUnit)
-        for_each_quad<S>(Unpack<S, kind>(w, panel, begin + k),
-                         [&](uint32_t quad, typename S::W v) __attribute__((always_inline)) {
-                           S::store_w(at.weights + (size_t{k / 4 + quad} * count + p) * 64, v);
-                         });
+      for (uint32_t k = 0; k < columns; k += kColumnUnit) {
+        const Unpack<S, kind> run(w, panel, begin + k);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; ++i) {
+          typename S::W v[2];
+          run.pair(i, v);
+          uint8_t* const to = at.weights + (size_t{k / 4 + 2 * i} * count + p) * 64;
+          store_strip<S>(to, to + size_t{count} * 64, v);
+        }
+      }
       for (uint32_t b = 0; b < blocks; ++b) {
         const size_t i = (size_t{b} * count + p) * kPanelRows;
         S::store(at.scales + i, S::load_f16(panel + w.layout.scale + size_t{first_block + b} * 32));

@@ -3,6 +3,6 @@
 
 namespace q3e {
 
-constinit const KernelTable kAvx2Tier = tier<Avx2>(Isa::avx2, matmul_avx2, attention_avx2);
+constinit const KernelTable tier_avx2 = tier<Avx2>(Isa::avx2, matmul_avx2, attention_avx2);
 
 }  // namespace q3e

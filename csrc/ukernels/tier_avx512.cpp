@@ -3,6 +3,6 @@
 
 namespace q3e {
 
-constinit const KernelTable kAvx512Tier = tier<Avx512>(Isa::avx512, matmul_avx512, attention_avx512);
+constinit const KernelTable tier_avx512 = tier<Avx512>(Isa::avx512, matmul_avx512, attention_avx512);
 
 }  // namespace q3e

@@ -3,6 +3,6 @@
 
 namespace q3e {
 
-constinit const KernelTable kAvxVnniTier = tier<AvxVnni>(Isa::avxvnni, matmul_avxvnni, attention_avxvnni);
+constinit const KernelTable tier_avxvnni = tier<AvxVnni>(Isa::avxvnni, matmul_avxvnni, attention_avxvnni);
 
 }  // namespace q3e
