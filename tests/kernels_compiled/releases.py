@@ -25,8 +25,6 @@ _BARS = {
 # By release, what spills there: kernel and target to registers.
 _SPILLS = {
     (3, 7): {
-        ("attention_decode", "sm_90"): 8,
-        ("matmul_a8", "sm_80"): 8,
         ("matmul_a8", "gfx1100"): 57,
         ("moe_matmul", "gfx1100"): 34,
     },
@@ -43,5 +41,4 @@ def expect_spills(request: pytest.FixtureRequest, kernel: str, target: str) -> N
     spilled = _SPILLS.get(_RELEASE, {}).get((kernel, target))
     if spilled:
         reason = f"open: {kernel} spills {spilled} on {target} by Triton {triton.__version__} (gpu-static.md)"
-        # Not strict: it was seen before the loads of values were mended, and not since.
-        request.applymarker(pytest.mark.xfail(strict=False, raises=AssertionError, reason=reason))
+        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
