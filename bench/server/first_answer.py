@@ -2,11 +2,11 @@
 
     python -m bench.server.first_answer [--checkpoint FOLDER] [--install]
 
-One command fetches the checkpoint, packs it in int4, loads and listens; then a chat is asked for. All times are from its
-start on: `listens` is its line that says where, `first token` what a stream brings first, `answer` its end. The hub is
-tests/hub/servers.py, so no network but loopback is in them; the bytes are what it sent, and what lies in the cache then.
-`--install`: before that, `pip install 'qwen3edge[serve]'` of this checkout into an environment of its own, with its time
-and the bytes that it takes; the server is run from there. Default: the shape of Qwen3-0.6B with random weights.
+One command fetches the checkpoint, packs it in int4, loads and listens; then a chat is asked for. All times are from
+its start on: `listens` is its line that says where, `first token` what a stream brings first, `answer` its end. The hub
+is tests/hub/servers.py, so no network but loopback is in them; the bytes are what it sent, and what lies in the cache
+then. `--install`: before that, `pip install 'qwen3edge[serve]'` of this checkout into an environment of its own, with
+its time and the bytes that it takes; the server is run from there. Default: the shape of Qwen3-0.6B, random weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 
 from bench import peers
 from bench.harness import Report, describe_machine, existing, main
-from bench.quiet import BenchError
 from bench.report import make_checkpoint
 from bench.server.start import BODY, listening, stream_of
 from bench.sessions.files import WORK

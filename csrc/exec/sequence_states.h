@@ -33,8 +33,8 @@ struct StateSpec {
 class SequenceStates {
  public:
   // bytes: over all blocks of the model. Address space for `snapshots` copies of a fixed state for each sequence, and as many
-  // for those that left, is reserved as well; all share them. most_pending: tokens of a step that a fixed state can go back by. Throws
-  // Error(out_of_memory).
+  // for those that left, is reserved as well; all share them. most_pending: tokens of a step that a fixed state can go back by.
+  // Throws Error(out_of_memory).
   SequenceStates(const StateSpec& bytes, uint32_t sequences, uint32_t context, uint32_t pages, uint32_t snapshots,
                  uint32_t most_pending);
 

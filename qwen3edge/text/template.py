@@ -50,7 +50,7 @@ class ChatTemplate:
         self.source, self._origin, self._tree = source, origin, tree
         self._named_tokens = dict(named_tokens or {})
         self.before_fallback: Callable[[], None] = lambda: None
-        """Called when the core cannot go on with a template that it runs otherwise, before jinja2 takes it; may raise."""
+        """Called when the core cannot go on with a template that it runs otherwise, before jinja2 does; may raise."""
 
     @classmethod
     def given(cls, template: GivenTemplate, named_tokens: Mapping[str, str] | None = None) -> ChatTemplate:

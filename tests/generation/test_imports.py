@@ -76,7 +76,7 @@ def test_what_the_core_gives_up_asks_the_budget_before_jinja2(monkeypatch, tiny_
             raise UnsupportedModelError("beyond the core")
 
         monkeypatch.setattr(template, "_tree", SimpleNamespace(render=give_up))
-        with pytest.raises(MemoryBudgetError, match="9.8 MiB for jinja2, as the core cannot render"):
+        with pytest.raises(MemoryBudgetError, match=r"9\.8 MiB for jinja2, as the core cannot render"):
             model.generate("hi")
         assert "jinja2" not in sys.modules
 
