@@ -21,8 +21,8 @@ _COUNT = re.compile(rb"(\d+) (passed|failed|errors?|skipped|deselected|xfailed|x
 def processes() -> list[tuple[list[str], dict[str, str]]]:
     """Arguments and environment of each."""
     # Two workers, as most tests keep one core busy. Where tests share much, a file stays with one of them. Without the
-    # plugin it takes longer.
-    workers = ["-n", "2"] if find_spec("xdist") else []
+    # plugin it takes longer. Where a worker dies the run ends: with another in its place, both may wait for ever.
+    workers = ["-n", "2", "--max-worker-restart", "0"] if find_spec("xdist") else []
     by_file = [*workers, "--dist", "loadfile"] if workers else []
     return [
         (["tests/kernels", *workers], {"TRITON_INTERPRET": "1"}),
