@@ -48,6 +48,7 @@ def bench(arguments: argparse.Namespace) -> Report:
     checkpoint = arguments.checkpoint or make_checkpoint(WORK)
     report = Report(f"From nothing to the first answer of {checkpoint.name}", describe_machine())
     rows: list[tuple[str, float]] = []
+    WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as room, running("huggingface") as hub:
         python, home = Path(sys.executable), Path(room)
         if arguments.install:

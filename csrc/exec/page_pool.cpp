@@ -1,5 +1,9 @@
 #include "exec/page_pool.h"
 
+#include <string>
+
+#include "base/error.h"
+
 namespace q3e {
 
 // Large pages, in which a long context is read faster, as far as the pool fills them: the plan counts every byte.
@@ -17,6 +21,9 @@ void PagePool::change(uint32_t page, F&& f) {
 }
 
 uint32_t PagePool::take() {
+  // Who takes pages has counted them before; a wrong count must not become a wrong address.
+  if (free_.empty())
+    throw Error(Status::over_budget, "KV cache: expected a free page, found none of " + std::to_string(pages_.size()));
   const uint32_t page = free_.back();
   free_.pop_back();
   pages_[page].owners = 1;

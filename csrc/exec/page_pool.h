@@ -22,7 +22,7 @@ class PagePool {
   size_t page_bytes() const { return page_bytes_; }
   uint8_t* data(uint32_t page) const { return memory_.data() + page * page_bytes_; }
 
-  // A page with one owner. There must be a free one.
+  // A page with one owner. Throws Error(over_budget) when none is free.
   uint32_t take();
   void add_owner(uint32_t page);
   // Frees the page when this was the last.

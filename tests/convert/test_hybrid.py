@@ -317,7 +317,7 @@ def test_an_export_to_compressed_tensors_has_the_weights_of_the_file(shape, quan
     path = to_q3e(save(make_hybrid(shape, seed), tmp_path / "hf"), quant)
     report = export_compressed(path, tmp_path / "out", types={"q4a32": "int4"} if quant == "q4a32" else None)
     exact = {tensor.name: tensor.exact for tensor in report.tensors}
-    compare_with_file(path, decompressed(tmp_path / "out"), exact, 2**-3 if quant == "q4a32" else 2**-7)
+    compare_with_file(path, decompressed(tmp_path / "out"), exact, 0.2 if quant == "q4a32" else 2**-7)
     ignored = keys(tmp_path / "out").get("quantization_config", {"ignore": []})["ignore"]
     assert quant == "f32" or "model.layers.0.linear_attn.in_proj_a" in ignored
     config = ModelConfig.from_metadata(_core.ModelFile(str(path)))

