@@ -264,6 +264,13 @@ def as_bf16(x):
     return (((bits + 0x7FFF + (bits >> 16 & 1)) >> 16) << 16).astype(np.uint32).view(np.float32).astype(np.float64)
 
 
+def code_of_4_bits(x, inverse):
+    """The nearest of 0 to 15 to x * inverse + 7.5 as one float32 fma: keys in bfloat16 lie at the middle between two
+    codes often, and an outlier on the other side moves many weights."""
+    x, inverse = (np.asarray(a, np.float32).astype(np.float64) for a in (x, inverse))
+    return np.clip(np.rint((x * inverse + 7.5).astype(np.float32)), 0, 15).astype(np.float64)
+
+
 @pytest.mark.parametrize("outlier", [1, 100])
 @pytest.mark.parametrize("d", [32, 96, 128])
 def test_attention_rounds_int4_as_documented(d, outlier, seed):
@@ -275,7 +282,7 @@ def test_attention_rounds_int4_as_documented(d, outlier, seed):
     qkv[:, heads : heads + kv_heads, 3] = outlier * (1 + 0.1 * qkv[:, heads : heads + kv_heads, 3])
     q, k, v = np.split(qkv.astype(np.float64), [heads, heads + kv_heads], axis=1)
     top = np.abs(v).max(axis=-1, keepdims=True)
-    v = (2 * np.clip(np.rint(v * 7.5 / top + 7.5), 0, 15) - 15) * top / 15
+    v = (2 * code_of_4_bits(v, np.float32(7.5) / top.astype(np.float32)) - 15) * top / 15
     k, v, q = as_bf16(k).repeat(2, axis=1), v.repeat(2, axis=1), q / np.sqrt(d)
     scores = np.full((heads, tokens, tokens), -np.inf)
     for start in range(0, tokens, page):
@@ -286,7 +293,8 @@ def test_attention_rounds_int4_as_documented(d, outlier, seed):
             break
         most, least = keys.max(axis=1, keepdims=True), keys.min(axis=1, keepdims=True)
         scale, middle = (most - least) / 30, (most + least) / 2
-        codes = 2 * np.clip(np.rint((keys - middle) / (2 * scale) + 7.5), 0, 15) - 15
+        inverse = np.float32(15) / (most - least).astype(np.float32)
+        codes = 2 * code_of_4_bits(keys.astype(np.float32) - middle.astype(np.float32), inverse) - 15
         unit = np.abs(later * scale).max(axis=-1, keepdims=True) / 127
         scores[:, start + page :, start : start + page] = unit * np.rint(later * scale / unit) @ codes.transpose(
             0, 2, 1
@@ -297,8 +305,8 @@ def test_attention_rounds_int4_as_documented(d, outlier, seed):
     zero = np.zeros(d // 2, np.float32)
     scalar = K.attention("scalar", "int4", qkv, heads, kv_heads, zero, None, None, None, 1e-6, 1)
     wrong = np.abs(scalar - expected) / np.abs(expected).max()
-    assert wrong.max() <= 6e-2  # a value at the edge of a rounding goes to the other side
-    assert wrong.mean() <= 5e-4
+    assert wrong.max() <= 5e-3  # a query at the edge of a rounding goes to the other side
+    assert wrong.mean() <= 5e-5
     for tier in TILE_TIERS:
         assert (K.attention(tier, "int4", qkv, heads, kv_heads, zero, None, None, None, 1e-6, 24) == scalar).all(), tier
 
