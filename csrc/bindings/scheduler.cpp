@@ -2,7 +2,6 @@
 #include "runtime/scheduler.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -69,7 +68,7 @@ class PythonEngine : public BatchEngine {
       if (found.size() != rows * static_cast<py::ssize_t>(limits_.vocabulary))
         fail("forward: expected " + std::to_string(rows) + " x " + std::to_string(limits_.vocabulary) + " logits, found " +
              std::to_string(found.size()));
-      std::memcpy(logits, found.data(), static_cast<size_t>(found.size()) * sizeof(float));
+      std::copy_n(found.data(), found.size(), logits);
     });
   }
 

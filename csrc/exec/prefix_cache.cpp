@@ -71,11 +71,21 @@ void PrefixCache::insert(std::span<const int32_t> tokens, std::span<uint32_t> pa
 }
 
 bool PrefixCache::evict() {
-  for (const auto& [used, leaf] : leaves_)
-    if (pool_.owners(leaf->page) == 1) {
-      remove(*leaf);
-      return true;
-    }
+  while (pool_.idle() > 0) {
+    const auto alone = [&](const Node& node) { return pool_.owners(node.page) == 1; };
+    const auto below = [&](const Leaf& leaf) {
+      for (const Node* at = leaf.second->parent; at != &root_; at = at->parent)
+        if (alone(*at)) return true;
+      return false;
+    };
+    auto found = std::find_if(leaves_.begin(), leaves_.end(), [&](const Leaf& leaf) { return alone(*leaf.second); });
+    const bool frees = found != leaves_.end();
+    // A sequence can hold a page without the tree's page before it, as it began with another copy of that one: the tree forgets
+    // what is in the way.
+    if (!frees) found = std::find_if(leaves_.begin(), leaves_.end(), below);
+    remove(*found->second);
+    if (frees) return true;
+  }
   return false;
 }
 

@@ -42,7 +42,8 @@ class PrefixCache {
   // is one copy of a beginning.
   void insert(std::span<const int32_t> tokens, std::span<uint32_t> pages);
 
-  // Gives up the page, of those that nobody else owns, that was not used for the longest time. False when there is none.
+  // Gives up a page that nobody else owns (PagePool::idle counts them), if it can that which was not used for the longest time.
+  // False when there is none.
   bool evict();
   void clear();
 

@@ -1,6 +1,7 @@
 // What the scheduler asks of an engine: the CPU's (runtime/engine.h), or one of another device.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -58,12 +59,19 @@ class BatchEngine {
   virtual void snapshot(uint32_t sequence, std::span<const int32_t> tokens);
   // Pages that batches can take, those included that only `keep` holds.
   virtual uint32_t available_pages() = 0;
+  // How many of these a sequence takes to continue from `begin`, at most its length, to `length` tokens: also one for the copy of
+  // a page that is another's as well.
+  virtual uint32_t needed_pages(uint32_t sequence, uint32_t begin, uint32_t length);
 
   // Runs f(i) for each i in [0, count), on as many threads as the engine has. f must not throw.
   virtual void for_each(uint32_t count, const std::function<void(uint32_t)>& f);
 };
 
 inline uint32_t BatchEngine::choose(std::span<const uint32_t> free, std::span<const int32_t>) { return free.front(); }
+inline uint32_t BatchEngine::needed_pages(uint32_t, uint32_t begin, uint32_t length) {
+  const EngineLimits each = limits();
+  return each.pages_for(std::max(begin, length)) - each.pages_for(begin);
+}
 inline void BatchEngine::snapshot(uint32_t, std::span<const int32_t>) {}
 inline uint32_t BatchEngine::share(uint32_t, uint32_t, uint32_t) { return 0; }
 inline void BatchEngine::for_each(uint32_t count, const std::function<void(uint32_t)>& f) {

@@ -55,8 +55,7 @@ uint32_t DraftModel::propose(std::span<Ask> asks, const CancelFlag& cancel) {
   uint32_t free = engine_.available_pages(), passes = 0;
   for (Ask& ask : asks) {
     const auto most = static_cast<uint32_t>(ask.tokens.size()) + std::max(ask.count, 1u) - 1;
-    // One more, as the page that it goes on with may be another's as well, and is copied then.
-    const uint32_t pages = limits_.pages_for(most) + 1 - limits_.pages_for(length(ask.sequence));
+    const uint32_t pages = engine_.needed_pages(ask.sequence, length(ask.sequence), most);
     if (most > limits_.context || pages > free) continue;
     free -= pages;
     going.push_back(&ask);

@@ -236,6 +236,12 @@ uint32_t Engine::available_pages() {
   return states_.cache().available();
 }
 
+uint32_t Engine::needed_pages(uint32_t sequence, uint32_t begin, uint32_t length) {
+  const Call call(*this);
+  check_sequence(sequence);
+  return states_.cache().needed(sequence, std::min(begin, states_.length(sequence)), length);
+}
+
 void Engine::for_each(uint32_t count, const std::function<void(uint32_t)>& f) {
   const Call call(*this);
   threads_.run([&](Worker& w) { w.for_each(count, f); });

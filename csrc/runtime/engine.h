@@ -71,6 +71,7 @@ class Engine : public BatchEngine {
   std::vector<float> head_row(uint32_t token);
   size_t page_bytes() const { return states_.cache().page_bytes(); }
   uint32_t available_pages() override;
+  uint32_t needed_pages(uint32_t sequence, uint32_t begin, uint32_t length) override;
   void for_each(uint32_t count, const std::function<void(uint32_t)>& f) override;
 
   void snapshot(uint32_t sequence, std::span<const int32_t> tokens = {}) override;

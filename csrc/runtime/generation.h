@@ -117,7 +117,6 @@ class Generation {
   std::vector<int32_t> tokens_;       // the prompt, then the answer
   uint32_t computed_ = 0;             // of these, in the KV cache
   uint32_t cached_ = 0;               // of the prompt, when it was started first
-  uint32_t reused_ = 0;               // tokens, when it was started last
   uint32_t read_ = 0;                 // of the prompt, so far
   std::vector<uint32_t> marks_;       // ascending: see `mark`
   uint32_t scored_ = 1;               // of the prompt, the first included, which nothing comes before

@@ -218,7 +218,7 @@ uint32_t Scheduler::truncate(Generation& g, uint32_t length) {
   enter();
   if (length >= g.size()) return g.size();
   // Less may be left of its states; the tokens between are computed again with the next step.
-  if (g.computed_ > length) g.computed_ = g.reused_ = engine_.truncate(*g.sequence_, length);
+  if (g.computed_ > length) g.computed_ = engine_.truncate(*g.sequence_, length);
   g.tokens_.resize(length);
   return length;
 }

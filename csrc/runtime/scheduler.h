@@ -121,8 +121,6 @@ class Scheduler {
   void take_back(Generation& by_hand, std::exception_ptr error);
   void fail(std::span<const Row> rows, std::exception_ptr error);
   uint32_t promised(const Generation& generation) const;
-  uint32_t held(const Generation& generation) const;
-  bool shares_open_page(const Generation& generation) const;
 
   BatchEngine& engine_;
   const EngineLimits limits_;

@@ -76,7 +76,6 @@ void Scheduler::take_back(Generation& g, std::exception_ptr error) {
   uint32_t begin = g.extension_.begin;
   if (g.sequence_ && g.computed_ > begin) g.computed_ = begin = engine_.truncate(*g.sequence_, begin);
   g.tokens_.resize(begin);
-  g.reused_ = g.computed_;  // its last page may be another's too
   g.error_ = error;
   g.has_news_ = true;
 }
@@ -95,21 +94,13 @@ void Scheduler::fail(std::span<const Row> rows, std::exception_ptr error) {
 
 // ---- who starts ----
 
-// Pages that an answer may grow to before others must make room for it.
+// Tokens that an answer may grow to before others must make room for it.
 uint32_t Scheduler::promised(const Generation& g) const {
   const uint64_t answer = g.request_.state        ? 0
                           : g.request_.max_tokens ? g.request_.max_tokens
                                                   : limits_.context / kShareOfContext;
-  const uint64_t most = std::min<uint64_t>(limits_.context, g.prompt_size() + answer);
-  return limits_.pages_for(std::max<uint64_t>(most, g.size()));
+  return std::max(static_cast<uint32_t>(std::min<uint64_t>(limits_.context, g.prompt_size() + answer)), g.size());
 }
-
-// Its last page is another's as well, so that it is copied before anything is appended.
-bool Scheduler::shares_open_page(const Generation& g) const {
-  return g.computed_ == g.reused_ && g.computed_ % limits_.page_tokens != 0;
-}
-
-uint32_t Scheduler::held(const Generation& g) const { return limits_.pages_for(g.computed_); }
 
 // The first in the queue starts as long as there are a sequence and pages for it: nobody overtakes, so nobody starves.
 void Scheduler::admit() {
@@ -142,10 +133,9 @@ bool Scheduler::start(Generation& g) {
   }
   const bool from_other = most > g.computed_;
   if (from_other) g.computed_ = most;
-  g.reused_ = g.computed_;
-  uint64_t to_come = promised(g) - held(g) + shares_open_page(g);
+  uint64_t to_come = engine_.needed_pages(sequence, g.computed_, promised(g));
   for (const Held& other : running_)
-    if (!other->idle()) to_come += promised(*other) - std::min(promised(*other), held(*other));
+    if (!other->idle()) to_come += engine_.needed_pages(*other->sequence_, other->computed_, promised(*other));
   while (to_come > engine_.available_pages() && release_idle()) {
   }
   if (to_come > engine_.available_pages() && !running_.empty()) {
@@ -160,7 +150,6 @@ bool Scheduler::start(Generation& g) {
     if (draft_model_ && from_other && best->drafts_) draft_model_->share(*best->sequence_, sequence, most);
   }
   std::erase(free_, sequence);
-  if (from_other && shares_open_page(g)) best->reused_ = best->computed_;  // it may be that one's last page
   if (g.started_ == Clock::time_point{}) {
     g.started_ = Clock::now();
     g.cached_ = std::min(g.computed_, g.prompt_size());
@@ -217,8 +206,7 @@ bool Scheduler::make_room(std::vector<Row>& rows) {
     uint64_t needed = 0;
     for (const Row& row : rows) {
       const Generation& g = *row.generation;
-      needed += limits_.pages_for(g.computed_ + row.count) - held(g);
-      needed += shares_open_page(g);
+      needed += engine_.needed_pages(*g.sequence_, g.computed_, g.computed_ + row.count);
     }
     if (needed <= engine_.available_pages()) return !rows.empty();
     if (release_idle()) continue;
@@ -226,8 +214,9 @@ bool Scheduler::make_room(std::vector<Row>& rows) {
         std::max_element(running_.begin(), running_.end(), [](const Held& a, const Held& b) { return a->number_ < b->number_; });
     if (running_.size() == 1) {
       Generation& g = *running_.front();
-      if (shares_open_page(g)) {  // whose copy would be the one page too many: it is computed again
-        g.computed_ = g.reused_ = engine_.truncate(*g.sequence_, g.computed_ / limits_.page_tokens * limits_.page_tokens);
+      // Its last page is kept as well, and the copy would be the one page too many: it is computed again.
+      if (engine_.needed_pages(*g.sequence_, g.computed_, g.computed_) > 0) {
+        g.computed_ = engine_.truncate(*g.sequence_, g.computed_ / limits_.page_tokens * limits_.page_tokens);
         return false;
       }
       fail(rows, std::make_exception_ptr(
