@@ -137,23 +137,24 @@ def test_a_draft_model_that_is_never_right_is_asked_seldom(tiny_q3e, scrambled):
     assert counts["drafted"] - counts["accepted_drafts"] < counts["steps"]
 
 
-@pytest.mark.parametrize("regex", ["[Q-Z]{40,60}", "(zebra|quartz){12,20}"])
+@pytest.mark.parametrize("regex", ["[Q-Z]{150,200}", "(zebra|quartz){60,80}"])
 def test_a_grammar_that_allows_no_token_of_a_draft_model(tiny_q3e, scrambled, regex):
     """What it was asked for is taken back from it, though nothing of it joined a step."""
-    path, asked = tiny_q3e("int8"), {"temperature": 0, "thinking": False, "max_tokens": 60}
+    path, asked = tiny_q3e("int8"), {"temperature": 0, "thinking": False, "max_tokens": 240}
     with qwen3edge.load(path, context=512) as plain, qwen3edge.load(path, context=512, draft=scrambled) as drafting:
         found = []
         for model in (plain, drafting):
             session = model.session()
             first = session.generate("Say it.", regex=regex, **asked)
             first.read()
+            counts = model.engine.scheduler.counts
             then = session.generate([*session.tokens, 7], ignore_eos=True, **{**asked, "max_tokens": 40})
             then.read()
             found.append((first.tokens, then.tokens))
         assert found[0] == found[1]
-        counts = drafting.engine.scheduler.counts
     wrong = counts["drafted"] - counts["accepted_drafts"]
-    assert 0 < wrong < counts["steps"] / 2  # how often it is asked depends on measured times, too
+    # How soon it is asked no more depends on measured times, too: after some 20 wrong ones at the latest.
+    assert 0 < wrong < counts["steps"] / 2
 
 
 def test_side_by_side_with_a_draft_model(tiny_q3e, draft):
