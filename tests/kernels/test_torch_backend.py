@@ -71,7 +71,7 @@ def prompt_of(model, index: int) -> list[int]:
     return model.tokenizer.encode(text)
 
 
-@pytest.mark.parametrize("quant", ["int4", "int8", "moe"])
+@pytest.mark.parametrize("quant", ["int4", pytest.param("int8", marks=pytest.mark.slow), "moe"])
 def test_tiny_models(loaded, quant):
     """As close to float32 torch as float16 lets them, experts chosen by each for itself; no farther from the CPU engine
     than torch is, for the CPU rounds activations to int8.
@@ -100,8 +100,11 @@ def test_tiny_model_with_an_int8_cache(loaded):
     assert to_torch <= cost and to_cpu <= 1.25 * torch_to_cpu + cost
 
 
-@pytest.mark.parametrize("kv", ["f16", "bf16"])
-@pytest.mark.parametrize("name", random_model.MODELS)
+# bfloat16 takes three times as long in the interpreter.
+@pytest.mark.parametrize(("name", "kv"), [
+    *((name, "f16") for name in random_model.MODELS), ("qwen3", "bf16"),
+    *(pytest.param(name, "bf16", marks=pytest.mark.slow) for name in random_model.MODELS if name != "qwen3"),
+])  # fmt: skip
 def test_random_models(tmp_path, name, kv):
     """Working in the type of the cache, as a GPU does in bfloat16."""
     path = random_model.write(tmp_path, name, "q4z32", seed=1)
@@ -138,7 +141,7 @@ def test_ragged_batches_chunks_and_decode(small, name):
         core.truncate(sequence, 0)
 
 
-@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
+@pytest.mark.parametrize("name", ["qwen3", pytest.param("qwen3_moe", marks=pytest.mark.slow)])
 def test_padding_changes_nothing(small, name):
     """A bucket of four with three tokens gives what a bucket of four with four of them gives, row by row."""
     _, model = small(name)
@@ -215,7 +218,7 @@ def test_sessions_reuse_their_prefix(loaded):
         assert again[0].usage.cached_tokens == again[1].usage.cached_tokens > 4
 
 
-@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
+@pytest.mark.parametrize("name", ["qwen3", pytest.param("qwen3_moe", marks=pytest.mark.slow)])
 def test_torch_compile_gives_the_same_logits(small, name):
     _, model = small(name)
     core = model.engine.core
