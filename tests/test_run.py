@@ -29,6 +29,7 @@ def test_summary_and_status(monkeypatch, tmp_path, capfdbinary, sources, status,
     paths = [tmp_path / f"test_{i}.py" for i in range(len(sources))]
     for path, source in zip(paths, sources, strict=True):
         path.write_text(source)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # which take longer than the tests
     monkeypatch.setattr(run, "processes", lambda: [([str(path), "-p", "no:cacheprovider"], {}) for path in paths])
     found = run.main([f"--rootdir={tmp_path}", "-o", "addopts=-q"])
     sys.stdout.flush()

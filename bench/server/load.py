@@ -70,17 +70,17 @@ class Load:
         self._most, self._count = arguments.requests, arguments.generate
         self._shortest, self._longest = arguments.prompt
 
-    def bodies(self, clients: int) -> list[dict[str, Any]]:
-        """Others for each number of clients."""
-        random = np.random.default_rng(clients)
+    def bodies(self, clients: int, seed: int) -> list[dict[str, Any]]:
+        """Others for each seed."""
+        random = np.random.default_rng(seed)
         count = max(clients, min(self._most, EACH * clients))
         lengths = np.exp(random.uniform(np.log(self._shortest), np.log(self._longest), count)).astype(int)
         plain = {"temperature": 0, "ignore_eos": True, "max_tokens": self._count, "logit_bias": self._words}
         return [{"prompt": random.integers(0, self._vocabulary, n).tolist(), **plain} for n in lengths]
 
-    def round(self, server: Server, clients: int) -> Round:
+    def round(self, server: Server, clients: int, seed: int) -> Round:
         """Raises BenchError where an answer is not whole, or another one than alone."""
-        bodies = self.bodies(clients)
+        bodies = self.bodies(clients, seed)
         began = perf_counter()
         replies = asyncio.run(ask_all(server.url, bodies, clients))
         seconds, peak = perf_counter() - began, server.peak_bytes()
@@ -107,10 +107,10 @@ def bench(arguments: argparse.Namespace) -> Report:
             peer = llama_server(arguments.peer_model, threads=arguments.threads, context=context, slots=SEQUENCES)
             servers.append(held.enter_context(peer))
         for server in servers:
-            load.round(server, 1)  # warms up
+            load.round(server, 1, seed=0)  # warms up
         for clients in arguments.clients:
             for server in servers if clients in (arguments.peer_clients or arguments.clients) else servers[:1]:
-                rounds.append(load.round(server, clients))
+                rounds.append(load.round(server, clients, seed=clients))
                 print(f"{server.name}, {clients} clients: {rounds[-1].seconds:.0f} s", file=sys.stderr)
     title = "prompts of {} to {} tokens, answers of {}".format(*arguments.prompt, arguments.generate)
     report = Report(title, describe_machine())
@@ -165,6 +165,8 @@ def plot(rounds: Sequence[Round], path: Path) -> None:
         panel.set(title=title, xlabel="clients", xscale="log", ylim=(0, None))
         panel.set_xticks(sorted({each.clients for each in rounds}), labels=sorted({each.clients for each in rounds}))
         panel.legend(fontsize="small")
+    for panel in panels[1:]:
+        panel.set(yscale="log", ylim=(None, None))
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import qwen3edge
-from tests.reference.chats import Answers, Record, answer_greedily, read_records
+from tests.reference.chats import AT_ONCE, Answers, Record, answer_greedily, read_records
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "decisions" / "block-formats.md"
 CONTEXT = 1024
@@ -29,7 +29,7 @@ def answers(records: list[Record], tiny_q3e: Callable[[str], Path]) -> dict[str,
     """By recipe; one thread, as more give the same answers."""
     found = {}
     for quant, kv in (("bf16", "bf16"), ("int8", "int8"), ("int4", "int8")):
-        with qwen3edge.load(tiny_q3e(quant), context=CONTEXT, threads=1, kv=kv) as model:
+        with qwen3edge.load(tiny_q3e(quant), context=CONTEXT, threads=1, kv=kv, sequences=AT_ONCE) as model:
             found[quant] = answer_greedily(model, records)
         print(f"{quant}: {sum(found[quant].right)} of {len(records)} right")
     return found

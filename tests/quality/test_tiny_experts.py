@@ -15,7 +15,7 @@ from qwen3edge import _core
 from qwen3edge.convert import convert
 from qwen3edge.evaluate.divergence import kl_divergence
 from tests.checkpoints import run
-from tests.reference.chats import Texts, answer_greedily, read_records
+from tests.reference.chats import AT_ONCE, Texts, answer_greedily, read_records
 
 EVERY = 5  # of the 440 items
 LEAST = 0.95
@@ -37,7 +37,7 @@ def converted(tiny_moe_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize("quant", ["int8", "int4"])
 def test_answers(quant: str, converted: Callable[[str], Path], tiny_moe_path: Path) -> None:
     records = read_records(tiny_moe_path / "heldout.jsonl")[::EVERY]
-    with qwen3edge.load(converted(quant), context=1024, threads=1) as model:
+    with qwen3edge.load(converted(quant), context=1024, threads=1, sequences=AT_ONCE) as model:
         answers = answer_greedily(model, records)
     print(f"{quant}: {sum(answers.right)} of {len(records)} right")
     assert answers.accuracy >= LEAST

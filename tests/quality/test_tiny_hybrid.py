@@ -15,7 +15,7 @@ from qwen3edge import _core
 from qwen3edge.convert import convert
 from qwen3edge.evaluate.divergence import kl_divergence
 from tests.checkpoints import run
-from tests.reference.chats import Answers, Record, Texts, answer_greedily, read_records
+from tests.reference.chats import AT_ONCE, Answers, Record, Texts, answer_greedily, read_records
 
 LEAST_BF16 = 0.79  # README.md of the model: 0.807
 INT8_WITHIN, INT4_WITHIN = 0.02, 0.02  # below bf16's accuracy
@@ -44,7 +44,7 @@ def answers(records: list[Record], converted: Callable[[str], Path]) -> dict[str
     """By recipe; one thread, as more give the same answers."""
     found = {}
     for quant, kv in (("bf16", "bf16"), ("int8", "int8"), ("int4", "int8")):
-        with qwen3edge.load(converted(quant), context=1024, threads=1, kv=kv) as model:
+        with qwen3edge.load(converted(quant), context=1024, threads=1, kv=kv, sequences=AT_ONCE) as model:
             found[quant] = answer_greedily(model, records)
         print(f"{quant}: {sum(found[quant].right)} of {len(records)} right")
     return found
