@@ -163,6 +163,11 @@ class Bpe:
     def token_bytes(self, token: int) -> bytes:
         """Of an unused id, or one out of range, none."""
 
+    def turn_boundaries(self, tokens: Sequence[int]) -> list[int]:
+        """Lengths of a prompt that later ones are likely to have in common with it, ascending: up to its second turn,
+        and up to the answer's.
+        """
+
     def encode(self, words: list[str]) -> list[int]:
         """The ids of each word in turn; no merge goes beyond a word."""
 

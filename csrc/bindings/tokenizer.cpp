@@ -11,6 +11,7 @@
 #include "text/bpe.h"
 #include "text/normal_form.h"
 #include "text/text_chunks.h"
+#include "text/turns.h"
 #include "text/utf8.h"
 
 namespace q3e::bindings {
@@ -141,6 +142,9 @@ void bind_tokenizer(py::module_& m) {
             return py::bytes(bytes.data(), bytes.size());
           },
           "token"_a)
+      .def(
+          "turn_boundaries", [](const Bpe& bpe, const std::vector<int32_t>& tokens) { return turn_boundaries(bpe, tokens); },
+          "tokens"_a)
       .def(
           "encode",
           [](const Bpe& bpe, const py::list& words) {

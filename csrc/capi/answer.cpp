@@ -14,6 +14,7 @@
 #include "prompt/tools.h"
 #include "runtime/constraint.h"
 #include "runtime/sampling_defaults.h"
+#include "text/turns.h"
 
 using q3e::capi::give;
 using q3e::capi::guarded;
@@ -85,7 +86,7 @@ q3e::GenerationRequest generation_request(const q3e_model& model, const q3e_requ
   if (model.texts || needs_texts) {
     const q3e::chat::PromptBuilder& texts = model.require_texts();
     r.texts = texts.tokenizer().bpe();
-    r.boundaries = texts.boundaries(prompt.tokens);
+    r.boundaries = q3e::turn_boundaries(*r.texts, prompt.tokens);
     if (r.thinking_budget) r.end_of_thoughts = texts.end_of_thoughts(request.thinking_budget_message);
   }
   r.prompt = std::move(prompt.tokens);

@@ -181,10 +181,4 @@ std::vector<int32_t> PromptBuilder::end_of_thoughts(std::string_view message) co
   return tokens;
 }
 
-std::vector<uint32_t> PromptBuilder::boundaries(std::span<const int32_t> tokens) const {
-  for (size_t at = tokens.size(); at-- > 1;)
-    if (tokenizer_->bpe()->is_control(static_cast<uint32_t>(tokens[at]))) return {static_cast<uint32_t>(at)};
-  return {};
-}
-
 }  // namespace q3e::chat

@@ -55,9 +55,6 @@ class PromptBuilder {
   // The ids that end thoughts after a last message. Throws Error(bad_argument) where no token ends them.
   std::vector<int32_t> end_of_thoughts(std::string_view message) const;
 
-  // Where the turn of the answer begins: the next prompt has all before it, and its thoughts no more.
-  std::vector<uint32_t> boundaries(std::span<const int32_t> tokens) const;
-
  private:
   void read_template(const ModelFile& file);
   std::string rendered(const Conversation& conversation, std::optional<bool> thinking, uint32_t context) const;

@@ -37,7 +37,7 @@ struct GenerationRequest {
   std::optional<uint32_t> thinking_budget;
   std::vector<int32_t> end_of_thoughts;
   bool state = false;  // no answer, and no sampler: the state behind the prompt ends it
-  // Of the prompt, where another is likely to part from it: in front of what asks for the answer.
+  // Of the prompt, where another is likely to part from it: see `turn_boundaries`.
   std::vector<uint32_t> boundaries;
 };
 

@@ -95,25 +95,43 @@ def _words(codes: NDArray[Any], scheme: Scheme) -> NDArray[np.int32]:
     return words.view(np.int32)
 
 
-_RANGE_SHARES = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8)
+_RANGE_SHARES = (1.08, 1.0, 0.92, 0.84)  # less than 1 leaves out the ends, more lets the zero point fit better
 
 
 def _fit_asymmetric(weights: Floats, scheme: Scheme) -> PackedRows:
-    """The scale and integer zero point of least squared error among some, for each group."""
+    """The scale and integer zero point of least squared error among some, for each group.
+
+    One of them is the group's whole range, where no weight is off by more than half a step. So a group's rms error is
+    at most half a step of its range; a single weight's can be more, where an end is left out for the others' sake.
+    """
     w = weights.reshape(len(weights), -1, scheme.group)
     top = (1 << scheme.bits) - 1
     low, high = np.minimum(w.min(-1, keepdims=True), 0), np.maximum(w.max(-1, keepdims=True), 0)
     best = np.full(low.shape, np.inf, np.float32)
-    scale, zero = np.zeros_like(low), np.zeros_like(low)
+    scale, zero, codes = np.zeros_like(low), np.zeros_like(low), np.zeros_like(w)
     for share in _RANGE_SHARES:
-        step = ((high - low) * np.float32(share / top)).astype(np.float16).astype(np.float32)
-        inverse = np.divide(1, step, out=np.zeros_like(step), where=step > 0)
-        for shift in (0.0, 0.5):
-            z = np.clip(np.round(-low * inverse * np.float32(share) - np.float32(shift)), 0, top)
-            q = np.clip(np.round(w * inverse) + z, 0, top)
-            error = ((w - step * (q - z)) ** 2).sum(-1, keepdims=True)
-            better = error < best
-            best, scale, zero = (np.where(better, new, old) for new, old in ((error, best), (step, scale), (z, zero)))
-    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
-    codes = np.clip(np.round(w * inverse) + zero, 0, top).reshape(weights.shape)
-    return PackedRows(_words(codes, scheme), scale[..., 0].astype(np.float16), zero[..., 0].astype(np.uint8))
+        ranged = _in_float16((high - low) * np.float32(share / top))
+        middle = np.round((top - (high + low) * _inverse(ranged)) / 2)
+        for z in (np.clip(middle + shift, 0, top) for shift in (-1, 0, 1)):
+            step = ranged
+            for _ in range(2):
+                q = np.clip(np.round(w * _inverse(step)) + z, 0, top)
+                level = q - z
+                error = ((w - step * level) ** 2).sum(-1, keepdims=True)
+                better = error < best
+                chosen = (error, best), (step, scale), (z, zero), (q, codes)
+                best, scale, zero, codes = (np.where(better, new, old) for new, old in chosen)
+                # The same codes with the scale that fits them best; the next round rounds anew with it.
+                fitted = (w * level).sum(-1, keepdims=True) * _inverse((level**2).sum(-1, keepdims=True))
+                step = _in_float16(fitted)
+    words = _words(codes.reshape(weights.shape), scheme)
+    return PackedRows(words, scale[..., 0].astype(np.float16), zero[..., 0].astype(np.uint8))
+
+
+def _in_float16(values: Floats) -> Floats:
+    return values.astype(np.float16).astype(np.float32)
+
+
+def _inverse(values: Floats) -> Floats:
+    """0 for 0."""
+    return np.divide(1, values, out=np.zeros_like(values), where=values > 0)

@@ -133,16 +133,11 @@ class Session(Closing):
                 allow=follower if asked.mask is None else self._checked_mask(asked.mask),
                 thinking_budget=asked.thinking_budget,
                 end_of_thoughts=end_of_thoughts,
-                boundaries=self._boundaries(prompt.tokens),
+                boundaries=prompt_builder.tokenizer.bpe.turn_boundaries(prompt.tokens),
             )
             answer = Answer(self._engine, generation, prompt.tokens, seed, asked.progress, follower)
             self._prompt, self._answered, self._answer = prompt.tokens, answer.tokens, weakref.ref(answer)
         return answer
-
-    def _boundaries(self, tokens: Sequence[int]) -> list[int]:
-        """Where the turn of the answer begins: the next prompt has all before it, and its thoughts no more."""
-        is_control = self._prompt_builder.tokenizer.is_control
-        return next(([at] for at in range(len(tokens) - 1, 0, -1) if is_control(tokens[at])), [])
 
     def _definition(self, asked: CheckedOptions, tools: Sequence[Mapping[str, Any]] | None) -> Definition | None:
         """What the answer must match. tools: that may be called."""
