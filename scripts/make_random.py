@@ -2,6 +2,9 @@
 
     python scripts/make_random.py --shape 0.6B --to hf DIR
     python scripts/make_random.py --shape 8B --to q3e FILE --quant int4
+    python scripts/make_random.py --shape 8B --to hollow FILE --quant int4
+
+`hollow` writes a `.q3e` file with holes in place of weights, in no time and on no disk: its plan is that of a full one.
 
 Weights are normal with a deviation of 0.02 and depend on the seed only, not on how they are cut; norms lie near 1.
 Of a mixture, embeddings have a deviation of 1 and attention's outputs are scaled down by sqrt(2 layers), so that tokens
@@ -35,9 +38,12 @@ from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.convert.checkpoint import ConvertReport, write_model
 from qwen3edge.convert.experts import checkpoint_shapes
-from qwen3edge.convert.recipe import find_recipe
+from qwen3edge.convert.names import FREQUENCIES, model_tensors
+from qwen3edge.convert.recipe import VECTOR, find_recipe
 from qwen3edge.convert.tokenizer import TextFiles
 from qwen3edge.errors import Qwen3EdgeError
+from qwen3edge.formats.gguf_header import MetadataItem
+from qwen3edge.formats.q3e import ALIGNMENT, TensorSpec, header_and_places
 from qwen3edge.formats.safetensors import INDEX, SINGLE
 from qwen3edge.tokenization import WORDS
 
@@ -293,6 +299,31 @@ def write_checkpoint(folder: Path, shape: dict[str, Any], seed: int, tokenizer: 
 
 def write_q3e(target: Path, shape: dict[str, Any], seed: int, quant: str, tokenizer: str) -> ConvertReport:
     """A `.q3e` file, without the checkpoint between."""
+    config, metadata = _described(target, shape, tokenizer)
+    return write_model(RandomTensors(checkpoint_shapes(config), seed), config, metadata, target, find_recipe(quant))
+
+
+def write_hollow(target: Path, shape: dict[str, Any], quant: str, tokenizer: str) -> int:
+    """A `.q3e` file with holes in place of tensors; its bytes. Nothing but a plan can be made of it."""
+    config, metadata = _described(target, shape, tokenizer)
+    recipe = find_recipe(quant)
+    specs = [TensorSpec(t.name, recipe.format_of(t, config.layers), t.rows, t.columns) for t in model_tensors(config)]
+    frequencies = np.array(config.inverse_frequencies(), "<f4")  # which a plan reads
+    specs.append(TensorSpec(FREQUENCIES, VECTOR, 1, frequencies.size))
+    keys = {**metadata, **config.to_metadata(), "qwen3edge.recipe": recipe.to_json()}
+    header, places = header_and_places(keys, specs, [spec.nbytes for spec in specs])
+    header += bytes(-len(header) % ALIGNMENT)
+    with open(target, "wb") as file:
+        file.write(header)
+        file.seek(places[-2])
+        file.write(frequencies.tobytes())
+        file.seek(places[-1])
+        file.write(np.array([0] * len(specs) + [_core.crc32(header)], "<u4").tobytes())
+        return file.tell()
+
+
+def _described(target: Path, shape: dict[str, Any], tokenizer: str) -> tuple[ModelConfig, dict[str, MetadataItem]]:
+    """The config, and what the file says besides."""
     config = ModelConfig.from_hf(shape)
     with tempfile.TemporaryDirectory() as folder:
         _write_texts(Path(folder), shape, tokenizer)
@@ -302,7 +333,7 @@ def write_q3e(target: Path, shape: dict[str, Any], seed: int, quant: str, tokeni
         "general.name": f"random {target.stem}",
         **texts.metadata(config.vocab_size, config.model_type, config.hidden_size),
     }
-    return write_model(RandomTensors(checkpoint_shapes(config), seed), config, metadata, target, find_recipe(quant))
+    return config, metadata
 
 
 def _shard_name(index: int, count: int) -> str:
@@ -382,21 +413,26 @@ def main() -> int:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--shape", required=True, choices=list(SHAPES))
-    parser.add_argument("--to", required=True, nargs=2, metavar=("KIND", "PATH"), help="hf DIR, or q3e FILE")
+    parser.add_argument(
+        "--to", required=True, nargs=2, metavar=("KIND", "PATH"), help="hf DIR, q3e FILE or hollow FILE"
+    )
     parser.add_argument("--quant", default="int4", help="recipe or block format of a .q3e file (default int4)")
     parser.add_argument("--layers", type=int, help="another number of layers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokenizer", default="bytes", help="bytes (default), none, or a folder to copy from")
     arguments = parser.parse_args()
     kind, path = arguments.to
-    if kind not in ("hf", "q3e"):
-        parser.error(f"--to: expected hf or q3e, found {kind!r}")
+    if kind not in ("hf", "q3e", "hollow"):
+        parser.error(f"--to: expected hf, q3e or hollow, found {kind!r}")
     shape = dict(SHAPES[arguments.shape])
     if arguments.layers is not None:
         shape["num_hidden_layers"] = arguments.layers
     try:
         if kind == "hf":
             write_checkpoint(Path(path), shape, arguments.seed, arguments.tokenizer)
+        elif kind == "hollow":
+            nbytes = write_hollow(Path(path), shape, arguments.quant, arguments.tokenizer)
+            print(f"{path}: {nbytes:,} bytes, all but the header holes")
         else:
             report = write_q3e(Path(path), shape, arguments.seed, arguments.quant, arguments.tokenizer)
             print(f"{report.path}: {report.nbytes:,} bytes in {report.seconds:.1f} s")

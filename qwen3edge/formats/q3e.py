@@ -62,7 +62,7 @@ class Q3eWriter(Closing):
         """
         self._tensors = tensors
         sizes = [spec.nbytes for spec in tensors]
-        header, offsets = _header(metadata, tensors, sizes)
+        header, offsets = header_and_places(metadata, tensors, sizes)
         self._gaps = [after - at - size for at, after, size in zip(offsets, offsets[1:], sizes, strict=False)]
         header += bytes(-len(header) % ALIGNMENT)
         first_gap = bytes(offsets[0] - len(header))
@@ -103,10 +103,12 @@ class Q3eWriter(Closing):
         self._file.commit()
 
 
-def _header(
+def header_and_places(
     metadata: Mapping[str, MetadataItem], tensors: Sequence[TensorSpec], sizes: Sequence[int]
 ) -> tuple[bytes, list[int]]:
-    """The header without padding, and where the tensors and the checksums lie, from the start of the file."""
+    """The header without padding, and where the tensors and the checksums lie, from the start of the file. sizes: of
+    the tensors, in bytes.
+    """
     keys: dict[str, MetadataItem] = {
         "qwen3edge.format_version": FORMAT_VERSION,
         **metadata,
