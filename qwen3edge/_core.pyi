@@ -234,6 +234,11 @@ class TemplateTree:
         UnsupportedModelError where only jinja2 goes on.
         """
 
+def likelihood(state: Sequence[float], first: Sequence[float], second: Sequence[float]) -> float:
+    """The softmax of two logits: how likely the first is. first, second: rows of a head, [state]. The same bits
+    everywhere.
+    """
+
 def normalized(state: Sequence[float], dimensions: int) -> list[float]:
     """A state's first numbers, float32, divided by their length; of zeros zeros. The same bits everywhere."""
 

@@ -207,6 +207,14 @@ void bind_engine(py::module_& m) {
   m.attr("NUMERICS_VERSION") = kNumericsVersion;
   m.def("default_budget", &default_budget, "root"_a = "");
   m.def(
+      "likelihood",
+      [](const std::vector<float>& state, const std::vector<float>& first, const std::vector<float>& second) {
+        if (state.size() != first.size() || state.size() != second.size())
+          throw Error(Status::bad_argument, "likelihood: expected a state and two rows of one length");
+        return likelihood(state, first, second);
+      },
+      "state"_a, "first"_a, "second"_a);
+  m.def(
       "normalized", [](const std::vector<float>& state, size_t dimensions) { return normalized(state, dimensions); }, "state"_a,
       "dimensions"_a);
   py::class_<CancelFlag>(m, "CancelFlag")

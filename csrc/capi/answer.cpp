@@ -10,10 +10,12 @@
 #include <utility>
 
 #include "capi/caller_memory.h"
+#include "capi/forced_calls.h"
 #include "capi/guard.h"
 #include "prompt/tools.h"
 #include "runtime/constraint.h"
 #include "runtime/sampling_defaults.h"
+#include "text/tool_calls.h"
 #include "text/turns.h"
 
 using q3e::capi::give;
@@ -54,6 +56,36 @@ uint64_t drawn_seed() {
   return uint64_t{device()} << 32 | device();
 }
 
+// By which an answer's calls begin, where it may have none.
+int32_t call_token(const q3e_model& model) {
+  const std::optional<uint32_t> token = model.require_texts().tokenizer().bpe()->find_added(q3e::ToolCalls::kOpen);
+  if (token) return static_cast<int32_t>(*token);
+  throw q3e::Error(q3e::Status::bad_argument, "tool_choice: expected " + std::string(q3e::ToolCalls::kOpen) +
+                                                  " in the vocabulary, which 'none' bans, found none: leave out the tools");
+}
+
+q3e::capi::CallForm call_form(const q3e_model& model, const q3e_request& request, const q3e::chat::Prompt& prompt) {
+  require(!request.mask && !request.verbatim, "tool_choice: expected neither a mask nor verbatim beside calls that must come");
+  std::vector<std::string> names = q3e::chat::function_names(request.conversation.tools);
+  require(!names.empty(), "tool_choice: expected a tool that is a function, found none");
+  if (const auto& chosen = request.chosen_tool) {
+    if (std::find(names.begin(), names.end(), *chosen) == names.end())
+      throw q3e::Error(q3e::Status::bad_argument, "tool_choice: expected one of the tools, found '" + *chosen + "'");
+    names = {*chosen};
+  }
+  return {std::move(names), request.chosen_tool.has_value(), model.require_texts().calls_in_xml(), prompt.thinking,
+          prompt.reasoning};
+}
+
+std::shared_ptr<q3e::Constraint> constraint_of(const q3e_model& model, const q3e_request& request,
+                                               const q3e::chat::Prompt& prompt, const std::vector<int32_t>& ends) {
+  if (request.tool_choice == Q3E_TOOL_CHOICE_REQUIRED)
+    return std::make_shared<q3e::capi::ForcedCalls>(model.require_texts().tokenizer().bpe(), call_form(model, request, prompt),
+                                                    ends, model.usable_tokens());
+  if (request.mask) return std::make_shared<MaskCallback>(request.mask, request.mask_data, model.usable_tokens());
+  return nullptr;
+}
+
 std::shared_ptr<q3e::Sampler> sampler_of(const q3e_model& model, const q3e_request& request, bool thinking, uint64_t seed,
                                          const std::vector<int32_t>& ends) {
   q3e::SamplingParameters parameters = q3e::stored_sampling(*model.file, thinking);
@@ -64,6 +96,7 @@ std::shared_ptr<q3e::Sampler> sampler_of(const q3e_model& model, const q3e_reque
   for (const uint32_t token : model.stop_tokens)  // that are to be ignored
     if (const auto id = static_cast<int32_t>(token); std::find(ends.begin(), ends.end(), id) == ends.end())
       parameters.never.push_back(id);
+  if (request.tool_choice == Q3E_TOOL_CHOICE_NONE) parameters.never.push_back(call_token(model));
   return std::make_shared<q3e::Sampler>(model.vocabulary(), model.usable_tokens(), std::move(parameters));
 }
 
@@ -73,6 +106,7 @@ q3e::GenerationRequest generation_request(const q3e_model& model, const q3e_requ
   if (!request.ignore_end) ends.insert(ends.end(), model.stop_tokens.begin(), model.stop_tokens.end());
   q3e::GenerationRequest r;
   r.sampler = sampler_of(model, request, prompt.thinking, seed, ends);
+  r.constraint = constraint_of(model, request, prompt, ends);
   r.max_tokens = request.max_tokens;
   r.stop_tokens = std::move(ends);
   r.verbatim = request.verbatim;
@@ -80,7 +114,6 @@ q3e::GenerationRequest generation_request(const q3e_model& model, const q3e_requ
   if (request.reads_calls()) r.tools = q3e::chat::declared_tools(request.conversation.tools);
   r.stops = request.stops;
   r.logprobs = request.logprobs;
-  if (request.mask) r.constraint = std::make_shared<MaskCallback>(request.mask, request.mask_data, model.usable_tokens());
   r.thinking_budget = request.thinking_budget;
   const bool needs_texts = r.tools || !r.stops.empty() || r.thinking_budget;
   if (model.texts || needs_texts) {

@@ -1,16 +1,11 @@
-// What outlives an answer: saved conversations, embeddings, and what a model counts.
-#include <algorithm>
-#include <chrono>
-#include <exception>
+// What outlives an answer: saved conversations, and what a model counts.
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "capi/answer.h"
 #include "capi/caller_memory.h"
 #include "capi/guard.h"
-#include "runtime/embedding.h"
 #include "runtime/process_memory.h"
 #include "runtime/session_file.h"
 
@@ -20,23 +15,6 @@ using q3e::capi::guarded;
 using q3e::capi::require;
 
 namespace {
-
-constexpr std::chrono::milliseconds kPatience{50};
-
-// The state behind a prompt's last token.
-std::vector<float> state_of(q3e_model& model, std::vector<int32_t> prompt) {
-  q3e::GenerationRequest request;
-  request.prompt = std::move(prompt);
-  request.state = true;
-  const q3e::Scheduler::Held generation = model.scheduler.submit(std::move(request));
-  for (;;) {
-    q3e::News news;
-    if (!model.scheduler.next(*generation, news, kPatience)) continue;
-    if (news.error) std::rethrow_exception(news.error);
-    require(news.finish != q3e::Finish::cancelled, "expected an open model, found one that was closed meanwhile");
-    if (news.finish != q3e::Finish::running) return std::move(news.state);
-  }
-}
 
 void save(q3e_model& model, std::span<const int32_t> tokens, const char* note, const char* path) {
   require(path, "save: expected a path, found a null pointer");
@@ -72,20 +50,6 @@ q3e_status q3e_restore(q3e_model* model, const char* path, int32_t* tokens, size
   });
 }
 
-q3e_status q3e_embed(q3e_model* model, const char* text, const char* instruction, float* values, size_t capacity, size_t* count) {
-  return guarded([&] {
-    require(model && text && count, "embed: expected a model, a text and a place for the count, found a null pointer");
-    const size_t size = model->engine->config().hidden_size;
-    std::vector<double> found;
-    if (values && capacity > 0) {
-      std::vector<int32_t> prompt = model->require_texts().embedding_tokens(text, instruction, model->context());
-      found = q3e::normalized(state_of(*model, std::move(prompt)), capacity);
-      std::transform(found.begin(), found.end(), values, [](double value) { return static_cast<float>(value); });
-    }
-    *count = size;
-  });
-}
-
 q3e_status q3e_model_metrics(q3e_model* model, q3e_metrics* metrics, size_t size) {
   return guarded([&] {
     require(model && metrics, "metrics: expected a model and a place for them, found a null pointer");
@@ -102,7 +66,9 @@ q3e_status q3e_model_metrics(q3e_model* model, q3e_metrics* metrics, size_t size
                              e.expert_hits,
                              e.expert_misses,
                              c.running,
-                             c.waiting};
+                             c.waiting,
+                             c.drafted,
+                             c.accepted_drafts};
     give(all, metrics, size);
   });
 }

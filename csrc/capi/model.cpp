@@ -6,6 +6,7 @@
 
 #include "capi/caller_memory.h"
 #include "capi/guard.h"
+#include "io/nameless_file.h"
 #include "models/architectures.h"
 #include "prompt/text_guard.h"
 #include "runtime/sampling_defaults.h"
@@ -42,10 +43,13 @@ q3e::PlanRequest request_of(const q3e_settings& settings, const ModelFile& file,
   return request;
 }
 
-std::unique_ptr<q3e_model> loaded(const std::string& path, const q3e_settings* settings) {
-  const q3e_settings asked = settings ? *settings : q3e_settings();
+q3e_settings chosen(const q3e_settings* settings) { return settings ? *settings : q3e_settings(); }
+
+std::string path_of(int descriptor) { return "/proc/self/fd/" + std::to_string(descriptor); }
+
+std::unique_ptr<q3e_model> loaded(const std::string& path, const q3e_settings& asked) {
   const auto file = std::make_shared<const ModelFile>(path);
-  if (asked.verify) file->verify();
+  if (asked.verify) file->verify([&](uint64_t done, uint64_t all) { asked.tell(done, all); });
   auto model = std::make_unique<q3e_model>(file, asked);
   file->release_header();
   return model;
@@ -81,7 +85,7 @@ const q3e::chat::PromptBuilder& q3e_model::require_texts() const {
 q3e_status q3e_plan(const char* path, const q3e_settings* settings, q3e_memory_plan* plan, size_t size) {
   return guarded([&] {
     require(path && plan, "plan: expected a path and a place for the plan, found a null pointer");
-    const q3e_settings asked = settings ? *settings : q3e_settings();
+    const q3e_settings asked = chosen(settings);
     const ModelFile file(path);
     const auto texts = texts_of(file, asked);
     const q3e::MemoryPlan p = q3e::make_plan(file, q3e::read_model(file), request_of(asked, file, texts != nullptr));
@@ -93,7 +97,7 @@ q3e_status q3e_load(const char* path, const q3e_settings* settings, q3e_model** 
   return guarded([&] {
     require(path && model, "load: expected a path and a place for the model, found a null pointer");
     *model = nullptr;
-    *model = loaded(path, settings).release();
+    *model = loaded(path, chosen(settings)).release();
   });
 }
 
@@ -101,7 +105,20 @@ q3e_status q3e_load_descriptor(int descriptor, const q3e_settings* settings, q3e
   return guarded([&] {
     require(descriptor >= 0 && model, "load: expected a descriptor and a place for the model, found none");
     *model = nullptr;
-    *model = loaded("/proc/self/fd/" + std::to_string(descriptor), settings).release();
+    *model = loaded(path_of(descriptor), chosen(settings)).release();
+  });
+}
+
+q3e_status q3e_load_memory(const void* bytes, size_t size, const q3e_settings* settings, q3e_model** model) {
+  return guarded([&] {
+    require(bytes && size > 0 && model, "load: expected a file's bytes and a place for the model, found none");
+    *model = nullptr;
+    const q3e_settings asked = chosen(settings);
+    const q3e::NamelessFile file("qwen3edge");
+    q3e::ModelFile::Told told;
+    if (!asked.verify) told = [&](uint64_t done, uint64_t all) { asked.tell(done, all); };
+    file.write({static_cast<const uint8_t*>(bytes), size}, told);
+    *model = loaded(path_of(file.descriptor()), asked).release();
   });
 }
 

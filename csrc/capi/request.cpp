@@ -56,7 +56,8 @@ q3e::chat::Prompt q3e_request::prompt(const q3e_model& model) const {
 }
 
 bool q3e_request::reads_calls() const {
-  return !verbatim && conversation.tools.is(Kind::list) && !conversation.tools.list().items.empty();
+  return !verbatim && tool_choice != Q3E_TOOL_CHOICE_NONE && conversation.tools.is(Kind::list) &&
+         !conversation.tools.list().items.empty();
 }
 
 q3e_status q3e_request_new(q3e_request** request) {
@@ -101,6 +102,15 @@ q3e_status q3e_request_set_tools(q3e_request* request, const char* json) {
     const Value found = json ? parsed(json, "tools") : Value();
     require(!json || found.is(Kind::list), "tools: expected an array of objects, found another value");
     r.conversation.tools = found;
+  });
+}
+
+q3e_status q3e_request_set_tool_choice(q3e_request* request, q3e_tool_choice choice, const char* name) {
+  return change(request, [&](q3e_request& r) {
+    require(choice >= Q3E_TOOL_CHOICE_AUTO && choice <= Q3E_TOOL_CHOICE_REQUIRED, "tool_choice: expected one of q3e_tool_choice");
+    require(!name || choice == Q3E_TOOL_CHOICE_REQUIRED, "tool_choice: expected a name with `required` alone");
+    r.chosen_tool = name ? std::optional(clean(name)) : std::nullopt;
+    r.tool_choice = choice;
   });
 }
 

@@ -24,6 +24,8 @@ struct q3e_request {
   bool ignore_end = false;
   std::optional<uint32_t> logprobs;
   bool verbatim = false;
+  q3e_tool_choice tool_choice = Q3E_TOOL_CHOICE_AUTO;
+  std::optional<std::string> chosen_tool;  // the only one that may be called
   q3e_mask mask = nullptr;
   void* mask_data = nullptr;
 

@@ -31,6 +31,11 @@ q3e_status set(q3e_sampling* sampling, std::optional<T> q3e_sampling::* place, T
 
 }  // namespace
 
+void q3e_settings::tell(uint64_t done, uint64_t all) const {
+  if (on_progress && on_progress(progress_data, done, all) != 0)
+    throw q3e::Error(q3e::Status::cancelled, "the load was ended by its callback");
+}
+
 void q3e_sampling::apply(q3e::SamplingParameters& p) const {
   p.repetition_penalty = repetition_penalty.value_or(p.repetition_penalty);
   p.frequency_penalty = frequency_penalty.value_or(p.frequency_penalty);
@@ -88,6 +93,17 @@ q3e_status q3e_settings_set_without_io_uring(q3e_settings* settings, int without
 
 q3e_status q3e_settings_set_verify(q3e_settings* settings, int verify) {
   return change(settings, [&](q3e_settings& s) { s.verify = verify != 0; });
+}
+
+q3e_status q3e_settings_set_progress(q3e_settings* settings, q3e_on_progress on_progress, void* data) {
+  return change(settings, [&](q3e_settings& s) {
+    s.on_progress = on_progress;
+    s.progress_data = data;
+  });
+}
+
+q3e_status q3e_settings_set_draft_tokens(q3e_settings* settings, uint32_t tokens) {
+  return change(settings, [&](q3e_settings& s) { s.plan.draft_tokens = tokens; });
 }
 
 q3e_status q3e_sampling_new(q3e_sampling** sampling) {

@@ -12,6 +12,11 @@ struct q3e_settings {
   q3e::PlanRequest plan;
   bool texts = true;
   bool verify = false;
+  q3e_on_progress on_progress = nullptr;
+  void* progress_data = nullptr;
+
+  // Throws Error(cancelled) where the caller ends the load.
+  void tell(uint64_t done, uint64_t all) const;
 };
 
 struct q3e_sampling {

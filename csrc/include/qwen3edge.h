@@ -83,6 +83,14 @@ Q3E_API q3e_status q3e_settings_set_min_expert_share(q3e_settings* settings, flo
 Q3E_API q3e_status q3e_settings_set_without_io_uring(q3e_settings* settings, int without);
 /* 1: q3e_load reads the whole file first and compares its checksums, against a disk's faults: Q3E_CORRUPT_FILE. [0] */
 Q3E_API q3e_status q3e_settings_set_verify(q3e_settings* settings, int verify);
+/* Is told how many bytes of how many were read; anything but 0 ends the load with Q3E_CANCELLED. */
+typedef int (*q3e_on_progress)(void* data, uint64_t done, uint64_t all);
+/* Of the reading that `verify` asks for and of the copying of q3e_load_memory, which are what takes time: any other load maps the
+ * file and is done. Null: nobody is told. [null] */
+Q3E_API q3e_status q3e_settings_set_progress(q3e_settings* settings, q3e_on_progress on_progress, void* data);
+/* Tokens a step that are checked beside the next one, because they followed the same words before, in the prompt or in the
+ * answer: answers that quote, edit or fill in come faster, and are the same. Not for answers with a mask. At most 256. [0] */
+Q3E_API q3e_status q3e_settings_set_draft_tokens(q3e_settings* settings, uint32_t tokens);
 
 /* ---- models ---- */
 
@@ -101,6 +109,10 @@ Q3E_API q3e_status q3e_plan(const char* path, const q3e_settings* settings, q3e_
 Q3E_API q3e_status q3e_load(const char* path, const q3e_settings* settings, q3e_model** model);
 /* The same of an open file, also of one without a name (memfd_create), which may be closed afterwards. Linux alone. */
 Q3E_API q3e_status q3e_load_descriptor(int descriptor, const q3e_settings* settings, q3e_model** model);
+/* The same of a file's bytes, such as a resource of the program; they are copied into a file without a name, and may be freed
+ * afterwards. The copy stays in the machine's memory, what is streamed of it included, and the plan counts what is mapped of it
+ * as of any file. Linux alone. */
+Q3E_API q3e_status q3e_load_memory(const void* bytes, size_t size, const q3e_settings* settings, q3e_model** model);
 Q3E_API void q3e_model_free(q3e_model* model);
 /* Logits of a position. */
 Q3E_API uint32_t q3e_vocabulary(const q3e_model* model);
@@ -168,6 +180,12 @@ Q3E_API q3e_status q3e_request_add_answer(q3e_request* request, const q3e_answer
 Q3E_API q3e_status q3e_request_clear_messages(q3e_request* request);
 /* Schemas of functions as a JSON array in OpenAI's form; null: none. With tools, calls in the answer are told from its text. */
 Q3E_API q3e_status q3e_request_set_tools(q3e_request* request, const char* json);
+/* auto: the model calls or answers. none: it cannot begin a call, though it sees the tools. required: behind its thoughts it
+ * makes at least one call, and nothing else; up to a call's arguments it is held to its form, the arguments are its own. */
+typedef enum { Q3E_TOOL_CHOICE_AUTO = 0, Q3E_TOOL_CHOICE_NONE = 1, Q3E_TOOL_CHOICE_REQUIRED = 2 } q3e_tool_choice;
+/* name: with `required` the one tool that is called, once; null: any, any number of times. Refused with the answer where there is
+ * no such tool, and where a mask is set beside `required`. [Q3E_TOOL_CHOICE_AUTO] */
+Q3E_API q3e_status q3e_request_set_tool_choice(q3e_request* request, q3e_tool_choice choice, const char* name);
 /* Values for the template besides, such as `documents`, as a JSON object; null: none. */
 Q3E_API q3e_status q3e_request_set_variables(q3e_request* request, const char* json);
 /* In place of a conversation: tokens that are taken as they are; or a text that the model continues, in which names of tokens are
@@ -310,6 +328,12 @@ Q3E_API q3e_status q3e_restore(q3e_model* model, const char* path, int32_t* toke
 Q3E_API q3e_status q3e_embed(q3e_model* model, const char* text, const char* instruction, float* values, size_t capacity,
                              size_t* count);
 
+/* How well each of `count` documents answers a query, from 0 to 1: the probability that a Qwen3-Reranker says yes, into scores
+ * [count]. instruction: what makes a document right; null: the reranker's own, to answer a web search. What the prompts have in
+ * common is computed once. */
+Q3E_API q3e_status q3e_rerank(q3e_model* model, const char* query, const char* const* documents, size_t count,
+                              const char* instruction, float* scores);
+
 /* Of the process, now: resident_bytes, peak_bytes. Of answers that ended: tokens. Of the model: steps that were computed, bytes
  * that were read of what is streamed and seconds that threads waited for them, experts that were in memory when they were needed
  * or not. Now: answers and sessions that are computed, or wait. */
@@ -320,6 +344,7 @@ typedef struct {
   double streamed_wait_seconds;
   uint64_t expert_hits, expert_misses;
   uint32_t running, waiting;
+  uint64_t drafted_tokens, accepted_draft_tokens; /* see q3e_settings_set_draft_tokens */
 } q3e_metrics;
 /* size: sizeof *metrics. */
 Q3E_API q3e_status q3e_model_metrics(q3e_model* model, q3e_metrics* metrics, size_t size);

@@ -4,6 +4,7 @@
 #ifndef QWEN3EDGE_HPP
 #define QWEN3EDGE_HPP
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -80,10 +81,23 @@ class Settings {
   Settings& min_expert_share(float value) { return set(q3e_settings_set_min_expert_share, value); }
   Settings& without_io_uring(bool value) { return set(q3e_settings_set_without_io_uring, value); }
   Settings& verify(bool value) { return set(q3e_settings_set_verify, value); }
+  Settings& draft_tokens(uint32_t value) { return set(q3e_settings_set_draft_tokens, value); }
+  // progress: returns whether to go on, and does not throw; lives as long as the settings.
+  Settings& progress(std::function<bool(uint64_t done, uint64_t all)> progress) {
+    auto kept = std::make_unique<Progress>(std::move(progress));
+    const auto tell = [](void* data, uint64_t done, uint64_t all) -> int {
+      return (*static_cast<Progress*>(data))(done, all) ? 0 : 1;
+    };
+    detail::check(q3e_settings_set_progress(handle_.get(), tell, kept.get()));
+    progress_ = std::move(kept);
+    return *this;
+  }
 
   const q3e_settings* get() const noexcept { return handle_.get(); }
 
  private:
+  using Progress = std::function<bool(uint64_t, uint64_t)>;
+
   template <class F, class T>
   Settings& set(F setter, T value) {
     detail::check(setter(handle_.get(), value));
@@ -91,6 +105,7 @@ class Settings {
   }
 
   detail::Handle<q3e_settings, q3e_settings_free> handle_;
+  std::unique_ptr<Progress> progress_;
 };
 
 inline q3e_memory_plan plan(const std::string& path, const Settings& settings = {}) {
@@ -147,6 +162,11 @@ class Request {
     return *this;
   }
   Request& tools(const std::string& json) { return set(q3e_request_set_tools, json.c_str()); }
+  // name: with `required`, of the one tool that is called.
+  Request& tool_choice(q3e_tool_choice choice, const std::optional<std::string>& name = {}) {
+    detail::check(q3e_request_set_tool_choice(handle_.get(), choice, name ? name->c_str() : nullptr));
+    return *this;
+  }
   Request& variables(const std::string& json) { return set(q3e_request_set_variables, json.c_str()); }
   Request& tokens(std::span<const int32_t> ids) {
     detail::check(q3e_request_set_tokens(handle_.get(), ids.data(), ids.size()));
@@ -332,6 +352,9 @@ class Model {
  public:
   explicit Model(const std::string& path, const Settings& settings = {})
       : handle_(detail::made<q3e_model>(q3e_load, path.c_str(), settings.get()), q3e_model_free) {}
+  // Of a file's bytes, which may be freed afterwards.
+  explicit Model(std::span<const std::byte> bytes, const Settings& settings = {})
+      : handle_(detail::made<q3e_model>(q3e_load_memory, bytes.data(), bytes.size(), settings.get()), q3e_model_free) {}
 
   uint32_t vocabulary() const noexcept { return q3e_vocabulary(handle_.get()); }
   uint32_t context() const noexcept { return q3e_context(handle_.get()); }
@@ -379,6 +402,17 @@ class Model {
     return detail::all<std::vector<float>>([&](float* values, size_t capacity, size_t* count) {
       return q3e_embed(get(), text.c_str(), instruction ? instruction->c_str() : nullptr, values, capacity, count);
     });
+  }
+
+  // From 0 to 1, in the order of the documents. instruction: what makes one right; none: that it answers a web search.
+  std::vector<float> rerank(const std::string& query, std::span<const std::string> documents,
+                            const std::optional<std::string>& instruction = {}) const {
+    std::vector<const char*> texts;
+    for (const std::string& each : documents) texts.push_back(each.c_str());
+    std::vector<float> scores(texts.size());
+    detail::check(q3e_rerank(get(), query.c_str(), texts.data(), texts.size(), instruction ? instruction->c_str() : nullptr,
+                             scores.data()));
+    return scores;
   }
 
   q3e_metrics metrics() const {

@@ -281,16 +281,22 @@ void ModelFile::require_undamaged() const {
   if (damaged()) fail(Status::truncated_file, "the file shrank or could not be read while it was in use");
 }
 
-void ModelFile::verify() const {
+void ModelFile::verify(const Told& told) const {
+  uint64_t done = 0, all = 0;
+  for (const TensorView& t : tensors_) all += t.nbytes;
+  const auto read = [&](uint64_t bytes) {
+    done += bytes;
+    if (told) told(done, all);
+  };
   for (const TensorView& t : tensors_) {
-    const std::string fault = check(t);
+    const std::string fault = check(t, read);
     require_undamaged();
     if (!fault.empty()) fail(Status::corrupt_file, "tensor " + quoted(t.name) + fault);
   }
 }
 
 // What is wrong with it, or nothing. A piece ends at a panel's end.
-std::string ModelFile::check(const TensorView& t) const {
+std::string ModelFile::check(const TensorView& t, const std::function<void(uint64_t)>& read) const {
   const bool is_matrix = t.format->kind != FormatKind::vector;
   const uint64_t unit = is_matrix ? panel_layout(*t.format, t.columns).bytes : t.nbytes;
   const uint64_t panels = std::max<uint64_t>(1, kCheckedPiece / unit);
@@ -302,6 +308,7 @@ std::string ModelFile::check(const TensorView& t) const {
     const uint64_t rows = std::min<uint64_t>(panels * kPanelRows, t.rows - (is_matrix ? panel * kPanelRows : 0));
     if (fault.empty()) fault = find_fault(*t.format, t.data + at, rows, t.columns, panel);
     drop(t.offset + at, t.offset + at + bytes);
+    read(bytes);
   }
   if (found != t.crc32) return " has the checksum " + std::to_string(found) + ", expected " + std::to_string(t.crc32);
   return fault.empty() ? fault : ": " + fault;

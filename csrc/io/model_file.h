@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -61,7 +62,9 @@ class ModelFile {
 
   // Reads every byte, a few MiB at a time, which leave this process again. Throws Error(corrupt_file) naming the first tensor
   // whose checksum differs, whose scales or values are not finite, or whose w8 leaves int8; truncated_file when the file shrank.
-  void verify() const;
+  // told: may be null; gets how many bytes of how many were read, and what it throws ends the reading.
+  using Told = std::function<void(uint64_t done, uint64_t all)>;
+  void verify(const Told& told = {}) const;
   // Takes the header's pages (metadata, 6 MB of vocabulary) out of this process; they come back when they are read.
   void release_header() const;
   // For a part of the file of which every byte will be read: large pages where they fit.
@@ -80,7 +83,7 @@ class ModelFile {
   void map();
   void unmap() noexcept;
   void parse();
-  std::string check(const TensorView& tensor) const;
+  std::string check(const TensorView& tensor, const std::function<void(uint64_t)>& read) const;
   void advise(uint64_t begin, uint64_t end, uint64_t page, int advice) const;
   void drop(uint64_t begin, uint64_t end) const;  // these pages leave this process; they come back when they are read
   void read_tensor_table(uint64_t data_start);

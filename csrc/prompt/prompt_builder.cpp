@@ -70,6 +70,7 @@ void PromptBuilder::read_template(const ModelFile& file) {
   }
   const std::string_view source = file.string(kTemplate);
   switches_thinking_ = source.find("enable_thinking") != source.npos;
+  calls_in_xml_ = source.find("<function=") != source.npos;
   // One that knows "system" and not "developer".
   if (source.find("developer") == source.npos && source.find("system") != source.npos) developer_ = "system";
   if (!file.find_key(kTree)) {

@@ -37,6 +37,8 @@ class PromptBuilder {
   explicit PromptBuilder(const ModelFile& file);
 
   const Tokenizer& tokenizer() const { return *tokenizer_; }
+  // Whether the template shows the model tool calls as Qwen3-Coder's does.
+  bool calls_in_xml() const { return calls_in_xml_; }
 
   // Each throws Error(bad_argument) for what `context` tokens do not hold with an answer, and for a way of thinking that the
   // model lacks. thinking: none leaves the choice to the template.
@@ -68,7 +70,8 @@ class PromptBuilder {
   std::unique_ptr<Tree> template_;                                 // null:
   std::string why_none_;                                           // what was expected and found
   bool switches_thinking_ = false;                                 // whether callers choose (`enable_thinking`)
-  std::string_view developer_ = "developer";                       // what that role becomes
+  bool calls_in_xml_ = false;
+  std::string_view developer_ = "developer";  // what that role becomes
 };
 
 }  // namespace q3e::chat

@@ -1,5 +1,6 @@
 #include "prompt/tools.h"
 
+#include <algorithm>
 #include <array>
 #include <set>
 #include <string>
@@ -86,17 +87,22 @@ uint8_t declared_kinds(const Value* schema, const Value& root, std::set<std::str
   return found;
 }
 
+// A tool itself, or what it wraps; null where it is no object.
+const Value* function_of(const Value& tool) {
+  if (!tool.is(Kind::dict)) return nullptr;
+  const Value* inner = tool.dict().find("function");
+  return inner ? inner : &tool;
+}
+
 }  // namespace
 
 std::shared_ptr<const Tools> declared_tools(const Value& tools) {
   auto out = std::make_shared<Tools>();
   if (!tools.is(Kind::list)) return out;
   for (const Value& tool : tools.list().items) {
-    if (!tool.is(Kind::dict)) continue;
-    const Value* inner = tool.dict().find("function");
-    const Value& function = inner ? *inner : tool;
-    const Value* name = field(&function, "name", Kind::text);
-    const Value* schema = field(&function, "parameters", Kind::dict);
+    const Value* function = function_of(tool);
+    const Value* name = field(function, "name", Kind::text);
+    const Value* schema = field(function, "parameters", Kind::dict);
     const Value* properties = field(schema, "properties", Kind::dict);
     if (!name || !properties) continue;
     ToolParameters& parameters = (*out)[name->str()];
@@ -107,6 +113,16 @@ std::shared_ptr<const Tools> declared_tools(const Value& tools) {
     }
   }
   return out;
+}
+
+std::vector<std::string> function_names(const Value& tools) {
+  std::vector<std::string> names;
+  if (!tools.is(Kind::list)) return names;
+  for (const Value& tool : tools.list().items) {
+    const Value* name = field(function_of(tool), "name", Kind::text);
+    if (name && std::find(names.begin(), names.end(), name->str()) == names.end()) names.push_back(name->str());
+  }
+  return names;
 }
 
 }  // namespace q3e::chat

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
 
@@ -57,14 +56,11 @@ class Judge:
         core = engine.core
         if not isinstance(core, _core.Engine):
             raise RequestError("rerank: expected a model on the CPU, found one on another device")
-        rows = core.head_row(yes), core.head_row(no)
-        self._apart = [a - b for a, b in zip(*rows, strict=True)]
+        self._rows = core.head_row(yes), core.head_row(no)
 
     def score(self, state: Sequence[float]) -> float:
-        """softmax of the logits of yes and no, which is sigmoid of their difference."""
-        difference = math.fsum(a * b for a, b in zip(state, self._apart, strict=True))
-        likely = 1 / (1 + math.exp(-abs(difference)))
-        return likely if difference >= 0 else 1 - likely
+        """How likely yes is, of the two."""
+        return _core.likelihood(state, *self._rows)
 
 
 def _submitted(engine: Engine, prompt: Sequence[int], waiting: deque[_core.Generation], most: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.capi.library import AUTO, CALL_ENDS, FINISHES, KINDS, OFF, ON, ON_EVENT, Usage, integers
 
+CHOICES = ("auto", "none", "required")
 THINKING = {None: AUTO, False: OFF, True: ON}
 
 
@@ -28,8 +29,8 @@ class Heard:
 
 
 def new_request(api, request, **options):
-    """A handle. request: messages, a text that is continued, or token ids. options: of setters, and `tools`,
-    `thinking`, `stop`, `logprobs` as Python's `generate` has them, `budget` (tokens, message), `sampling`.
+    """A handle. request: messages, a text that is continued, or token ids. options: of setters; as Python's `generate`
+    has them `tools`, `tool_choice`, `thinking`, `stop`, `logprobs`; `budget` (tokens, message), `sampling`.
     """
     handle = api.made("request")
     if isinstance(request, str):
@@ -40,6 +41,9 @@ def new_request(api, request, **options):
         api.request_add_messages(handle, json.dumps(request).encode())
     if (tools := options.pop("tools", None)) is not None:
         api.request_set_tools(handle, json.dumps(tools).encode())
+    if (choice := options.pop("tool_choice", None)) is not None:
+        name = None if isinstance(choice, str) else choice["function"]["name"].encode()
+        api.request_set_tool_choice(handle, 2 if name else CHOICES.index(choice), name)
     api.request_set_thinking(handle, THINKING[options.pop("thinking", None)])
     for stop in options.pop("stop", ()):
         api.request_add_stop(handle, stop.encode())

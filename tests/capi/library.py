@@ -76,6 +76,7 @@ class Metrics(Structure):
         ("streamed_wait_seconds", c_double),
         *((name, c_uint64) for name in ("expert_hits", "expert_misses")),
         *((name, c_uint32) for name in ("running", "waiting")),
+        *((name, c_uint64) for name in ("drafted_tokens", "accepted_draft_tokens")),
     ]
 
 
@@ -103,6 +104,7 @@ class Event(Structure):
         return string_at(self.text, self.length) if self.text else None
 
 
+ON_PROGRESS = CFUNCTYPE(c_int, c_void_p, c_uint64, c_uint64)
 ON_EVENT = CFUNCTYPE(c_int, c_void_p, POINTER(Event))
 MASK = CFUNCTYPE(c_int, c_void_p, POINTER(c_int32), c_size_t, POINTER(c_uint32), c_size_t)
 
@@ -110,7 +112,7 @@ MASK = CFUNCTYPE(c_int, c_void_p, POINTER(c_int32), c_size_t, POINTER(c_uint32),
 def _type(text):
     text = text.strip()
     pointer = "*" in text
-    if pointer and not text.startswith("const char*"):
+    if pointer and (text.count("*") > 1 or not text.startswith("const char*")):
         return c_void_p
     return _TYPES["const char*"] if pointer else _TYPES.get(text.split(" ")[0], c_int)
 
@@ -125,7 +127,9 @@ def open_library(path):
         function = getattr(library, name)
         function.restype = _type(result)
         given = [] if arguments == "void" else arguments.split(",")
-        function.argtypes = [c_void_p if re.search(r"\bq3e_(mask|on_event) ", each) else _type(each) for each in given]
+        function.argtypes = [
+            c_void_p if re.search(r"\bq3e_(mask|on_event|on_progress) ", each) else _type(each) for each in given
+        ]
     return library
 
 

@@ -1,14 +1,14 @@
-"""What outlives an answer, through the C API: saved conversations, embeddings, metrics; and other ways to load."""
+"""What outlives an answer, through the C API: saved conversations and metrics; and other ways to load."""
 
 import ctypes
 import os
-from ctypes import byref, c_float, c_int32, c_size_t, c_void_p, create_string_buffer, sizeof
+from ctypes import byref, c_int32, c_size_t, c_void_p, create_string_buffer, sizeof
 
 import pytest
 
 from qwen3edge.errors import SessionFileError
 from tests.capi.asking import answered, heard, new_answer
-from tests.capi.library import BAD_ARGUMENT, FOREIGN_FILE, IO_ERROR, OK, UNSUPPORTED_MODEL, CallError, Metrics, integers
+from tests.capi.library import BAD_ARGUMENT, FOREIGN_FILE, IO_ERROR, OK, CallError, Metrics, integers
 
 LONG = [{"role": "user", "content": "What is 12 + 7? " * 20}]
 
@@ -62,29 +62,6 @@ def test_files_that_are_none(api, both, tmp_path):
         api.save(both.c, None, 0, None, os.fsencode(path))
 
 
-@pytest.mark.parametrize("instruction", [None, "Given a query, find the city"])
-def test_embeddings_as_python(api, both, instruction):
-    texts = ["The capital of China is Beijing.", "", "naïve 東京 <|im_end|>", "ends<|endoftext|>"]
-    for dimensions in (256, 7):
-        expected = both.python.embed(texts, instruction, dimensions)
-        for text, row in zip(texts, expected, strict=True):
-            values, count = (c_float * dimensions)(), c_size_t()
-            api.embed(
-                both.c,
-                text.encode(),
-                None if instruction is None else instruction.encode(),
-                values,
-                dimensions,
-                byref(count),
-            )
-            assert list(values) == row.tolist() and count.value == 256
-    count = c_size_t()
-    api.embed(both.c, b"x", None, None, 0, byref(count))
-    assert count.value == 256
-    with pytest.raises(CallError, match="context"):
-        api.embed(both.c, b"a " * 2000, None, (c_float * 1)(), 1, byref(count))
-
-
 def metrics(api, model):
     found = Metrics()
     api.model_metrics(model, byref(found), sizeof(found))
@@ -123,11 +100,3 @@ def test_an_open_file(api, both, tiny_int4, tmp_path, seed):
     api.library.q3e_model_free(model)
     assert api.library.q3e_load_descriptor(-1, None, byref(model)) == BAD_ARGUMENT
     assert api.library.q3e_load_descriptor(descriptor, None, byref(model)) == IO_ERROR
-
-
-def test_without_texts(api, tiny_int4):
-    model = api.load(tiny_int4, context=64, texts=0)
-    with pytest.raises(CallError, match="q3e_settings_set_texts") as raised:
-        api.embed(model, b"x", None, (c_float * 1)(), 1, byref(c_size_t()))
-    assert raised.value.status == UNSUPPORTED_MODEL
-    api.library.q3e_model_free(model)
