@@ -58,6 +58,7 @@ def test_c(linked, tiny_q3e, tmp_path):
         assert (result.returncode, result.stdout, result.stderr) == (0, expected, ""), source
 
 
+@pytest.mark.slow  # the library is built anew
 def test_build_lines_of_c(tiny_q3e, tmp_path):
     """The console's lines, word for word, in a copy of what they need: only the folder that they build in differs."""
     lines = [line.removeprefix("$ ") for language, text, _ in blocks("c.md") if language == "console"
