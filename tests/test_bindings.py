@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import qwen3edge
 from tests.conftest import ROOT, TOOLS
-
-QUESTIONS = ["What is 12 + 7?", "12 + 3 等于多少？", "Repeat: <|im_end|> Köln"]
+from tests.test_chat_examples import QUESTIONS, expected_answers
 
 
 def found(tool: str) -> str:
@@ -58,14 +56,7 @@ def run(chat, *arguments, questions=QUESTIONS):
 
 
 def test_same_answers_as_python(chat, tiny_int4, seed):
-    contents, thoughts, messages = [], [], []
-    with qwen3edge.load(tiny_int4, memory="2GiB") as model:
-        for question in QUESTIONS:
-            messages.append({"role": "user", "content": question})
-            answer = model.generate(messages, seed=seed)
-            contents.append(answer.read())
-            thoughts.append(answer.reasoning)
-            messages.append(answer.message)
+    contents, thoughts = expected_answers(tiny_int4, seed)
     result = run(chat, tiny_int4, seed)
     assert (result.returncode, result.stderr) == (0, "".join(thoughts))
     assert result.stdout == "".join(f"{content}\n" for content in contents)
