@@ -77,7 +77,7 @@ def test_build_lines_of_c(tiny_q3e, tmp_path):
 # ---- what every page holds to ----
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
-README_LINES, PAGE_WORDS, ALL_WORDS = 120, 2500, 21200  # of docs/*.md; docs/decisions/ has tables
+README_LINES, PAGE_WORDS, ALL_WORDS = 120, 2500, 22000  # of docs/*.md; docs/decisions/ has tables
 FOLDERS = ("csrc", "qwen3edge", "kernels", "tests", "bench", "scripts", "examples", "docs")
 PATH = re.compile(rf"(?<![\w./~-])(?:{'|'.join(FOLDERS)})/[\w./*-]*(?![<\w])")
 FILE = re.compile(r"`([\w-]+\.(?:cpp|h|py|md))`")  # of whichever folder the page speaks of
