@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qwen3edge.cli.main import main
+from qwen3edge.kernels.catalog import all_specializations
 from qwen3edge.kernels.compiled import NVIDIA_TOOLS
 from qwen3edge.runtime import aot
 from qwen3edge.runtime.aot_header import Kernel
@@ -17,11 +18,18 @@ ROOT = Path(__file__).resolve().parents[2]
 BYTES = {"i32": 4, "fp32": 4, "i64": 8}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """All kernels of the 0.6B on sm_87, by the command."""
+def first_of_each(shape, target):
+    """Of each kernel the specialization that is listed first; test_static compiles all."""
+    return list({special.kernel: special for special in reversed(all_specializations(shape, target))}.values())
+
+
+@pytest.fixture(scope="module", params=[first_of_each, pytest.param(all_specializations, marks=pytest.mark.slow)])
+def folder(tmp_path_factory, request):
+    """Kernels of the 0.6B on sm_87, by the command."""
     out = tmp_path_factory.mktemp("aot") / "kernels"
-    assert main(["aot", "--target", "sm_87", "--model", "0.6B", "--out", str(out)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aot, "all_specializations", request.param)
+        assert main(["aot", "--target", "sm_87", "--model", "0.6B", "--out", str(out)]) == 0
     return out
 
 
