@@ -131,7 +131,15 @@ def test_every_type(name, tmp_path, seed):
     assert found.plain <= WITHOUT_HOOKS
 
 
-@pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K", "IQ4_XS", "MXFP4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Q4_0",
+        "Q4_K",
+        "MXFP4",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("Q4_1", "Q8_0", "Q6_K", "IQ4_XS")),
+    ],
+)
 def test_experts(name, tmp_path, seed):
     model = write_gguf(tmp_path / "m.gguf", Case("qwen3moe", tied=name == "Q4_0"), seed, lambda _: name)
     convert(tmp_path / "m.gguf", tmp_path / "m.q3e")

@@ -72,7 +72,14 @@ def draft(tiny_int4):
     return tiny_int4
 
 
-@pytest.fixture(scope="module", params=["int8", "int4", "int8, a model", "int4, a model"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "int8",
+        "int4, a model",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("int4", "int8, a model")),
+    ],
+)
 def models(tiny_q3e, draft, request):
     kv, of_model = request.param[:4], request.param.endswith("model")
     path = tiny_q3e("int8")

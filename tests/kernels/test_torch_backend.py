@@ -71,7 +71,7 @@ def prompt_of(model, index: int) -> list[int]:
     return model.tokenizer.encode(text)
 
 
-@pytest.mark.parametrize("quant", ["int4", pytest.param("int8", marks=pytest.mark.slow), "moe"])
+@pytest.mark.parametrize("quant", [*(pytest.param(each, marks=pytest.mark.slow) for each in ("int4", "int8")), "moe"])
 def test_tiny_models(loaded, quant):
     """As close to float32 torch as float16 lets them, experts chosen by each for itself; no farther from the CPU engine
     than torch is, for the CPU rounds activations to int8.
@@ -159,7 +159,7 @@ def test_padding_changes_nothing(small, name):
 def test_rewinding_and_logits_of_some(small):
     _, model = small("qwen3")
     core = model.engine.core
-    tokens = list(range(9))
+    tokens = list(range(9))  # more than a chunk
     want = [i % 4 == 0 for i in tokens]
     whole = core.forward(tokens, tokens, [1] * 9, [True] * 9)
     # Not equal: products of other numbers of rows add up in another order.
@@ -218,7 +218,8 @@ def test_sessions_reuse_their_prefix(loaded):
         assert again[0].usage.cached_tokens == again[1].usage.cached_tokens > 4
 
 
-@pytest.mark.parametrize("name", ["qwen3", pytest.param("qwen3_moe", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_moe"])
 def test_torch_compile_gives_the_same_logits(small, name):
     _, model = small(name)
     core = model.engine.core

@@ -1,5 +1,7 @@
 """One answer everywhere: logits compared by `==` across tiers, threads, batch sizes, chunking and reused prefixes."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from qwen3edge import _core
 from tests.checkpoints import Shape, make_model, run, save, to_q3e
 
 QUANTS = ["int4", "int8", "q4z64", "q6z32", "q4g32", "q4a64", "q8g32", "bf16", "f32"]
+CACHES = ["int8", "int4", "bf16", "f32"]
 SHAPE = Shape("one-answer", hidden=320, ffn=576, heads=8, kv_heads=2, head_dim=64, vocab=600, tied=False)
 
 
@@ -15,24 +18,34 @@ def checkpoint(tmp_path_factory):
     return save(make_model(SHAPE, 7), tmp_path_factory.mktemp("one-answer"))
 
 
-@pytest.fixture(scope="module", params=QUANTS)
-def file(request, checkpoint):
-    return _core.ModelFile(str(to_q3e(checkpoint, request.param)))
+def pairs() -> list:
+    """Of weights and caches. All weights meet one cache, all caches one kind of weights; the others are slow tests."""
+    fast = [(quant, kv) for quant in QUANTS for kv in CACHES if quant == "int4" or kv == "int8"]
+    slow = [(quant, kv) for quant in QUANTS for kv in CACHES if (quant, kv) not in fast]
+    marked = [pytest.param(*pair, marks=pytest.mark.slow) for pair in slow]
+    return [*fast, *marked]
+
+
+@pytest.fixture(scope="module")
+def files(checkpoint):
+    """files("int4"): the checkpoint, converted once."""
+    return functools.cache(lambda quant: _core.ModelFile(str(to_q3e(checkpoint, quant))))
+
+
+@pytest.fixture
+def file(files, quant):
+    return files(quant)
 
 
 def engine(file, **settings) -> _core.Engine:
     return _core.Engine(file, **{"context": 256, "threads": 2, **settings})
 
 
-@pytest.fixture(scope="module", params=["int8", "int4", "bf16", "f32"])
-def kv(request):
-    return request.param
-
-
-def test_tiers_and_threads(file, kv, request, seed):
+@pytest.mark.parametrize(("quant", "kv"), pairs())
+def test_tiers_and_threads(file, quant, kv, seed):
     """The scalar tier takes fifty times as long as the others: it meets every weight and every cache, not all pairs."""
     tokens = np.random.default_rng(seed).integers(0, SHAPE.vocab, 90)
-    scalar = "int8" in (kv, request.node.callspec.params["file"])
+    scalar = "int8" in (quant, kv)
     expected = run(engine(file, kv=kv, isa="scalar" if scalar else _core.isa_tiers()[-1], threads=1), tokens)
     assert np.isfinite(expected).all()
     for isa in _core.isa_tiers() if scalar else _core.isa_tiers()[1:]:
@@ -40,6 +53,7 @@ def test_tiers_and_threads(file, kv, request, seed):
             assert (run(engine(file, kv=kv, isa=isa, threads=threads), tokens) == expected).all(), (isa, threads)
 
 
+@pytest.mark.parametrize(("quant", "kv"), pairs())
 def test_chunks(file, kv, seed):
     tokens = np.random.default_rng(seed).integers(0, SHAPE.vocab, 150)
     expected = run(engine(file, kv=kv), tokens)
@@ -52,6 +66,7 @@ def test_chunks(file, kv, seed):
     assert (np.concatenate(parts) == expected).all()
 
 
+@pytest.mark.parametrize(("quant", "kv"), pairs())
 def test_batch(file, kv, seed):
     """Five sequences of different lengths in one ragged batch, decoded together, against each one alone."""
     rng = np.random.default_rng(seed)
@@ -69,6 +84,7 @@ def test_batch(file, kv, seed):
         assert (run(alone, following[i : i + 1], start=len(prompt))[0] == decoded[i]).all(), i
 
 
+@pytest.mark.parametrize(("quant", "kv"), pairs())
 def test_reused_prefix(file, kv, seed):
     rng = np.random.default_rng(seed)
     first, second = rng.integers(0, SHAPE.vocab, 150), rng.integers(0, SHAPE.vocab, 150)
@@ -86,6 +102,7 @@ def test_reused_prefix(file, kv, seed):
     assert (run(reused, second[begin:], start=begin) == fresh[begin:]).all()
 
 
+@pytest.mark.parametrize("quant", QUANTS)
 def test_want_logits(file):
     tokens = np.arange(20)
     expected = run(engine(file), tokens)
