@@ -191,7 +191,7 @@ def test_prefix_is_computed_once(file):
 
 
 def test_one_that_waits_for_its_beginning_keeps_nobody_back(file):
-    """Of two long prompts that begin alike the second waits for the first: what is asked behind it is answered first."""
+    """Of two long prompts that begin alike the second waits for the first; what comes behind it is not."""
     text = [n % 240 for n in range(450)]
     long, fork = (Asked(file, [*text, n], 3, temperature=0.0) for n in (1, 2))
     short = Asked(file, [5, 6, 7], 2, temperature=0.0)
