@@ -49,6 +49,9 @@ def bars(scene: Scene, asked: Sequence[Asked]) -> str | None:
     if scene.loop:
         met = all(each.of_last(answer=True) >= LEAST_OF_LOOP for each in following)
         return f"{scene.name}: {LEAST_OF_LOOP:.0%} of the last request found again: {'met' if met else 'missed'}"
+    if scene.sent_back is not None and not scene.thinking:
+        met = all(each.computed == each.least for each in asked)
+        return f"{scene.name}: only what stands behind its empty thoughts computed: {'met' if met else 'missed'}"
     if scene.thinking and scene.sent_back is None:
         met = all(each.computed == each.least for each in asked) and all(
             each.reused >= len(each.last.prompt) for each in following if each.last is not None

@@ -190,7 +190,10 @@ def read_in_turns(several: list[Asked]) -> None:
 
 @dataclass(frozen=True)
 class Scene:
-    """thinks: it needs a model that can. loop: all of the last request, its answer too, is to be found again."""
+    """thinking: it needs a model that can. loop: all of the last request, its answer too, is to be found again. This is
+    not asked of a tool loop without thoughts: the prompt ends in empty ones, which the template leaves out of the turn
+    when it is a part of the next prompt, so that the two part there, and the call behind them has to be computed again.
+    """
 
     name: str
     hold: Callable[..., object]

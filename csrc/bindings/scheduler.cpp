@@ -42,6 +42,7 @@ class PythonEngine : public BatchEngine {
     const auto of = [&](const char* name) { return py::cast<uint32_t>(plan[name]); };
     limits_ = {of("sequences"), of("context"), of("chunk"), vocabulary, kPageTokens, 0, 0};
     limits_.pages = limits_.sequences * limits_.pages_for(limits_.context);
+    if (py::cast<bool>(plan.attr("__contains__")("draft_tokens"))) limits_.draft_tokens = of("draft_tokens");
     kept_.resize(limits_.sequences);
   }
   ~PythonEngine() override {

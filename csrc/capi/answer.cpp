@@ -91,6 +91,7 @@ std::shared_ptr<q3e::Sampler> sampler_of(const q3e_model& model, const q3e_reque
   q3e::SamplingParameters parameters = q3e::stored_sampling(*model.file, thinking);
   request.sampling.apply(parameters);
   parameters.seed = seed;
+  parameters.choice = request.choice;
   parameters.min_tokens = request.min_tokens;
   parameters.stop_tokens = ends;
   for (const uint32_t token : model.stop_tokens)  // that are to be ignored
@@ -114,6 +115,7 @@ q3e::GenerationRequest generation_request(const q3e_model& model, const q3e_requ
   if (request.reads_calls()) r.tools = q3e::chat::declared_tools(request.conversation.tools);
   r.stops = request.stops;
   r.logprobs = request.logprobs;
+  r.prompt_logprobs = request.prompt_logprobs;
   r.thinking_budget = request.thinking_budget;
   const bool needs_texts = r.tools || !r.stops.empty() || r.thinking_budget;
   if (model.texts || needs_texts) {
@@ -151,6 +153,18 @@ class q3e_answer::Listener {
     if (!on_event_ || stopped_) return;
     event.usage = &usage_;
     stopped_ = on_event_(data_, &event) != 0;
+  }
+
+  // logprobs: null: not asked for.
+  void tell_token(q3e_event_kind kind, int32_t token, const q3e::Logprobs* logprobs) {
+    q3e_event event = Listener::event(kind);
+    event.token = {token, logprobs ? logprobs->token : std::numeric_limits<double>::quiet_NaN()};
+    std::vector<q3e_logprob> top;
+    if (logprobs)
+      for (const q3e::TokenLogprob& each : logprobs->top) top.push_back({each.token, each.logprob});
+    event.top = top.empty() ? nullptr : top.data();
+    event.top_count = top.size();
+    tell(event);
   }
 
   static q3e_event event(q3e_event_kind kind, const std::string* text = nullptr) {
@@ -201,18 +215,10 @@ void q3e_answer::hear(const q3e::News& news, Listener& listener) {
   usage = usage_of(news.usage, usage.seed);
   finish = static_cast<q3e_finish>(news.finish);
   if (usage.computed_tokens > computed) listener.tell(Listener::event(Q3E_EVENT_PROMPT));
+  for (const q3e::Logprobs& each : news.prompt_logprobs) listener.tell_token(Q3E_EVENT_PROMPT_TOKEN, prompt[scored_++], &each);
   for (size_t i = 0; i < news.tokens.size(); ++i) {
     tokens.push_back(news.tokens[i]);
-    q3e_event event = Listener::event(Q3E_EVENT_TOKEN);
-    event.token = {news.tokens[i], std::numeric_limits<double>::quiet_NaN()};
-    std::vector<q3e_logprob> top;
-    if (i < news.logprobs.size()) {
-      event.token.logprob = news.logprobs[i].token;
-      for (const q3e::TokenLogprob& each : news.logprobs[i].top) top.push_back({each.token, each.logprob});
-      event.top = top.data();
-      event.top_count = top.size();
-    }
-    listener.tell(event);
+    listener.tell_token(Q3E_EVENT_TOKEN, news.tokens[i], i < news.logprobs.size() ? &news.logprobs[i] : nullptr);
   }
   for (const q3e::TextPiece& piece : news.pieces) hear(piece, listener);
   if (finish == Q3E_FINISH_RUNNING) return;

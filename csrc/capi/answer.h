@@ -40,6 +40,7 @@ struct q3e_answer {
   void hear(const q3e::News& news, Listener& listener);
   void hear(const q3e::TextPiece& piece, Listener& listener);
 
+  size_t scored_ = 1;  // tokens of the prompt, the first included, which has no log probability
   bool in_call_ = false;
   std::exception_ptr error_;  // of one that failed
 };

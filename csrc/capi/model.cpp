@@ -19,6 +19,7 @@ using q3e::capi::require;
 namespace {
 
 constexpr const char* kTokens = "tokenizer.ggml.tokens";
+constexpr uint32_t kDraftTokens = 8;  // with a draft model, if it is not said
 
 bool has_tokens(const ModelFile& file) {
   const q3e::MetadataEntry* tokens = file.find_key(kTokens);
@@ -35,11 +36,26 @@ std::unique_ptr<const q3e::chat::PromptBuilder> texts_of(const ModelFile& file, 
   return texts;
 }
 
-// The tokenizer is there already, and counts as what the process holds.
+// The tokenizer is there already, and counts as what the process holds. Without what a draft model takes.
 q3e::PlanRequest request_of(const q3e_settings& settings, const ModelFile& file, bool texts) {
   q3e::PlanRequest request = settings.plan;
-  const uint32_t context = request.context ? request.context : std::min(4096u, file.u32("qwen3edge.context_length"));
-  if (texts) request.later = q3e::chat::text_working_bytes(context);
+  if (request.context == 0) request.context = std::min(4096u, file.u32("qwen3edge.context_length"));
+  request.draft_tokens = settings.draft_tokens.value_or(settings.draft.empty() ? 0 : kDraftTokens);
+  require(settings.draft.empty() || request.draft_tokens > 0, "draft_tokens: expected at least 1 with a draft model, found 0");
+  if (texts) request.later = q3e::chat::text_working_bytes(request.context);
+  return request;
+}
+
+std::shared_ptr<const ModelFile> draft_file_of(const q3e_settings& settings) {
+  return settings.draft.empty() ? nullptr : std::make_shared<const ModelFile>(settings.draft);
+}
+
+std::optional<q3e::capi::DraftRequest> draft_of(const ModelFile* draft, const ModelFile& file, const q3e::PlanRequest& request) {
+  return draft ? std::optional(q3e::capi::draft_request(*draft, file, request)) : std::nullopt;
+}
+
+q3e::PlanRequest beside(const std::optional<q3e::capi::DraftRequest>& draft, q3e::PlanRequest request) {
+  if (draft) request.later += draft->bytes;
   return request;
 }
 
@@ -49,20 +65,26 @@ std::string path_of(int descriptor) { return "/proc/self/fd/" + std::to_string(d
 
 std::unique_ptr<q3e_model> loaded(const std::string& path, const q3e_settings& asked) {
   const auto file = std::make_shared<const ModelFile>(path);
+  const auto draft = draft_file_of(asked);
   if (asked.verify) file->verify([&](uint64_t done, uint64_t all) { asked.tell(done, all); });
-  auto model = std::make_unique<q3e_model>(file, asked);
+  if (asked.verify && draft) draft->verify();
+  auto model = std::make_unique<q3e_model>(file, draft, asked);
   file->release_header();
+  if (draft) draft->release_header();
   return model;
 }
 
 }  // namespace
 
-q3e_model::q3e_model(std::shared_ptr<const ModelFile> f, const q3e_settings& settings)
+q3e_model::q3e_model(std::shared_ptr<const ModelFile> f, std::shared_ptr<const ModelFile> drafts, const q3e_settings& settings)
     : file(f),
       texts(texts_of(*f, settings)),
       has_tokenizer(has_tokens(*f)),
-      engine(new q3e::Engine(f, request_of(settings, *f, texts != nullptr), q3e::best_isa())),
-      scheduler(*engine),
+      request(request_of(settings, *f, texts != nullptr)),
+      draft_request(draft_of(drafts.get(), *f, request)),
+      engine(new q3e::Engine(f, beside(draft_request, request), q3e::best_isa())),
+      draft(drafts ? new q3e::Engine(drafts, draft_request->plan, q3e::best_isa()) : nullptr),
+      scheduler(*engine, draft.get()),
       stop_tokens(f->u32_array("qwen3edge.stop_token_ids")) {}
 
 uint32_t q3e_model::usable_tokens() const {
@@ -88,8 +110,14 @@ q3e_status q3e_plan(const char* path, const q3e_settings* settings, q3e_memory_p
     const q3e_settings asked = chosen(settings);
     const ModelFile file(path);
     const auto texts = texts_of(file, asked);
-    const q3e::MemoryPlan p = q3e::make_plan(file, q3e::read_model(file), request_of(asked, file, texts != nullptr));
-    give(q3e_memory_plan{p.weights, p.buffers, p.kv_cache, p.scratch, p.program, p.peak, p.budget, p.streamed}, plan, size);
+    const q3e::PlanRequest request = request_of(asked, file, texts != nullptr);
+    const auto draft_file = draft_file_of(asked);
+    const auto draft = draft_of(draft_file.get(), file, request);
+    const q3e::MemoryPlan p = q3e::make_plan(file, q3e::read_model(file), beside(draft, request));
+    const uint64_t of_draft = draft ? draft->bytes : 0;
+    give(q3e_memory_plan{p.weights, p.buffers, p.kv_cache, p.scratch, p.program - of_draft, p.peak, p.budget, p.streamed,
+                         of_draft},
+         plan, size);
   });
 }
 

@@ -3,8 +3,10 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "capi/draft.h"
 #include "capi/settings.h"
 #include "prompt/prompt_builder.h"
 #include "runtime/engine.h"
@@ -14,13 +16,17 @@ struct q3e_model {
   const std::shared_ptr<const q3e::ModelFile> file;
   const std::unique_ptr<const q3e::chat::PromptBuilder> texts;  // null: token ids alone
   const bool has_tokenizer;
-  const std::unique_ptr<q3e::Engine, q3e::Engine::Delete> engine;
+  const q3e::PlanRequest request;
+  const std::optional<q3e::capi::DraftRequest> draft_request;
+  const std::unique_ptr<q3e::Engine, q3e::Engine::Delete> engine, draft;  // draft: null: none
   q3e::Scheduler scheduler;
   const std::vector<uint32_t> stop_tokens;
   std::atomic<uint32_t> sessions{0};
   std::atomic<uint64_t> prompt_tokens{0}, cached_tokens{0}, answer_tokens{0};  // of answers that ended
 
-  q3e_model(std::shared_ptr<const q3e::ModelFile> model_file, const q3e_settings& settings);
+  // draft_file: null: none.
+  q3e_model(std::shared_ptr<const q3e::ModelFile> model_file, std::shared_ptr<const q3e::ModelFile> draft_file,
+            const q3e_settings& settings);
 
   uint32_t vocabulary() const { return engine->config().vocab_size; }
   uint32_t context() const { return engine->plan().settings.context; }

@@ -45,6 +45,11 @@ std::string bounded(const char* text, const char* name, size_t most) {
   return found;
 }
 
+std::optional<uint32_t> asked_logprobs(const char* name, int logprobs, uint32_t top) {
+  q3e::require_range<uint64_t>(name, top, 0, logprobs ? q3e::kMostTopLogprobs : 0);
+  return logprobs ? std::optional(top) : std::nullopt;
+}
+
 }  // namespace
 
 q3e::chat::Prompt q3e_request::prompt(const q3e_model& model) const {
@@ -163,6 +168,10 @@ q3e_status q3e_request_set_seed(q3e_request* request, uint64_t seed) {
   return change(request, [&](q3e_request& r) { r.seed = seed; });
 }
 
+q3e_status q3e_request_set_choice(q3e_request* request, uint32_t choice) {
+  return change(request, [&](q3e_request& r) { r.choice = choice; });
+}
+
 q3e_status q3e_request_add_stop(q3e_request* request, const char* stop) {
   return change(request, [&](q3e_request& r) {
     require(stop && *stop, "stop: expected a string of at least one character, found none");
@@ -184,10 +193,11 @@ q3e_status q3e_request_set_ignore_end(q3e_request* request, int ignore) {
 }
 
 q3e_status q3e_request_set_logprobs(q3e_request* request, int logprobs, uint32_t top) {
-  return change(request, [&](q3e_request& r) {
-    q3e::require_range<uint64_t>("logprobs: top", top, 0, logprobs ? q3e::kMostTopLogprobs : 0);
-    r.logprobs = logprobs ? std::optional(top) : std::nullopt;
-  });
+  return change(request, [&](q3e_request& r) { r.logprobs = asked_logprobs("logprobs: top", logprobs, top); });
+}
+
+q3e_status q3e_request_set_prompt_logprobs(q3e_request* request, int logprobs, uint32_t top) {
+  return change(request, [&](q3e_request& r) { r.prompt_logprobs = asked_logprobs("prompt_logprobs: top", logprobs, top); });
 }
 
 q3e_status q3e_request_set_verbatim(q3e_request* request, int verbatim) {

@@ -19,10 +19,11 @@ struct q3e_request {
   uint32_t max_tokens = 0, min_tokens = 0;
   q3e_sampling sampling;
   std::optional<uint64_t> seed;
+  uint32_t choice = 0;
   std::vector<std::string> stops;
   std::vector<int32_t> stop_tokens;
   bool ignore_end = false;
-  std::optional<uint32_t> logprobs;
+  std::optional<uint32_t> logprobs, prompt_logprobs;
   bool verbatim = false;
   q3e_tool_choice tool_choice = Q3E_TOOL_CHOICE_AUTO;
   std::optional<std::string> chosen_tool;  // the only one that may be called

@@ -103,7 +103,14 @@ q3e_status q3e_settings_set_progress(q3e_settings* settings, q3e_on_progress on_
 }
 
 q3e_status q3e_settings_set_draft_tokens(q3e_settings* settings, uint32_t tokens) {
-  return change(settings, [&](q3e_settings& s) { s.plan.draft_tokens = tokens; });
+  return change(settings, [&](q3e_settings& s) { s.draft_tokens = tokens; });
+}
+
+q3e_status q3e_settings_set_draft(q3e_settings* settings, const char* path) {
+  return change(settings, [&](q3e_settings& s) {
+    require(!path || *path, "draft: expected a path, found an empty text");
+    s.draft = path ? path : "";
+  });
 }
 
 q3e_status q3e_sampling_new(q3e_sampling** sampling) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "qwen3edge.h"
@@ -10,6 +11,8 @@
 
 struct q3e_settings {
   q3e::PlanRequest plan;
+  std::optional<uint32_t> draft_tokens;  // none: as many as are usual
+  std::string draft;                     // the path of a draft model; empty: none
   bool texts = true;
   bool verify = false;
   q3e_on_progress on_progress = nullptr;

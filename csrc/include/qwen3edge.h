@@ -89,15 +89,21 @@ typedef int (*q3e_on_progress)(void* data, uint64_t done, uint64_t all);
  * file and is done. Null: nobody is told. [null] */
 Q3E_API q3e_status q3e_settings_set_progress(q3e_settings* settings, q3e_on_progress on_progress, void* data);
 /* Tokens a step that are checked beside the next one, because they followed the same words before, in the prompt or in the
- * answer: answers that quote, edit or fill in come faster, and are the same. Not for answers with a mask. At most 256. [0] */
+ * answer, or that a draft model gives: answers that quote, edit or fill in come faster, and are the same. Not for answers with a
+ * mask, nor with a required tool call. At most 256. [0; 8 with a draft model] */
 Q3E_API q3e_status q3e_settings_set_draft_tokens(q3e_settings* settings, uint32_t tokens);
+/* The file of a smaller model with the same tokens, which drafts where nothing was looked up; it takes its part of the budget,
+ * and reads every prompt as well. Refused by q3e_plan and q3e_load where its tokens are others, it knows a shorter context or
+ * cannot go back token by token, and where it does not fit beside the other. Copied; null: none. [null] */
+Q3E_API q3e_status q3e_settings_set_draft(q3e_settings* settings, const char* path);
 
 /* ---- models ---- */
 
-/* Bytes; peak = program + weights + buffers + kv_cache + scratch. What does not fit the budget is streamed: `streamed` is what
- * every decoded token reads from the file, through `buffers`. */
+/* Bytes; peak = program + weights + buffers + kv_cache + scratch + draft. What does not fit the budget is streamed: `streamed` is
+ * what every decoded token reads from the file, through `buffers`. draft: of a draft model, all of it. */
 typedef struct {
   uint64_t weights, buffers, kv_cache, scratch, program, peak, budget, streamed;
+  uint64_t draft;
 } q3e_memory_plan;
 
 typedef struct q3e_model q3e_model;
@@ -209,6 +215,9 @@ Q3E_API q3e_status q3e_request_set_min_tokens(q3e_request* request, uint32_t tok
 Q3E_API q3e_status q3e_request_set_sampling(q3e_request* request, const q3e_sampling* sampling);
 /* The same seed gives the same answer everywhere [drawn for each answer; q3e_usage tells it]. */
 Q3E_API q3e_status q3e_request_set_seed(q3e_request* request, uint64_t seed);
+/* Which of several answers to one request: with one seed each choice, from 0 on, is another answer, the same everywhere. What
+ * they have in common is computed once. [0] */
+Q3E_API q3e_status q3e_request_set_choice(q3e_request* request, uint32_t choice);
 /* Strings that end the content and are not part of it, 64 at most. */
 Q3E_API q3e_status q3e_request_add_stop(q3e_request* request, const char* stop);
 /* Tokens that end the answer, beside the model's own. */
@@ -217,6 +226,9 @@ Q3E_API q3e_status q3e_request_add_stop_token(q3e_request* request, int32_t toke
 Q3E_API q3e_status q3e_request_set_ignore_end(q3e_request* request, int ignore);
 /* 1: each token's event says how probable it was, and so many of the most probable ones were, 20 at most [0, 0]. */
 Q3E_API q3e_status q3e_request_set_logprobs(q3e_request* request, int logprobs, uint32_t top);
+/* 1: the same of each token of the prompt, from the second on, as events of their own: all of it is computed, whatever is in
+ * memory [0, 0]. */
+Q3E_API q3e_status q3e_request_set_prompt_logprobs(q3e_request* request, int logprobs, uint32_t top);
 /* 1: all of the answer is content as the model writes it: thoughts and tool calls are text there [0]. */
 Q3E_API q3e_status q3e_request_set_verbatim(q3e_request* request, int verbatim);
 
@@ -265,7 +277,8 @@ typedef enum {
   Q3E_EVENT_CALL_BEGIN = 4,     /* text: the function's name; call */
   Q3E_EVENT_CALL_ARGUMENTS = 5, /* text: the next part of their JSON; call */
   Q3E_EVENT_CALL_END = 6,       /* call, call_end; text: of a broken one why */
-  Q3E_EVENT_END = 7             /* finish, stop_string; the last event */
+  Q3E_EVENT_END = 7,            /* finish, stop_string; the last event */
+  Q3E_EVENT_PROMPT_TOKEN = 8    /* of the prompt, in its order, from the second on, where asked for: token, top */
 } q3e_event_kind;
 
 /* broken: it was no call after all, and its text comes as content; cut: the answer ended within it. */

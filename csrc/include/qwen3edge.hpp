@@ -82,6 +82,7 @@ class Settings {
   Settings& without_io_uring(bool value) { return set(q3e_settings_set_without_io_uring, value); }
   Settings& verify(bool value) { return set(q3e_settings_set_verify, value); }
   Settings& draft_tokens(uint32_t value) { return set(q3e_settings_set_draft_tokens, value); }
+  Settings& draft(const std::string& path) { return set(q3e_settings_set_draft, path.c_str()); }
   // progress: returns whether to go on, and does not throw; lives as long as the settings.
   Settings& progress(std::function<bool(uint64_t done, uint64_t all)> progress) {
     auto kept = std::make_unique<Progress>(std::move(progress));
@@ -182,11 +183,16 @@ class Request {
   Request& min_tokens(uint32_t value) { return set(q3e_request_set_min_tokens, value); }
   Request& sampling(const Sampling& value) { return set(q3e_request_set_sampling, value.get()); }
   Request& seed(uint64_t value) { return set(q3e_request_set_seed, value); }
+  Request& choice(uint32_t value) { return set(q3e_request_set_choice, value); }
   Request& stop(const std::string& value) { return set(q3e_request_add_stop, value.c_str()); }
   Request& stop_token(int32_t value) { return set(q3e_request_add_stop_token, value); }
   Request& ignore_end(bool value) { return set(q3e_request_set_ignore_end, value); }
   Request& logprobs(uint32_t top) {
     detail::check(q3e_request_set_logprobs(handle_.get(), 1, top));
+    return *this;
+  }
+  Request& prompt_logprobs(uint32_t top) {
+    detail::check(q3e_request_set_prompt_logprobs(handle_.get(), 1, top));
     return *this;
   }
   Request& verbatim(bool value) { return set(q3e_request_set_verbatim, value); }

@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -91,6 +92,8 @@ class Generation {
   bool idle() const { return by_hand() && (!extension_.cancel || has_news_); }
   uint32_t size() const { return static_cast<uint32_t>(tokens_.size()); }
   uint32_t left() const { return size() - computed_; }
+  // Tokens of which all but the last may come from others: a token's score needs the logits of the one before it.
+  std::span<const int32_t> reusable() const { return std::span(tokens_).first(scores() ? scored_ : size()); }
   // The next tokens that are computed at once, at most so many.
   uint32_t next(uint32_t most) const;
   // Behind so many tokens, of the prompt, a snapshot is made.

@@ -101,6 +101,7 @@ class Scheduler {
   bool step(Lock& lock);
   void finish_ended();
   void admit();
+  bool waits_for_beginning(const Generation& generation);
   bool start(Generation& generation);
   std::vector<Row> choose_rows();
   uint32_t prompt_tokens_beside(uint32_t decoding) const;

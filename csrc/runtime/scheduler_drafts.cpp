@@ -96,9 +96,10 @@ void Scheduler::forget_drafts(std::span<const Row> rows) {
     if (draft_model_ && row.generation->drafts_) draft_model_->cut(*row.generation->sequence_, row.generation->size());
 }
 
+// A guess that costs a step is worth less than that step, however likely it is: a stalled step says no more than this.
 void Scheduler::learn_cost_of_drafts(uint32_t count, double seconds) {
   if (decode_seconds_ <= 0) return;
-  const double cost = std::clamp((seconds / decode_seconds_ - 1) / count, kDraftCost / 8, 4 * kDraftCost);
+  const double cost = std::clamp((seconds / decode_seconds_ - 1) / count, kDraftCost / 8, 1.0);
   draft_cost_ = draft_cost_ > 0 ? 0.9 * draft_cost_ + 0.1 * cost : cost;
 }
 

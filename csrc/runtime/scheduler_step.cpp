@@ -14,6 +14,7 @@ namespace {
 constexpr double kLongestStep = 0.1, kMostDecodeSteps = 4;
 constexpr double kAim = 0.5;             // of that, as steps vary
 constexpr uint32_t kWorthWaiting = 16;   // tokens
+constexpr size_t kPassedBy = 64;         // that wait for a beginning, in one step: each is compared with all that run
 constexpr double kLeastRight = 0.3;      // of a draft model's tokens, is expected of an answer that begins
 constexpr uint32_t kShareOfContext = 8;  // of a context is expected for an answer whose length nobody said
 
@@ -102,27 +103,42 @@ uint32_t Scheduler::promised(const Generation& g) const {
   return std::max(static_cast<uint32_t>(std::min<uint64_t>(limits_.context, g.prompt_size() + answer)), g.size());
 }
 
-// The first in the queue starts as long as there are a sequence and pages for it: nobody overtakes, so nobody starves.
+// The first in the queue starts as long as there are a sequence and pages for it; while there are none, nobody overtakes it. One
+// that waits for its beginning is passed by, as it would leave them unused: it waits for those alone that came before it, so that
+// nobody who passes it keeps it waiting, and then it is the first again. So nobody starves.
 void Scheduler::admit() {
-  while (!waiting_.empty() && (!free_.empty() || release_idle()) && start(*waiting_.front())) {
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+  for (size_t at = 0; at < std::min(waiting_.size(), kPassedBy) && (!free_.empty() || release_idle());) {
+    if (waits_for_beginning(*waiting_[at])) {
+      ++at;
+      continue;
+    }
+    if (!start(*waiting_[at])) return;
+    running_.push_back(std::move(waiting_[at]));
+    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(at));
   }
 }
 
+// Whether one that came before it reads tokens that it can share then.
+bool Scheduler::waits_for_beginning(const Generation& g) {
+  const auto tokens = g.reusable();
+  for (const Held& other : running_) {
+    if (other->number_ >= g.number_ || other->left() <= 1 || other->idle()) continue;
+    const uint32_t shared = common_length(other->tokens_, tokens.first(tokens.size() - 1));
+    if (shared <= std::min(shared, other->computed_) + kWorthWaiting) continue;
+    if (limits_.snapshot_unit > 0) other->mark(shared, limits_.snapshot_unit);
+    return true;
+  }
+  return false;
+}
+
+// False where its pages do not fit.
 bool Scheduler::start(Generation& g) {
-  // A token's score needs the logits of the one before it.
-  const auto tokens = std::span(g.tokens_).first(g.scores() ? g.scored_ : g.size());
-  // What others have, or compute just now, can be shared: all but the last token, whose logits are needed.
+  const auto tokens = g.reusable();
+  // What others have can be shared: all but the last token, whose logits are needed.
   Generation* best = nullptr;
   uint32_t most = 0;
   for (const Held& other : running_) {
-    const uint32_t shared = common_length(other->tokens_, tokens.first(tokens.size() - 1));
-    const uint32_t there = std::min(shared, other->computed_);
-    if (other->left() > 1 && !other->idle() && shared > there + kWorthWaiting) {
-      if (limits_.snapshot_unit > 0) other->mark(shared, limits_.snapshot_unit);
-      return false;
-    }
+    const uint32_t there = common_length(std::span(other->tokens_).first(other->computed_), tokens.first(tokens.size() - 1));
     if (there > most) best = other.get(), most = there;
   }
   const uint32_t sequence = engine_.choose(free_, tokens);

@@ -11,6 +11,8 @@ from bench import peers
 from bench.sessions.ledger import common_length
 from bench.sessions.scenes import SCENES
 
+LOOPS = ("tool loop that thinks", "tool loop that does not think")
+
 
 def run(module: str, *words: object) -> dict[str, Any]:
     return peers.json_of(peers.run_bench(f"sessions.{module}", *words, "--json", "--busy-anyway"), module)
@@ -23,15 +25,18 @@ def test_common_length() -> None:
 def reuse(model: Path, *scenes: str) -> dict[str, dict[str, Any]]:
     """Rows by scene; all bars are met."""
     result = run("reuse", "--model", model, *(word for scene in scenes for word in ("--scene", scene)))
-    assert not [note for note in result["notes"] if "missed" in note]
+    judged = [note for note in result["notes"] if note.endswith((": met", ": missed"))]
+    assert not [note for note in judged if "missed" in note]
+    for scene in set(LOOPS) & set(scenes):
+        assert any(scene in note for note in judged), "a tool loop is held to a bar"
     return {row["scene"]: row for row in result["rows"]}
 
 
 def test_all_is_found_again_that_can_be(tiny_int4: Path) -> None:
-    scenes = ("chat that thinks", "tool loop that thinks", "regenerate", "edit of an earlier turn")
+    scenes = ("chat that thinks", *LOOPS, "regenerate", "edit of an earlier turn")
     rows = reuse(tiny_int4, *scenes)
     assert set(rows) == set(scenes) and not any(row["more"] for row in rows.values())
-    assert rows["tool loop that thinks"]["of_all"] == "100.0 %"
+    assert rows[LOOPS[0]]["of_all"] == "100.0 %"
 
 
 @pytest.mark.slow
@@ -46,6 +51,8 @@ def test_sessions_beside_the_bare_core(tiny_int4: Path) -> None:
     rows = run("throughput", *words)["rows"]
     assert [(row["sessions"], row["of_one"]) for row in rows][::2] == [(1, "1.00")] * 2
     assert all(row["of_core"] for row in rows)
+    assert all(row["verdict"] in ("met 0.98", "missed 0.98") for row in rows if row["sessions"] == 1)
+    assert all(row["verdict"] in ("met 0.95", "missed 0.95") for row in rows if row["sessions"] == 3)
 
 
 def test_drafts(tiny_int4: Path) -> None:

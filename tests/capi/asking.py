@@ -20,6 +20,8 @@ class Heard:
     events: list[str] = field(default_factory=list)  # kinds in their order
     tokens: list[int] = field(default_factory=list)
     logprobs: list[tuple[float, list[tuple[int, float]]]] = field(default_factory=list)
+    prompt_tokens: list[int] = field(default_factory=list)  # from the second on, where their probabilities are told
+    prompt_logprobs: list[tuple[float, list[tuple[int, float]]]] = field(default_factory=list)
     content: str = ""
     reasoning: str = ""
     calls: list[list[str]] = field(default_factory=list)  # name, arguments, how it ended
@@ -30,7 +32,8 @@ class Heard:
 
 def new_request(api, request, **options):
     """A handle. request: messages, a text that is continued, or token ids. options: of setters; as Python's `generate`
-    has them `tools`, `tool_choice`, `thinking`, `stop`, `logprobs`; `budget` (tokens, message), `sampling`.
+    has them `tools`, `tool_choice`, `thinking`, `stop`, `logprobs`; `prompt_logprobs` (how many of the most probable),
+    `budget` (tokens, message), `sampling`.
     """
     handle = api.made("request")
     if isinstance(request, str):
@@ -49,6 +52,8 @@ def new_request(api, request, **options):
         api.request_add_stop(handle, stop.encode())
     if (top := options.pop("logprobs", None)) is not None:
         api.request_set_logprobs(handle, 1, top)
+    if (top := options.pop("prompt_logprobs", None)) is not None:
+        api.request_set_prompt_logprobs(handle, 1, top)
     if (budget := options.pop("budget", None)) is not None:
         api.request_set_thinking_budget(handle, budget[0], budget[1].encode())
     if (variables := options.pop("variables", None)) is not None:
@@ -93,10 +98,11 @@ def heard(api, answer, go_on=lambda heard: True) -> tuple[int, Heard]:
         kind = KINDS[event.kind]
         found.events.append(kind)
         text = event.bytes.decode() if event.bytes is not None else ""
-        if kind == "token":
-            found.tokens.append(event.token.token)
+        if kind in ("token", "prompt token"):
             top = [(event.top[i].token, event.top[i].logprob) for i in range(event.top_count)]
-            found.logprobs.append((event.token.logprob, top))
+            of_prompt = kind == "prompt token"
+            (found.prompt_tokens if of_prompt else found.tokens).append(event.token.token)
+            (found.prompt_logprobs if of_prompt else found.logprobs).append((event.token.logprob, top))
         elif kind in ("content", "reasoning"):
             assert text
             setattr(found, kind, getattr(found, kind) + text)

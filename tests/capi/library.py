@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 OK, BAD_ARGUMENT, IO_ERROR, FOREIGN_FILE, CORRUPT_FILE, BAD_FILE, UNSUPPORTED_MODEL, CANCELLED = 0, 1, 2, 4, 5, 6, 7, 11
 TEMPLATE_ERROR = 13
 AUTO, OFF, ON = range(3)
-KINDS = ("prompt", "token", "reasoning", "content", "begin", "arguments", "end of call", "end")
+KINDS = ("prompt", "token", "reasoning", "content", "begin", "arguments", "end of call", "end", "prompt token")
 CALL_ENDS = ("complete", "broken", "cut")
 FINISHES = (None, "stop", "tool_calls", "max_tokens", "context", "cancelled", "failed")
 
@@ -56,7 +56,7 @@ class SamplingValues(Structure):
 class Plan(Structure):
     _fields_ = [
         (name, c_uint64)
-        for name in ("weights", "buffers", "kv_cache", "scratch", "program", "peak", "budget", "streamed")
+        for name in ("weights", "buffers", "kv_cache", "scratch", "program", "peak", "budget", "streamed", "draft")
     ]
 
 

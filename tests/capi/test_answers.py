@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from tests.capi.asking import answered, heard, new_answer, new_request
+from tests.capi.asking import answered, heard, new_answer, new_request, prompt_tokens
 from tests.capi.library import BAD_ARGUMENT, CANCELLED, MASK, OK, UNSUPPORTED_MODEL, CallError
 from tests.reference.chats import read_records
 
@@ -93,6 +93,35 @@ def test_logprobs_as_python(api, both, seed):
     assert found.logprobs == [(each.logprob, list(each.top)) for each in answer.logprobs]
     plain = answered(api, both.c, HI, seed=seed, max_tokens=12)
     assert all(np.isnan(logprob) and top == [] for logprob, top in plain.logprobs)
+
+
+def test_logprobs_of_a_prompt_as_python(api, both, seed):
+    """Of each token from the second on, though all of it is in memory."""
+    answer = both.python.generate(HI, seed=seed, max_tokens=3, prompt_logprobs=True, top_logprobs=4)
+    answer.read()
+    found = answered(api, both.c, HI, seed=seed, max_tokens=3, prompt_logprobs=4)
+    assert found.prompt_logprobs == [(each.logprob, list(each.top)) for each in answer.prompt_logprobs]
+    assert found.prompt_tokens == prompt_tokens(api, both.c, HI)[1:] and found.tokens == answer.tokens
+    assert "prompt token" not in found.events[found.events.index("token") :], "the prompt comes first"
+    assert all(np.isnan(logprob) for logprob, _ in found.logprobs), "those of the answer were not asked for"
+    again = answered(api, both.c, HI, seed=seed, max_tokens=3, prompt_logprobs=0)
+    assert [each for each, _ in again.prompt_logprobs] == [each for each, _ in found.prompt_logprobs]
+    assert all(top == [] for _, top in again.prompt_logprobs)
+
+
+def test_choices_as_python(api, both, seed):
+    """Several answers of one seed, each another draw."""
+    prompt, hot = [5, 6, 7, 8, 9], {"temperature": 2.0, "top_k": 0, "top_p": 1.0}
+    found = []
+    for choice in range(4):
+        answer = both.python.generate(prompt, seed=seed, choice=choice, max_tokens=40, ignore_eos=True, **hot)
+        answer.read()
+        options = {"seed": seed, "choice": choice, "max_tokens": 40, "ignore_end": 1, "sampling": hot}
+        found.append(answered(api, both.c, prompt, **options).tokens)
+        assert found[-1] == answer.tokens
+    assert len(set(map(tuple, found))) == 4
+    del options["choice"]
+    assert answered(api, both.c, prompt, **options).tokens == found[0]
 
 
 def test_a_seed_is_drawn(api, both):
@@ -269,6 +298,7 @@ def test_requests_that_are_refused(api, both):
         ({"stop": ["x" * 2000]}, "stop: expected at most 1024"),
         ({"stop": [str(n) for n in range(65)]}, "at most 64 strings"),
         ({"logprobs": 21}, "logprobs: top: expected 0 to 20"),
+        ({"prompt_logprobs": 21}, "prompt_logprobs: top: expected 0 to 20"),
         ({"thinking": None, "sampling": {"temperature": -1}}, "temperature: expected"),
     ):
         with pytest.raises(CallError, match=words) as raised:

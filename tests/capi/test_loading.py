@@ -5,6 +5,7 @@ from ctypes import byref, c_void_p, sizeof
 
 import pytest
 
+from qwen3edge.convert import convert
 from tests.capi.asking import answered
 from tests.capi.library import BAD_ARGUMENT, CANCELLED, CORRUPT_FILE, ON_PROGRESS, CallError, Metrics
 
@@ -101,3 +102,42 @@ def test_drafts_change_no_answer(api, both, tiny_int4, seed):
     assert api.plan(tiny_int4, draft_tokens=8).peak > api.plan(tiny_int4).peak
     with pytest.raises(CallError, match="draft_tokens: expected 0 to 256, found 257"):
         api.load(tiny_int4, draft_tokens=257)
+
+
+@pytest.mark.parametrize("sessions", [1, 3])
+def test_a_draft_model_changes_no_answer(api, both, tiny_int4, tiny_q3e, seed, sessions):
+    """Greedy and drawn; most of its tokens are kept. The plan tells what it takes, within the same budget."""
+    draft = str(tiny_q3e("int8")).encode()
+    model = api.load(tiny_int4, context=1024, threads=2, sessions=sessions, draft=draft)
+    for sampling in ({"temperature": 0}, {"temperature": 0.7, "top_k": 20}):
+        options = {"seed": seed, "max_tokens": 100, "ignore_end": 1, "sampling": sampling}
+        assert answered(api, model, HI, **options).tokens == answered(api, both.c, HI, **options).tokens
+    found = Metrics()
+    api.model_metrics(model, byref(found), sizeof(found))
+    assert found.accepted_draft_tokens > found.drafted_tokens / 4 > 0
+    api.library.q3e_model_free(model)
+    settings = {"context": 1024, "threads": 2, "sessions": sessions}
+    alone, plan = api.plan(tiny_int4, **settings), api.plan(tiny_int4, **settings, draft=draft)
+    assert alone.draft == 0 and plan.draft > api.plan(tiny_q3e("int8"), **settings).weights
+    for each in (alone, plan):
+        parts = each.weights + each.buffers + each.kv_cache + each.scratch + each.program + each.draft
+        assert each.peak == parts <= each.budget
+    assert plan.peak >= alone.peak + plan.draft
+
+
+def test_a_draft_model_that_does_not_fit(api, tiny_int4, tiny_q3e, tiny_hybrid_path, tmp_path):
+    draft, hybrid = str(tiny_q3e("int8")).encode(), tmp_path / "hybrid.q3e"
+    convert(tiny_hybrid_path, hybrid, "int4")
+    settings = {"context": 256, "threads": 1}
+    for model, drafts, changed, words in (
+        (tiny_int4, draft, {"draft_tokens": 0}, "draft_tokens: expected at least 1 with a draft model, found 0"),
+        (tiny_int4, draft, {"memory": 1 << 20}, "memory: expected at most 1.0 MiB"),
+        (tiny_int4, str(hybrid).encode(), {}, "draft: expected a model (with the same tokens|whose cache can be cut)"),
+        (hybrid, str(hybrid).encode(), {}, "draft: expected a model whose cache can be cut"),
+        (tiny_int4, b"", {}, "draft: expected a path, found an empty text"),
+        (tiny_int4, bytes(tmp_path / "none.q3e"), {}, "none.q3e"),
+    ):
+        for call in (api.plan, api.load):
+            with pytest.raises(CallError, match=words):
+                call(model, **settings, **changed, draft=drafts)
+    assert api.plan(tiny_int4, **settings, draft=None).draft == 0

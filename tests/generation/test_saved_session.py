@@ -204,20 +204,27 @@ def model_tokens(file, prompt):
 
 
 def test_fork(file):
-    """Two go on from one beginning, whose pages they share."""
+    """Two go on from one beginning, of which they hold one copy of its whole pages."""
     with qwen3edge.load(file, **SETTINGS) as model:
+        core = model.engine.core
         session = model.session()
         text = session.generate(FIRST, **GREEDY).read()
         other = session.fork()
         assert other.tokens == session.tokens
         turns = [*FIRST, {"role": "assistant", "content": text}]
+        questions = [[*turns, {"role": "user", "content": text}] for text in ("What is 35 + 4?", "What is 3 + 3?")]
+        free = core.available_pages()
+        assert free == core.plan["pages"], "nobody runs"
         answers = [
-            each.generate([*turns, {"role": "user", "content": question}], **GREEDY)
-            for each, question in ((session, "What is 35 + 4?"), (other, "What is 3 + 3?"))
+            each.generate(messages, **GREEDY) for each, messages in zip((session, other), questions, strict=True)
         ]
-        pages = model.plan.kv_cache
-        texts = [answer.read() for answer in answers]
-        assert texts == ["35 + 4 = 39", "3 + 3 = 6"] and pages
+        for answer in answers:
+            next(answer)
+        prompts = [model.tokens_of(messages, thinking=False) for messages in questions]
+        shared = next(at for at, pair in enumerate(zip(*prompts, strict=False)) if pair[0] != pair[1]) // PAGE
+        assert shared >= 2
+        assert free - core.available_pages() == sum(-(-len(prompt) // PAGE) for prompt in prompts) - shared
+        assert [answer.read() for answer in answers] == ["35 + 4 = 39", "3 + 3 = 6"]
         assert all(answer.usage.cached_tokens > len(session.tokens) // 2 for answer in answers)
         assert session.tokens != other.tokens
 

@@ -190,6 +190,38 @@ def test_prefix_is_computed_once(file):
     assert read(requests[0].submit(scheduler)) == requests[0].expected
 
 
+def test_one_that_waits_for_its_beginning_keeps_nobody_back(file):
+    """Of two long prompts that begin alike the second waits for the first; what comes behind it is not."""
+    text = [n % 240 for n in range(450)]
+    long, fork = (Asked(file, [*text, n], 3, temperature=0.0) for n in (1, 2))
+    short = Asked(file, [5, 6, 7], 2, temperature=0.0)
+    scheduler = _core.Scheduler(engine_of(file), vocabulary(file))
+    first, second, third = (asked.submit(scheduler) for asked in (long, fork, short))
+    assert read(third) == short.expected
+    assert second.poll() is None and scheduler.counts["waiting"] == 1, "the second has not begun"
+    assert first.poll().computed_tokens < len(text)
+    news = second.next()
+    assert news.usage["cached_tokens"] == len(text)
+    assert [*news.tokens, *read(second)] == fork.expected
+    assert read(first) == long.expected
+
+
+def test_one_that_was_passed_by_is_the_next(file):
+    """It takes the first sequence that is free once its beginning was read, before all that came behind it."""
+    text = [n % 240 for n in range(450)]
+    long, fork = (Asked(file, [*text, n], 2, temperature=0.0) for n in (1, 2))
+    passes, last = (Asked(file, [n, 6, 7], 60, temperature=0.0) for n in (5, 8))
+    scheduler = _core.Scheduler(engine_of(file, sequences=2), vocabulary(file))
+    first, second, third, fourth = (asked.submit(scheduler) for asked in (long, fork, passes, last))
+    found = third.next().tokens
+    assert second.poll() is None and scheduler.counts["waiting"] == 2
+    news = second.next()
+    assert fourth.poll() is None, "what came behind it waits"
+    assert [*news.tokens, *read(second)] == fork.expected
+    assert [*found, *read(third)] == passes.expected
+    assert read(first) == long.expected and read(fourth) == last.expected
+
+
 def test_prompts_beside_answers_take_part_of_a_step(file):
     """While an answer decodes a long prompt is read in pieces, and every step has a token for the answer."""
     long = Asked(file, [n % 240 for n in range(400)], 2, temperature=0.0)
