@@ -41,7 +41,8 @@ class Settings(TypedDict, total=False):
     draft_tokens: on the CPU, at most so many tokens a step that followed the same words before, in the prompt or in the
         answer, or that a draft model gives, and are checked together: answers come sooner, all are the same. Each takes
         a row of logits, 0.6 MiB with Qwen3's vocabulary. By default 8 with a draft model, else 0.
-    draft: on the CPU, the file of a smaller model with the same tokens, such as Qwen3-0.6B for Qwen3-8B.
+    draft: on the CPU, the file of a smaller model with the same tokens, such as Qwen3-0.6B for Qwen3-8B, or the name of
+        one in the cache, as for the model itself.
     chunk: tokens of a prompt that are computed together, by default the most that fit.
     min_expert_share: of a mixture of experts on the CPU, lossy when above 0: a token leaves out experts whose share of
         its weights is smaller, and the weights of the others grow to the same sum.
