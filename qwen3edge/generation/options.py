@@ -196,6 +196,8 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
     verbatim = checks.flag("verbatim", options["verbatim"])
     if verbatim and reads:
         raise RequestError("tool_calls: expected no verbatim=True beside it, which makes calls text")
+    if verbatim and budget is not None:
+        raise RequestError("thinking_budget: expected no verbatim=True beside it, which makes thoughts text")
     logprobs = checks.flag("logprobs", options["logprobs"])
     prompt_logprobs = checks.flag("prompt_logprobs", options["prompt_logprobs"])
     top = checks.whole("top_logprobs", options["top_logprobs"], 0, MAX_TOP_LOGPROBS)
