@@ -41,14 +41,16 @@ class Settings(TypedDict, total=False):
     draft_tokens: on the CPU, at most so many tokens a step that followed the same words before, in the prompt or in the
         answer, or that a draft model gives, and are checked together: answers come sooner, all are the same. Each takes
         a row of logits, 0.6 MiB with Qwen3's vocabulary. By default 8 with a draft model, else 0.
-    draft: on the CPU, the file of a smaller model with the same tokens, such as Qwen3-0.6B for Qwen3-8B.
+    draft: on the CPU, the file of a smaller model with the same tokens, such as Qwen3-0.6B for Qwen3-8B, or the name of
+        one in the cache, as for the model itself.
     chunk: tokens of a prompt that are computed together, by default the most that fit.
     min_expert_share: of a mixture of experts on the CPU, lossy when above 0: a token leaves out experts whose share of
         its weights is smaller, and the weights of the others grow to the same sum.
     texts: False for a program that passes token ids alone, which takes 15 MiB less: a text is refused with RequestError
         then; answers still are texts.
-    grammars: True to plan for answers that must match a grammar or a schema: on Qwen3's vocabulary 61 MiB, where
-        llguidance is first used. Without, they are refused where the budget has no room left for that.
+    grammars: True to plan for answers that must match a grammar or a schema: on Qwen3's vocabulary 62 MiB where
+        llguidance is first used, and 10 MiB for each sequence beyond the first. Without,
+        they are refused where the budget has no room left for that.
     chat_template: in place of the file's: a path, or a str with `{{`, `{%` or a line break, which is the template
         itself (docs/python.md).
     device: "cpu"; "cuda" or "cuda:N" for a GPU, which needs torch and triton; "interpreter" for the GPU's kernels in

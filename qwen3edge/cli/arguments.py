@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import qwen3edge
 from qwen3edge.errors import RequestError, shown
 from qwen3edge.hub.cache import find
 from qwen3edge.settings import AUTO, KV_TYPES, Settings
+from qwen3edge.text.tools import strict_functions
 
 _LOADING = (
     *("memory", "context", "threads", "kv", "sequences", "draft_tokens", "draft", "min_expert_share", "texts"),
@@ -28,13 +30,14 @@ SAMPLING: dict[str, tuple[Callable[[str], float], str]] = {
 }
 """How each is read from text, and what the models' own mostly are."""
 ANSWERING = (
-    *("thinking", "thinking_budget", "max_tokens", "stop", "seed", "json_schema", "tools", "tool_choice"),
+    *("thinking", "thinking_budget", "thinking_budget_message", "max_tokens", "stop", "seed"),
+    *("json_schema", "tools", "tool_choice"),
     *SAMPLING,
 )
 """What `answering` gives."""
 
 
-_READ = ("json_schema", "tools", "tool_choice")
+_READ = ("thinking_budget_message", "json_schema", "tools", "tool_choice")
 """Of these what `answering` makes of the text or the file."""
 
 
@@ -109,7 +112,11 @@ def add_loading(parser: argparse.ArgumentParser, *, context: str | None = None) 
         metavar="N",
         help="check up to N tokens a step that followed the same words before, or that --draft gives (0; with it 8)",
     )
-    group.add_argument("--draft", metavar="FILE", help="a smaller model with the same tokens, which drafts (none)")
+    group.add_argument(
+        "--draft",
+        metavar="MODEL",
+        help="a smaller model with the same tokens, which drafts: a file, or a name that was pulled (none)",
+    )
 
 
 def context_size(text: str) -> int | str:
@@ -125,6 +132,13 @@ def add_answering(parser: argparse.ArgumentParser) -> None:
     mode.add_argument("--no-thinking", dest="thinking", action="store_false", help="answer directly")
     group.add_argument(
         "--thinking-budget", type=int, metavar="N", help="answer after so many tokens of thoughts (no limit)"
+    )
+    group.add_argument(
+        "--thinking-budget-message",
+        nargs="?",
+        const=True,
+        metavar="TEXT",
+        help="what thoughts end with at their budget (nothing); alone, before another option: Qwen's own",
     )
     group.add_argument("--system", metavar="TEXT", help="system prompt")
     group.add_argument("--chat-template", metavar="FILE", help="a Jinja2 template in place of the model's own")
@@ -156,9 +170,11 @@ def file_text(path: str) -> str:
 
 
 def loading(arguments: argparse.Namespace) -> Settings:
-    """For `qwen3edge.load` and `qwen3edge.plan`."""
+    """For `qwen3edge.load` and `qwen3edge.plan`. Raises OSError, RequestError for a file that is no list of tools."""
     found = {name: getattr(arguments, name) for name in _LOADING if hasattr(arguments, name)}
-    held = getattr(arguments, "schema", None) is not None or _forces(getattr(arguments, "tool_choice", None))
+    choice, declared = (getattr(arguments, name, None) for name in ("tool_choice", "tools"))
+    held = getattr(arguments, "schema", None) is not None or _forces(choice)
+    held = held or (declared is not None and bool(strict_functions(tools(declared))))
     found["grammars"] = getattr(arguments, "grammars", held)
     return cast(Settings, found)
 
@@ -171,6 +187,10 @@ def answering(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if arguments.tool_choice is not None:
         read["tool_choice"] = tool_choice(arguments.tool_choice)
+    if (message := arguments.thinking_budget_message) is not None:
+        if arguments.thinking_budget is None:
+            raise RequestError("--thinking-budget-message: expected --thinking-budget N beside it, found none")
+        read["thinking_budget_message"] = qwen3edge.BUDGET_MESSAGE if message is True else message
     return {name: getattr(arguments, name) for name in ANSWERING if name not in _READ} | read
 
 

@@ -11,9 +11,10 @@ from qwen3edge.cli.arguments import SAMPLING, file_text, tool_choice, tools
 from qwen3edge.cli.conversation import Conversation
 from qwen3edge.cli.screen import speed
 from qwen3edge.errors import RequestError, TemplateError
+from qwen3edge.generation.model import Model
 from qwen3edge.runtime.plan import format_bytes
 
-HELP = '''\
+_HELP = """\
 /reset              forget the conversation
 /system [TEXT|off]  show or change the system prompt
 /set [NAME VALUE]   show or change a setting: thinking on|off|auto, thinking_budget, max_tokens, stop, seed, top_k, ...
@@ -24,9 +25,14 @@ HELP = '''\
 /stats              what the conversation takes, and how fast it is
 /help               this list
 /exit, Ctrl-D       leave
-/think, /no_think in a message switch the model's reasoning on and off
+"""
+_SWITCHES = "/think, /no_think in a message switch the model's reasoning on and off\n"
+_KEYS = '''\
 """ begins and ends a message of several lines; a line that ends in \\ goes on; a paste is one message
 Ctrl-C stops an answer. A space before a / sends the line as it is.'''
+_SWITCHED = ("qwen3", "qwen3_moe")
+"""The models that were trained on `/think` and `/no_think`, if their templates switch the thinking: not those of July
+2025, which have one way, nor Qwen3.5."""
 
 _COMMAND = re.compile(r"/([A-Za-z_]+|\?)(?:\s+(.*))?", re.DOTALL)
 _FOR_THE_MODEL = ("think", "no_think")
@@ -34,6 +40,7 @@ _LEAVE = ("exit", "quit", "bye")
 
 _KINDS: dict[str, Callable[[str], Any]] = {
     "thinking_budget": int,
+    "thinking_budget_message": str,
     "max_tokens": int,
     "stop": str,
     "seed": int,
@@ -71,7 +78,7 @@ def run_command(line: str, conversation: Conversation) -> str | None:
         conversation.reset()
         return "the conversation is forgotten"
     if name in ("help", "?"):
-        return HELP
+        return help_text(conversation.model)
     if name == "system":
         return _system(rest, conversation)
     if name == "set":
@@ -83,6 +90,13 @@ def run_command(line: str, conversation: Conversation) -> str | None:
     if name == "stats":
         return _stats(conversation)
     return f"unknown command /{name}: /help lists them; a space before the / sends the line to the model"
+
+
+def help_text(model: Model) -> str:
+    """All commands, and what else a message to this model can have."""
+    template = model.prompt_builder.template
+    switched = template is not None and template.switches_thinking and model.config.model_type in _SWITCHED
+    return _HELP + _SWITCHES * switched + _KEYS
 
 
 def _system(text: str, conversation: Conversation) -> str:
@@ -131,7 +145,7 @@ def _set(text: str, conversation: Conversation) -> str:
     try:
         found = _value(name, value)
         changed = {**conversation.settings, _ARGUMENTS.get(name, name): found}
-        if found is None and name == "tool_choice":
+        if found is None and name in ("tool_choice", "thinking_budget_message"):  # whose default is no None
             del changed[name]
         conversation.check(changed)
     except (RequestError, TemplateError) as error:

@@ -42,10 +42,12 @@ def error_text(error: Exception) -> str:
 def answer_record(answer: Answer) -> dict[str, Any]:
     """What programs are told of an answer that has ended."""
     calls = {"tool_calls": [call.message for call in answer.tool_calls]} if answer.tool_calls else {}
+    broken = {"broken_calls": answer.broken_calls} if answer.broken_calls else {}
     return {
         "content": answer.content,
         "reasoning": answer.reasoning,
         **calls,
+        **broken,
         "finish_reason": answer.finish_reason,
         "cut_by": answer.cut_by,
         "usage": asdict(answer.usage),

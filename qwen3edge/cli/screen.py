@@ -100,6 +100,11 @@ def speed(usage: Usage) -> str:
     )
 
 
+def broken_calls(answer: Answer) -> list[str]:
+    """A line for each call of a tool that was none, and stands in the text."""
+    return [f"a tool call cannot be read, and stays text: {problem}" for problem in answer.broken_calls]
+
+
 def ending(answer: Answer, context: int) -> str:
     """What cut an answer short, in words; empty for one that came to its end."""
     thinking = " while thinking" if answer.thinking else ""

@@ -34,12 +34,15 @@ class Grammars:
             if self._vocabulary is None:
                 self._tokenizer.require_encoding()
                 self._require_memory()
-            from qwen3edge.grammar import follower, vocabulary  # noqa: PLC0415
+            from qwen3edge.grammar import call_follower, follower, vocabulary  # noqa: PLC0415
 
             if self._vocabulary is None:
                 self._vocabulary = vocabulary.Vocabulary(self._tokenizer, self._stop_tokens)
         matcher = self._vocabulary.matcher(definition)
-        return follower.Follower(self._vocabulary, matcher, thinking=prompt.thinking, reasoning=prompt.reasoning)
+        if definition.within_calls:
+            return call_follower.CallFollower(self._vocabulary, matcher)
+        thinking, reasoning = prompt.thinking, prompt.reasoning
+        return follower.AnswerFollower(self._vocabulary, matcher, thinking=thinking, reasoning=reasoning)
 
     def _require_memory(self) -> None:
         plan = self._plan

@@ -90,7 +90,7 @@ class Opened:
             later += grammar_bytes(self.tokenizer.vocabulary_size, core["sequences"])
         core, draft = {**core, "context": context}, None
         if self.settings.draft is not None:
-            draft = Draft.planned(self.settings.draft, self.file, self.config, core)
+            draft = Draft.planned(find(self.settings.draft), self.file, self.config, core)
             later += draft.nbytes
             if core["program"]:  # which `later` is no part of then
                 core["program"] += draft.nbytes - (self.draft.nbytes if self.draft else 0)

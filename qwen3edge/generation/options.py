@@ -40,7 +40,8 @@ class Options(TypedDict, total=False):
         Qwen's own.
     max_tokens: None: until the context is full.
     min_tokens: before so many no end token and none of stop_token_ids is picked.
-    tools: schemas of functions, as OpenAI's API takes them. Calls are read into `Answer.tool_calls` then.
+    tools: schemas of functions, as OpenAI's API takes them. Calls are read into `Answer.tool_calls` then. Those of a
+        function with `"strict": True` have arguments of its schema, which needs `qwen3edge[grammar]`.
     tool_choice: "none": the model cannot begin a call; "auto" leaves it to the model. "required": the content is one
         call or more; `{"type": "function", "function": {"name": ...}}`: one call of this tool. Both need
         `qwen3edge[grammar]`, and their arguments match the tool's schema.
@@ -196,6 +197,8 @@ def checked(asked: Options, vocabulary: int) -> CheckedOptions:
     verbatim = checks.flag("verbatim", options["verbatim"])
     if verbatim and reads:
         raise RequestError("tool_calls: expected no verbatim=True beside it, which makes calls text")
+    if verbatim and budget is not None:
+        raise RequestError("thinking_budget: expected no verbatim=True beside it, which makes thoughts text")
     logprobs = checks.flag("logprobs", options["logprobs"])
     prompt_logprobs = checks.flag("prompt_logprobs", options["prompt_logprobs"])
     top = checks.whole("top_logprobs", options["top_logprobs"], 0, MAX_TOP_LOGPROBS)

@@ -16,13 +16,13 @@ from qwen3edge.generation.answer import Answer
 from qwen3edge.generation.grammars import Grammars
 from qwen3edge.generation.options import DEFAULTS, CheckedOptions, Options, checked
 from qwen3edge.generation.sampler import SamplingDefaults, chosen_seed
-from qwen3edge.grammar.calls import forced_calls
+from qwen3edge.grammar.calls import forced_calls, strict_calls
 from qwen3edge.grammar.definition import Definition
 from qwen3edge.keywords import shows
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.fork_lock import ForkLock
 from qwen3edge.text.prompt import Input, PromptBuilder
-from qwen3edge.text.tools import declared_functions, declared_types
+from qwen3edge.text.tools import TOOL_CALL, TOOL_CALLED, declared_functions, declared_types, strict_functions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # Python has it from 3.11 on; type checkers always
@@ -141,19 +141,31 @@ class Session(Closing):
 
     def _definition(self, asked: CheckedOptions, tools: Sequence[Mapping[str, Any]] | None) -> Definition | None:
         """What the answer must match. tools: that may be called."""
-        functions, content = declared_functions(tools), asked.definition
+        functions, content, builder = declared_functions(tools), asked.definition, self._prompt_builder
         forced = asked.tool_choice.mode == "required"
         if not forced and (content is None or not functions):
-            return content
+            strict = strict_functions(tools)
+            return self._strict(asked, functions, strict) if content is None and strict else content
         if not forced:
-            self._prompt_builder.call_token()  # it tells calls from content that looks like one
+            builder.call_token()  # it tells calls from content that looks like one
         calls = forced_calls(
             functions,
             asked.tool_choice.name,
-            tags_are_tokens=self._prompt_builder.call_tags_are_tokens(),
-            in_xml=self._prompt_builder.calls_in_xml,
+            tags_are_tokens=builder.call_tags_are_tokens(),
+            in_xml=builder.calls_in_xml,
         )
         return calls if content is None else replace(content, calls=calls)
+
+    def _strict(self, asked: CheckedOptions, functions: Mapping[str, Any], strict: Sequence[str]) -> Definition:
+        """What calls of these functions must match."""
+        if asked.mask is not None:
+            raise RequestError("mask: expected no tools with strict beside it, as what may come next has one source")
+        if not self._prompt_builder.call_tags_are_tokens():
+            raise RequestError(
+                f"tools: expected {TOOL_CALL} and {TOOL_CALLED} in the vocabulary, by which calls of strict functions "
+                "are told from text, found no such tokens: leave out strict"
+            )
+        return strict_calls(functions, strict, in_xml=self._prompt_builder.calls_in_xml)
 
     def _checked_mask(self, mask: Mask) -> Mask:
         """One whose masks are of a length that the vocabulary has, with the rows of padding or without."""

@@ -40,6 +40,7 @@ class Definition:
     """option: of the request, for messages. text: of a schema its JSON, else of a regex or of a grammar in Lark's or
     GBNF's syntax. terminals: of the grammar, by what they stand for: each must match some text, or an answer could
     come to a place from which nothing leads on. calls: what may come in its place, and begins with another token.
+    within_calls: it is one of tool calls, and all else in the answer is free.
     """
 
     option: str
@@ -47,6 +48,7 @@ class Definition:
     text: str
     terminals: Mapping[str, str] = field(default_factory=dict)
     calls: Definition | None = None
+    within_calls: bool = False
 
 
 def defined(asked: Mapping[str, Any]) -> Definition | None:
@@ -61,7 +63,7 @@ def defined(asked: Mapping[str, Any]) -> Definition | None:
     if name == "json_schema":
         return Definition(name, "json_schema", schema_text(name, value))
     if name == "one_of":
-        return Definition(name, "regex", "|".join(map(_literal, _texts(value))))
+        return Definition(name, "regex", "|".join(map(literal, _texts(value))))
     return Definition(name, "regex" if name == "regex" else "grammar", _bounded(name, checks.text(name, value)))
 
 
@@ -138,8 +140,8 @@ def _escaped(found: re.Match[str]) -> str:
     return {"/": r"\/", "\n": r"\n", "\\\n": r"\n"}.get(found[0], found[0])
 
 
-def _literal(text: str) -> str:
-    """As a regex: Python's own escapes are not Rust's."""
+def literal(text: str) -> str:
+    """A text as a regex: Python's own escapes are not Rust's."""
     return "".join(c if c.isalnum() or not c.isascii() else f"\\x{ord(c):02X}" for c in text)
 
 

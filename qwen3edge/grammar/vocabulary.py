@@ -52,9 +52,9 @@ class Vocabulary:
         self.think, self.close = tokenizer.token_id(THINK_OPEN), tokenizer.token_id(THINK_CLOSE)
         self.breaks = _line_breaks(tokenizer)
         # Thoughts are free, but end in an answer: not with the model's last word, nor with a tool call within them.
-        call = tokenizer.token_id(TOOL_CALL)
+        self.call = tokenizer.token_id(TOOL_CALL)
         self.thoughts = np.full(-(-self.size // 32), 0xFFFFFFFF, np.uint32)
-        for token in self.ends if call is None else [*self.ends, call]:
+        for token in self.ends if self.call is None else [*self.ends, self.call]:
             self.thoughts[token // 32] &= ~np.uint32(1 << token % 32)
         self._tree = llguidance.LLTokenizer(
             cast(Any, _Tokens(tokenizer, self.ends[0])), self.size, self.ends[0], SLICES

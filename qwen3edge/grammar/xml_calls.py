@@ -10,6 +10,9 @@ from qwen3edge.grammar.definition import quoted, require_object, schema_text
 from qwen3edge.grammar.xml_text import XmlText
 from qwen3edge.text.tools import declared_kinds
 
+XML_BEGIN = "\n<function="
+"""What stands between the tag of a call and a name."""
+
 _END = "\n</parameter>\n"
 _NOTES = {"title", "description", "default", "examples", "deprecated", "$comment", "$schema", "strict"}
 _HELD = {"type", "properties", "required", "additionalProperties", "$defs", "definitions", *_NOTES}
@@ -18,7 +21,8 @@ _NOT_IN_NAMES = ("<", ">", "\n")
 
 
 def xml_call(number: int, name: str, parameters: object, terminals: dict[str, str]) -> list[str]:
-    """The rules of `call_{number}`: parameters in the order of their schema, those that are not required or left out.
+    """The rules of `call_{number}`, from its name on: parameters in the order of their schema, or left out where they
+    are not required.
     terminals: gets those of texts, as `Definition` has them.
 
     Raises RequestError for what of the schema such a call cannot be held to.
@@ -39,7 +43,7 @@ def xml_call(number: int, name: str, parameters: object, terminals: dict[str, st
         or not all(key in properties for key in required)
     ):
         raise RequestError(f"{what}: expected a list of its properties' names as required, found {shown(required)}")
-    rules, parts = [], [quoted(f"<function={name}>\n")]
+    rules, parts = [], [quoted(f"{name}>\n")]
     for i, (key, inner) in enumerate(properties.items()):
         _require_name(what, key)
         rule = f"parameter_{number}_{i}"

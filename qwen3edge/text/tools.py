@@ -50,6 +50,21 @@ def declared_functions(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, A
     }
 
 
+def strict_functions(tools: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """The names of those that say `strict`: the arguments of each of their calls match the schema. Raises RequestError
+    where it says neither true nor false.
+    """
+    found = []
+    for tool in tools or ():
+        function = tool.get("function", tool)
+        strict = function.get("strict") if isinstance(function, Mapping) else None
+        if strict not in (None, False, True):
+            raise RequestError(f"tools: expected strict as true or false, found {shown(strict)}")
+        if strict and isinstance(name := function.get("name"), str):
+            found.append(name)
+    return list(dict.fromkeys(found))
+
+
 def declared_types(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, dict[str, list[str]]]:
     """By tools' and parameters' names the types that their schemas allow, as JSON Schema names them. What is no such
     schema is passed over.

@@ -186,13 +186,14 @@ def test_verbatim_text():
     """Whether the prompt has opened the thoughts or the answer does; a grammar holds from the first token then."""
     said = [OPEN, *ids("hm"), CLOSE, *ids("\nyes#"), END]
     for prompt in ("is it?", "is it?<think>"):
-        answer = make_session(FakeCore(said)).generate(prompt, raw=True, verbatim=True, stop="#", thinking_budget=0)
+        answer = make_session(FakeCore(said)).generate(prompt, raw=True, verbatim=True, stop="#")
         assert answer.read() == "<think>hm</think>\nyes" and answer.reasoning == "" and answer.finish_reason == "stop"
         assert answer.usage.reasoning_tokens == 0
         session = make_session(FakeCore(ids("hmyes")))
         assert session.generate(prompt, raw=True, verbatim=True, regex="yes|hm", temperature=0).read() == "hm"
-    with pytest.raises(RequestError, match="tool_calls: expected no verbatim=True"):
-        make_session(FakeCore([])).generate("x", verbatim=True, tool_calls=True)
+    for name, value in {"tool_calls": True, "thinking_budget": 0}.items():
+        with pytest.raises(RequestError, match=f"{name}: expected no verbatim=True"):
+            make_session(FakeCore([])).generate("x", verbatim=True, **{name: value})
 
 
 def test_prompt_that_does_not_fit():

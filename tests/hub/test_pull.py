@@ -128,6 +128,17 @@ def test_load_and_plan_fetch_nothing(huggingface):
     assert huggingface.asked == []
 
 
+def test_a_draft_model_of_the_cache(huggingface, tiny_int4, command):
+    """By its name, in `plan` and `load`, and with --draft."""
+    with pytest.raises(FileNotFoundError, match="qwen3edge pull Tiny/tiny-qwen3"):
+        qwen3edge.plan(tiny_int4, context=64, draft=NAME)
+    path = pull(NAME).path
+    by_name, by_path = (qwen3edge.plan(tiny_int4, context=64, draft=draft).draft for draft in (NAME, path))
+    assert by_name == by_path > 0
+    words = ("run", tiny_int4, "What is 12 + 7?", "--no-thinking", "--temperature", 0, "--context", 256)
+    assert command(*words, "--draft", NAME) == (0, "12 + 7 = 19\n", "")
+
+
 def test_a_file_of_the_name_comes_first(huggingface, tiny_int4, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     pull(NAME)

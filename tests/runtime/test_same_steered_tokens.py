@@ -13,9 +13,9 @@ import pytest
 
 from qwen3edge import _core
 from qwen3edge.generation.grammars import Grammars
-from qwen3edge.grammar.calls import forced_calls
+from qwen3edge.grammar.calls import forced_calls, strict_calls
 from qwen3edge.grammar.definition import OPTIONS, Definition, defined
-from qwen3edge.text.tools import checked_tool_choice, declared_functions, declared_types
+from qwen3edge.text.tools import checked_tool_choice, declared_functions, declared_types, strict_functions
 from tests.reference.chats import Texts
 from tests.runtime.test_same_tokens import (
     ALL_TIERS,
@@ -40,6 +40,7 @@ CITY = {
     "additionalProperties": False,
 }
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "of a city", "parameters": CITY}}]
+STRICT = [{"type": "function", "function": {**TOOLS[0]["function"], "strict": True}}]
 NUMBERS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9999}, "minItems": 70, "maxItems": 90}
 ONE = {"type": "function", "function": {"name": "get_weather"}}
 STEERED: tuple[dict[str, Any], ...] = (
@@ -55,6 +56,7 @@ STEERED: tuple[dict[str, Any], ...] = (
     {"tools": TOOLS, "thinking": True, "thinking_budget": 4, "tool_choice": ONE},
     {"tools": TOOLS, "thinking": False, "json_schema": NUMBERS},
     {"tools": TOOLS, "thinking": False, "tool_choice": "none"},
+    {"tools": STRICT, "thinking": True, "thinking_budget": 8},
 )
 QUESTIONS = ("What is the weather in Prague?", "What is 12 + 7?", "Count from 3 to 19.", "Repeat: Mia Tom Ida Max Tom.")
 
@@ -153,14 +155,17 @@ class SteeredCase(Case):
     @staticmethod
     def definition(steering: dict, *, forced_name: str | None, forced: bool, reads: bool) -> Definition | None:
         content = defined({name: steering.get(name) for name in OPTIONS})
+        functions, strict = declared_functions(steering.get("tools")), strict_functions(steering.get("tools"))
+        if not forced and not content and strict:
+            return strict_calls(functions, strict)
         if not forced and not (content and reads):
             return content
-        calls = forced_calls(declared_functions(steering["tools"]), forced_name, tags_are_tokens=True)
+        calls = forced_calls(functions, forced_name, tags_are_tokens=True)
         return calls if content is None else replace(content, calls=calls)
 
 
 @pytest.mark.parametrize("kv", CACHES)
-def test_twelve_requests(tiny_files, kv, seed, tmp_path):
+def test_thirteen_requests(tiny_files, kv, seed, tmp_path):
     """Each way of steering once."""
     case = SteeredCase.make(*tiny_files["dense"], _core.selected_isa(), kv, seed, len(STEERED), longest=80, most=60)
     check(case, tmp_path)

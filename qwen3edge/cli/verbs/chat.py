@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _turn(conversation: Conversation, message: str | None) -> bool:
     """One question, or the results of calls, and its answer; False if it was refused."""
-    from qwen3edge.cli.screen import Screen, ending, speed
+    from qwen3edge.cli.screen import Screen, broken_calls, ending, speed
     from qwen3edge.cli.status import PromptProgress
 
     screen, progress = Screen(sys.stdout), PromptProgress()
@@ -108,6 +108,8 @@ def _turn(conversation: Conversation, message: str | None) -> bool:
     conversation.keep(answer)
     for call in answer.tool_calls:
         screen.show_call(call)
+    for problem in broken_calls(answer):
+        screen.tell(problem)
     short = ending(answer, conversation.context)
     screen.note(speed(answer.usage) + (f", {short}" if short else ""))
     if answer.tool_calls:

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_one(arguments: argparse.Namespace) -> None:
-    from qwen3edge.cli.screen import Screen, ending, speed
+    from qwen3edge.cli.screen import Screen, broken_calls, ending, speed
     from qwen3edge.cli.status import PromptProgress
     from qwen3edge.generation.model import load
     from qwen3edge.hub.child import resolve
@@ -103,8 +103,11 @@ def _run_one(arguments: argparse.Namespace) -> None:
             for call in answer.tool_calls:
                 print_json(call.message)
         _tell_speed(speed(answer.usage), arguments)
-        if not arguments.json and (short := ending(answer, model.plan.context)):
-            screen.tell(short)
+        if arguments.json:
+            return
+        short = ending(answer, model.plan.context)
+        for told in (*broken_calls(answer), *([short] if short else [])):
+            screen.tell(told)
 
 
 def _run_many(arguments: argparse.Namespace) -> int:

@@ -5,10 +5,13 @@ import re
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 import qwen3edge
+from qwen3edge.cli.commands import help_text
+from qwen3edge.text.template import ChatTemplate
 from tests.cli.terminal import Terminal, plain
 from tests.cli.test_cli import one_line, run
 
@@ -206,6 +209,8 @@ def test_commands(chat):
     assert "expected temperature as a finite number from 0 to 100" in said("/set temperature -1")
     assert "unknown setting heat" in said("/set heat 1")
     assert "expected on, off or auto" in said("/set thinking maybe")
+    assert "thinking_budget_message: Enough." in said("/set thinking_budget_message Enough.")
+    assert "thinking_budget_message: default" in said("/set thinking_budget_message default")
     said("/set thinking off")
     assert "thinking off, max_tokens 3" in said("/set")
     assert "cut by --max-tokens (3)" in said("What is 12 + 7?")
@@ -217,6 +222,16 @@ def test_commands(chat):
     assert "0 turns" in said("/stats")
     terminal.type("/exit\r")
     assert terminal.status() == 0
+
+
+@pytest.mark.parametrize(
+    "model_type, shown", [("qwen3", True), ("qwen3_moe", True), ("qwen3_5", False), ("qwen2", False)]
+)
+def test_switches_in_a_message_are_shown_where_the_model_knows_them(model_type, shown):
+    for source, switches in (("{{ enable_thinking }}", True), ("{{ messages }}", False)):
+        builder = SimpleNamespace(template=ChatTemplate(source))
+        model = SimpleNamespace(prompt_builder=builder, config=SimpleNamespace(model_type=model_type))
+        assert ("/no_think" in help_text(model)) == (shown and switches)
 
 
 @pytest.mark.parametrize("word", ["/quit", "/bye", "quit", "exit"])

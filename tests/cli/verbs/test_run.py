@@ -1,5 +1,6 @@
 """`qwen3edge run`: where prompts come from, and what is said about an answer."""
 
+import argparse
 import json
 import os
 import re
@@ -9,6 +10,8 @@ import sys
 
 import pytest
 
+from qwen3edge import BUDGET_MESSAGE
+from qwen3edge.cli.arguments import loading
 from tests.cli.heard import heard
 from tests.cli.terminal import Terminal
 from tests.cli.test_cli import COMMAND, one_line, run
@@ -232,3 +235,44 @@ def test_the_plan_of_grammars(tiny_q3e):
         json.loads(run("plan", tiny_q3e("int8"), "--json", *more).stdout) for more in ([], ["--grammars"])
     )
     assert planned["grammars"] and planned["program"] - without["program"] > 20 << 20
+
+
+def test_a_message_at_the_end_of_the_budget(tiny_q3e):
+    """One's own, or Qwen's."""
+    asked = ["run", tiny_q3e("int8"), "What is 47 + 38?", "--thinking", "--temperature", 0, "--json"]
+    for words, said in ((["Enough."], "Enough."), ([], BUDGET_MESSAGE)):
+        budget = ["--thinking-budget", 3, "--thinking-budget-message", *words, "--max-tokens", 200]
+        assert json.loads(run(*asked, *budget).stdout)["reasoning"].endswith(said.strip())
+    refused = one_line(run(*asked, "--thinking-budget-message", "Enough."), 2)
+    assert "--thinking-budget-message: expected --thinking-budget N beside it" in refused
+
+
+BROKEN = (
+    "import sys; from qwen3edge.generation.answer import Answer; from qwen3edge.cli.main import main\n"
+    "take = Answer._take\n"
+    "def broken(self, news):\n"
+    "    take(self, news)\n"
+    "    if self._finish and not self.broken_calls: self._hear('expected JSON', 'broken')\n"
+    "Answer._take = broken; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def test_a_broken_call_is_told(tiny_q3e):
+    """On standard error; a program finds it in the JSON."""
+    words = ["What is 3 + 4?", "--no-thinking", "--temperature", "0"]
+    told = "qwen3edge: a tool call cannot be read, and stays text: expected JSON\n"
+    for verb, more, said in (("run", words, ""), ("chat", words[1:], words[0])):
+        command = [sys.executable, "-c", BROKEN, verb, str(tiny_q3e("int8")), *more]
+        result = subprocess.run(command, input=said, capture_output=True, text=True, check=True)
+        assert result.stderr == told and result.stdout == "3 + 4 = 7\n"
+    command = [sys.executable, "-c", BROKEN, "run", str(tiny_q3e("int8")), *words, "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout)["broken_calls"] == ["expected JSON"] and result.stderr == ""
+
+
+def test_strict_tools_are_planned_for(tmp_path):
+    """As a schema is, and a tool that must be called."""
+    tools = tmp_path / "tools.json"
+    for strict in (True, False):
+        tools.write_text(json.dumps([{"type": "function", "function": {"name": "f", "strict": strict}}]), "utf-8")
+        assert loading(argparse.Namespace(tools=str(tools), tool_choice=None, schema=None))["grammars"] == strict
