@@ -16,7 +16,7 @@ Piece = tuple[str, bool]  # text, whether it is a thought's
 
 
 class AnswerText:
-    """As `_core.AnswerText` without tools. think_open, think_close: None in a vocabulary without, where text decides."""
+    """As `_core.AnswerText` without tools. think_open, think_close: None in a vocabulary without: text decides."""
 
     def __init__(
         self,

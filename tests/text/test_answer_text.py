@@ -103,7 +103,7 @@ def test_marks_where_a_part_begins():
 
 
 def test_an_end_of_thoughts_that_nothing_opened():
-    """What stands before it was shown as content: the tag parts the two, and a stream has the same text as the whole."""
+    """What stands before it was shown as content. The tag parts the two, and a stream has the text of the whole."""
     assert split([*ids("hm"), CLOSE, *ids("yes")]) == ("", "hm</think>yes")
     assert split([*ids("hm\n"), CLOSE, *ids("\n\nyes")]) == ("", "hm\n</think>\n\nyes")
 
