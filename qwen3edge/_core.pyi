@@ -260,6 +260,7 @@ class AnswerText:
     """The text of an answer, token by token: whole characters, thoughts apart from content, up to the first stop
     string; and the tool calls in it. Thoughts are told by the ids of `<think>` and `</think>`, calls by those of
     `<tool_call>` and `</tool_call>`, or by these texts where they are no tokens; the blanks beside them are left out.
+    In the middle of the content, and of thoughts, `<think>` and `</think>` that begin no part are text.
     """
 
     def __init__(
@@ -295,7 +296,7 @@ class AnswerText:
 
     @property
     def reasoning_tokens(self) -> int:
-        """Of thoughts, without the marks."""
+        """Of thoughts, without the tags around them. A call in thoughts counts with them once it broke."""
 
     @property
     def tool_calls(self) -> int:

@@ -12,7 +12,7 @@
 namespace q3e::chat {
 namespace {
 
-constexpr std::string_view kThinkOpen = "<think>", kThinkClose = "</think>";
+constexpr std::string_view kThinkOpen = "<think>", kThinkClose = "</think>", kBlanks = " \t\r\n";
 constexpr uint32_t kCounted = 8;  // contexts: a text of so many is still read to its end, to say how long it is
 constexpr const char *kTemplate = "tokenizer.chat_template", *kTree = "qwen3edge.chat_template.tree";
 constexpr const char* kWayOut = ": convert the model again, or give tokens or a text in place of messages";
@@ -134,27 +134,41 @@ std::string PromptBuilder::rendered(const Conversation& conversation, std::optio
 
 Prompt PromptBuilder::finished(std::vector<int32_t> tokens, std::optional<bool> thinking, bool templated) const {
   const std::optional<bool> open = open_thought(tokens);
-  bool able = think_open_.has_value();
-  if (templated) {
-    able = able && switches_thinking_;
-    if (thinking == true && !able && open != true)
-      throw Error(Status::bad_argument, "thinking: expected off or the template's choice: this model does not think");
-    if (thinking == false && open == true)
-      throw Error(Status::bad_argument, "thinking: expected on or the template's choice: this model always thinks");
-  }
+  const bool able = !templated || switches_thinking_;
+  if (thinking == true && !able && open != true)
+    throw Error(Status::bad_argument, "thinking: expected off or the template's choice: this model does not think");
+  if (templated && thinking == false && open == true)
+    throw Error(Status::bad_argument, "thinking: expected on or the template's choice: this model always thinks");
   const bool expected = open ? *open : able && thinking != false && (templated || thinking == true);
   return {std::move(tokens), expected, open == true};
 }
 
-// Whether the assistant's turn at the end stands inside `<think>`; none if there is no mark in it.
+// Whether the assistant's turn at the end stands inside `<think>`; none if there is no tag in it. Of a tag that is no token, the
+// text behind the last token of the other's is read.
 std::optional<bool> PromptBuilder::open_thought(std::span<const int32_t> tokens) const {
-  for (auto token = tokens.rbegin(); token != tokens.rend(); ++token) {
-    const auto id = static_cast<uint32_t>(*token);
-    if (id == think_open_) return true;
-    if (id == think_close_) return false;
-    if (tokenizer_->bpe()->is_control(id)) break;
+  std::optional<bool> found;
+  size_t begin = tokens.size();
+  bool in_turn = false;
+  while (begin > 0 && !in_turn) {
+    const auto id = static_cast<uint32_t>(tokens[begin - 1]);
+    if (id == think_open_ || id == think_close_) found = id == think_open_;
+    in_turn = found || tokenizer_->bpe()->is_control(id);
+    begin -= !in_turn;
   }
-  return std::nullopt;
+  if (think_open_ && think_close_) return found;
+  const std::vector<uint32_t> behind(tokens.begin() + static_cast<std::ptrdiff_t>(begin), tokens.end());
+  const std::string text = tokenizer_->decode(behind, false);
+  const size_t end = text.find_last_not_of(kBlanks) + 1;  // npos + 1 is 0
+  size_t place = 0;
+  for (const std::string_view tag : {kThinkOpen, kThinkClose}) {
+    if (tag == kThinkOpen ? think_open_.has_value() : think_close_.has_value()) continue;
+    const size_t at = text.rfind(tag);
+    if (at == text.npos || at + tag.size() < place) continue;
+    if (!in_turn && at + tag.size() != end) continue;  // it may be what a user says
+    place = at + tag.size();
+    found = tag == kThinkOpen;
+  }
+  return found;
 }
 
 std::vector<int32_t> PromptBuilder::embedding_tokens(std::string_view text, const char* instruction, uint32_t context) const {
@@ -173,13 +187,13 @@ std::vector<int32_t> PromptBuilder::embedding_tokens(std::string_view text, cons
 }
 
 std::vector<int32_t> PromptBuilder::end_of_thoughts(std::string_view message) const {
-  if (!think_close_)
-    throw Error(Status::bad_argument, "thinking_budget: expected " + std::string(kThinkClose) + " in the vocabulary, found none");
   std::vector<uint32_t> ids;
   tokenizer_->encode(message, false, Tokenizer::kNoLimit, ids);
-  std::vector<int32_t> tokens(ids.begin(), ids.end());
-  tokens.push_back(static_cast<int32_t>(*think_close_));
-  return tokens;
+  if (think_close_)
+    ids.push_back(*think_close_);
+  else
+    tokenizer_->encode(kThinkClose, false, Tokenizer::kNoLimit, ids);
+  return {ids.begin(), ids.end()};
 }
 
 }  // namespace q3e::chat

@@ -54,7 +54,7 @@ class PromptBuilder {
   // Error(unsupported_model) without that token.
   std::vector<int32_t> embedding_tokens(std::string_view text, const char* instruction, uint32_t context) const;
 
-  // The ids that end thoughts after a last message. Throws Error(bad_argument) where no token ends them.
+  // The ids that end thoughts after a last message; several where `</think>` is no token.
   std::vector<int32_t> end_of_thoughts(std::string_view message) const;
 
  private:

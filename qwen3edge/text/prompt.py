@@ -99,11 +99,10 @@ class PromptBuilder:
         return self._from_tokens(_within(self._encoded(text, limit), limit), thinking, self.template)
 
     def end_of_thoughts(self, message: str) -> list[int]:
-        """The ids that end thoughts after a last message. Raises RequestError where no token ends them."""
+        """The ids that end thoughts after a last message; several where `</think>` is no token."""
         close = self.tokenizer.token_id(THINK_CLOSE)
-        if close is None:
-            raise RequestError(f"thinking_budget: expected {THINK_CLOSE} in the vocabulary, found none")
-        return [*self.tokenizer.encode(message), close]
+        ids = self.tokenizer.encode(message)
+        return [*ids, *(self.tokenizer.encode(THINK_CLOSE) if close is None else [close])]
 
     def call_token(self) -> int:
         """The id that begins a tool call. Raises RequestError where no token does."""
@@ -136,13 +135,11 @@ class PromptBuilder:
 
     def _from_tokens(self, tokens: list[int], thinking: bool | None, template: ChatTemplate | None = None) -> Prompt:
         reasoning = self._open_thought(tokens)
-        able = self.tokenizer.token_id(THINK_OPEN) is not None
-        if template is not None:
-            able = able and template.switches_thinking
-            if thinking and not able and not reasoning:
-                raise RequestError("expected thinking=False or None: this model does not think")
-            if thinking is False and reasoning:
-                raise RequestError("expected thinking=True or None: this model always thinks")
+        able = template is None or template.switches_thinking
+        if thinking and not able and not reasoning:
+            raise RequestError("expected thinking=False or None: this model does not think")
+        if template is not None and thinking is False and reasoning:
+            raise RequestError("expected thinking=True or None: this model always thinks")
         if reasoning is None:
             expected = able and thinking is not False and (template is not None or thinking is True)
         else:
@@ -150,16 +147,27 @@ class PromptBuilder:
         return Prompt(tuple(tokens), expected, reasoning is True)
 
     def _open_thought(self, tokens: Sequence[int]) -> bool | None:
-        """Whether the assistant's turn at the end stands inside `<think>`; None if there is no mark in it."""
-        opened, closed = self.tokenizer.token_id(THINK_OPEN), self.tokenizer.token_id(THINK_CLOSE)
-        for token in reversed(tokens):
-            if token == opened:
-                return True
-            if token == closed:
-                return False
-            if self.tokenizer.is_control(token):
+        """Whether the assistant's turn at the end stands inside `<think>`; None if there is no tag in it. Of a tag that
+        is no token, the text behind the last token of the other's is read.
+        """
+        ids = {self.tokenizer.token_id(tag): tag for tag in (THINK_OPEN, THINK_CLOSE)}
+        by_text = [tag for tag in (THINK_OPEN, THINK_CLOSE) if self.tokenizer.token_id(tag) is None]
+        found, begin, in_turn = None, 0, False
+        for at in range(len(tokens) - 1, -1, -1):
+            if tag := ids.get(tokens[at]):
+                found, begin, in_turn = tag == THINK_OPEN, at + 1, True
                 break
-        return None
+            if self.tokenizer.is_control(tokens[at]):
+                begin, in_turn = at + 1, True
+                break
+        if by_text:
+            text = self.tokenizer.decode(tokens[begin:])
+            if not in_turn and not text.rstrip(" \t\r\n").endswith(tuple(by_text)):  # it may be what a user says
+                return found
+            place, tag = max((text.rfind(tag), tag) for tag in by_text)
+            if place >= 0:
+                return tag == THINK_OPEN
+        return found
 
 
 def _tokens(request: object) -> list[int] | None:

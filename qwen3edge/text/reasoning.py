@@ -1,3 +1,3 @@
-"""The tokens around thoughts; `_core.AnswerText` tells thoughts from content by their ids."""
+"""The tags around thoughts, by whose ids (or text, where they have none) `_core.AnswerText` tells them from content."""
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from qwen3edge.errors import CancelledError
@@ -110,7 +112,14 @@ def make_tokenizer() -> Tokenizer:
     return Tokenizer.from_metadata(metadata())
 
 
-def make_session(core: FakeCore, template: str | None = TEMPLATE) -> Session:
+def plain_tokenizer(**changes: object) -> Tokenizer:
+    """In whose vocabulary `<think>` and `</think>` are no tokens."""
+    return Tokenizer.from_metadata(metadata(**{"token_type": [1] * 256 + [3, 3, 3, 5, 5, 4, 4], **changes}))
+
+
+def make_session(
+    core: FakeCore, template: str | None = TEMPLATE, *, make_tokenizer: Callable[[], Tokenizer] = make_tokenizer
+) -> Session:
     tokenizer, ends = make_tokenizer(), frozenset([END, 256])
     prompt_builder = PromptBuilder(tokenizer, None if template is None else ChatTemplate(template))
     defaults = GenerationDefaults(prompt_builder, SamplingDefaults(), ends, VOCABULARY, 0, Grammars(tokenizer, ends))

@@ -63,22 +63,24 @@ def answers(model: qwen3edge.Model, records: list[Record], **options) -> list[Sa
     return found
 
 
-def thoughts_of(tokens: list[int], marks: dict[str, int]) -> int | None:
-    """How many of the tokens are thoughts, by the marks alone; None where a call stands among them."""
-    count, inside = 0, False
+def thoughts_of(model: qwen3edge.Model, tokens: list[int]) -> int | None:
+    """How many of the tokens are thoughts, by the marks where a part begins; None where a call stands among them."""
+    opened, closed, *of_calls = map(model.tokenizer.token_id, MARKS)
+    count, inside, behind = 0, False, b""  # behind: what stands in the part so far
     for token in tokens:
-        if token in (marks["<think>"], marks["</think>"]):
-            inside = token == marks["<think>"]
-        elif inside and token in (marks["<tool_call>"], marks["</tool_call>"]):
+        begins = not behind.strip(b" \t\r\n")
+        if (token == opened and begins) or (token == closed and (inside or begins)):
+            inside, behind = token == opened, b""
+            continue
+        if inside and token in of_calls:
             return None
-        else:
-            count += inside
+        count += inside
+        behind += b"" if model.tokenizer.is_control(token) else model.tokenizer.token_bytes(token)
     return count
 
 
 def check_budgets(model: qwen3edge.Model, records: list[Record]) -> Counter:
     counts: Counter = Counter()
-    marks = {mark: model.tokenizer.token_id(mark) for mark in MARKS}
     for style in STYLES:
         for budget in BUDGETS:
             for each in answers(model, records, thinking=True, thinking_budget=budget, max_tokens=MOST, **style):
@@ -87,8 +89,8 @@ def check_budgets(model: qwen3edge.Model, records: list[Record]) -> Counter:
                 ended = len(answer.tokens) - (
                     answer.finish_reason in ("stop", "tool_calls")
                 )  # by a token that is no text
-                thoughts = thoughts_of(answer.tokens[:ended], marks)
-                assert budget is None or usage.reasoning_tokens <= budget
+                thoughts = thoughts_of(model, answer.tokens[:ended])
+                assert budget is None or usage.reasoning_tokens <= budget or answer.broken_calls
                 assert thoughts in (None, usage.reasoning_tokens)
                 assert usage.prompt_tokens == len(prompt) and usage.cached_tokens < len(prompt)
                 assert usage.completion_tokens == len(answer.tokens)
@@ -108,6 +110,8 @@ def check_budgets(model: qwen3edge.Model, records: list[Record]) -> Counter:
                 counts["with thoughts"] += usage.reasoning_tokens > 0
                 counts["tokens"] += len(answer.tokens)
                 counts["compared by marks"] += thoughts is not None
+                counts["more by a broken call"] += budget is not None and usage.reasoning_tokens > budget
+                counts["marks in a part"] += "think>" in content + answer.reasoning
     return counts
 
 

@@ -5,7 +5,7 @@ import pytest
 import qwen3edge
 from qwen3edge.errors import RequestError
 from qwen3edge.generation.options import BUDGET_MESSAGE
-from tests.generation.fakes import CLOSE, END, OPEN, FakeCore, ids, make_session
+from tests.generation.fakes import CALL, CALLED, CLOSE, END, OPEN, FakeCore, ids, make_session, plain_tokenizer
 
 HI = [{"role": "user", "content": "hi"}]
 SUM = [{"role": "user", "content": "What is 47 + 38?"}]
@@ -26,11 +26,68 @@ def test_never_more_than_the_budget(budget, opened):
     assert answer.usage.completion_tokens == len(answer.tokens)
 
 
+@pytest.mark.parametrize("budget", [0, 1, 8, 32])
+@pytest.mark.parametrize("opened", [True, False], ids=["opened by the prompt", "opened by the model"])
+def test_tags_that_are_no_tokens(budget, opened):
+    """Nor are the tokens of theirs that stand in the answer thoughts."""
+    script = [*([] if opened else ids("<think>")), *ids("x" * budget), *ids("It is 4."), END]
+    session = make_session(FakeCore(script), OPENED if opened else CLOSED, make_tokenizer=plain_tokenizer)
+    answer = session.generate(HI, thinking_budget=budget)
+    assert (answer.read(), answer.reasoning) == ("It is 4.", "x" * budget)
+    assert answer.usage.reasoning_tokens == budget
+    begin = len(script) - len("It is 4.") - 1
+    assert answer.tokens == [*script[:begin], *ids("</think>"), *script[begin:]]
+
+
+@pytest.mark.parametrize("budget", range(2, 12))
+def test_a_budget_that_ends_within_the_models_own_tag(budget):
+    """Thoughts are never more; and what was written of the tag by then is none."""
+    script = [*ids("<think>ab</think>"), *ids("yes"), END]
+    session = make_session(FakeCore(script), CLOSED, make_tokenizer=plain_tokenizer)
+    answer = session.generate(HI, thinking_budget=budget)
+    content = answer.read()
+    assert answer.usage.reasoning_tokens <= budget and content.endswith("yes")
+    own = budget >= len("ab</think>")  # the tag was complete before
+    assert answer.tokens.count(ids(">")[0]) == (2 if own else 3)
+    assert answer.reasoning == ("ab<" if budget == 3 else "ab")
+    assert (content == "yes") is (own or budget == 2)
+
+
 def test_thoughts_that_end_by_themselves():
-    script = [OPEN, *ids("abc"), CLOSE, *ids("yes"), OPEN, *ids("defgh"), *ids("!"), END]
+    script = [OPEN, *ids("abc"), CLOSE, *ids("yes"), *ids("!"), END]
     answer = make_session(FakeCore(script), "{{ messages[0].content }}").generate(HI, thinking_budget=8)
-    assert (answer.read(), answer.reasoning) == ("yes!", "abcdefgh")
-    assert answer.tokens.count(CLOSE) == 2
+    assert (answer.read(), answer.reasoning, answer.usage.reasoning_tokens) == ("yes!", "abc", 3)
+    assert answer.tokens == script
+
+
+def test_no_thoughts_within_the_content():
+    """A tag there is text, and nothing is counted behind it."""
+    script = [OPEN, *ids("a"), CLOSE, *ids("yes"), OPEN, *ids("bcde"), CLOSE, *ids("!"), END]
+    answer = make_session(FakeCore(script), CLOSED).generate(HI, thinking_budget=2)
+    assert (answer.read(), answer.reasoning) == ("yes<think>bcde</think>!", "a")
+    assert answer.tokens == script and answer.usage.reasoning_tokens == 1
+
+
+BROKEN = ['{"name" 5}', '{"name": "f", "arguments": [1]}', "x"]
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 50])
+@pytest.mark.parametrize("body", BROKEN)
+def test_a_call_that_broke_in_thoughts(body, budget):
+    """The budget waits for the end of a call, and then the call was thought: only by its tokens there are more thoughts
+    than the budget, and their end comes at once.
+    """
+    script = [OPEN, *ids("a"), CALL, *ids(body), CALLED, *ids("bcdefgh"), END]
+    answer = make_session(FakeCore(script), CLOSED).generate(HI, thinking_budget=budget, tools=[{"name": "f"}])
+    answer.read()
+    counted, end = answer.usage.reasoning_tokens, answer.tokens.index(CLOSE) if CLOSE in answer.tokens else None
+    if budget == 1:  # before the call
+        assert end == 2 and counted == 1 and answer.broken_calls
+    elif budget == 50:
+        assert end is None and answer.reasoning == f"a<tool_call>{body}</tool_call>bcdefgh"
+    else:
+        assert budget <= counted == end - 1 <= 1 + len([CALL, *ids(body), CALLED])
+        assert answer.reasoning.startswith("a<tool_call>") and len(answer.broken_calls) == 1
 
 
 def test_message():

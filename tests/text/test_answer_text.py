@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from qwen3edge import _core
 from qwen3edge.errors import RequestError
 from tests.generation.fakes import CALL, CALLED, CLOSE, END, OPEN, VOCABULARY, ids, make_tokenizer
-from tests.reference.byte_alphabet import BYTE_TO_CHAR
+from tests.reference.byte_alphabet import BYTE_TO_CHAR, from_bytes
 
 TOKENIZER = make_tokenizer()
+PLAIN = _core.Bpe(list(BYTE_TO_CHAR.values()), [1] * 256, [])  # without the marks: text decides
 ENDOFTEXT = 256
 FFFD = "\ufffd"
 
@@ -71,22 +72,40 @@ def test_prompt_that_has_opened_the_thought():
 
 @pytest.mark.parametrize("between", ["", "\n", "\n\n", " \n"])
 def test_stray_closers_are_dropped(between):
-    """A model whose thought was closed for it may close it again, at the start of the content or further on."""
+    """A model whose thought was closed for it may close it again, at the start of the content."""
     again = [*ids(between), CLOSE] * 2
     assert split([*ids("hm"), CLOSE, *again, *ids("\n\n  yes")], reasoning=True) == ("hm", "  yes")
-    assert split([*again, *ids(between + "yes")])[1].strip() == "yes"
-    assert split([CLOSE, *ids("a"), CLOSE, *ids("b")]) == ("", "ab")
+    assert split([*again, *ids(between + "yes")]) == ("", "yes" if "\n" in between else between + "yes")
     assert split([*ids("hm"), CLOSE, *again, *ids("\n\nyes END")], reasoning=True, stops=["END"]) == ("hm", "yes ")
 
 
+def test_marks_in_the_content_are_text():
+    """People ask for code about them; and an answer whose rest became a thought would be lost."""
+    assert split([CLOSE, *ids("a "), CLOSE, *ids("\n b")]) == ("", "a </think>\n b")
+    assert split([OPEN, *ids("a"), CLOSE, *ids("b"), OPEN, *ids("c"), CLOSE, *ids("d")]) == ("a", "b<think>c</think>d")
+    assert split([*ids("yes.\n"), OPEN, CLOSE]) == ("", "yes.\n<think></think>")
+    assert split([*ids("yes."), CLOSE]) == ("", "yes.</think>")
+
+
 def test_a_mark_behind_the_answer_loses_nothing():
-    assert split([*ids("yes."), OPEN]) == ("", "yes.")
-    assert split([*ids("yes."), OPEN, *ids("\nbut")]) == ("but", "yes.")
-    assert split([*ids("yes.\n"), OPEN, CLOSE]) == ("", "yes.\n")
+    """C4: alone it is left out, and what follows it is content."""
+    assert split([*ids("yes."), OPEN]) == split([*ids("yes."), OPEN, *ids(" \n"), OPEN, END]) == ("", "yes.")
+    assert split([*ids("yes.\n"), OPEN]) == ("", "yes.\n")
+    assert split([*ids("yes."), OPEN, *ids("\nbut")]) == ("", "yes.<think>\nbut")
 
 
-def test_thoughts_again():
-    assert split([OPEN, OPEN, *ids("a"), CLOSE, *ids("b"), OPEN, *ids("c"), CLOSE, *ids("d")]) == ("ac", "bd")
+def test_marks_where_a_part_begins():
+    """A prompt that opened the thought, and a model that opens it once more; or again, behind a closed one."""
+    assert split([OPEN, *ids("\n"), OPEN, *ids("a"), CLOSE, *ids("b")]) == ("a", "b")
+    assert split([OPEN, *ids("a"), CLOSE, *ids("b")], reasoning=True) == ("a", "b")
+    assert split([OPEN, CLOSE, *ids("\n\n"), OPEN, *ids("a"), CLOSE, *ids("b")]) == ("a", "b")
+    assert split([OPEN, *ids("a "), OPEN, *ids(" b"), CLOSE, *ids("c")]) == ("a <think> b", "c")
+
+
+def test_an_end_of_thoughts_that_nothing_opened():
+    """What stands before it was shown as content. The tag parts the two, and a stream has the text of the whole."""
+    assert split([*ids("hm"), CLOSE, *ids("yes")]) == ("", "hm</think>yes")
+    assert split([*ids("hm\n"), CLOSE, *ids("\n\nyes")]) == ("", "hm\n</think>\n\nyes")
 
 
 def test_text_that_looks_like_a_mark_is_text():
@@ -176,8 +195,7 @@ def test_the_first_stop_string_ends_the_content(content, stops):
 
 def test_stop_strings_are_looked_for_in_the_content_alone():
     assert split([OPEN, *ids("END a"), CLOSE, *ids("b END c")], stops=["END"]) == ("END a", "b ")
-    assert split([*ids("EN"), OPEN, *ids("D"), CLOSE, *ids("x")], stops=["END"]) == ("D", "ENx")
-    assert split([*ids("a EN"), OPEN, *ids("b"), CLOSE, *ids("Dx")], stops=["END"]) == ("b", "a ")
+    assert split([OPEN, *ids("EN"), CLOSE, *ids("D"), CLOSE, *ids("x")], stops=["END", "k>x"]) == ("EN", "D</thin")
 
 
 def test_stop_string_that_a_mark_or_the_end_completes():
@@ -190,8 +208,9 @@ def test_stop_string_that_a_mark_or_the_end_completes():
 
 
 def test_a_mark_does_not_lose_what_is_held():
-    assert steps([*ids("aEN"), CLOSE, *ids("b")], stops=["END"])[3:] == [[], [("ENb", False)], []]
-    assert steps([*ids("aEN"), OPEN, *ids("b")], stops=["END"])[3:] == [[], [("b", True)], [("EN", False)]]
+    assert steps([*ids("aEN"), CLOSE, *ids("b")], stops=["END"])[3:] == [[("EN</think>", False)], [("b", False)], []]
+    assert steps([*ids("aEN"), OPEN, *ids("b")], stops=["END"])[3:] == [[], [("EN<think>b", False)], []]
+    assert steps([*ids("aEN"), OPEN], stops=["END"])[3:] == [[], [("EN", False)]]
 
 
 def test_nothing_after_a_stop():
@@ -220,8 +239,9 @@ def test_stop_strings_that_overlap_themselves(stop):
 def test_thoughts_are_counted():
     text = _core.AnswerText(TOKENIZER.bpe, reasoning=False)
     for token, thoughts, reasoning in [
-        (ids("a")[0], 0, False), (OPEN, 0, True), (ids("b")[0], 1, True), (ids("\n")[0], 2, True), (END, 3, True),
-        (-1, 4, True), (CLOSE, 4, False), (ids("c")[0], 4, False),
+        (ids("\n")[0], 0, False), (OPEN, 0, True), (OPEN, 0, True), (ids("b")[0], 1, True), (ids("\n")[0], 2, True),
+        (END, 3, True), (-1, 4, True), (OPEN, 5, True), (CLOSE, 5, False), (ids("c")[0], 5, False), (OPEN, 5, False),
+        (ids("d")[0], 5, False),
     ]:  # fmt: skip
         text.push(token)
         assert (text.reasoning_tokens, text.reasoning) == (thoughts, reasoning)
@@ -249,11 +269,80 @@ def test_verbatim_all_is_content():
 
 
 def test_marks_are_added_tokens():
-    """Of an id that text may make, or that is not used, no mark is made; a control token is one."""
-    for kind, expected in [(1, ("", "<think>a")), (3, ("a", "")), (4, ("a", "")), (5, ("", "a"))]:
+    """A control token is one. Of an id that text may make, text decides; one that is not used is nothing."""
+    for kind, expected in [(1, ("a", "")), (3, ("a", "")), (4, ("a", "")), (5, ("", "a"))]:
         text = _core.AnswerText(_core.Bpe([*BYTE_TO_CHAR.values(), "<think>"], [1] * 256 + [kind], []))
         pieces = [*text.push(256), *text.push(ids("a")[0]), *text.finish()]
         assert (joined(pieces, True), joined(pieces, False)) == expected
+
+
+def plain_steps(said: str, *, reasoning: bool = False, stops=()) -> list[list[tuple[str, bool]]]:
+    """Of a vocabulary without the marks, for each of its bytes and for the end."""
+    text = _core.AnswerText(PLAIN, reasoning=reasoning, stops=stops)
+    return [*(text.push(token) for token in ids(said)), text.finish()]
+
+
+def plain_split(said: str, *, reasoning: bool = False, stops=()) -> tuple[str, str]:
+    pieces = [piece for step in plain_steps(said, reasoning=reasoning, stops=stops) for piece in step]
+    return joined(pieces, True), joined(pieces, False)
+
+
+@pytest.mark.parametrize("between", ["", "\n", "\n\n", " \n"])
+def test_tags_that_are_no_tokens(between):
+    """Text decides then, by the same rules."""
+    said = f"<think>{between}hm{between}</think>{between}yes"
+    assert plain_split(said)[0] == plain_split(said.removeprefix("<think>"), reasoning=True)[0] == "hm"
+    assert plain_split(said)[1].lstrip() == "yes"
+    assert plain_split(f"</think>{between}</think>\n\n  yes") == ("", "  yes")
+    assert plain_split("hm</think>yes") == ("", "hm</think>yes")
+    assert plain_split("yes.<think>" + between) == ("", "yes.")
+    assert plain_split(f"yes.<think>{between}but</think>") == ("", f"yes.<think>{between}but</think>")
+    assert plain_split("<think><think>a <think> b</think>c") == ("a <think> b", "c")
+    assert plain_split("<think>EN</think>D END x", stops=["END"]) == ("EN", "D ")
+
+
+@pytest.mark.parametrize("end", range(2, len("</think>")))
+def test_an_unfinished_tag_at_the_end(end):
+    """It is left out where it would have been one, and is text elsewhere."""
+    opener, closer = "<think>"[:end], "</think>"[:end]
+    if end < len("<think>"):
+        assert plain_split(opener) == ("", "")
+    assert plain_split(closer) == ("", "")
+    assert plain_split("<think>hm\n" + closer) == ("hm", "")
+    assert plain_split("<think>hm\n" + closer + " no") == ("hm\n" + closer + " no", "")
+    assert plain_split("yes " + closer) == ("", "yes " + closer)
+    assert plain_split("yes <") == ("", "yes <") and plain_split("<think>hm <") == ("hm <", "")
+
+
+def test_an_unfinished_tag_before_the_end_of_thoughts():
+    """As where a budget ends them in the middle of the model's own end."""
+    assert plain_split("<think>hm</thi</think>yes") == ("hm", "yes")
+    assert plain_split("<think>hm</thi<p></think>yes") == ("hm</thi<p>", "yes")
+    assert plain_split("<think></th</thi</think>yes") == ("</th", "yes")
+
+
+def test_only_what_may_become_a_tag_is_held_back():
+    assert plain_steps("a<b") == [[("a", False)], [], [("<b", False)], []]
+    assert plain_steps("a</t") == [[("a", False)], [], [("</", False)], [("t", False)], []]
+    assert plain_steps("</tx") == [[], [], [], [("</tx", False)], []]
+    assert plain_steps("a</p", reasoning=True) == [[("a", True)], [], [], [("</p", True)], []]
+    assert plain_steps("a<t", reasoning=True) == [[("a", True)], [], [("<t", True)], []]
+    text = _core.AnswerText(TOKENIZER.bpe, reasoning=True)  # whose marks are tokens
+    assert [text.push(token) for token in ids("a</t")] == [[(piece, True)] for piece in "a</t"]
+
+
+def test_tokens_of_a_tag_are_no_thoughts():
+    """They count until it is complete, so that there are never too few; one that has a part of the thought counts."""
+    opened = [(b"<th", 0), (b"ink>", 0), (b"\nh", 1), (b"me", 2), (b"</", 3), (b"p>", 4)]
+    closed = [(b"</", 5), (b"think", 6), (b">\n", 4), (b"yes", 4)]
+    again = [(b"<th", 1), (b"ink>", 0), (b"m<", 1), (b"/think>", 1)]  # in thoughts that the prompt has opened
+    for reasoning, said in ((False, opened + closed), (True, again)):
+        tokens = list(dict.fromkeys(part for part, _ in said if len(part) > 1))
+        stored = [*BYTE_TO_CHAR.values(), *map(from_bytes, tokens)]
+        text = _core.AnswerText(_core.Bpe(stored, [1] * len(stored), []), reasoning=reasoning)
+        for part, count in said:
+            text.push(256 + tokens.index(part))
+            assert text.reasoning_tokens == count, part
 
 
 def test_refusals():

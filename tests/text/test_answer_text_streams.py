@@ -72,7 +72,8 @@ BYTES = [bytes([byte]) for byte in range(256)]
 PIECES = [
     "é".encode(), "中文".encode(), "😀".encode(), b"\xf0\x9f", b"\x98\x80", b"\xe4\xb8", b"\xadb", b"a\xf0\x9f\x98",
     b"\x80\xc3", b"\xed\xa0", b"\n\n", b" \n", b"\r\n", b"  ", b" a", b"\n  b", b"ab", b"ba", b"aab", b"EN",
-    b"<think", b"</think>\n", "\u3000".encode(), "\ufffd".encode(), b"a\0b",
+    b"<think", b"</think>\n", "\u3000".encode(), "\ufffd".encode(), b"a\0b", b"</", b"</thi", b"think>", b"nk>",
+    b"<think><", b"a</", b">\n", b"> a<th", b"ink>",
 ]  # fmt: skip
 
 
@@ -170,6 +171,17 @@ def test_every_cutting_of_a_short_answer(stops, content):
         for answer in answers if thought is thoughts[-1] else answers[:: len(thoughts)]:
             tokens = [opened, *map(vocabulary.ids.get, thought), closed, *map(vocabulary.ids.get, answer)]
             assert vocabulary.text(tokens, False, stops) == ("é.", content), (thought, answer)
+
+
+def test_every_cutting_in_three_where_tags_are_text():
+    said = b"".join(SHORT)
+    for first in range(1, len(said)):
+        for second in range(first, len(said)):
+            parts = list(filter(None, (said[:first], said[first:second], said[second:])))
+            vocabulary = Vocabulary([(part, NORMAL) for part in dict.fromkeys([*BYTES, *parts])])
+            tokens = [vocabulary.ids[part] for part in parts]
+            for stops, content in (([], " 😀aaab"), (["aab"], " 😀a"), (["</"], " 😀aaab")):
+                assert vocabulary.text(tokens, False, stops) == ("é.", content), parts
 
 
 @given(st.data())

@@ -159,5 +159,5 @@ def test_any_marks(parts, reasoning, cut):
     """Each event has its place, and what is announced as arguments is an object."""
     text = "".join(parts)
     for way in ("tokens", "text"):
-        found = answer(way, text, reasoning=reasoning and way == "tokens", cut=cut)
+        found = answer(way, text, reasoning=reasoning, cut=cut)
         assert all(isinstance(call.arguments, dict) for call in found.read)

@@ -38,7 +38,8 @@ def test_a_tag_behind_the_answer_loses_nothing(way):
     """C4"""
     assert answer(way, f"yes.{TAG}").content == answer(way, "yes.").content == "yes."
     assert answer(way, f"yes.\n{TAG}{{").content == f"yes.\n{TAG}{{"
-    assert answer("tokens", "yes.<think>").content == "yes."
+    assert answer(way, "yes.<think>").content == answer(way, "yes.<think>\n").content == "yes."
+    assert answer(way, f"yes.\n<think>{TAG}{HELLO}{CLOSE}").content == "yes.\n<think>"
 
 
 BROKEN = [
@@ -73,26 +74,37 @@ def test_tag_split_over_tokens():
     assert said(PLAIN, fakes.ids(data)) == Outcome("", "<<", [["f", '{"a": 1}', "complete"]])
 
 
-def test_length_inside_thoughts():
+@BOTH
+def test_length_inside_thoughts(way):
     """C6"""
-    assert answer("tokens", "<think>so far", cut=True) == Outcome("so far")
+    assert answer(way, "<think>so far", cut=True) == Outcome("so far")
 
 
-def test_a_call_ends_thoughts():
+@BOTH
+def test_a_call_ends_thoughts(way):
     """C7"""
-    found = answer("tokens", f"<think>\nI will look.\n{TAG}\n{HELLO}\n{CLOSE}\nDone.")
+    found = answer(way, f"<think>\nI will look.\n{TAG}\n{HELLO}\n{CLOSE}\nDone.")
     assert found == Outcome("I will look.", "Done.", [["f", '{"a": 1}', "complete"]])
-    assert answer("tokens", f"hm{TAG}{HELLO}{CLOSE}</think>\n\nyes", reasoning=True).content == "yes"
+    assert answer(way, f"hm{TAG}{HELLO}{CLOSE}</think>\n\nyes", reasoning=True).content == "yes"
 
 
-def test_a_tag_that_thoughts_speak_of():
+@BOTH
+def test_thoughts_behind_a_call(way):
+    """Where a part of the answer begins, they may begin again."""
+    found = answer(way, f"So.\n{TAG}{HELLO}{CLOSE}\n<think>and\n</think>\n\nyes <think>")
+    assert found == Outcome("and", "So.\nyes ", [["f", '{"a": 1}', "complete"]])
+
+
+@BOTH
+def test_a_tag_that_thoughts_speak_of(way):
     """C7, the other way round: what is no call stays a thought, and they go on."""
-    found = answer("tokens", f"<think>I write {TAG} and\n{CLOSE} then.</think>yes")
+    found = answer(way, f"<think>I write {TAG} and\n{CLOSE} then.</think>yes")
     assert (found.thoughts, found.content, found.read) == (f"I write {TAG} and\n{CLOSE} then.", "yes", [])
-    text = _core.AnswerText(MARKED, tools=NO_TOOLS)
-    for token in marked(f"<think>a {TAG} b"):
+    said = f"<think>a {TAG} b"
+    text = _core.AnswerText(MARKED if way == "tokens" else PLAIN, tools=NO_TOOLS)
+    for token in marked(said) if way == "tokens" else fakes.ids(said):
         text.push(token)
-    assert text.reasoning and text.reasoning_tokens == len("a  b") + 1
+    assert text.reasoning and text.reasoning_tokens == len("a  b") + (1 if way == "tokens" else len(TAG))
 
 
 @BOTH
@@ -247,7 +259,7 @@ def test_tags_elsewhere_are_text():
     """People ask for code about them. Where they are tokens, their tokens decide."""
     for text in (
         "Write </think> there.",
-        "<think>a</think>",
+        "a <think>a</think>",
         "</tool_call>",
         "a </thin",
         "x </think>\n</think>",
@@ -255,6 +267,10 @@ def test_tags_elsewhere_are_text():
     ):
         assert said(PLAIN, fakes.ids(text)).content == text
         assert said(MARKED, fakes.ids(text)).content == text
+    for way in ("tokens", "text"):
+        text = "Write <think> and </think> there, not </think>\nalone."
+        assert answer(way, text) == answer(way, text, tools=None) == Outcome("", text)
+    assert said(MARKED, fakes.ids("<think>a</think>")).content == "<think>a</think>"
     assert said(MARKED, fakes.ids(f"a {TAG}{HELLO}{CLOSE}")).content == f"a {TAG}{HELLO}{CLOSE}"
     assert answer("tokens", f"a{CLOSE}b").content == "ab"  # a mark that changes nothing
 
