@@ -7,7 +7,7 @@ import pytest
 
 from qwen3edge import _core
 
-VOCABULARY, CYCLE, COUNT = 600, 8, 360
+VOCABULARY, CYCLE, COUNT = 600, 8, 900
 STEP = 0.002  # seconds
 
 

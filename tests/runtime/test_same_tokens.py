@@ -45,7 +45,7 @@ with qwen3edge.load(path, **settings) as model:
         answer = model.load_session(saved).generate(prompt, **options)
         answer.read()
         found.append([answer.tokens, answer.usage.cached_tokens])
-    print(json.dumps([model.engine.core.isa, found]))
+    print(json.dumps([model.engine.core.isa, found, model.engine.scheduler.counts["drafted"]]))
 """
 
 
@@ -213,15 +213,41 @@ def saved_elsewhere(case: Case, requests: list[Request], folder: Path) -> None:
             computed = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
             held.append(computed // 64 * 64 if case.kv == "int4" else computed)
     settings = {"context": CONTEXT, "threads": 2, "chunk": CHUNK, "kv": case.kv}
+    settings |= {"draft": str(case.draft), "draft_tokens": DRAFT_TOKENS}
     given = json.dumps([str(case.path), settings, asked])
     environment = os.environ | {"QWEN3EDGE_ISA": case.tier}
     command = [sys.executable, "-c", GO_ON]
     result = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    tier, found = json.loads(result.stdout)
-    assert tier == case.tier
+    tier, found, drafted = json.loads(result.stdout)
+    assert tier == case.tier and drafted > 0
     assert [tokens for tokens, _ in found] == expected
     assert [cached for _, cached in found] == held
+
+
+def sent_back(case: Case) -> None:
+    """Two answers on pages for one context that both outgrow what was promised them, an eighth of the context: the
+    younger goes back to the queue, and comes to the same tokens.
+    """
+    promised = CONTEXT // 8
+    length, vocabulary = CONTEXT // 2 - promised - 2, tokenizer_size(case.path)
+    requests = [
+        Request(
+            [case.draw.randrange(vocabulary) for _ in range(length)], promised + 12, {**PLAIN, **sampling, "seed": 1}
+        )
+        for sampling in ({"temperature": 0.0}, SAMPLED[0])
+    ]
+    with case.load(2, pages=CONTEXT // 64, drafts="looked up") as model:
+        answers = [model.generate(each.asked, **each.options(says_its_length=False)) for each in requests]
+        while any(len(answer.tokens) < each.count for answer, each in zip(answers, requests, strict=True)):
+            for answer, each in zip(answers, requests, strict=True):
+                if len(answer.tokens) < each.count:
+                    next(answer, None)
+                else:
+                    answer.close()
+        assert model.engine.scheduler.counts["preemptions"] > 0
+    for answer, each in zip(answers, requests, strict=True):
+        assert answer.tokens[: each.count] == case.alone(each)
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +265,18 @@ def test_twenty_requests(tiny_files, model, kv, seed, tmp_path):
     check(Case.make(*tiny_files[model], tier, kv, seed, count=20, longest=150, most=40), tmp_path)
 
 
+@pytest.mark.parametrize("kv", CACHES)
+@pytest.mark.parametrize("model", ["dense", "moe"])
+def test_a_request_on_every_tier(tiny_files, model, kv, seed):
+    """Greedy and drawn, beyond a page of the cache: elsewhere each tier is compared with itself."""
+    cases = [Case.make(*tiny_files[model], tier, kv, seed, count=2, longest=10, most=8) for tier in ALL_TIERS]
+    tokens = [cases[0].draw.randrange(tokenizer_size(cases[0].path)) for _ in range(70)]
+    for sampling in ({"temperature": 0.0}, SAMPLED[0]):
+        request = Request(tokens, 8, {**PLAIN, **sampling, "seed": seed})
+        found = {case.tier: case.alone(request) for case in cases}
+        assert len(set(map(tuple, found.values()))) == 1, found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", ALL_TIERS)
 @pytest.mark.parametrize("model", ["dense", "moe"])
@@ -247,8 +285,8 @@ def test_two_hundred_requests(tiny_files, model, tier, kv, seed, tmp_path, monke
     monkeypatch.setenv("QWEN3EDGE_ISA", tier)
     sizes = {"longest": 100, "most": 12} if tier == "scalar" else {"longest": 300, "most": 100}  # fifty times as slow
     case = Case.make(*tiny_files[model], tier, kv, seed, count=200, **sizes)
-    preemptions = check(case, tmp_path)
-    assert preemptions > 0 or tier == "scalar", "some answers are sent back to the queue"
+    check(case, tmp_path)
+    sent_back(case)
 
 
 @pytest.fixture(scope="module")
@@ -270,4 +308,6 @@ def real_int4(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("kv", CACHES)
 def test_twenty_requests_of_the_real_model(real_int4, tier, kv, seed, tmp_path, monkeypatch):
     monkeypatch.setenv("QWEN3EDGE_ISA", tier)
-    check(Case.make(real_int4, real_int4, tier, kv, seed, count=20, longest=150, most=30), tmp_path)
+    case = Case.make(real_int4, real_int4, tier, kv, seed, count=20, longest=150, most=30)
+    check(case, tmp_path)
+    sent_back(case)
