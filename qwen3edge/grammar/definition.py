@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from qwen3edge import checks
 from qwen3edge.errors import RequestError, shown
+from qwen3edge.grammar.completion import completed
 
 MAX_CHARACTERS = 1 << 16
 """Of a definition: what a longer one takes is in no plan."""
@@ -78,6 +79,7 @@ def schema_text(name: str, schema: object) -> str:
         if isinstance(found, Mapping):
             _require_one_meaning(name, found)
             _require_small_multiples(name, found)
+            found = completed(name, found)
             return _bounded(name, json.dumps({**found, "x-guidance": JSON_STYLE}, allow_nan=False, ensure_ascii=False))
     except RequestError:
         raise

@@ -38,6 +38,8 @@ _HEADER = '%llguidance {"no_forcing": true}\n'
 
 _GBNF = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
 _MOST_OF_AN_ERROR = 300
+_ECHO = "1 | %llguidance"
+"""Before the grammar's own lines in an error, which of a schema are one with all of it."""
 
 
 class Vocabulary:
@@ -149,8 +151,9 @@ def _lark(definition: Definition) -> str:
 
 
 def _unsuitable(definition: Definition, error: str) -> RequestError:
+    reason = error.partition(_ECHO)[0] if definition.kind == "json_schema" else error
     return RequestError(
-        f"{definition.option}: expected what llguidance can hold an answer to, found: {_line(error)}. Nothing is "
+        f"{definition.option}: expected what llguidance can hold an answer to, found: {_line(reason)}. Nothing is "
         "passed over: leave it out"
     )
 

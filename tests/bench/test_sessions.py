@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def test_drafts(tiny_int4: Path) -> None:
     rows = run("drafts", "--model", tiny_int4, "--generate", "60", "--rounds", "1")["rows"]
     assert [row["request"] for row in rows] == ["edit", "quotes", "JSON", "free"]
     assert all(row["ratio"] for row in rows)
+
+
+def test_masks_of_grammars(tiny_int4: Path) -> None:
+    found = run("masks", "--model", tiny_int4, "--generate", "4", "--rounds", "1")
+    names = ["small object", "enums", "bounded strings", "nested arrays", "any JSON", "tool call", "strict tool call"]
+    assert [row["schema"] for row in found["rows"]] == names
+    assert all(row["masks"] > 20 and row["of_step"] and row["worst_of_step"] for row in found["rows"])
+    assert re.search("(met|missed)$", found["notes"][1]) and found["notes"][2].startswith("worst: ")
 
 
 def test_a_long_prompt_beside_answers(tiny_int4: Path) -> None:

@@ -16,6 +16,7 @@ class Scripted:
 
     content, reasoning, thinking, finish_reason, cut_by = "", "", False, "stop", None
     tool_calls: tuple[()] = ()
+    broken_calls: tuple[()] = ()
     usage = Usage(1, 0, 0, 0, 0.0, 0.0, 0.0, 0)
 
     def __init__(self, *pieces: str, error: Exception | None = None) -> None:
