@@ -30,6 +30,10 @@ ForcedCalls::ForcedCalls(std::shared_ptr<const Bpe> bpe, CallForm form, std::vec
     throw Error(Status::bad_argument, "tool_choice: expected " + std::string(ToolCalls::kOpen) + " and " +
                                           std::string(ToolCalls::kClose) +
                                           " in the vocabulary, by which calls are forced, found none");
+  if (form_.reasoning && !think_close_)
+    throw Error(Status::bad_argument,
+                "tool_choice: expected </think> in the vocabulary, behind which calls are forced, found none, and a prompt that "
+                "opens thoughts");
   for (const Bpe::Added& added : bpe_->added()) no_texts_.push_back(added.id);
 }
 

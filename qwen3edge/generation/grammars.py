@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from qwen3edge.errors import RequestError
 from qwen3edge.grammar.definition import Definition
 from qwen3edge.runtime.fork_lock import ForkLock
 from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.runtime.program import grammar_bytes
 from qwen3edge.text.prompt import Prompt
+from qwen3edge.text.reasoning import THINK_CLOSE
 from qwen3edge.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ class Grammars:
         if definition.within_calls:
             return call_follower.CallFollower(self._vocabulary, matcher)
         thinking, reasoning = prompt.thinking, prompt.reasoning
+        if reasoning and self._vocabulary.close is None:
+            raise RequestError(
+                f"expected {THINK_CLOSE} in the vocabulary, behind which an answer's form counts, found none: the prompt "
+                "opens thoughts (thinking=False, if the template has the switch)"
+            )
         return follower.AnswerFollower(self._vocabulary, matcher, thinking=thinking, reasoning=reasoning)
 
     def _require_memory(self) -> None:

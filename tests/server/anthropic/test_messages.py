@@ -57,8 +57,9 @@ def test_blocks_one_after_the_other(scripted):
 
 def test_text_is_closed_before_thoughts_open(scripted):
     """`put_together` checks that no block is open when one starts."""
-    found = say(scripted, [*ids("so"), OPEN, *ids("hm"), CLOSE, *ids("yes"), END], **THINK)
-    assert texts(found) == [("text", "so"), ("thinking", "hm"), ("text", "yes")]
+    said = [*ids("so"), *SAID, OPEN, *ids("hm"), CLOSE, *ids("yes"), END]
+    found = say(scripted, said, tools=TOOLS, **THINK)
+    assert texts(found) == [("text", "so"), ("tool_use", {"city": "K}ö{ln"}), ("thinking", "hm"), ("text", "yes")]
 
 
 def test_a_call_in_the_thoughts(scripted):
