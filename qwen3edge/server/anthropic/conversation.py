@@ -58,6 +58,11 @@ def functions(tools: Sequence[Mapping[str, Any]] | None) -> tuple[list[dict[str,
     return own, others
 
 
+def eager_names(tools: Sequence[Mapping[str, Any]] | None) -> set[str]:
+    """Of tools whose input a client wants to have as it comes, though what breaks off is no JSON then."""
+    return {str(tool.get("name")) for tool in tools or () if tool.get("eager_input_streaming") is True}
+
+
 def _system(system: str | Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
     if system is None or isinstance(system, str):
         return [{"role": "system", "content": system}] if system else []

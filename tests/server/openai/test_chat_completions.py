@@ -108,6 +108,15 @@ def test_a_broken_call_is_text(scripted):
     assert found["calls"] == [WEATHER, WEATHER] and found["finish"] == "tool_calls"
 
 
+def test_broken_calls_are_counted(scripted):
+    """Beside the usage: their text is content, which a client may not look at where there are calls."""
+    script = [CALL, *ids('{"name": "weather", "arguments": {]'), CALLED, *SAID, END]
+    whole = scripted.post(script, tools=TOOLS).json()["timings"]
+    *_, last = events(scripted.post(script, tools=TOOLS, stream=True, stream_options={"include_usage": True}).text)
+    assert whole["broken_calls"] == last["timings"]["broken_calls"] == 1
+    assert scripted.post([*SAID, END], tools=TOOLS).json()["timings"]["broken_calls"] == 0
+
+
 def test_c13_braces_in_strings(scripted):
     assert json.loads(scripted.say([*SAID, END], tools=TOOLS)["calls"][0]["arguments"]) == {"city": "K}ö{ln"}
 
