@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -107,9 +108,28 @@ def test_c38_what_does_not_exist(tiny):
         assert response.json()["error"]["message"].startswith("expected")
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat", "/v1/rerank"])
+def test_errors_are_those_of_the_document(tiny, path):
+    found = tiny.get("/openapi.json").json()
+    refused = tiny.post(path, json={"nonsense": 1})
+    told = found["paths"][path]["post"]["responses"][str(refused.status_code)]["content"]["application/json"]["schema"]
+    schema = found["components"]["schemas"][told["$ref"].rpartition("/")[2]]
+    jsonschema.validate(refused.json(), schema)
+
+
 def test_the_document(tiny):
     found = tiny.get("/openapi.json").json()
     body = found["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     schema = found["components"]["schemas"][body["$ref"].rpartition("/")[2]]
     assert "reasoning_effort" in schema["properties"] and schema["required"] == ["messages"]
+    answers = found["paths"]["/v1/chat/completions"]["post"]["responses"]
+    assert set(answers["200"]["content"]) == {"application/json", "text/event-stream"}
+    assert {"400", "401", "404", "413", "429", "503"} <= set(answers)
+    assert set(found["paths"]["/api/chat"]["post"]["responses"]["200"]["content"]) == {
+        "application/json", "application/x-ndjson",
+    }  # fmt: skip
+    assert set(found["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == {"text/plain"}
+    assert "application/json" not in found["paths"]["/"]["get"]["responses"]["200"]["content"]
+    assert found["paths"]["/health"]["get"]["security"] == [] != found["paths"]["/metrics"]["get"]["security"]
+    assert set(found["components"]["securitySchemes"]) == {"bearer", "key"}
     assert {"/v1/models", "/health", "/metrics", "/props", "/tokenize", "/apply-template"} <= set(found["paths"])
