@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CORE   := $(shell find csrc -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc examples tests -name '*.cpp' -o -name '*.h' -o -name '*.hpp' -o -name '*.c')
 
-.PHONY: install demo test test-all gate-all pythons sanitize fuzz lint format bench real clean
+.PHONY: install demo test test-all soak gate-all pythons sanitize fuzz lint format bench real clean
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,11 @@ test: $(VENV)/.tests
 test-all: $(VENV)/.clients
 	$(BIN)/python tests/fetch_tokenizer.py
 	$(BIN)/python tests/run.py
+
+# Hostile requests to a server in full number (`make test-all` sends a few hundred); hours on two cores.
+soak: $(VENV)/.tests
+	QWEN3EDGE_REQUESTS=20000 $(BIN)/python -m pytest tests/server/hostile/test_schemathesis.py
+	QWEN3EDGE_REQUESTS=10000 $(BIN)/python -m pytest tests/server/hostile/test_generated.py tests/server/hostile/test_disconnects.py
 
 # The GPU kernels compiled by every release of Triton that users have, without a GPU; an hour on two cores.
 gate-all: $(VENV)/.tests

@@ -5,7 +5,8 @@
 Clients on this machine stream completions, each the next one when its last has ended: prompts of 200 to 2,000 tokens,
 which have nothing in common, and answers of as many words as asked, each of one token and one piece of text.
 `tokens_s`: of answers, from the first request to the end of the last; `first`: seconds until an answer begins; `gap`:
-between two pieces of an answer. Both servers have 8 sequences, so that more clients wait. In turns: each number of
+between two pieces of an answer. A round has at most 32 requests, but one for each client: fewer would not be so many
+clients. Both servers have 8 sequences, so that more clients wait. In turns: each number of
 clients is one round of ours and one of the peer's, which may have fewer rounds (it can be slow). Some answers are asked
 for once more when nothing else runs, and have to be the same. Default: the shape of Qwen3-0.6B; the peer is there when
 bench/peers.py finds it and --peer-model is given.

@@ -4,7 +4,8 @@
 
 Every sample is a fresh process, of a file that lies in the page cache, in turns with a process that imports fastapi and
 uvicorn alone. `ready` is the line that says where the server listens, `first token` what a stream then brings first,
-each from the start of the process on; `beyond` is the first token's time without that of the imports.
+each from the start of the process on; `beyond` is the first token's time without that of the imports, and `target`
+says whether its median is small enough.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import http.client
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -113,6 +115,7 @@ def bench(arguments: argparse.Namespace) -> Report:
         starts.append(own_start(arguments.model, threads))
         print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
     texts = {start.text for start in starts}
+    report.accept("target", True, "")
     report.accept("start", len(texts) == 1, f"expected one first token, found {texts}")
     beyond = [start.first - took for start, took in zip(starts, imports, strict=True)]
     for what, seconds in (
@@ -123,7 +126,10 @@ def bench(arguments: argparse.Namespace) -> Report:
     ):
         report.add("start", what=what, ms=Measured("start", "ms", tuple(1e3 * each for each in seconds)).text())
     report.notes.append(f"medians of {arguments.rounds} processes (smallest to largest), {threads} threads")
-    report.notes.append(f"target: beyond at most {TARGET_MS} ms")
+    most = 1e3 * statistics.median(beyond)
+    report.add(
+        "target", what=f"beyond at most {TARGET_MS} ms", ms=most, target="met" if most <= TARGET_MS else "missed"
+    )
     return report
 
 

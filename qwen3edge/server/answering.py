@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
+from typing import Literal
 
 from qwen3edge.errors import ContextError
 from qwen3edge.generation.answer import Answer, TextChunk, Usage
 from qwen3edge.generation.model import Model
 from qwen3edge.generation.options import Options
+from qwen3edge.server import request_log
 from qwen3edge.server.clients import to_its_end
 from qwen3edge.server.errors import StoppingError
 from qwen3edge.server.events import (
@@ -36,25 +38,26 @@ _PROMPT = ("thinking", "tools", "raw", "tags_as_text", "template_variables")
 class Answers:
     """The answers to one request. Whoever has them reads `events` once, and awaits `aclose` in any case."""
 
-    def __init__(self, lease: Lease, answers: Sequence[Answer], request: AnswerRequest) -> None:
-        """Use `begin`."""
+    def __init__(self, lease: Lease, answers: Sequence[Answer], request: AnswerRequest, number: int) -> None:
+        """Use `begin`. number: of the request in the log."""
         self.model = lease.model
         self.model_name = lease.name
         self._lease, self._answers, self._one_call = lease, answers, request.one_call
         self._prompt_logprobs = bool(request.options.get("prompt_logprobs"))
+        self._number, self._counted = number, set[int]()
 
     @classmethod
     async def begin(cls, models: Models, request: AnswerRequest) -> Answers:
         """Queues the answers. A model that is not in memory is loaded first; the prompt is made in a thread, as a large
         one takes a while. Raises what `Models.lease` and `Model.generate_batch` raise.
         """
-        lease = await models.lease(request.model)
+        lease, number = await models.lease(request.model), request_log.next_number()
         try:
-            answers = await models.reading(lambda: _started(lease.model, request), _close)
+            answers = await models.reading(lambda: _started(lease.model, request, number), _close)
         except BaseException:
             lease.release()
             raise
-        return cls(lease, answers, request)
+        return cls(lease, answers, request, number)
 
     @property
     def prompts(self) -> list[Sequence[int]]:
@@ -79,8 +82,18 @@ class Answers:
         try:
             if any(answer.finish_reason is None for answer in self._answers):
                 await to_its_end(asyncio.to_thread(_close, self._answers))
+            if request_log.is_on():
+                await asyncio.to_thread(request_log.note_answers, self._number, self.model.tokenizer, self._answers)
         finally:
+            for choice in range(len(self._answers)):
+                self._count(choice)
             self._lease.release()
+
+    def _count(self, choice: int) -> None:
+        """Once, however it ended."""
+        if choice not in self._counted:
+            self._counted.add(choice)
+            self._lease.count(self._answers[choice].usage)
 
     async def _events_of(self, choice: int, answer: Answer) -> AsyncGenerator[Event, None]:
         yield Started(choice, answer.usage.prompt_tokens)
@@ -110,11 +123,13 @@ class Answers:
             yield PromptLogprobs(choice, tuple(answer.prompt_logprobs))
         if len(answer.logprobs) > told and not ended:
             yield Logprobs(choice, tuple(answer.logprobs[told:]))
-        self._lease.count(answer.usage)
+        self._count(choice)
+        usage, broken = answer.usage, len(answer.broken_calls)
         if answer.cut_by is not None and not ended:
-            yield Finished(choice, "length", "context" if answer.cut_by == "context" else "max_tokens", answer.usage)
+            by: Literal["context", "max_tokens"] = "context" if answer.cut_by == "context" else "max_tokens"
+            yield Finished(choice, "length", by, usage, broken_calls=broken)
         else:
-            yield Finished(choice, "tool_calls" if called else "stop", None, answer.usage, answer.stop_string)
+            yield Finished(choice, "tool_calls" if called else "stop", None, usage, answer.stop_string, broken)
 
 
 async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, list[int]]:
@@ -128,12 +143,15 @@ async def prompt_tokens(models: Models, request: AnswerRequest) -> tuple[Model, 
         lease.release()
 
 
-def _started(model: Model, request: AnswerRequest) -> list[Answer]:
+def _started(model: Model, request: AnswerRequest, number: int) -> list[Answer]:
     options = request.options_for(model)
     if request.context is not None and request.context < model.plan.context:
         longest = max(len(_prompt(model, each, options)) for each in request.inputs)
         options = _within(request.context, longest, options)
-    return model.generate_batch(request.inputs, request.n, **options)
+    answers = model.generate_batch(request.inputs, request.n, **options)
+    for answer in answers[:: request.n]:
+        request_log.note_tokens(number, "prompt", model.tokenizer, answer.prompt)
+    return answers
 
 
 def _prompt(model: Model, given: Input, options: Options) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -84,13 +84,14 @@ class PromptLogprobs(Event):
 @dataclass(frozen=True)
 class Finished(Event):
     """The last of an answer. reason: "tool_calls" if it ended by itself and has complete ones. cut_by: of "length".
-    stop_string: that ended it, if one did.
+    stop_string: that ended it, if one did. broken_calls: how many tool calls were none, and stayed text.
     """
 
     reason: Literal["stop", "tool_calls", "length"]
     cut_by: Literal["max_tokens", "context"] | None
     usage: Usage
     stop_string: str | None = None
+    broken_calls: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,25 @@ class Failed(Event):
     error: Exception
 
 
-async def whole_calls(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+async def whole_calls(events: AsyncGenerator[Event, None], eager: Collection[str] = ()) -> AsyncGenerator[Event, None]:
     """The same events, but for calls: of each that is complete its three events at once, numbered from 0; of others
     none. So nobody is shown the beginning of a call that is none after all. Closing it closes the events.
+
+    eager: names of tools whose calls are told as they come, for clients that cope with one that breaks off.
     """
     complete: dict[int, int] = {}  # by choice
+    begun: set[int] = set()  # choices within a call that is told as it comes
     try:
         async for event in events:
-            if isinstance(event, CallEnded) and event.state == "complete":
+            if isinstance(event, CallBegun) and event.name in eager:
+                begun.add(event.choice)
+            if isinstance(event, CallBegun | ArgumentsDelta | CallEnded) and event.choice in begun:
+                number = complete.get(event.choice, 0)
+                yield replace(event, index=number)
+                if isinstance(event, CallEnded):
+                    begun.remove(event.choice)
+                    complete[event.choice] = number + 1
+            elif isinstance(event, CallEnded) and event.state == "complete":
                 number = complete.get(event.choice, 0)
                 complete[event.choice] = number + 1
                 yield CallBegun(event.choice, number, event.id, event.name)

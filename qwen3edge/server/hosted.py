@@ -24,6 +24,10 @@ from qwen3edge.text.text_size import most_bytes
 Result = TypeVar("Result")
 
 _UNBOUNDED = 1 << 45
+LATEST = ":latest"
+"""Of Ollama's names, which always say which of several models is meant."""
+HUBS = ("hf.co/", "huggingface.co/")
+"""Before the name of a model, where Ollama's clients say which hub it comes from."""
 PAGE_TOKENS = 64
 """Of the KV cache."""
 BODY_BYTES_A_TEXT_BYTE = 6
@@ -42,8 +46,8 @@ class Served:
     name: str
     path: Path
     settings: Settings
-    planned: MemoryPlan | None = None  # where several models share the budget:
-    own_bytes: int = 0  # of it that this one takes
+    planned: MemoryPlan | None = None  # as it will be loaded, or was last
+    own_bytes: int = 0  # of the budget that this one takes
     model: Model | None = None  # in memory
     users: int = 0
     idle_seconds: float | None = None
@@ -51,14 +55,15 @@ class Served:
     modified: float = 0.0  # the file, in seconds since 1970
 
     @property
-    def plan(self) -> MemoryPlan | None:
-        """What it takes of the memory; None for one alone that is out of it."""
-        return self.planned if self.model is None else self.model.plan
+    def plan(self) -> MemoryPlan:
+        """What it takes of the memory, where it is there; else what it takes when it comes back."""
+        assert self.planned is not None  # since it is served
+        return self.planned
 
     @property
-    def context(self) -> int | None:
-        """Tokens of a sequence; None: as `plan`."""
-        return None if self.plan is None else self.plan.context
+    def context(self) -> int:
+        """Tokens of a sequence, in memory or not."""
+        return self.plan.context
 
 
 class Lease:
@@ -125,13 +130,12 @@ class Models:
         self._closed = False
         self._held = _core.resident_bytes()
         self._room = byte_size("memory", self._settings["memory"]) - self._held  # bytes for all models
-        self._alone: MemoryPlan | None = None  # of the only one
         try:
             if len(self._served) == 1:
                 (only,) = self._served.values()
                 only.model = load(only.path, **only.settings)
-                self._alone = only.model.plan
-                only.own_bytes = only.model.plan.peak - self._held
+                only.planned = only.model.plan
+                only.own_bytes = only.plan.peak - self._held
             else:
                 _share(list(self._served.values()), self._settings, self._held)
         except MemoryBudgetError as error:
@@ -151,14 +155,17 @@ class Models:
     @property
     def largest_body(self) -> int:
         """Bytes of the largest request that may fit some model."""
-        contexts = [each.context or 0 for each in self._served.values()]
-        return BASE_BODY + BODY_BYTES_A_TEXT_BYTE * most_bytes(max(contexts))
+        longest = max(each.context for each in self._served.values())
+        return BASE_BODY + BODY_BYTES_A_TEXT_BYTE * most_bytes(longest)
 
     def find(self, name: str | None) -> Served:
-        """A model by its name, with or without Ollama's `:latest`; None: the first. Raises UnknownModelError."""
+        """A model by its name, with or without Ollama's `:latest` and the hub that it is pulled from; None: the first.
+        Raises UnknownModelError.
+        """
         if name is None:
             return next(iter(self._served.values()))
-        for each in (name, name.removesuffix(":latest")):
+        plain = without_hub(name)
+        for each in (name, name.removesuffix(LATEST), plain, plain.removesuffix(LATEST)):
             found = self._served.get(self._aliases.get(each, each))
             if found is not None:
                 return found
@@ -240,10 +247,9 @@ class Models:
     def _planned(self, new: Served) -> Served:
         """The program takes no more with it than it was planned with: models of one kind have vocabularies alike, and
         its context is no longer than theirs."""
-        if self._alone is not None:
-            (only,) = self._served.values()
-            only.settings, only.planned, self._alone = _fixed(self._settings, self._alone), self._alone, None
-        plans = [each.planned for each in self._served.values() if each.planned is not None]
+        for each in self._served.values():
+            each.settings = _fixed(each.settings, each.plan)
+        plans = [each.plan for each in self._served.values()]
         program, longest = max(each.program for each in plans), max(each.context for each in plans)
         settings: Settings = {**self._settings, "program": program}
         need = _need(new.path, settings, self._held)
@@ -266,6 +272,7 @@ class Models:
 
     async def _loaded(self, served: Served) -> Model:
         served.model = model = await asyncio.to_thread(load, served.path, **served.settings)
+        served.planned = model.plan
         served.last_used = time.monotonic()
         if self._closed:  # meanwhile, without this one
             await self._unload(served)
@@ -295,10 +302,18 @@ class Models:
             await to_its_end(asyncio.to_thread(model.close))
 
 
+def without_hub(name: str) -> str:
+    """A model's name as the hub itself has it."""
+    for hub in HUBS:
+        name = name.removeprefix(hub)
+    return name
+
+
 def _share(models: list[Served], settings: Settings, held: int) -> None:
-    """Plans models for one budget, of which the process held so many bytes before: if they fit at once with the least
-    context, each gets that and an equal part of the rest, so that all can stay in memory; else each gets all of it, and
-    takes the place of others. Raises MemoryBudgetError for one that does not fit at all.
+    """Plans models for one budget, of which the process held so many bytes before: if they fit at once, each with the
+    context that it would have alone, each gets that and an equal part of the rest, so that all can stay in memory; else
+    each gets all of it, and takes the place of others: a long conversation is worth more than a load from a file that
+    the system has in its cache. Raises MemoryBudgetError for one that does not fit at all.
     """
     room = byte_size("memory", settings["memory"]) - held
     needs = [_need(each.path, settings, held) for each in models]
@@ -317,11 +332,12 @@ def _fixed(settings: Settings, planned: MemoryPlan) -> Settings:
 
 
 def _need(path: Path, settings: Settings, held: int) -> int:
-    """Bytes of a model with pages for one context alone, all weights resident, and with the least context if it may be
-    any."""
-    least: Settings = {**settings, "memory": _UNBOUNDED}
+    """Bytes of a model with pages for one context alone, all weights resident. The context is the one that it would
+    have with all the memory for itself, if it may be any.
+    """
+    alone: Settings = {**settings, "memory": _UNBOUNDED}
     if settings.get("context") == AUTO:
-        least["context"] = None
-    planned = plan(path, **least)
+        alone["context"] = plan(path, **settings).context
+    planned = plan(path, **alone)
     pages = -(-planned.context // PAGE_TOKENS)
     return planned.peak - planned.kv_cache + planned.kv_cache * pages // planned.pages - held

@@ -20,7 +20,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _FIRST = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _EACH = (0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
-_KINDS = ("weights", "kv_cache", "scratch", "program", "buffers")
+_KINDS = ("weights", "kv_cache", "scratch", "program", "buffers", "draft")
 _COUNTS = (
     ("running", GaugeMetricFamily, "requests_running", "answers that are computed"),
     ("waiting", GaugeMetricFamily, "requests_waiting", "answers in the queue"),
@@ -42,8 +42,8 @@ class Metrics:
             return Counter(f"qwen3edge_{name}", what, model, registry=self._registry)
 
         self._counters: list[tuple[Counter, Callable[[Usage], int]]] = [
-            (counter("answers", "answers that have ended"), lambda usage: 1),
-            (counter("prompt_tokens", "tokens of prompts"), lambda usage: usage.prompt_tokens),
+            (counter("answers", "answers that have begun and ended"), lambda usage: int(usage.completion_tokens > 0)),
+            (counter("prompt_tokens", "tokens of prompts, embeddings and scores"), lambda usage: usage.prompt_tokens),
             (
                 counter("cached_tokens", "tokens of prompts, computed before"),
                 lambda usage: usage.cached_tokens,
@@ -66,10 +66,11 @@ class Metrics:
         self._registry.register(_Now(models))
 
     def count_answer(self, model: str, usage: Usage) -> None:
-        """Of one that has ended."""
+        """Of one that has ended, by itself or because its client left; or of prompts that have no answer."""
         for counter, number in self._counters:
             counter.labels(model).inc(number(usage))
-        self._first.labels(model).observe(usage.queue_seconds + usage.prefill_seconds)
+        if usage.completion_tokens:
+            self._first.labels(model).observe(usage.queue_seconds + usage.prefill_seconds)
         if usage.completion_tokens > 1:
             self._each.labels(model).observe(usage.decode_seconds / (usage.completion_tokens - 1))
 

@@ -24,6 +24,9 @@ OPEN_PATHS = ("/", "/health", "/v1/health")
 PAGE_FILES = "/page/"
 """Nor do the files of the page."""
 
+_ORIGIN = re.compile(r"https?://[^/*]+/?|(?!https?:)[a-z][a-z0-9+.-]*://(\*|[^/*]+)/?", re.ASCII | re.IGNORECASE)
+"""Apps that show pages of their own have schemes of their own; some take a new name for each page."""
+
 _CORS = {
     "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": "*, Authorization",
@@ -35,8 +38,8 @@ _READABLE = {"Access-Control-Expose-Headers": f"{LEFT_OUT}, {REQUEST_ID}, retry-
 @dataclass(frozen=True)
 class Access:
     """host: that the server listens on. keys: one of which every request must have; none: no key is asked for. hosts:
-    names by which clients may call it, beside addresses and its own. origins: of pages that may call it from a browser,
-    beside its own. pulls: whether clients may have models fetched from hubs.
+    names by which clients may call it, beside addresses and its own. origins: of pages that may call it from a browser
+    or an app, beside its own. pulls: whether clients may have models fetched from hubs.
     """
 
     host: str = "127.0.0.1"
@@ -51,8 +54,11 @@ class Access:
             raise RequestError("expected an API key, found an empty one")
         if not all(key.isascii() for key in self.keys):
             raise RequestError("expected an API key of ASCII characters, found another")
-        if strange := [origin for origin in self.origins if not re.fullmatch(r"https?://[^/]+/?", origin)]:
-            raise RequestError(f"--allow-origin: expected http://HOST or https://HOST, found {shown(strange[0])}")
+        if strange := [origin for origin in self.origins if not _ORIGIN.fullmatch(origin)]:
+            raise RequestError(
+                "--allow-origin: expected http://HOST or https://HOST, or an app's, such as app://NAME or "
+                f"vscode-webview://* for all of that kind, found {shown(strange[0])}"
+            )
         if not (self.keys or self.insecure or _is_loopback(self.host)):
             raise RequestError(
                 f"--host {self.host}: expected --api-key KEY beside a host that others reach, or --insecure if "
@@ -87,7 +93,10 @@ class Access:
 
     def shares_with(self, origin: str | None) -> bool:
         """Whether pages of an origin may read what they are answered."""
-        return origin is not None and origin.lower() in (each.lower().rstrip("/") for each in self.origins)
+        if origin is None:
+            return False
+        allowed = {each.lower().rstrip("/") for each in self.origins}
+        return bool({origin.lower(), f"{origin.lower().partition('://')[0]}://*"} & allowed)
 
     def _has_key(self, headers: Headers) -> bool:
         kind, _, bearer = headers.get("authorization", "").partition(" ")

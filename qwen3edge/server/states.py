@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 from qwen3edge import checks
 from qwen3edge.errors import RequestError
+from qwen3edge.generation.answer import Usage
 from qwen3edge.generation.embedding import Judge, awaited_states, normalized
 from qwen3edge.generation.model import Model
 from qwen3edge.generation.session import checked_tokens
+from qwen3edge.server import request_log
 from qwen3edge.server.hosted import Models
 from qwen3edge.text.pooled import RERANK_INSTRUCTION, RerankPrompts, embedding_tokens, ended_tokens, yes_and_no
 
@@ -46,7 +48,8 @@ async def embed(
     """As `Model.embed`, of texts or of their tokens. Cancelling it ends it within a step. Raises as `Models.lease` and
     `Model.embed`, RequestError for more numbers than a response may have.
     """
-    lease = await models.lease(name)
+    lease, number = await models.lease(name), request_log.next_number()
+    found = Embedded(lease.name, 0)
     try:
         model = lease.model
         size = model.config.hidden_size
@@ -56,11 +59,12 @@ async def embed(
                 f"input: expected embeddings of at most {MOST_NUMBERS} numbers together, found {len(texts)} of {kept}: "
                 "send fewer texts at a time, or ask for fewer dimensions"
             )
-        found = Embedded(lease.name, kept)
+        found.dimensions = kept
 
         def read(index: int) -> list[int]:
             tokens = _embedding_prompt(model, f"input[{index}]", texts[index])
             found.tokens += len(tokens)
+            request_log.note_tokens(number, "text", model.tokenizer, tokens)
             return tokens
 
         async with aclosing(_states(models, model, len(texts), read)) as states:
@@ -68,6 +72,7 @@ async def embed(
                 found.vectors.append(struct.pack(f"<{kept}f", *normalized(state, kept)))
         return found
     finally:
+        lease.count(_only_read(found.tokens))
         lease.release()
 
 
@@ -75,14 +80,15 @@ async def rerank(
     models: Models, name: str | None, query: str, documents: Sequence[str], instruction: str | None = None
 ) -> Scored:
     """As `Model.rerank`. Cancelling it ends it within a step. Raises as `Models.lease` and `Model.rerank`."""
-    lease = await models.lease(name)
+    lease, number = await models.lease(name), request_log.next_number()
+    model, found = lease.model, Scored(lease.name)
     try:
-        model, found = lease.model, Scored(lease.name)
         judge, questions = await models.reading(lambda: _judging(model, query, instruction or RERANK_INSTRUCTION))
 
         def read(index: int) -> list[int]:
             tokens = questions.tokens(f"documents[{index}]", documents[index])
             found.tokens += len(tokens)
+            request_log.note_tokens(number, "text", model.tokenizer, tokens)
             return tokens
 
         async with aclosing(_states(models, model, len(documents), read)) as states:
@@ -90,7 +96,13 @@ async def rerank(
                 found.scores.append(judge.score(state))
         return found
     finally:
+        lease.count(_only_read(found.tokens))
         lease.release()
+
+
+def _only_read(tokens: int) -> Usage:
+    """Of prompts without answers."""
+    return Usage(tokens, 0, 0, 0, 0.0, 0.0, 0.0, 0)
 
 
 def _judging(model: Model, query: str, instruction: str) -> tuple[Judge, RerankPrompts]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from qwen3edge.server import request_log
 from qwen3edge.server.app import make_app
 from qwen3edge.server.hosted import Models
 from qwen3edge.server.metrics import Metrics
@@ -33,6 +35,13 @@ def tiny(tiny_int4):
     models = Models({"tiny": tiny_int4}, {"other": "tiny"}, SETTINGS, count=metrics.count_answer)
     with TestClient(make_app(models, metrics, Access()), base_url=URL) as client:
         yield client
+
+
+@pytest.fixture
+def noted(caplog):
+    """What the log has of requests, in a server that is told to write it."""
+    caplog.set_level(logging.INFO, request_log.log.name)
+    return lambda: [record.getMessage() for record in caplog.records if record.name == request_log.log.name]
 
 
 @pytest.fixture(scope="module")

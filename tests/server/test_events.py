@@ -23,7 +23,7 @@ SAID = [CALL, *ids(BODY), CALLED]
 BROKEN = [CALL, *ids('{"name": "weather", "arguments": {]'), CALLED]
 
 
-def events(scripted, script, whole=False, **options):
+def events(scripted, script, whole=False, eager=(), **options):
     scripted.core.script, scripted.core.said = script, 0
 
     async def read():
@@ -31,7 +31,7 @@ def events(scripted, script, whole=False, **options):
         answers = await Answers.begin(scripted.models, request)
         found = answers.events()
         try:
-            return [event async for event in (whole_calls(found) if whole else found)]
+            return [event async for event in (whole_calls(found, eager) if whole else found)]
         finally:
             await answers.aclose()
 
@@ -66,3 +66,17 @@ def test_whole_calls(scripted):
     assert json.loads(calls[1].text) == {"city": "Oslo"}
     text = "".join(event.text for event in found if isinstance(event, ContentDelta))
     assert text.startswith("<tool_call>") and text.endswith("</tool_call>")
+    assert found[-1].broken_calls == 1  # and the cut one is what "length" says
+
+
+def test_calls_that_come_as_they_are_written(scripted):
+    """For clients that cope with one that breaks off: its end says so, and its text follows."""
+    found = events(scripted, [*BROKEN, *SAID, END], whole=True, eager={"weather"})
+    kinds = [type(event) for event in found if isinstance(event, CallBegun | ArgumentsDelta | CallEnded)]
+    assert kinds.count(CallBegun) == kinds.count(CallEnded) == 2 and kinds.count(ArgumentsDelta) > 10
+    ends = [event for event in found if isinstance(event, CallEnded)]
+    assert [(end.index, end.state) for end in ends] == [(0, "broken"), (1, "complete")]
+    parts = [event.text for event in found if isinstance(event, ArgumentsDelta) and event.index == 1]
+    assert json.loads("".join(parts)) == {"city": "Oslo"} and found[-1].broken_calls == 1
+    held = events(scripted, [*BROKEN, *SAID, END], whole=True, eager={"other"})
+    assert len([event for event in held if isinstance(event, CallBegun)]) == 1

@@ -47,6 +47,16 @@ def test_names(paths):
         Models({"a": paths["a"]}, {"a": "a"}, SETTINGS)
 
 
+def test_names_with_their_hub(paths):
+    """As Ollama's clients ask for what they have pulled."""
+    models = Models({"a/b": paths["a"]}, {}, SETTINGS)
+    for name in ("hf.co/a/b", "huggingface.co/a/b", "hf.co/a/b:latest"):
+        assert models.find(name).name == "a/b"
+    with pytest.raises(UnknownModelError):
+        models.find("evil.co/a/b")
+    models.close()
+
+
 def test_all_fit_at_once(paths):
     models = Models(paths, {}, {**SETTINGS, "memory": "2GiB"})
     assert models.loaded == {}
@@ -86,6 +96,33 @@ def test_one_takes_the_place_of_another(paths):
     run(models, work)
 
 
+def test_models_keep_the_context_that_each_has_alone(paths, monkeypatch):
+    """Where two fit together with a shorter one alone, each takes the other's place: conversations come first."""
+    monkeypatch.setattr("qwen3edge.settings.DEFAULT_CONTEXT", 64)
+    settings = {**SETTINGS, "kv": "f32", "sequences": 1}
+    held = _core.resident_bytes()
+    short, own = (qwen3edge.plan(paths["a"], **{**settings, "context": n}).peak - held for n in (64, 2048))
+    both = {name: paths[name] for name in "ab"}
+    models = Models(both, {}, {**settings, "memory": held + own + short + SERVER_BYTES})
+
+    async def work():
+        for name in "ab":
+            assert models.find(name).context == 2048
+            (await models.lease(name)).release()
+            assert list(models.loaded) == [name]
+
+    assert own - short > 1 << 20  # else the process's own growth decides
+    run(models, work)
+    models = Models(both, {}, {**settings, "context": 64, "memory": models.budget})
+
+    async def together():
+        for name in "ab":
+            (await models.lease(name)).release()
+        assert list(models.loaded) == ["a", "b"]
+
+    run(models, together)
+
+
 def test_a_model_that_cannot_fit_is_refused_at_once(paths):
     with pytest.raises(MemoryBudgetError, match="would fit: "):
         Models(paths, {}, {**SETTINGS, "memory": SERVER_BYTES + _core.resident_bytes() + (1 << 20)})
@@ -94,7 +131,7 @@ def test_a_model_that_cannot_fit_is_refused_at_once(paths):
 
 
 def test_an_idle_model_leaves(paths, monkeypatch):
-    models = Models({"a": paths["a"]}, {}, SETTINGS, idle_seconds=60)
+    models = Models({"a": paths["a"]}, {}, {**SETTINGS, "context": 512}, idle_seconds=60)
     now = hosted.time.monotonic()
     monkeypatch.setattr(hosted.time, "monotonic", lambda: now)
 
@@ -110,9 +147,9 @@ def test_an_idle_model_leaves(paths, monkeypatch):
         assert list(models.loaded) == ["a"]
         now += 20
         await models.unload_idle()
-        assert models.loaded == {} and models.find("a").context is None
+        assert models.loaded == {} and models.find("a").context == 512  # which clients are told
         again = await models.lease("a")
-        assert again.model.plan.context == 2048
+        assert again.model.plan.context == 512
 
     run(models, work)
 

@@ -60,6 +60,35 @@ def test_origins():
             check(Access(), host=host, origin=origin)
 
 
+APPS = ("app://obsidian.md", "tauri://localhost", "chrome-extension://abcdef", "vscode-webview://1a-2b")
+
+
+def test_origins_of_apps():
+    """With schemes of their own; one that changes its name each time is allowed as a whole."""
+    host = "localhost:8080"
+    for origin in APPS:
+        check(Access(origins=[origin]), host=host, origin=origin)
+        with pytest.raises(ForbiddenError):
+            check(Access(origins=[each for each in APPS if each != origin]), host=host, origin=origin)
+    access = Access(origins=["vscode-webview://*"])
+    check(access, host=host, origin="vscode-webview://other")
+    assert access.shares_with("vscode-webview://other") and not access.shares_with("vscode-webview-x://other")
+    for wrong in (
+        "http://*",
+        "https://*",
+        "*",
+        "*://a",
+        "evil",
+        "app:",
+        "app://",
+        "app://a/b",
+        "https://*.evil.com",
+        "",
+    ):
+        with pytest.raises(RequestError, match=r"--allow-origin: expected http://HOST .* or an app's"):
+            Access(origins=[wrong])
+
+
 def test_keys():
     access = Access("0.0.0.0", ["secret", "other"])
     for headers in ({"authorization": "Bearer secret"}, {"authorization": "bearer other"}, {"x_api_key": "secret"}):

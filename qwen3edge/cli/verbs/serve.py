@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="URL",
-        help="of web pages that may call it",
+        help="of web pages and apps that may call it",
     )
+    group.add_argument("--log-requests", action="store_true", help="write what clients ask and are answered to the log")
     group.add_argument("--allow-pull", action="store_true", help="clients may have models fetched (Ollama's pull)")
     group.add_argument(
         "--grace", type=_whole_seconds, default=30, metavar="S", help="for answers, once told to end (30)"
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serves until it is told to stop."""
     with contextlib.ExitStack() as kept:
         with _without_collections():
-            from qwen3edge.server import listening
+            from qwen3edge.server import listening, request_log
             from qwen3edge.server.app import make_app
             from qwen3edge.server.hosted import Models
             from qwen3edge.server.metrics import Metrics
@@ -81,6 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
                 count=metrics.count_answer,
             )
             app = make_app(models, metrics, access, saved=saved)
+        if arguments.log_requests:
+            request_log.begin()
+            print("qwen3edge: --log-requests: what clients ask and are answered is logged", file=sys.stderr, flush=True)
         where = listening.address(socket)
         told = f"qwen3edge: {', '.join(models.names)} at {where} (OpenAI: {where}/v1)"
         listening.run(app, socket, grace_seconds=arguments.grace, ready=lambda: print(told, flush=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -77,10 +77,14 @@ class Blocks:
         return {"type": "content_block_delta", "index": self._begun - 1, "delta": {"type": kind, **what}}
 
 
-async def events_of(answers: Answers, *, thoughts: bool) -> AsyncGenerator[dict[str, Any], None]:
-    """Those of a message with the one answer. Raises what went wrong."""
+async def events_of(
+    answers: Answers, *, thoughts: bool, eager: Collection[str] = ()
+) -> AsyncGenerator[dict[str, Any], None]:
+    """Those of a message with the one answer. eager: names of tools whose input is told as it comes. Raises what went
+    wrong.
+    """
     blocks = Blocks(thoughts=thoughts)
-    async with aclosing(whole_calls(answers.events())) as events:
+    async with aclosing(whole_calls(answers.events(), eager)) as events:
         async for event in events:
             if isinstance(event, Started):
                 yield {"type": "message_start", "message": _message(answers.model_name, event.prompt_tokens)}

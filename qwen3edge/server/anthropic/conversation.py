@@ -51,11 +51,37 @@ def functions(tools: Sequence[Mapping[str, Any]] | None) -> tuple[list[dict[str,
         if kind not in (None, "custom"):
             others.append(str(kind)[:60])
             continue
+        if tool.get("input_examples"):
+            raise BodyError(
+                f"{where}.input_examples: expected none, which no template has a place for: put them into the "
+                "description",
+                f"{where}.input_examples",
+            )
         description = {} if tool.get("description") is None else {"description": _part(tool, "description", str, where)}
         schema = _part(tool, "input_schema", dict, where)
         function = {"name": _part(tool, "name", str, where), **description, "parameters": schema}
         own.append({"type": "function", "function": function})
     return own, others
+
+
+def eager_names(tools: Sequence[Mapping[str, Any]] | None) -> set[str]:
+    """Of tools whose input a client wants to have as it comes, though what breaks off is no JSON then."""
+    return {str(tool.get("name")) for tool in tools or () if tool.get("eager_input_streaming") is True}
+
+
+def require_no_edits(management: object) -> None:
+    """Of a conversation, before the model reads it, raises BodyError. Claude Code asks to have thoughts cleared, which
+    templates do with those of earlier turns in any case.
+    """
+    edits = management.get("edits") if isinstance(management, Mapping) else None
+    for index, edit in enumerate(edits if isinstance(edits, list) else ()):
+        kind = edit.get("type") if isinstance(edit, Mapping) else None
+        if not (isinstance(kind, str) and kind.startswith("clear_thinking_")):
+            where = f"context_management.edits[{index}]"
+            raise BodyError(
+                f"{where}: expected clear_thinking_20251015, found {shown(kind)}: this server changes no conversation",
+                where,
+            )
 
 
 def _system(system: str | Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from qwen3edge.server.answering import Answers, prompt_tokens
 from qwen3edge.server.anthropic.blocks import events_of, whole
-from qwen3edge.server.anthropic.conversation import functions
+from qwen3edge.server.anthropic.conversation import eager_names, functions
 from qwen3edge.server.anthropic.errors import error_body
 from qwen3edge.server.anthropic.messages_body import MessagesBody, PromptBody
 from qwen3edge.server.clients import while_connected
@@ -39,7 +39,7 @@ async def messages(request: Request) -> Response:
         return JsonResponse(message, headers=headers)
     return Streamed(
         answers,
-        lambda answers: _written(answers, thoughts=thoughts),
+        lambda answers: _written(answers, thoughts=thoughts, eager=eager_names(body.tools)),
         failed=lambda error: data(error_body(replace(problem(error), request_id=identity)), "error"),
         headers=headers,
         keep_alive=PING,
@@ -56,7 +56,7 @@ async def count_tokens(request: Request) -> Response:
     return JsonResponse({"input_tokens": len(tokens)}, headers=headers)
 
 
-async def _written(answers: Answers, *, thoughts: bool) -> AsyncGenerator[bytes, None]:
-    async with aclosing(events_of(answers, thoughts=thoughts)) as events:
+async def _written(answers: Answers, *, thoughts: bool, eager: Collection[str]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events_of(answers, thoughts=thoughts, eager=eager)) as events:
         async for event in events:
             yield data(event, event["type"])

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from qwen3edge.generation.options import Options
-from qwen3edge.server.anthropic.conversation import conversation, functions
+from qwen3edge.server.anthropic.conversation import conversation, functions, require_no_edits
 from qwen3edge.server.errors import BodyError
 from qwen3edge.server.parameters import MOST_MESSAGES, MOST_TOOLS, Body, Ignored, Listed
 from qwen3edge.server.request import EFFORTS, AnswerRequest, ThinkingWish
@@ -70,6 +70,7 @@ class PromptBody(Body):
 
     def request(self) -> AnswerRequest:
         """Raises BodyError, RequestError."""
+        require_no_edits(self.context_management)
         choice = self.tool_choice
         found = self.output_format or (self.output_config.format if self.output_config else None)
         options: Options = {} if found is None else {"json_schema": found.form}

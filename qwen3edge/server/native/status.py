@@ -72,7 +72,7 @@ def _model(served: Served) -> dict[str, Any]:
         "loaded": found is not None,
         "context": served.context,
         "sequences": settings.get("sequences", 1),
-        "plan": None if served.plan is None else served.plan.as_dict(),
+        "plan": served.plan.as_dict(),
         "sampling": {"thinking": None, "direct": None},
         "chat_template": None,
         "thinks": None,

@@ -10,6 +10,7 @@ from pydantic import Field
 from qwen3edge.errors import shown
 from qwen3edge.generation.model import Model
 from qwen3edge.server.errors import BodyError
+from qwen3edge.server.message_keys import require_no_effect
 from qwen3edge.server.ollama.options import PreparedBody
 from qwen3edge.server.parameters import MOST_MESSAGES, MOST_TOOLS, Listed
 from qwen3edge.server.request import AnswerRequest
@@ -25,7 +26,8 @@ class OllamaChatBody(PreparedBody):
 
     def request(self) -> AnswerRequest:
         """Raises BodyError, RequestError."""
-        messages = [_message(message, f"messages[{index}]") for index, message in enumerate(self.messages)]
+        require_no_effect(self.messages)
+        messages = [_message(message) for message in self.messages]
         return AnswerRequest(
             self.model, messages, self.generation(), wish=self.wish(), context=self.limit
         ).with_tools(own_tools(self.tools)[0], None)  # fmt: skip
@@ -44,7 +46,9 @@ class GenerateBody(PreparedBody):
 
     def request(self) -> AnswerRequest:
         """Raises BodyError, RequestError."""
-        _require_no_images(self.images, "images")
+        if self.images:
+            found = shown(type(self.images))
+            raise BodyError(f"images: expected texts alone, which these models read, found {found}", "images")
         if self.raw or self.suffix:
             if self.system:
                 name = "raw" if self.raw else "suffix"
@@ -64,14 +68,8 @@ class GenerateBody(PreparedBody):
         return AnswerRequest(self.model, tokens, options, context=self.limit)  # type: ignore[arg-type]
 
 
-def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     """A result names its tool in `tool_name`; what says nothing may leave out its content."""
-    _require_no_images(message.get("images"), f"{where}.images")
     content, name = message.get("content"), message.get("tool_name")
     found = {**message, "content": "" if content is None else content}
     return found if name is None else {**found, "name": name}
-
-
-def _require_no_images(images: object, where: str) -> None:
-    if images:
-        raise BodyError(f"{where}: expected texts alone, which these models read, found {shown(type(images))}", where)

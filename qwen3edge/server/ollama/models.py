@@ -12,7 +12,7 @@ from starlette.responses import Response
 from qwen3edge import __version__
 from qwen3edge.server.clients import while_connected
 from qwen3edge.server.errors import BodyError
-from qwen3edge.server.hosted import Models, Served
+from qwen3edge.server.hosted import LATEST, Models, Served
 from qwen3edge.server.ollama.facts import digest, facts
 from qwen3edge.server.ollama.lines import moment
 from qwen3edge.server.parameters import Body, Ignored
@@ -76,7 +76,7 @@ async def version(request: Request) -> Response:
 
 def tagged(name: str) -> str:
     """As Ollama writes a name, which always says which of several models is meant."""
-    return name if ":" in name else f"{name}:latest"
+    return name if ":" in name else f"{name}{LATEST}"
 
 
 def _listed(models: Models, name: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _running(models: Models, name: str) -> dict[str, Any]:
     stays = seconds is None or math.isinf(seconds)
     return {
         **listed,
-        "size": 0 if plan is None else plan.peak - plan.program,
+        "size": plan.peak - plan.program,
         "expires_at": _NEVER if stays else moment(time.time() + begin + (seconds or 0) - time.monotonic()),
         "size_vram": 0,
         "context_length": served.context,
@@ -116,7 +116,7 @@ def _shown(served: Served) -> dict[str, Any]:
     config = found.config
     family = config.model_type
     numbers = {
-        "context_length": served.context or config.context_length,
+        "context_length": served.context,
         "embedding_length": config.hidden_size,
         "block_count": config.layers,
         "attention.head_count": config.heads,

@@ -19,6 +19,7 @@ from qwen3edge.hub.child import child_environment, failure, pull_command
 from qwen3edge.hub.model_name import ModelName
 from qwen3edge.server.clients import while_connected
 from qwen3edge.server.errors import BodyError, ClientLeftError, ForbiddenError, InUseError, problem
+from qwen3edge.server.hosted import LATEST, without_hub
 from qwen3edge.server.ollama.errors import error_body
 from qwen3edge.server.ollama.lines import NDJSON, line
 from qwen3edge.server.parameters import Body, Ignored
@@ -26,8 +27,6 @@ from qwen3edge.server.route import post, router
 from qwen3edge.server.service import Service, service
 from qwen3edge.server.sse import JsonResponse
 
-_HUB = ("hf.co/", "huggingface.co/")
-_LATEST = ":latest"
 _DOING = {"listing": "pulling manifest", "checking": "verifying sha256 digest", "waiting": "waiting for another pull"}
 _LONGEST_LINE = 1 << 20
 
@@ -50,9 +49,7 @@ class PullBody(Body):
         name = self.model or self.name
         if not name:
             raise BodyError("model: expected the name of a model, found none", "model")
-        for hub in _HUB:
-            name = name.removeprefix(hub)
-        return ModelName.parse(name.removesuffix(_LATEST))
+        return ModelName.parse(without_hub(name).removesuffix(LATEST))
 
 
 @post(routes, PullBody, "/api/pull")

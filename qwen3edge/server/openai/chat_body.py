@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 from qwen3edge.errors import shown
 from qwen3edge.generation.options import Options
 from qwen3edge.server.errors import BodyError
+from qwen3edge.server.message_keys import require_no_effect
 from qwen3edge.server.openai.sampled_body import SampledBody
 from qwen3edge.server.openai.stream_options import StreamOptions
 from qwen3edge.server.parameters import MOST_MESSAGES, MOST_TOOLS, Body, Ignored, Listed
@@ -83,6 +84,7 @@ class Conversation(Body):
 
     def prompt_request(self) -> AnswerRequest:
         """A request with all that its prompt depends on. Raises RequestError, BodyError."""
+        require_no_effect(self.messages)
         variables = dict(self.chat_template_kwargs or {})
         thinking = variables.pop("enable_thinking", self.enable_thinking)
         if thinking is not None and not isinstance(thinking, bool):

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qwen3edge.generation.answer import TokenLogprob, Usage
+from qwen3edge.generation.answer import TokenLogprob
 from qwen3edge.server.answering import Answers
 from qwen3edge.server.collected import Collected
 from qwen3edge.server.errors import problem
@@ -64,7 +64,7 @@ def _completion(answers: Answers, found: list[Collected], *, logprobs: bool) -> 
         **head(answers.model_name, "chat.completion", "chatcmpl-"),
         "choices": [_choice(answers, each, logprobs=logprobs) for each in found],
         "usage": usage_of(usages),
-        "timings": timings_of(usages),
+        "timings": timings_of(usages, sum(each.finished.broken_calls for each in found)),
     }
 
 
@@ -88,7 +88,7 @@ def _choice(answers: Answers, found: Collected, *, logprobs: bool) -> dict[str, 
 
 async def _chunks(answers: Answers, *, usage: bool, so_far: bool, logprobs: bool) -> AsyncGenerator[bytes, None]:
     begin = head(answers.model_name, "chat.completion.chunk", "chatcmpl-")
-    usages: dict[int, Usage] = {}
+    ended: dict[int, Finished] = {}
     waiting: dict[int, list[TokenLogprob]] = {}  # of tokens whose text comes next
 
     def chunk(choice: int, delta: dict[str, Any], reason: str | None = None) -> bytes:
@@ -114,13 +114,14 @@ async def _chunks(answers: Answers, *, usage: bool, so_far: bool, logprobs: bool
             elif isinstance(event, Logprobs):
                 waiting.setdefault(event.choice, []).extend(event.tokens)
             elif isinstance(event, Finished):
-                usages[event.choice] = event.usage
+                ended[event.choice] = event
                 yield chunk(event.choice, {}, event.reason)
             elif isinstance(event, Failed):
                 raise event.error
     if usage:
-        counted = [usages[choice] for choice in sorted(usages)]
-        yield data({**begin, "choices": [], "usage": usage_of(counted), "timings": timings_of(counted)})
+        usages = [ended[choice].usage for choice in sorted(ended)]
+        timings = timings_of(usages, sum(each.broken_calls for each in ended.values()))
+        yield data({**begin, "choices": [], "usage": usage_of(usages), "timings": timings})
     yield DONE
 
 

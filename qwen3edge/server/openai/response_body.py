@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,17 @@ _KEEPS_NOTHING = "this server keeps no responses: send the whole conversation as
 _LOGPROBS = "message.output_text.logprobs"
 
 Summary = Literal["auto", "concise", "detailed"]
+Include = Literal[
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
+"""All but the first are of what no response here has: thoughts are plain, and OpenAI's own tools are left out."""
 
 
 class Reasoning(Body):
@@ -58,7 +69,7 @@ class ResponsesBody(SampledBody):
     }
 
     model: str | None = None
-    input: str | Listed[dict[str, Any]] = Field(max_length=MOST_MESSAGES)
+    input: str | Annotated[Listed[dict[str, Any]], Field(max_length=MOST_MESSAGES)]
     instructions: str | None = None
     tools: Listed[dict[str, Any]] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: str | dict[str, Any] | None = None
@@ -68,7 +79,7 @@ class ResponsesBody(SampledBody):
     text: Text | None = None
     max_output_tokens: int | None = None
     top_logprobs: int | None = None
-    include: Listed[str] | None = None
+    include: Listed[Include] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     background: Literal[False] = False

@@ -189,7 +189,8 @@ class ResponseOutput:
         if not self.response["output"]:  # a client that looks for a text finds one
             yield from self._begin_item(_MESSAGE)
             yield from self._end_item(status)
-        self.response |= {"status": status, "usage": _usage(event.usage), "timings": timings_of([event.usage])}
+        timings = timings_of([event.usage], event.broken_calls)
+        self.response |= {"status": status, "usage": _usage(event.usage), "timings": timings}
         if status == "completed":
             self.response["completed_at"] = int(time.time())
         else:

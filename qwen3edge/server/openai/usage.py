@@ -24,8 +24,10 @@ def usage_of(usages: Sequence[Usage], n: int | None = None) -> dict[str, Any]:
     }
 
 
-def timings_of(usages: Sequence[Usage]) -> dict[str, Any]:
-    """Of the first answer, in seconds; and the seed with which all come again."""
+def timings_of(usages: Sequence[Usage], broken_calls: int = 0) -> dict[str, Any]:
+    """Of the first answer, in seconds; the seed with which all come again; and of how many tool calls the text stayed
+    content, because they were none.
+    """
     first = usages[0]
     return {
         "queue_seconds": first.queue_seconds,
@@ -34,4 +36,5 @@ def timings_of(usages: Sequence[Usage]) -> dict[str, Any]:
         "prefill_tokens_per_second": first.prefill_tokens_per_second,
         "decode_tokens_per_second": first.decode_tokens_per_second,
         "seed": first.seed,
+        "broken_calls": broken_calls,
     }

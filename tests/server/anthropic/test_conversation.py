@@ -109,6 +109,18 @@ def test_an_answer_is_not_continued():
         conversation(None, [HI, {"role": "assistant", "content": "So"}])
 
 
+def test_what_is_to_be_done_to_a_conversation(scripted):
+    """Nothing is: thoughts of earlier turns are in no prompt, and the rest is refused by name."""
+    cleared = [None, {}, {"edits": []}, {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}]
+    for management in cleared:
+        assert post(scripted, [*ids("yes"), END], context_management=management).status_code == 200
+    for kind in ("clear_tool_uses_20250919", "compact_20260112", None):
+        for path in ("/v1/messages", "/v1/messages/count_tokens"):
+            more = {} if path == "/v1/messages" else {"max_tokens": None, "temperature": None}
+            refused = post(scripted, [END], path, context_management={"edits": [{"type": kind}]}, **more)
+            assert refused.status_code == 400 and "context_management.edits[0]" in refused.json()["error"]["message"]
+
+
 def test_functions():
     tool = {"type": "custom", "name": "now", "input_schema": {}, "strict": True, "cache_control": {}}
     assert functions([*TOOLS, tool, {"type": "bash_20250124", "name": "bash"}]) == (
@@ -119,6 +131,9 @@ def test_functions():
         ],
         ["bash_20250124"],
     )  # fmt: skip
-    for wrong, match in (({"name": "x"}, "input_schema: expected an object"), ({"input_schema": {}}, "name: expected")):
+    for wrong, match in (
+        ({"name": "x"}, "input_schema: expected an object"), ({"input_schema": {}}, "name: expected"),
+        ({"name": "x", "input_schema": {}, "input_examples": [{}]}, "input_examples: expected none"),
+    ):  # fmt: skip
         with pytest.raises(BodyError, match=rf"tools\[0\].{match}"):
             functions([wrong])

@@ -68,6 +68,25 @@ def test_a_call_in_the_thoughts(scripted):
     assert texts(found) == [("thinking", "hm"), ("tool_use", {"city": "K}ö{ln"})]
 
 
+def test_input_that_comes_as_it_is_written(scripted):
+    """Of a tool that asks for it, in a stream. What breaks off ends its block; the text follows, as it does without."""
+    tools = [{**TOOLS[0], "eager_input_streaming": True}]
+    broken = '{"name": "weather", "arguments": {]'
+    script = [*SAID, CALL, *ids(broken), CALLED, END]
+
+    def pieces(which):
+        found = events(post(scripted, script, tools=which, stream=True).text)
+        return [event["delta"]["partial_json"] for event in found if "partial_json" in event.get("delta", {})], found
+
+    eager, found = pieces(tools)
+    held, _ = pieces(TOOLS)
+    assert len(held) == 1 and len(eager) > 10
+    assert "".join(eager).startswith(held[0])
+    stops = [event["index"] for event in found if event["type"] == "content_block_stop"]
+    assert stops == list(range(len(stops))) and found[-2]["delta"]["stop_reason"] == "tool_use"
+    assert texts(say(scripted, [*SAID, END], tools=tools)) == [("tool_use", {"city": "K}ö{ln"})]
+
+
 def test_a_call_without_arguments(scripted):
     said = [CALL, *ids('{"name": "weather", "arguments": {}}'), CALLED]
     assert texts(say(scripted, [*said, END], tools=TOOLS)) == [("tool_use", {})]

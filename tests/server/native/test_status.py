@@ -1,6 +1,15 @@
 """What a server tells of itself."""
 
+import asyncio
+from dataclasses import replace
+
+import jsonschema
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.generation.fakes import END, ids
+from tests.server.scripted import Scripted
+from tests.server.test_clients import Client, Slow, until
 
 
 def test_health(tiny):
@@ -33,6 +42,50 @@ def test_metrics(tiny):
     assert after["qwen3edge_responses_total", "200"] > before["qwen3edge_responses_total", "200"]
 
 
+def total(server, name):
+    families = text_string_to_metric_families(server.client.get("/metrics").text)
+    return sum(each.value for family in families for each in family.samples if each.name == f"qwen3edge_{name}_total")
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_what_a_client_that_left_has_used_is_counted(tmp_path, stream):
+    with Scripted(tmp_path) as server:
+        server.core.script = [*ids("a" * 300), END]
+
+        async def work():
+            slow = Slow(server)
+            client = Client(server, "word " * 10, stream)
+            slow.steps.release(20)
+            await until(lambda: len(server.core.log) == 20)
+            client.leave()
+            await asyncio.sleep(0.05)
+            slow.steps.release(50)
+            await client.task
+
+        asyncio.run(work())
+        written = sum(len(tokens) == 1 for tokens in server.core.log)
+        assert total(server, "answers") == 1 and total(server, "prompt_tokens") > 50
+        assert 1 < written <= total(server, "completion_tokens") <= written + 2
+
+
+def test_embeddings_are_counted(tiny):
+    def read(name):
+        text = tiny.get("/metrics").text
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"qwen3edge_{name}_total"))
+
+    before, answers = read("prompt_tokens"), read("answers")
+    used = tiny.post("/v1/embeddings", json={"input": ["one", "two words"]}).json()["usage"]["prompt_tokens"]
+    ollama = tiny.post("/api/embed", json={"input": "three"}).json()["prompt_eval_count"]
+    assert read("prompt_tokens") - before == used + ollama > 0
+    assert read("answers") == answers
+
+
+def test_metrics_tell_of_a_draft(monkeypatch, tiny):
+    (model,) = tiny.app.state.service.models.loaded.values()
+    monkeypatch.setattr(model, "plan", replace(model.plan, draft=4711))
+    assert 'qwen3edge_memory_planned_bytes{kind="draft",model="tiny"} 4711.0' in tiny.get("/metrics").text
+
+
 def test_props(tiny):
     found = tiny.get("/props").json()
     assert found["total_slots"] == 4 and found["default_generation_settings"]["n_ctx"] == 2048
@@ -55,9 +108,28 @@ def test_c38_what_does_not_exist(tiny):
         assert response.json()["error"]["message"].startswith("expected")
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat", "/v1/rerank"])
+def test_errors_are_those_of_the_document(tiny, path):
+    found = tiny.get("/openapi.json").json()
+    refused = tiny.post(path, json={"nonsense": 1})
+    told = found["paths"][path]["post"]["responses"][str(refused.status_code)]["content"]["application/json"]["schema"]
+    schema = found["components"]["schemas"][told["$ref"].rpartition("/")[2]]
+    jsonschema.validate(refused.json(), schema)
+
+
 def test_the_document(tiny):
     found = tiny.get("/openapi.json").json()
     body = found["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     schema = found["components"]["schemas"][body["$ref"].rpartition("/")[2]]
     assert "reasoning_effort" in schema["properties"] and schema["required"] == ["messages"]
+    answers = found["paths"]["/v1/chat/completions"]["post"]["responses"]
+    assert set(answers["200"]["content"]) == {"application/json", "text/event-stream"}
+    assert {"400", "401", "404", "413", "429", "503"} <= set(answers)
+    assert set(found["paths"]["/api/chat"]["post"]["responses"]["200"]["content"]) == {
+        "application/json", "application/x-ndjson",
+    }  # fmt: skip
+    assert set(found["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == {"text/plain"}
+    assert "application/json" not in found["paths"]["/"]["get"]["responses"]["200"]["content"]
+    assert found["paths"]["/health"]["get"]["security"] == [] != found["paths"]["/metrics"]["get"]["security"]
+    assert set(found["components"]["securitySchemes"]) == {"bearer", "key"}
     assert {"/v1/models", "/health", "/metrics", "/props", "/tokenize", "/apply-template"} <= set(found["paths"])

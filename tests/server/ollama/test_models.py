@@ -110,6 +110,19 @@ async def with_a_user(models):
     await models.unload_idle()
 
 
+def test_the_context_of_a_model_that_is_out_of_memory(tiny_int4):
+    """Is the one that it comes back with, not the one that it was trained for."""
+    models = Models({"own": tiny_int4}, {}, {**SETTINGS, "context": 256})
+    with TestClient(make_app(models, Metrics(), Access()), base_url=URL) as client:
+        client.post("/api/chat", json={"model": "own", "keep_alive": 0})
+        assert models.loaded == {}
+        assert client.get("/v1/models").json()["data"][0]["context_length"] == 256
+        told = client.post("/api/show", json={"model": "own"}).json()["model_info"]
+        assert told["qwen3.context_length"] == 256
+        props = client.get("/props").json()
+        assert props["default_generation_settings"]["n_ctx"] == 256 and props["models"]["own"]["plan"]["peak"] > 0
+
+
 def test_a_file_that_is_gone_is_listed(own):
     own.path.unlink()
     own.models.find("own").modified = 1.0  # not read before

@@ -42,7 +42,7 @@ def test_a_pulled_model_is_served(client, huggingface):  # noqa: F811
     assert [each["name"] for each in client.get("/api/tags").json()["models"]] == [
         "own:latest", f"{NAME}:latest", "alias:latest",
     ]  # fmt: skip
-    for model in (NAME, "own", NAME):
+    for model in (f"hf.co/{NAME}:latest", "own", NAME):
         assert client.post("/api/chat", json={"model": model, **CHAT}).json()["done_reason"] == "length"
     held = sum(client.models.find(name).own_bytes for name in client.models.loaded)
     assert held <= client.models.budget - SERVER_BYTES

@@ -108,6 +108,15 @@ def test_a_broken_call_is_text(scripted):
     assert found["calls"] == [WEATHER, WEATHER] and found["finish"] == "tool_calls"
 
 
+def test_broken_calls_are_counted(scripted):
+    """Beside the usage: their text is content, which a client may not look at where there are calls."""
+    script = [CALL, *ids('{"name": "weather", "arguments": {]'), CALLED, *SAID, END]
+    whole = scripted.post(script, tools=TOOLS).json()["timings"]
+    *_, last = events(scripted.post(script, tools=TOOLS, stream=True, stream_options={"include_usage": True}).text)
+    assert whole["broken_calls"] == last["timings"]["broken_calls"] == 1
+    assert scripted.post([*SAID, END], tools=TOOLS).json()["timings"]["broken_calls"] == 0
+
+
 def test_c13_braces_in_strings(scripted):
     assert json.loads(scripted.say([*SAID, END], tools=TOOLS)["calls"][0]["arguments"]) == {"city": "K}ö{ln"}
 
@@ -381,6 +390,32 @@ def test_what_is_out_of_range_is_refused(scripted, body):
 def test_what_cannot_change_the_answer_has_no_effect(scripted):
     ignored = {"user": "me", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "prompt_cache_key": "k"}
     assert scripted.say([*ids("yes"), END], **ignored, functions=None)["content"] == "yes"
+
+
+ECHOED = {"id": "msg_1", "object": "x", "type": "message", "status": "completed", "refusal": None, "annotations": [],
+          "audio": None, "function_call": None, "cache_control": {"type": "ephemeral"}, "prefix": False,
+          "images": [], "metadata": {"a": "b"}}  # fmt: skip
+
+
+def test_keys_of_messages_that_clients_echo_have_no_effect(scripted):
+    plain = scripted.post([*ids("yes"), END], messages=HI).json()
+    echoed = scripted.post([*ids("yes"), END], messages=[{**HI[0], **ECHOED}]).json()
+    assert plain["usage"]["prompt_tokens"] == echoed["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("prefix", True), ("partial", True), ("continue", True), ("audio", {"id": "audio_1"}), ("images", ["aGk="]),
+        ("function_call", {"name": "f", "arguments": "{}"}),
+    ],
+)  # fmt: skip
+def test_keys_of_messages_that_would_change_the_answer_are_refused_by_name(scripted, name, value):
+    """What they say would silently be left out of the prompt."""
+    messages = [*HI, {"role": "assistant", "content": "So", name: value}]
+    for path in ("/v1/chat/completions", "/apply-template", "/api/chat"):
+        response = scripted.client.post(path, json={"messages": messages})
+        assert response.status_code == 400 and f"messages[1].{name}: expected none" in response.text
 
 
 def test_a_part_of_another_type_is_named(scripted):

@@ -32,7 +32,8 @@ def path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(path):
     metrics = Metrics()
-    with TestClient(make_app(Models({"reranker": path}, {}, SETTINGS), metrics, Access()), base_url=URL) as found:
+    models = Models({"reranker": path}, {}, SETTINGS, count=metrics.count_answer)
+    with TestClient(make_app(models, metrics, Access()), base_url=URL) as found:
         yield found
 
 
@@ -92,3 +93,17 @@ def test_what_is_refused(client, body, said):
 def test_a_model_that_is_no_judge(tiny):
     response = tiny.post("/v1/rerank", json={"query": QUERY, "documents": DOCUMENTS})
     assert response.status_code == 400 and response.json()["error"]["code"] == "unsupported"
+
+
+def test_tokens_are_counted(client):
+    def read():
+        lines = client.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("qwen3edge_prompt_tokens_total"))
+
+    before = read()
+    assert read() - before == 0 < ask(client)["usage"]["prompt_tokens"] == read() - before
+
+
+def test_texts_are_logged_where_that_is_asked_for(client, noted):
+    ask(client)
+    assert [each in line for each, line in zip(("Beijing.", "Gravity"), noted(), strict=False)] == [True, True]

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from qwen3edge.server.errors import BodyError
+from qwen3edge.server.openai.response_body import ResponsesBody
+from qwen3edge.server.parameters import MOST_MESSAGES, checked
 from tests.generation.fakes import CALL, CALLED, CLOSE, END, OPEN, ids
 
 BODY = '{"name": "weather", "arguments": {"city": "Köln"}}'
@@ -228,6 +231,7 @@ def test_what_cannot_change_the_answer_has_no_effect(scripted):
         ({"tools": TOOLS, "tool_choice": {"type": "web_search"}}, None, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}}, "tool_choice", "list of tools"),
         ({"max_tokens": 5}, "max_tokens", "does not know"),
+        ({"include": ["everything"]}, "include.0", "reasoning.encrypted_content"),
     ],
 )
 def test_what_is_refused(scripted, body, parameter, said):
@@ -235,6 +239,13 @@ def test_what_is_refused(scripted, body, parameter, said):
     error = response.json()["error"]
     assert response.status_code == 400, response.text
     assert error["param"] == parameter and said in error["message"]
+
+
+def test_a_text_may_have_more_letters_than_a_conversation_has_items():
+    """What bounds items does not bound a text; the context does."""
+    assert checked({"input": "a" * (MOST_MESSAGES + 1)}, ResponsesBody).request().input
+    with pytest.raises(BodyError, match=r"input: .*at most 4096 items"):
+        checked({"input": [{"role": "user", "content": "a"}] * (MOST_MESSAGES + 1)}, ResponsesBody)
 
 
 def test_c39_an_error_in_the_middle_of_a_stream(scripted, monkeypatch):
