@@ -46,8 +46,8 @@ class Grammars:
         thinking, reasoning = prompt.thinking, prompt.reasoning
         if reasoning and self._vocabulary.close is None:
             raise RequestError(
-                f"expected {THINK_CLOSE} in the vocabulary, behind which an answer's form counts, found none: the prompt "
-                "opens thoughts (thinking=False, if the template has the switch)"
+                f"expected {THINK_CLOSE} in the vocabulary, behind which an answer's form counts, found none: the "
+                "prompt opens thoughts (thinking=False, if the template has the switch)"
             )
         return follower.AnswerFollower(self._vocabulary, matcher, thinking=thinking, reasoning=reasoning)
 

@@ -59,7 +59,8 @@ def functions(tools: Sequence[Mapping[str, Any]] | None) -> tuple[list[dict[str,
             )
         description = {} if tool.get("description") is None else {"description": _part(tool, "description", str, where)}
         schema = _part(tool, "input_schema", dict, where)
-        function = {"name": _part(tool, "name", str, where), **description, "parameters": schema}
+        strict = {"strict": True} if tool.get("strict") else {}
+        function = {"name": _part(tool, "name", str, where), **description, "parameters": schema, **strict}
         own.append({"type": "function", "function": function})
     return own, others
 

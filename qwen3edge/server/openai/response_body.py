@@ -142,7 +142,7 @@ class ResponsesBody(SampledBody):
 
 
 def _function(tool: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tool[name] for name in ("name", "description", "parameters") if tool.get(name) is not None}
+    return {name: tool[name] for name in ("name", "description", "parameters", "strict") if tool.get(name) is not None}
 
 
 def _choice(given: str | dict[str, Any] | None) -> object:

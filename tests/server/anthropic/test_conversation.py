@@ -127,7 +127,7 @@ def test_functions():
         [
             {"type": "function", "function": {
                 "name": "weather", "description": "of a city", "parameters": {"type": "object"}}},
-            {"type": "function", "function": {"name": "now", "parameters": {}}},
+            {"type": "function", "function": {"name": "now", "parameters": {}, "strict": True}},
         ],
         ["bash_20250124"],
     )  # fmt: skip

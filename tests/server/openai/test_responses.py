@@ -12,7 +12,7 @@ from tests.generation.fakes import CALL, CALLED, CLOSE, END, OPEN, ids
 BODY = '{"name": "weather", "arguments": {"city": "Köln"}}'
 SAID = [CALL, *ids(BODY), CALLED]
 ARGUMENTS = '{"city": "Köln"}'
-TOOLS = [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": True}]
+TOOLS = [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}]
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 FORM = {"text": {"format": {"type": "json_schema", "name": "x", "schema": SCHEMA, "strict": True}}}
 
@@ -110,6 +110,11 @@ def test_thoughts_text_and_calls(scripted):
     assert found["object"] == "response" and found["model"] == "scripted" and found["tools"] == TOOLS
     assert found["usage"]["output_tokens"] == len(script)
     assert found["usage"]["output_tokens_details"] == {"reasoning_tokens": 2}
+
+
+def test_strict_functions_are_told_on(scripted):
+    answer = post(scripted.client, tools=[{**TOOLS[0], "strict": "perhaps"}])
+    assert answer.status_code == 400 and "expected strict as true or false" in answer.json()["error"]["message"]
 
 
 def test_the_order_of_events(scripted):
