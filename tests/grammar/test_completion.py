@@ -1,4 +1,4 @@
-"""What is added to a schema for llguidance, and what of draft 3 is refused."""
+"""What is added to a schema for llguidance, and what is refused: of draft 3, and what nobody knows."""
 
 from __future__ import annotations
 
@@ -57,3 +57,11 @@ def test_keywords_of_draft_3(vocabulary, key, value):
             defined({**dict.fromkeys(OPTIONS), "json_schema": schema})
     named = {"properties": {key: {"const": {key: value}, "description": key}}, "required": [key]}
     assert defined({**dict.fromkeys(OPTIONS), "json_schema": named}) is not None
+
+
+def test_unknown_keywords(vocabulary):
+    for schema in ({"minItem": 1}, {"anyOf": [{"properties": {"a": {"minItem": 1}}}]}):
+        with pytest.raises(RequestError, match="json_schema: expected keywords of JSON Schema, found 'minItem'"):
+            defined({**dict.fromkeys(OPTIONS), "json_schema": schema})
+    notes = {"properties": {"minItem": {"x-order": 1, "default": {"minItem": 1}, "nullable": True, "title": "a"}}}
+    assert defined({**dict.fromkeys(OPTIONS), "json_schema": notes}) is not None

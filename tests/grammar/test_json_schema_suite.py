@@ -36,6 +36,7 @@ REASONS = {
     r"Unimplemented keys: \[(.+)\]": (),
     r"Expected (?:positive integer|array) for '(\w+)'": (),
     r"found '(\w+)', which is of draft 3": (),
+    r"found '([^']+)', which nobody knows": (),
     r"Unknown format: (\S+)\.": ("format",),
     r"oneOf constraints": ("oneOf",),
     r"patternProperty regexes": ("patternProperties",),
