@@ -17,12 +17,23 @@ def found(tool: str) -> str:
     return shutil.which(tool) or pytest.skip(f"expected {tool} on PATH")
 
 
+def working_cargo() -> str:
+    """One that rustup put there needs a toolchain as well, which another home may not have."""
+    cargo = found("cargo")
+    done = subprocess.run([cargo, "--version"], capture_output=True, text=True, check=False)
+    return (
+        cargo
+        if done.returncode == 0
+        else pytest.skip(f"expected a cargo that runs, found {done.stderr.partition(chr(10))[0]!r}")
+    )
+
+
 def rust(library: Path, folder: Path) -> list[str]:
     """The command of the crate's program, built without a network."""
     copy = folder / "crate"
     shutil.copytree(ROOT / "examples" / "rust", copy, ignore=shutil.ignore_patterns("target"))
     environment = os.environ | {"QWEN3EDGE_LIB": str(library), "RUSTFLAGS": "-D warnings"}
-    subprocess.run([found("cargo"), "build", "--offline", "--quiet"], cwd=copy, env=environment, check=True)
+    subprocess.run([working_cargo(), "build", "--offline", "--quiet"], cwd=copy, env=environment, check=True)
     return [str(copy / "target" / "debug" / "rust-chat")]
 
 

@@ -15,7 +15,6 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 
 import qwen3edge
 from bench import peers
@@ -51,12 +50,9 @@ def prompts() -> dict[str, str]:
 def rate(model: Model, prompt: str, count: int, said: list[tuple[int, ...]]) -> float:
     """Tokens a second of an answer from its first token on; adds its tokens to `said`."""
     answer = model.generate(prompt, max_tokens=count, temperature=0, thinking=False)
-    next(answer)
-    first, start = len(answer.tokens), perf_counter()
     answer.read()
-    seconds = perf_counter() - start
     said.append(tuple(answer.tokens))
-    return (len(answer.tokens) - first) / seconds
+    return answer.usage.decode_tokens_per_second
 
 
 def bench(arguments: argparse.Namespace) -> Report:
