@@ -38,9 +38,8 @@ from qwen3edge.text.tokenizer import Tokenizer
 
 MOST_OF_STEP = 0.02
 PROMPT = 32  # tokens
-LEAST_VOCABULARY = (
-    150_000  # of Qwen3's, which stands in for the bytes that random weights come with where npm is absent
-)
+LEAST_VOCABULARY = 150_000
+"""A smaller one is of the bytes that random weights come with where npm is absent: Qwen3's stands in for it."""
 
 PERSON: dict[str, Any] = {
     "type": "object",

@@ -24,7 +24,7 @@ _NOTES = """
     contentSchema strict components discriminator example externalDocs nullable xml propertyOrdering defaultSnippets
     deprecationMessage enumDescriptions enumNames errorMessage markdownDescription markdownEnumDescriptions
 """  # of the drafts, of OpenAPI, of editors and clients: what they say forbids nothing. So does what begins with `x-`
-_KNOWN, _WITHOUT_SCHEMAS = frozenset((_KEYWORDS + _NOTES).split()), frozenset(["const", "enum", *_NOTES.split()])
+_KNOWN, _WITHOUT_SCHEMAS = frozenset(_KEYWORDS.split()), frozenset(["const", "enum", *_NOTES.split()])
 _BY_NAME = (
     *("properties", "patternProperties", "$defs", "definitions"),
     *("dependentSchemas", "dependentRequired", "dependencies"),
@@ -53,16 +53,18 @@ def completed(name: str, schema: Any) -> Any:
             raise RequestError(
                 f"{name}: expected a JSON schema of draft 4 or later, found {key!r}, which is of draft 3"
             )
-        if key not in _KNOWN and not key.startswith("x-"):
+        if key not in _KNOWN and not _is_data(key):
             raise RequestError(f"{name}: expected keywords of JSON Schema, found {shown(key)}, which nobody knows")
-    found = {
-        key: value if key in _WITHOUT_SCHEMAS or key.startswith("x-") else _inner(name, key, value)
-        for key, value in schema.items()
-    }
+    found = {key: value if _is_data(key) else _inner(name, key, value) for key, value in schema.items()}
     pattern = FORMATS.get(schema["format"]) if isinstance(schema.get("format"), str) else None
     if pattern is not None and isinstance(found.setdefault("allOf", []), list):
         found["allOf"] = [*found["allOf"], {"pattern": pattern}]
     return found
+
+
+def _is_data(key: str) -> bool:
+    """Whether nothing in it is a schema."""
+    return key in _WITHOUT_SCHEMAS or key.startswith("x-")
 
 
 def _inner(name: str, key: str, value: Any) -> Any:
