@@ -150,7 +150,8 @@ def test_gated(name, way, monkeypatch, seed):
         x = activations(rows, columns, dtype, seed + rows)
         found = gated_product(x, gate_up)
         assert found.shape == (rows, ffn) and found.dtype == dtype
-        assert_close(found, silu_mul(reference.quantized_matmul(x, both)))
+        # A product of two factors, each as far off as a product's result may be.
+        assert_close(found, silu_mul(reference.quantized_matmul(x, both)), scale=2)
     with pytest.raises(KernelShapeError, match="rows: expected a multiple of 32"):
         gated_product(x, matrix_of(name, 48, columns, seed))
 
