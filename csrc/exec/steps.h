@@ -90,7 +90,7 @@ class Steps {
 
   // Panels of an item: small items keep the threads level when each is a stream from memory; full ones serve a GEMM's register
   // tiles.
-  static uint32_t panels_per_item(uint32_t tokens) { return tokens <= kStreamTokens ? 2 : kGemmPanels; }
+  uint32_t panels_per_item(uint32_t tokens) const { return tokens <= kStreamTokens ? kernels().stream_panels : kGemmPanels; }
   // The same where two matrices take turns: at every change the reads in flight run low.
   static uint32_t panels_in_turns(uint32_t tokens) { return tokens <= kStreamTokens ? 8 : kGemmPanels; }
 

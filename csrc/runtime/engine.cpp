@@ -416,7 +416,7 @@ void Engine::head(const Steps& steps, float* logits) {
   const uint32_t size = config().hidden_size;
   const std::vector<uint32_t>& wanted = pass_.chunk.logits;
   const auto rows = static_cast<uint32_t>(wanted.size());
-  const uint32_t block = mapped_.head->matrix.format->block, step = Steps::panels_per_item(rows);
+  const uint32_t block = mapped_.head->matrix.format->block, step = steps.panels_per_item(rows);
   steps.worker.for_each(
       rows, [&](uint32_t i) { steps.norm_row(steps.x() + size_t{wanted[i]} * size, *mapped_.output_norm, block, i); });
   steps.expect(0);

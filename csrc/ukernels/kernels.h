@@ -280,6 +280,7 @@ struct KernelTable {
   RopeFn* qk_norm_rope;
   PackKeysFn* pack_keys;
   AttentionFn* attention;
+  uint32_t stream_panels = 2;  // of few tokens that one call of matmul should have, at most kGemmPanels
 };
 
 // The tier must be supported by this machine.

@@ -13,8 +13,8 @@ namespace q3e {
 namespace {
 
 // NT tokens, up to S::kDirectTokens, and NP panels. Two panels at once when tokens are many: then a token's quad is loaded
-// once for both, and loads no longer bound the loop.
-template <class S, FormatKind kind, int NT, int NP>
+// once for both, and loads no longer bound the loop. asks: for what comes next, ahead of the machine's own prefetcher.
+template <class S, FormatKind kind, int NT, int NP, bool asks = true>
 void direct_panels(const MatrixView& w, const uint8_t* first, const Activations& a, float* out, size_t out_stride) {
   using U = Unpack<S, kind>;
   constexpr bool kTwoChains = NT * NP <= 4;  // few dot products would wait for each other
@@ -37,9 +37,9 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
     for (int p = 0; p < NP; ++p)
       for (int t = 0; t < NT; ++t) even[p][t] = odd[p][t] = S::izero();
     for (uint32_t k = b * block; k < end; k += kColumnUnit) {
-      if (asks_for_next)
+      if (asks && asks_for_next)
         next.prefetch();
-      else
+      else if (asks)
         for (int p = 0; p < NP; ++p) prefetch_ahead<S>(w, panels[p], k, NP);
       const auto runs = [&]<size_t... p>(std::index_sequence<p...>) {
         return std::array<U, NP>{shared[p].run(w, panels[p], k)...};

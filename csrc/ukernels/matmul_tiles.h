@@ -27,7 +27,8 @@ struct TileWeights : Avx512 {
 inline constexpr uint32_t kTileDepth = 64;                         // k of a product
 inline constexpr uint32_t kBlockTiles = kSuperBlock / kTileDepth;  // B tiles of a panel's block
 inline constexpr size_t kTileSize = size_t{kTileRows} * kTileBytes, kPanelTiles = kBlockTiles * kTileSize;
-inline constexpr uint32_t kPrefetchTokens = 32;  // up to here the weights may come slower than they are used
+inline constexpr uint32_t kPrefetchTokens = 32;                    // up to here the weights may come slower than they are used
+inline constexpr size_t kResultStride = kGemmPanels * kPanelRows;  // floats
 inline constexpr size_t kTileScratch = kGemmPanels * kPanelTiles;
 static_assert(2 * kTileScratch <= kMatmulScratchBytes, "two blocks of K: one in use, one on its way");
 
@@ -71,32 +72,40 @@ class TileUnpacker {
   bool prefetch_;
 };
 
+// Rows of one panel's results, from token to token.
+struct ResultRows {
+  float* at;
+  size_t stride;
+};
+
 // The sums of one C tile and where they go.
 struct TileSums {
-  const int32_t* sums;  // [16][16]
-  float* out;           // of the first token
+  const int32_t* sums;       // [16][16]
+  ResultRows before, after;  // of the first token; before: of the blocks before
   Avx512::F d;
   uint32_t block, token, skip, rows;  // of the rows from token on, [skip, rows) are wanted
 };
 
 template <FormatKind kind, bool first>
-void finish_rows(const int32_t* sums, uint32_t rows, Avx512::F d, const float* scales, size_t blocks, float* out,
-                 size_t out_stride) {
+void finish_rows(const int32_t* sums, uint32_t rows, Avx512::F d, const float* scales, size_t blocks, ResultRows before,
+                 ResultRows after) {
   static_assert(Unpack<TileWeights, kind>::kBias == 0, "or the sums of activations would be needed");
 #pragma GCC unroll 4
-  for (uint32_t j = 0; j < rows; ++j, sums += kPanelRows, scales += blocks, out += out_stride) {
-    const Avx512::F before = first ? Avx512::zero() : Avx512::load(out);
-    Avx512::store(out, finish_block<TileWeights, kind>(before, Avx512::load_i(sums), d, Avx512::zero(), *scales, 0));
+  for (uint32_t j = 0; j < rows;
+       ++j, sums += kPanelRows, scales += blocks, before.at += before.stride, after.at += after.stride) {
+    const Avx512::F acc = first ? Avx512::zero() : Avx512::load(before.at);
+    Avx512::store(after.at, finish_block<TileWeights, kind>(acc, Avx512::load_i(sums), d, Avx512::zero(), *scales, 0));
   }
 }
 
 // Not inline, as the unpacker's run: each is needed in all shapes of a group, which would keep too much alive in registers.
 template <FormatKind kind>
-[[gnu::noinline]] void finish_tile(const TileSums& s, const Activations& a, uint32_t blocks, size_t out_stride) {
+[[gnu::noinline]] void finish_tile(const TileSums& s, const Activations& a, uint32_t blocks) {
   const auto finish = s.block == 0 ? finish_rows<kind, true> : finish_rows<kind, false>;
   const size_t token = s.token + s.skip;
-  finish(s.sums + s.skip * kPanelRows, s.rows - s.skip, s.d, a.scales + token * blocks + s.block, blocks,
-         s.out + s.skip * out_stride, out_stride);
+  const auto skipped = [&](ResultRows r) { return ResultRows{r.at + s.skip * r.stride, r.stride}; };
+  finish(s.sums + s.skip * kPanelRows, s.rows - s.skip, s.d, a.scales + token * blocks + s.block, blocks, skipped(s.before),
+         skipped(s.after));
 }
 
 // C tiles 0 to 3 = NA A tiles (tokens) times NB B tiles (panels) over `depth` products; meanwhile(i) is called after each.
@@ -153,6 +162,9 @@ void gemm_tiles(const MatrixView& w, uint32_t first, uint32_t count, const Activ
                 uint8_t* scratch) {
   // One buffer is enough: the float step of the group before has read it when the tiles are stored.
   alignas(64) int32_t sums[4][kTileRows * kPanelRows];
+  // Results lie together until the last block: rows of `out` are as far apart as a matrix has rows, often a power of two, and few
+  // of them would stay in L1.
+  alignas(64) float results[kGemmTokens * kGemmPanels * kPanelRows];
   TileSums pending[4];
   uint32_t waiting = 0;
   const bool prefetch = a.tokens <= kPrefetchTokens;
@@ -174,7 +186,7 @@ void gemm_tiles(const MatrixView& w, uint32_t first, uint32_t count, const Activ
       for (uint32_t p = 0; p < count; p += 2) {
         const uint32_t np = count - p < 2 ? 1 : 2;
         const auto meanwhile = [&](uint32_t i) __attribute__((always_inline)) {
-          if (i < waiting) finish_tile<kind>(pending[i], a, blocks, out_stride);
+          if (i < waiting) finish_tile<kind>(pending[i], a, blocks);
           next.run(share);
         };
         with_count<2>(static_cast<int>(group.tiles), [&]<int NA>() {
@@ -183,7 +195,7 @@ void gemm_tiles(const MatrixView& w, uint32_t first, uint32_t count, const Activ
                                    depth, meanwhile);
           });
         });
-        for (uint32_t i = depth; i < waiting; ++i) finish_tile<kind>(pending[i], a, blocks, out_stride);
+        for (uint32_t i = depth; i < waiting; ++i) finish_tile<kind>(pending[i], a, blocks);
         waiting = 0;
         const auto store = [&]<int tile>() __attribute__((always_inline)) {
           constexpr uint32_t kToken = tile / 2 * kTileRows, kPanel = tile % 2;
@@ -192,8 +204,11 @@ void gemm_tiles(const MatrixView& w, uint32_t first, uint32_t count, const Activ
           tiles.template store<tile>(to, kPanelRows * 4);
           const uint32_t token = group.token + kToken, rows = a.tokens - token;
           const uint32_t skip = group.skip > kToken ? group.skip - kToken : 0;
+          const size_t column = (p + kPanel) * kPanelRows;
+          const ResultRows here{results + token * kResultStride + column, kResultStride};
           pending[waiting++] = {to,
-                                out + token * out_stride + (p + kPanel) * kPanelRows,
+                                here,
+                                b + 1 < blocks ? here : ResultRows{out + token * out_stride + column, out_stride},
                                 d[p + kPanel],
                                 b,
                                 token,
@@ -210,7 +225,7 @@ void gemm_tiles(const MatrixView& w, uint32_t first, uint32_t count, const Activ
     next.run(~0u);
   }
   tiles.release();
-  for (uint32_t i = 0; i < waiting; ++i) finish_tile<kind>(pending[i], a, blocks, out_stride);
+  for (uint32_t i = 0; i < waiting; ++i) finish_tile<kind>(pending[i], a, blocks);
 }
 
 // Fewer tokens stream their weights through the direct path of AVX-512, once and as fast as memory gives them.

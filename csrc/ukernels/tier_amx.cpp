@@ -3,6 +3,6 @@
 
 namespace q3e {
 
-constinit const KernelTable tier_amx = tier<Avx512>(Isa::amx, matmul_amx, attention_amx);
+constinit const KernelTable tier_amx = tier<Avx512>(Isa::amx, matmul_amx, attention_amx, kGemmPanels);
 
 }  // namespace q3e

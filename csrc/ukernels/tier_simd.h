@@ -14,7 +14,7 @@ namespace q3e {
 namespace {
 
 template <class S>
-constexpr KernelTable tier(Isa isa, MatmulFn* matmul, AttentionFn* attention) {
+constexpr KernelTable tier(Isa isa, MatmulFn* matmul, AttentionFn* attention, uint32_t stream_panels = 2) {
   return {.isa = isa,
           .matmul = matmul,
           .rmsnorm = rmsnorm_simd<S>,
@@ -33,7 +33,8 @@ constexpr KernelTable tier(Isa isa, MatmulFn* matmul, AttentionFn* attention) {
           .add_weighted = add_weighted_simd<S>,
           .qk_norm_rope = qk_norm_rope_simd<S>,
           .pack_keys = pack_keys_simd<S>,
-          .attention = attention};
+          .attention = attention,
+          .stream_panels = stream_panels};
 }
 
 }  // namespace
