@@ -163,11 +163,10 @@ def plot(rounds: Sequence[Round], path: Path) -> None:
                 panel.plot(clients, values, line, marker="o", label=f"{name}, p{percent}")
     titles = ("tokens a second, of all clients", "seconds to the first token", "seconds between two tokens")
     for panel, title in zip(panels, titles, strict=True):
-        panel.set(title=title, xlabel="clients", xscale="log", ylim=(0, None))
+        panel.set(title=title, xlabel="clients", xscale="log", yscale="linear" if panel is panels[0] else "log")
         panel.set_xticks(sorted({each.clients for each in rounds}), labels=sorted({each.clients for each in rounds}))
         panel.legend(fontsize="small")
-    for panel in panels[1:]:
-        panel.set(yscale="log", ylim=(None, None))
+    panels[0].set(ylim=(0, None))
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -13,7 +13,7 @@ inline constexpr int kTiles = 8;
 inline constexpr uint32_t kTileRows = 16, kTileBytes = 64;  // of a row
 
 // From here on tiles take over from AVX-512: tokens of a matmul, and rows (tokens times query heads of a KV head) of attention.
-// Counted, not measured (docs/decisions/amx.md): to be tuned where there is AMX.
+// Measured for the matmul (docs/decisions/amx.md).
 inline constexpr uint32_t kFewestTileTokens = 9, kFewestTileRows = 9;
 
 // What ldtilecfg reads. A tile that is not used has neither rows nor bytes.
