@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CORE   := $(shell find csrc -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc examples tests -name '*.cpp' -o -name '*.h' -o -name '*.hpp' -o -name '*.c')
 
-.PHONY: install demo test test-all soak gate-all pythons sanitize fuzz lint format bench real clean
+.PHONY: install demo test test-all soak gate-all pythons sanitize fuzz sizes lint format bench real clean
 
 install: $(VENV)/.installed
 
@@ -68,6 +68,10 @@ sanitize: $(VENV)/.tests
 # Any bytes as a model file, then as a text, for a minute each; needs clang.
 fuzz: $(VENV)/.tests
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m tests.fuzz.run
+
+# What the stripped C library weighs, by part. Its core is the one that `make` left.
+sizes: $(VENV)/.tests
+	$(BIN)/python -m scripts.sizes
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

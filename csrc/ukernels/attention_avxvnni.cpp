@@ -4,6 +4,9 @@
 
 namespace q3e {
 
-void attention_avxvnni(const AttentionTask& task) { attention_simd<AvxVnni>(task); }
+void attention_avxvnni(const AttentionTask& task) {
+  if (!is_integer(task.type)) return attention_avx2(task);
+  attention_integer<AvxVnni>(task);
+}
 
 }  // namespace q3e

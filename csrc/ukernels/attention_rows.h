@@ -25,7 +25,7 @@ struct AttentionState {
   uint32_t indices[kRows], positions[kRows];  // AttentionRows::index, and of the row's token
 };
 
-template <class S, KvType type>
+template <class S, bool rounded>
 void begin_head(const AttentionRows& rows, AttentionState& state) {
   const AttentionTask& a = rows.a;
   for (uint32_t i = 0; i < rows.count(); ++i) {
@@ -37,7 +37,7 @@ void begin_head(const AttentionRows& rows, AttentionState& state) {
     state.maxima[at] = -1e30f;
     state.denominators[at] = 0;
     state.q_scales[at] = 1;
-    if constexpr (rounds_queries(type)) {
+    if constexpr (rounded) {
       const int8_t* q = static_cast<const int8_t*>(a.q) + rows.index(i) * d;
       state.q_scales[at] = a.q_scales[rows.index(i)];
       int32_t sum = 0;  // not in memory, which `q` might alias: then no loop over bytes becomes vectors
@@ -56,11 +56,12 @@ void finish_head(const AttentionRows& rows, const AttentionState& state) {
   }
 }
 
-template <class S, KvType type>
+// rounded: whether queries are int8.
+template <class S, bool rounded>
 void begin_rows(const AttentionTask& a, AttentionState& state) {
   const uint32_t count = a.heads * a.tokens * a.group;
   for (uint32_t i = count; i < count + kLaneRows; ++i) state.maxima[i] = state.denominators[i] = state.q_scales[i] = 0;
-  for (uint32_t h = 0; h < a.heads; ++h) begin_head<S, type>({a, h}, state);
+  for (uint32_t h = 0; h < a.heads; ++h) begin_head<S, rounded>({a, h}, state);
 }
 
 template <class S>

@@ -175,15 +175,15 @@ struct AttentionBlock {
     const uint32_t panels = (block.tokens + kPanelRows - 1) / kPanelRows;
     const float* scales = reinterpret_cast<const float*>(block.data + layout.key_scales);
     for (uint32_t i = 0; i < count; i += S::kTileRows)
-      for (uint32_t panel = 0; panel < panels; panel += S::kTilePanels) {
+      for (uint32_t panel = 0, together; panel < panels; panel += together) {
+        together = panels_together(panels - panel, S::kTilePanels);
         const int nr = count - i < S::kTileRows ? static_cast<int>(count - i) : S::kTileRows;
-        const int np = panels - panel < S::kTilePanels ? static_cast<int>(panels - panel) : S::kTilePanels;
         const size_t offset = kv_bytes(key_type, size_t{panel} * kPanelRows * rows.a.head_dim);
         const uint32_t at = rows.state(first + i);
         const Prefetch prefetch = leads && i == 0 ? beside_keys(offset) : Prefetch{};
         float* scores = strip.scores[i] + panel * kPanelRows;
         with_count<S::kTileRows>(nr, [&]<int NR>() {
-          with_count<S::kTilePanels>(np, [&]<int NP>() {
+          with_one_of<S::kTilePanels, 1>(static_cast<int>(together), [&]<int NP>() {
             if constexpr (packs_keys(key_type))
               score_codes<S, NR, NP>(rounded, i, rows.a.head_dim, keys + offset, prefetch, scores);
             else
@@ -205,13 +205,12 @@ struct AttentionBlock {
       for (uint32_t dim = 0; dim < d; dim += S::kTileVectors * 16) {
         const int nv = d - dim < S::kTileVectors * 16 ? static_cast<int>(d - dim) / 16 : S::kTileVectors;
         with_count<kRows>(nr, [&]<int NR>() {
-          with_count<S::kTileVectors>(nv, [&]<int NV>() {
+          with_one_of<S::kTileVectors, 2>(nv, [&]<int NV>() {  // head_dim is a multiple of 32
             if constexpr (is_integer(type)) {
-              if constexpr (type != KvType::int4 || NV % 2 == 0)  // head_dim is a multiple of 32
-                weigh_quads<S, type, NR, NV>(
-                    block.data + layout.values + kv_bytes(type, size_t{dim} * 4), d, (block.tokens + 3) / 4, strip.weights + i,
-                    strip.weight_sums + i, strip.weight_scales + i, strip.corrections + i,
-                    leads && i == 0 ? beside_values(kv_bytes(type, size_t{dim} * kKvBlock)) : Prefetch{}, o);
+              weigh_quads<S, type, NR, NV>(
+                  block.data + layout.values + kv_bytes(type, size_t{dim} * 4), d, (block.tokens + 3) / 4, strip.weights + i,
+                  strip.weight_sums + i, strip.weight_scales + i, strip.corrections + i,
+                  leads && i == 0 ? beside_values(kv_bytes(type, size_t{dim} * kKvBlock)) : Prefetch{}, o);
             } else {
               weigh_rows<S, type, NR, NV>(block.data + layout.values + kv_bytes(type, dim), d, block.tokens, strip.scores + i,
                                           strip.corrections + i, o);
@@ -238,7 +237,7 @@ struct AttentionBlock {
       if (leads && !whole)
         fetch(block.data + layout.values, kv_bytes(type, size_t{(block.tokens + 3) / 4} * 4 * rows.a.head_dim));
       score(first, count, leads && whole);
-      softmax_strip<S, type>(rows.state(first), count, block.start, value_scales, state, strip);
+      softmax_strip<S, is_integer(type) ? type : KvType::f32>(rows.state(first), count, block.start, value_scales, state, strip);
       if (leads && !whole)
         fetch(block.ahead,
               kv_bytes(type, size_t{(block.ahead_tokens + kPanelRows - 1) / kPanelRows} * kPanelRows * rows.a.head_dim));
@@ -252,7 +251,7 @@ template <class S, KvType type>
 void attention_of(const AttentionTask& a) {
   const KvBlockLayout layout = kv_block_layout(type, a.head_dim);
   AttentionScratch& scratch = *reinterpret_cast<AttentionScratch*>(a.scratch);
-  begin_rows<S, type>(a, scratch.state);
+  begin_rows<S, rounds_queries(type)>(a, scratch.state);
   for_each_block(a, layout, [&](const CacheBlock& block) {
     const AttentionBlock<S, type> walk{{a, block.head}, layout, scratch.state, scratch.strip, scratch.rounded, block};
     walk.run(block.begin, a.tokens * a.group);
@@ -261,9 +260,14 @@ void attention_of(const AttentionTask& a) {
 }
 
 template <class S>
-void attention_simd(const AttentionTask& a) {
+void attention_integer(const AttentionTask& a) {
   if (a.type == KvType::int8) return attention_of<S, KvType::int8>(a);
-  if (a.type == KvType::int4) return attention_of<S, KvType::int4>(a);
+  attention_of<S, KvType::int4>(a);
+}
+
+template <class S>
+void attention_simd(const AttentionTask& a) {
+  if (is_integer(a.type)) return attention_integer<S>(a);
   if (a.type == KvType::bf16) return attention_of<S, KvType::bf16>(a);
   attention_of<S, KvType::f32>(a);
 }

@@ -163,7 +163,7 @@ template <class Tiles>
 bool attention_tiles(const AttentionTask& a) {
   if (a.type != KvType::int8 || a.tokens * a.group < kFewestTileRows) return false;
   AttentionState& state = *reinterpret_cast<AttentionState*>(a.scratch);
-  begin_rows<Avx512, KvType::int8>(a, state);
+  begin_rows<Avx512, true>(a, state);
   TileAttention<Tiles>(a, state).run();
   finish_rows<Avx512>(a, state);
   return true;

@@ -15,9 +15,12 @@ namespace {
 // NT tokens, up to S::kDirectTokens, and NP panels. Two panels at once when tokens are many: then a token's quad is loaded
 // once for both, and loads no longer bound the loop. asks: for what comes next, ahead of the machine's own prefetcher.
 template <class S, FormatKind kind, int NT, int NP, bool asks = true>
-void direct_panels(const MatrixView& w, const uint8_t* first, const Activations& a, float* out, size_t out_stride) {
+[[gnu::noinline]] void direct_panels(const MatrixView& w, const uint8_t* first, const Activations& a, float* out,
+                                     size_t out_stride) {
   using U = Unpack<S, kind>;
   constexpr bool kTwoChains = NT * NP <= 4;  // few dot products would wait for each other
+  // In a loop GCC 12 reads what q4z and q6z keep of a group again for each pair.
+  constexpr bool kRolled = NT * NP >= 10 && kind != FormatKind::q4z && kind != FormatKind::q6z;
   const uint32_t block = w.format->block, blocks = w.layout.blocks;
   const uint8_t* panels[NP];
   typename S::F acc[NP][NT];
@@ -44,8 +47,7 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
       const auto runs = [&]<size_t... p>(std::index_sequence<p...>) {
         return std::array<U, NP>{shared[p].run(w, panels[p], k)...};
       }(std::make_index_sequence<NP>());
-#pragma GCC unroll 4
-      for (uint32_t i = 0; i < 4; ++i) {
+      for_each_pair<kRolled>([&](uint32_t i) __attribute__((always_inline)) {
         typename S::W v[NP][2];
         for (int p = 0; p < NP; ++p) {
           runs[p].pair(i, v[p]);
@@ -58,7 +60,7 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
               typename S::I& sum = kTwoChains && j ? odd[p][t] : even[p][t];
               sum = dot<S, U::kSigned>(sum, v[p][j], a.quants + size_t(t) * a.stride + k + i * 8 + j * 4);
             }
-      }
+      });
     }
     for (int p = 0; p < NP; ++p) {
       const typename S::F d = S::load_f16(panels[p] + w.layout.scale + size_t{b} * 32);
@@ -75,30 +77,43 @@ void direct_panels(const MatrixView& w, const uint8_t* first, const Activations&
 }
 
 template <class S, FormatKind kind>
+void matmul_direct(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride) {
+  using Panels = decltype(direct_panels<S, kind, 1, 1>);
+  constexpr uint32_t kAlone = S::kTwoPanels ? 4 : S::kDirectTokens;  // tokens that a panel takes by itself
+  const auto run = [&](Panels* panels, uint32_t panel, uint32_t token, uint32_t tokens) {
+    panels(w, w.data + panel * w.layout.bytes, slice(a, token, tokens),
+           out + token * out_stride + size_t{panel - first} * kPanelRows, out_stride);
+  };
+  const uint32_t parts = tiles_of(a.tokens, S::kDirectTokens);
+  for (uint32_t part = 0; part < parts; ++part) {
+    uint32_t token = a.tokens * part / parts, panel = first;
+    const uint32_t end = a.tokens * (part + 1) / parts, tokens = end - token;
+    if constexpr (S::kTwoPanels) {
+      Panels* two = nullptr;
+      if (tokens > kAlone)
+        with_count<S::kDirectTokens - kAlone>(static_cast<int>(tokens - kAlone),
+                                              [&]<int more>() { two = direct_panels<S, kind, kAlone + more, 2>; });
+      for (; two && panel + 2 <= last; panel += 2) run(two, panel, token, tokens);
+      if (panel == last) continue;
+    }
+    // The last of an odd number of panels, which few matrices have, takes many tokens by halves.
+    for (const uint32_t halves = tiles_of(tokens, kAlone), begin = token; token < end;) {
+      const uint32_t some = tokens / halves + (token > begin ? tokens % halves : 0);
+      Panels* one = nullptr;
+      with_count<kAlone>(static_cast<int>(some), [&]<int NT>() { one = direct_panels<S, kind, NT, 1>; });
+      for (uint32_t p = panel; p < last; ++p) run(one, p, token, some);
+      token += some;
+    }
+  }
+}
+
+template <class S, FormatKind kind>
 void matmul_quantized(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride,
                       uint8_t* scratch) {
-  if (a.tokens > S::kDirectMost) {
-    if constexpr (has_blocks(kind, false))
-      if (w.format->block < kSuperBlock) return gemm_strips<S, kind, false>(w, first, last - first, a, out, out_stride, scratch);
-    if constexpr (has_blocks(kind, true)) gemm_strips<S, kind, true>(w, first, last - first, a, out, out_stride, scratch);
-    return;
-  }
-  const uint32_t parts = (a.tokens + S::kDirectTokens - 1) / S::kDirectTokens;
-  for (uint32_t part = 0; part < parts; ++part) {
-    const uint32_t token = a.tokens * part / parts, count = a.tokens * (part + 1) / parts - token;
-    const Activations few = slice(a, token, count);
-    with_count<S::kDirectTokens>(static_cast<int>(count), [&]<int NT>() {
-      uint32_t p = first;
-      const auto step = [&]<int NP>() {
-        direct_panels<S, kind, NT, NP>(w, w.data + p * w.layout.bytes, few, out + token * out_stride + (p - first) * kPanelRows,
-                                       out_stride);
-        p += NP;
-      };
-      if constexpr (S::kTwoPanels && NT > 4)
-        while (p + 2 <= last) step.template operator()<2>();
-      while (p < last) step.template operator()<1>();
-    });
-  }
+  if (a.tokens <= S::kDirectMost) return matmul_direct<S, kind>(w, first, last, a, out, out_stride);
+  if constexpr (has_blocks(kind, false))
+    if (w.format->block < kSuperBlock) return gemm_strips<S, kind, false>(w, first, last - first, a, out, out_stride, scratch);
+  if constexpr (has_blocks(kind, true)) gemm_strips<S, kind, true>(w, first, last - first, a, out, out_stride, scratch);
 }
 
 // Unquantized weights: one fma chain over ascending k for each row and token.
@@ -127,14 +142,13 @@ void float_tile(const MatrixView& w, uint32_t first, const Activations& a, uint3
 
 template <class S, FormatKind kind>
 void matmul_float(const MatrixView& w, uint32_t first, uint32_t last, const Activations& a, float* out, size_t out_stride) {
-  for (uint32_t p = first; p < last; p += S::kTilePanels) {
-    const int np = last - p < S::kTilePanels ? static_cast<int>(last - p) : S::kTilePanels;
-    with_count<S::kTilePanels>(np, [&]<int NP>() {
-      for (uint32_t t = 0; t < a.tokens; t += S::kTileTokens) {
-        const int nt = a.tokens - t < S::kTileTokens ? static_cast<int>(a.tokens - t) : S::kTileTokens;
-        with_count<S::kTileTokens>(
-            nt, [&]<int NT>() { float_tile<S, kind, NT, NP>(w, p, a, t, out + size_t{p - first} * kPanelRows, out_stride); });
-      }
+  for (uint32_t p = first, together; p < last; p += together) {
+    together = panels_together(last - p, S::kTilePanels);
+    with_one_of<S::kTilePanels, 1>(static_cast<int>(together), [&]<int NP>() {
+      for (uint32_t t = 0; t < a.tokens; t += S::kTileTokens)
+        with_count<S::kTileTokens>(static_cast<int>(at_most(a.tokens - t, S::kTileTokens)), [&]<int NT>() {
+          float_tile<S, kind, NT, NP>(w, p, a, t, out + size_t{p - first} * kPanelRows, out_stride);
+        });
     });
   }
 }

@@ -34,7 +34,7 @@ void rotate_head_simd(const RopeTask& t, const float* x, const float* bias, cons
 }
 
 template <class S>
-void store_row_simd(KvType type, const float* y, uint32_t n, uint8_t* row, float* scale) {
+[[gnu::noinline]] void store_row_simd(KvType type, const float* y, uint32_t n, uint8_t* row, float* scale) {
   if (type == KvType::int8) {
     int32_t sum;
     quantize_block_simd<S>(y, n, reinterpret_cast<int8_t*>(row), scale, &sum);
@@ -78,7 +78,12 @@ void store_key_simd(KvType type, const float* y, uint32_t d, uint8_t* keys, floa
     scatter_key<4>(packed, d * width, panel + row % kPanelRows * 4);
 }
 
-// Its value is a row, or the bytes `row` % 4 of quads of tokens. Bytes, because another thread may write the quad's other tokens.
+// One token's bytes of quads of tokens. Bytes, because another thread may write the quads' other tokens.
+[[gnu::noinline]] static inline void scatter_value(const uint8_t* packed, uint32_t bytes, uint8_t* at) {
+  for (uint32_t i = 0; i < bytes; ++i) at[i * 4] = packed[i];
+}
+
+// Its value is a row, or the bytes `row` % 4 of quads of tokens.
 template <class S>
 void store_value_simd(KvType type, const float* y, uint32_t d, uint8_t* values, float* scale, uint32_t row) {
   if (!is_integer(type)) {
@@ -88,15 +93,13 @@ void store_value_simd(KvType type, const float* y, uint32_t d, uint8_t* values, 
   alignas(64) uint8_t packed[kMaxHeadDim];
   if (type == KvType::int4) {
     quantize_codes_simd<S>(y, d, reinterpret_cast<int8_t*>(packed), scale);
-    uint8_t* at = values + size_t{row / 4} * d * 2 + row % 4;
-    for (uint32_t i = 0; i < d; i += 32)
-      for (uint32_t lane = 0; lane < 16; ++lane, at += 4)
-        *at = static_cast<uint8_t>(packed[i + lane] | packed[i + 16 + lane] << 4);
-    return;
+    for (uint32_t i = 0; i < d / 2; i += 16)
+      for (uint32_t lane = 0; lane < 16; ++lane)
+        packed[i + lane] = static_cast<uint8_t>(packed[2 * i + lane] | packed[2 * i + 16 + lane] << 4);
+    return scatter_value(packed, d / 2, values + size_t{row / 4} * d * 2 + row % 4);
   }
   store_row_simd<S>(type, y, d, packed, scale);
-  uint8_t* at = values + size_t{row / 4} * d * 4 + row % 4;
-  for (uint32_t i = 0; i < d; ++i) at[i * 4] = packed[i];
+  scatter_value(packed, d, values + size_t{row / 4} * d * 4 + row % 4);
 }
 
 template <class S>

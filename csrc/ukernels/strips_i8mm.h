@@ -8,11 +8,10 @@ namespace q3e {
 namespace {
 
 // One panel, whose strip I8mm::store_strip wrote. The last token of an odd number stands for itself and for the one it lacks.
-template <class S, FormatKind kind, bool whole, int NT, int NP>
+template <class S, class K, bool whole, int NT, int NP>
   requires(S::kMatrixProducts)
-[[gnu::noinline]] void strip_tile(const Strip<S, kind>& strip, bool begin, float* out, size_t out_stride) {
+[[gnu::noinline]] void strip_tile(const Strip<K>& strip, bool begin, float* out, size_t out_stride) {
   static_assert(NP == 1);
-  using Token = TokenBlock<S, kind>;
   constexpr int kPairs = (NT + 1) / 2, kRowPairs = kPanelRows / 2;
   typename S::F acc[NT];
   if constexpr (!whole)
@@ -20,7 +19,7 @@ template <class S, FormatKind kind, bool whole, int NT, int NP>
   const size_t vector = strip.panels * 64, token_count = strip.token_count;
   const uint8_t* weights = strip.weights;
   const float *scales = strip.scales, *minimum = strip.minimum;
-  const Token* tokens = strip.tokens;
+  const typename K::Token* tokens = strip.tokens;
   const int8_t* quants[2 * kPairs];
   for (int t = 0; t < 2 * kPairs; ++t) quants[t] = strip.quants + size_t(t < NT ? t : NT - 1) * strip.quants_stride;
   size_t k = 0;
@@ -28,7 +27,7 @@ template <class S, FormatKind kind, bool whole, int NT, int NP>
     int32x4_t sums[kPairs][kRowPairs];  // row, row, next row, next row, with the pair's tokens in turns
     for (int p = 0; p < kPairs; ++p) {
       int32x4_t start = vdupq_n_s32(0);
-      if constexpr (Token::kBias != 0) {
+      if constexpr (K::kBias) {
         const int32x2_t first = vdup_n_s32(tokens[2 * p].sum);
         const int32x2_t both = vset_lane_s32(tokens[2 * p + 1 < NT ? 2 * p + 1 : NT - 1].sum, first, 1);
         start = vcombine_s32(both, both);
@@ -55,7 +54,7 @@ template <class S, FormatKind kind, bool whole, int NT, int NP>
       const typename S::I isum = {rows(0), rows(2), rows(4), rows(6)};
       const typename S::F sa = S::set1(tokens[t].scale);
       acc[t] = S::fma(S::to_float(isum), S::mul(S::load(scales), sa), acc[t]);
-      if constexpr (Token::kMinimum) acc[t] = S::fma(S::set1(tokens[t].sum), S::mul(S::load(minimum), sa), acc[t]);
+      if constexpr (K::kMinimum) acc[t] = S::fma(S::set1(tokens[t].sum), S::mul(S::load(minimum), sa), acc[t]);
     }
     scales += strip.panels * kPanelRows;
     minimum += strip.panels * kPanelRows;

@@ -11,21 +11,30 @@ namespace q3e {
 namespace {
 
 // What a token brings to the float step of a block.
-template <class S, FormatKind kind>
+template <bool has_minimum>
 struct TokenBlock {
-  static constexpr bool kMinimum = kind == FormatKind::q4a;
-  static constexpr int32_t kBias = Unpack<S, kind>::kBias;
   float scale;
-  std::conditional_t<kMinimum, float, int32_t> sum;  // of its quants; of integers -kBias times it, where a sum starts
+  std::conditional_t<has_minimum, float, int32_t> sum;  // of its quants; of integers -bias times it, where a sum starts
 };
 
-// 256 columns of some panels, ready for tiles.
+// All that tiles know of a format: those that unpack to the same kind of strip share their code.
+template <bool is_signed, bool has_bias, bool has_minimum>
+struct StripKind {
+  static constexpr bool kSigned = is_signed, kBias = has_bias, kMinimum = has_minimum;
+  using Token = TokenBlock<has_minimum>;
+};
+// With a bias on signed weights there is one dot product for both.
 template <class S, FormatKind kind>
+using StripKindOf =
+    StripKind<Unpack<S, kind>::kSigned && S::kSignedBias == 0, Unpack<S, kind>::kBias != 0, kind == FormatKind::q4a>;
+
+// 256 columns of some panels, ready for tiles.
+template <class K>
 struct Strip {
-  const uint8_t* weights;             // vectors [quads][panels]
-  const float *scales, *minimum;      // [blocks][panels][16]
-  const TokenBlock<S, kind>* tokens;  // [blocks][token_count]
-  const int8_t* quants;               // [token_count][quants_stride]
+  const uint8_t* weights;           // vectors [quads][panels]
+  const float *scales, *minimum;    // [blocks][panels][16]
+  const typename K::Token* tokens;  // [blocks][token_count]
+  const int8_t* quants;             // [token_count][quants_stride]
   size_t panels, token_count, quants_stride;
   uint32_t blocks, block_quads;
 };
@@ -50,9 +59,8 @@ template <class S>
 
 // out[NT][NP][16] = before or zero, plus a strip. `whole`: of one block; else its rows' sums stay in registers from block to
 // block.
-template <class S, FormatKind kind, bool whole, int NT, int NP>
-[[gnu::noinline]] void strip_tile(const Strip<S, kind>& strip, bool begin, float* out, size_t out_stride) {
-  using Token = TokenBlock<S, kind>;
+template <class S, class K, bool whole, int NT, int NP>
+[[gnu::noinline]] void strip_tile(const Strip<K>& strip, bool begin, float* out, size_t out_stride) {
   typename S::F acc[NT][NP];
   if constexpr (!whole)
     for (int t = 0; t < NT; ++t)
@@ -61,15 +69,15 @@ template <class S, FormatKind kind, bool whole, int NT, int NP>
   const uint8_t* weights = strip.weights;
   const int8_t* quants = strip.quants;
   const float *scales = strip.scales, *minimum = strip.minimum;
-  const Token* tokens = strip.tokens;
+  const typename K::Token* tokens = strip.tokens;
   for (uint32_t b = whole ? 1 : strip.blocks; b > 0; --b) {
     typename S::I isum[NT][NP];
     for (int t = 0; t < NT; ++t)
       for (int p = 0; p < NP; ++p)
-        if constexpr (Token::kBias == 0)
-          isum[t][p] = S::izero();
-        else
+        if constexpr (K::kBias)
           isum[t][p] = S::iset1(tokens[t].sum);
+        else
+          isum[t][p] = S::izero();
     for (uint32_t q = strip.block_quads; q > 0; --q, weights += panels * 64, quants += 4) {
       typename S::W v[NP];
       for (int p = 0; p < NP; ++p) {
@@ -77,7 +85,7 @@ template <class S, FormatKind kind, bool whole, int NT, int NP>
         if constexpr (S::kSignedBias != 0) S::pin(v[p]);  // AVX2 needs |w|, too, and has no register left
       }
       for (int t = 0; t < NT; ++t)
-        for (int p = 0; p < NP; ++p) isum[t][p] = dot<S, Unpack<S, kind>::kSigned>(isum[t][p], v[p], quants + size_t(t) * stride);
+        for (int p = 0; p < NP; ++p) isum[t][p] = dot<S, K::kSigned>(isum[t][p], v[p], quants + size_t(t) * stride);
     }
     if constexpr (whole)
       for (int t = 0; t < NT; ++t)
@@ -86,7 +94,7 @@ template <class S, FormatKind kind, bool whole, int NT, int NP>
       const typename S::F sa = S::set1(tokens[t].scale);
       for (int p = 0; p < NP; ++p)
         acc[t][p] = S::fma(S::to_float(isum[t][p]), S::mul(S::load(scales + p * kPanelRows), sa), acc[t][p]);
-      if constexpr (Token::kMinimum)
+      if constexpr (K::kMinimum)
         for (int p = 0; p < NP; ++p)
           acc[t][p] = S::fma(S::set1(tokens[t].sum), S::mul(S::load(minimum + p * kPanelRows), sa), acc[t][p]);
     }
@@ -99,21 +107,22 @@ template <class S, FormatKind kind, bool whole, int NT, int NP>
 }
 
 // The scratch of a call.
-template <class S, FormatKind kind>
+template <class K>
 struct StripScratch {
   static constexpr size_t kMostBlocks = kSuperBlock / kColumnUnit;
   uint8_t weights[size_t{kSuperBlock} / 4 * kGemmPanels * 64];
   float scales[kMostBlocks * kGemmPanels * kPanelRows], minimum[kMostBlocks * kGemmPanels * kPanelRows];
-  TokenBlock<S, kind> tokens[kMostBlocks * kGemmTokens];
+  typename K::Token tokens[kMostBlocks * kGemmTokens];
 };
 
 template <class S, FormatKind kind, bool whole>
 void gemm_strips(const MatrixView& w, uint32_t first, uint32_t count, const Activations& a, float* out, size_t out_stride,
                  uint8_t* scratch) {
-  using Token = TokenBlock<S, kind>;
+  using K = StripKindOf<S, kind>;
+  using Token = typename K::Token;
   constexpr int kTokens = whole ? S::kTileTokens : S::kStripTokens, kPanels = S::kTilePanels;
-  static_assert(sizeof(StripScratch<S, kind>) <= kMatmulScratchBytes);
-  auto& at = *reinterpret_cast<StripScratch<S, kind>*>(scratch);
+  static_assert(sizeof(StripScratch<K>) <= kMatmulScratchBytes);
+  auto& at = *reinterpret_cast<StripScratch<K>*>(scratch);
   const uint32_t block = w.format->block;
   for (uint32_t begin = 0; begin < w.columns; begin += kSuperBlock) {
     const uint32_t columns = at_most(w.columns - begin, kSuperBlock);
@@ -133,7 +142,7 @@ void gemm_strips(const MatrixView& w, uint32_t first, uint32_t count, const Acti
       for (uint32_t b = 0; b < blocks; ++b) {
         const size_t i = (size_t{b} * count + p) * kPanelRows;
         S::store(at.scales + i, S::load_f16(panel + w.layout.scale + size_t{first_block + b} * 32));
-        if constexpr (Token::kMinimum) S::store(at.minimum + i, load_minimum<S, kind>(w, panel, first_block + b));
+        if constexpr (K::kMinimum) S::store(at.minimum + i, load_minimum<S, kind>(w, panel, first_block + b));
       }
     }
     for (uint32_t t = 0; t < a.tokens; ++t)
@@ -141,31 +150,33 @@ void gemm_strips(const MatrixView& w, uint32_t first, uint32_t count, const Acti
         const size_t i = size_t{t} * w.layout.blocks + first_block + b;
         Token& token = at.tokens[b * a.tokens + t];
         token.scale = a.scales[i];
-        if constexpr (Token::kMinimum)
+        if constexpr (K::kMinimum)
           token.sum = static_cast<float>(a.sums[i]);
         else
-          token.sum = -Token::kBias * a.sums[i];
+          token.sum = -Unpack<S, kind>::kBias * a.sums[i];
       }
     ColumnsAhead<S> ahead(w, first, count, begin + columns, tiles_of(count, kPanels) * tiles_of(a.tokens, kTokens));
-    for (uint32_t p = 0; p < count; p += kPanels)
+    for (uint32_t p = 0, together; p < count; p += together) {
+      together = panels_together(count - p, kPanels);
       for (uint32_t t = 0; t < a.tokens; t += kTokens) {
         ahead.ask();
-        const Strip<S, kind> strip{at.weights + p * 64,
-                                   at.scales + p * kPanelRows,
-                                   at.minimum + p * kPanelRows,
-                                   at.tokens + t,
-                                   a.quants + size_t{t} * a.stride + begin,
-                                   count,
-                                   a.tokens,
-                                   a.stride,
-                                   blocks,
-                                   (whole ? columns : block) / 4};
-        with_count<kPanels>(static_cast<int>(at_most(count - p, kPanels)), [&]<int NP>() {
+        const Strip<K> strip{at.weights + p * 64,
+                             at.scales + p * kPanelRows,
+                             at.minimum + p * kPanelRows,
+                             at.tokens + t,
+                             a.quants + size_t{t} * a.stride + begin,
+                             count,
+                             a.tokens,
+                             a.stride,
+                             blocks,
+                             (whole ? columns : block) / 4};
+        with_one_of<kPanels, 1>(static_cast<int>(together), [&]<int NP>() {
           with_count<kTokens>(static_cast<int>(at_most(a.tokens - t, kTokens)), [&]<int NT>() {
-            strip_tile<S, kind, whole, NT, NP>(strip, begin == 0, out + size_t{t} * out_stride + p * kPanelRows, out_stride);
+            strip_tile<S, K, whole, NT, NP>(strip, begin == 0, out + size_t{t} * out_stride + p * kPanelRows, out_stride);
           });
         });
       }
+    }
   }
 }
 

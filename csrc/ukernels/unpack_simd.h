@@ -123,6 +123,18 @@ template <class S, class U, class Use>
   }
 }
 
+// use(i) for the four pairs of a run. `rolled`: as a loop, where so many products follow each that its jump costs nothing.
+template <bool rolled, class Use>
+[[gnu::always_inline]] inline void for_each_pair(Use&& use) {
+  if constexpr (rolled) {
+#pragma GCC unroll 1
+    for (uint32_t i = 0; i < 4; ++i) use(i);
+  } else {
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; ++i) use(i);
+  }
+}
+
 template <class S, bool is_signed>
 typename S::I dot(typename S::I acc, typename S::W w, const int8_t* a) {
   if constexpr (is_signed) return S::dot_signed(acc, w, a);
@@ -212,6 +224,16 @@ class ColumnsAhead {
 
 static inline uint32_t at_most(uint32_t n, uint32_t most) { return n < most ? n : most; }
 static inline uint32_t tiles_of(uint32_t n, uint32_t tile) { return (n + tile - 1) / tile; }
+
+// Calls f.operator()<n>() for a run-time n that is one of those named: for counts that others never have.
+template <int... counts, class Fn>
+void with_one_of(int n, Fn&& f) {
+  (void)((n == counts && (f.template operator()<counts>(), true)) || ...);
+}
+
+// Of `left` panels so many are taken together: as many as fill a tile, else one. Tiles of all counts between would be most of a
+// tier's code, for the last panels of a matrix or of a cache's last page alone.
+static constexpr uint32_t panels_together(uint32_t left, uint32_t tile) { return left < tile ? 1 : tile; }
 
 // Calls f.operator()<n>() for a run-time n in 1..N.
 template <int N, class Fn>
