@@ -19,7 +19,6 @@ constexpr size_t kWays = 3;  // to fit that a refusal names
 // What a program still takes after loading; docs/decisions/plan-and-peak.md has what was measured.
 constexpr uint64_t kCode = 9u << 16;     // of the core that runs later: the kernels of one tier
 constexpr uint64_t kOther = 1u << 17;    // code of the system's libraries, small objects
-constexpr uint64_t kThread = 160 << 10;  // its stack, and by how much the kernel's counts may lag behind on its core
 constexpr uint64_t kPosition = 16;       // a call's token, its position and sequence, twice
 constexpr uint64_t kHistory = 16;        // a sequence's token as its sampler remembers it, in a list that doubles as it grows
 // A token of the vocabulary: a sequence's last logits (float32) and what was seen; once the next logits and all candidates.
@@ -30,16 +29,10 @@ constexpr uint64_t kMostBytes = uint64_t{1} << 62;
 // What the program will have taken at its peak, beside what the plan lists.
 uint64_t program_bytes(const ModelFile& file, const ModelConfig& config, const PlanRequest& r) {
   const HeldMemory held = held_memory(file.bytes(), file.nbytes());
-  return held.bytes + std::min(held.code_to_come, kCode) + kOther + r.threads * kThread +
+  return held.bytes + std::min(held.code_to_come, kCode) + kOther + r.threads * kThreadBytes +
          r.context * (kPosition + r.sequences * kHistory) + config.vocab_size * (kToken + r.sequences * kSequenceToken) +
          r.later +
          (r.draft_tokens ? uint64_t{r.draft_tokens} * config.vocab_size * 4 + r.sequences * PromptLookup::memory(r.context) : 0);
-}
-
-std::string mebibytes(uint64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f", static_cast<double>(bytes) / (1 << 20));
-  return text;
 }
 
 class Planner {
@@ -253,6 +246,12 @@ class Planner {
 };
 
 }  // namespace
+
+std::string mebibytes(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
 
 StateSpec state_of(const Model& model, KvType kv) {
   StateSpec all;
