@@ -115,8 +115,6 @@ def quantize(
     """
 
 def dequantize(format: str, packed: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float32]: ...
-def same_vocabulary(a: ModelFile, b: ModelFile) -> bool:
-    """Whether the tokens that both have are the same ones; one may have more behind them."""
 
 class ModelFile:
     """A mapped `.q3e` file, fully bounds-checked when opened. Raises the errors of qwen3edge.errors."""
@@ -312,6 +310,28 @@ def plan(
     the process's resident set now, an allowance and `later`.
     Raises MemoryBudgetError with the breakdown and the nearest settings that fit.
     """
+
+class PlannedDraft:
+    """A smaller model that drafts tokens for another one, before its weights are read."""
+
+    def __init__(self, file: ModelFile, model: ModelFile, **settings: Unpack[CoreSettings]) -> None:
+        """file: of the one that drafts. settings: of the other, whose sequences and context it shares. Raises
+        RequestError for other tokens, a shorter context or no head, UnsupportedModelError for one that cannot go back
+        token by token, MemoryBudgetError where its weights would not stay in memory.
+        """
+
+    @property
+    def file(self) -> ModelFile: ...
+    @property
+    def context_length(self) -> int:
+        """Positions that it knows."""
+
+    @property
+    def nbytes(self) -> int:
+        """All that it will take."""
+
+    def open(self) -> Engine:
+        """It in memory."""
 
 class CancelFlag:
     """Ends the calls of `forward` that it is given to, within a layer. Any thread sets it; `clear` ends that."""

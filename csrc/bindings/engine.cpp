@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "runtime/draft_plan.h"
 #include "runtime/embedding.h"
 #include "runtime/numerics.h"
 #include "runtime/process_memory.h"
@@ -51,8 +52,23 @@ py::dict plan_dict(const MemoryPlan& p) {
                   "expert_bytes"_a = p.expert_bytes, "min_expert_share"_a = s.min_expert_share);
 }
 
+using EnginePointer = std::unique_ptr<Engine, Engine::Delete>;
+
 // Keeps the mapping alive as long as the engine reads it.
 std::shared_ptr<const ModelFile> shared_file(const std::shared_ptr<OpenFile>& f) { return {f, &f->file}; }
+
+// A model that drafts, planned and not loaded yet.
+struct PlannedDraft {
+  std::shared_ptr<OpenFile> file;
+  DraftPlan plan;
+};
+
+PlannedDraft planned_draft(const std::shared_ptr<OpenFile>& file, const std::shared_ptr<OpenFile>& model,
+                           const py::kwargs& settings) {
+  const PlanRequest request = plan_request(settings);
+  const WithoutGil released;
+  return {file, plan_draft(file->file, file->model, model->file, request)};
+}
 
 // Calls Python with what it sees. An exception ends the looking, and is raised when forward returns.
 class PythonObserver : public Observer {
@@ -222,7 +238,6 @@ void bind_engine(py::module_& m) {
       .def("set", &CancelFlag::set)
       .def("clear", &CancelFlag::clear)
       .def("is_set", &CancelFlag::is_set);
-  using EnginePointer = std::unique_ptr<Engine, Engine::Delete>;
   py::class_<Engine, EnginePointer>(m, "Engine")
       .def(py::init([](const std::shared_ptr<OpenFile>& f, const std::optional<std::string>& isa, const py::kwargs& settings) {
              return EnginePointer(new Engine(shared_file(f), plan_request(settings), tier(isa)));
@@ -276,6 +291,13 @@ void bind_engine(py::module_& m) {
           },
           "path"_a)
       .def("available_pages", &Engine::available_pages, GilReleased());
+  py::class_<PlannedDraft>(m, "PlannedDraft")
+      .def(py::init(&planned_draft), "file"_a, "model"_a)
+      .def_property_readonly("file", [](const PlannedDraft& d) { return d.file; })
+      .def_property_readonly("context_length", [](const PlannedDraft& d) { return d.file->model.config.context_length; })
+      .def_property_readonly("nbytes", [](const PlannedDraft& d) { return d.plan.bytes; })
+      .def("open",
+           [](const PlannedDraft& d) { return EnginePointer(new Engine(shared_file(d.file), d.plan.request, best_isa())); });
 }
 
 }  // namespace q3e::bindings

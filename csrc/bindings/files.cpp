@@ -3,7 +3,6 @@
 
 #include "bindings/bindings.h"
 #include "io/crc32.h"
-#include "runtime/draft_model.h"
 #include "ukernels/pack.h"
 
 namespace q3e::bindings {
@@ -36,14 +35,6 @@ void bind_files(py::module_& m) {
         return crc32(info.ptr, static_cast<size_t>(info.size * info.itemsize), value);
       },
       "data"_a, "value"_a = 0);
-
-  m.def(
-      "same_vocabulary",
-      [](const std::shared_ptr<OpenFile>& a, const std::shared_ptr<OpenFile>& b) {
-        const WithoutGil released;
-        return same_vocabulary(a->file, b->file);
-      },
-      "a"_a, "b"_a);
 
   py::class_<OpenFile, std::shared_ptr<OpenFile>>(m, "ModelFile")
       .def(py::init([](const py::object& path) {

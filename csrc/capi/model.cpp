@@ -50,11 +50,11 @@ std::shared_ptr<const ModelFile> draft_file_of(const q3e_settings& settings) {
   return settings.draft.empty() ? nullptr : std::make_shared<const ModelFile>(settings.draft);
 }
 
-std::optional<q3e::capi::DraftRequest> draft_of(const ModelFile* draft, const ModelFile& file, const q3e::PlanRequest& request) {
-  return draft ? std::optional(q3e::capi::draft_request(*draft, file, request)) : std::nullopt;
+std::optional<q3e::DraftPlan> draft_of(const ModelFile* draft, const ModelFile& file, const q3e::PlanRequest& request) {
+  return draft ? std::optional(q3e::plan_draft(*draft, q3e::read_model(*draft), file, request)) : std::nullopt;
 }
 
-q3e::PlanRequest beside(const std::optional<q3e::capi::DraftRequest>& draft, q3e::PlanRequest request) {
+q3e::PlanRequest beside(const std::optional<q3e::DraftPlan>& draft, q3e::PlanRequest request) {
   if (draft) request.later += draft->bytes;
   return request;
 }
@@ -81,9 +81,9 @@ q3e_model::q3e_model(std::shared_ptr<const ModelFile> f, std::shared_ptr<const M
       texts(texts_of(*f, settings)),
       has_tokenizer(has_tokens(*f)),
       request(request_of(settings, *f, texts != nullptr)),
-      draft_request(draft_of(drafts.get(), *f, request)),
-      engine(new q3e::Engine(f, beside(draft_request, request), q3e::best_isa())),
-      draft(drafts ? new q3e::Engine(drafts, draft_request->plan, q3e::best_isa()) : nullptr),
+      draft_plan(draft_of(drafts.get(), *f, request)),
+      engine(new q3e::Engine(f, beside(draft_plan, request), q3e::best_isa())),
+      draft(drafts ? new q3e::Engine(drafts, draft_plan->request, q3e::best_isa()) : nullptr),
       scheduler(*engine, draft.get()),
       stop_tokens(f->u32_array("qwen3edge.stop_token_ids")) {}
 

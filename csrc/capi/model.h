@@ -6,9 +6,9 @@
 #include <optional>
 #include <vector>
 
-#include "capi/draft.h"
 #include "capi/settings.h"
 #include "prompt/prompt_builder.h"
+#include "runtime/draft_plan.h"
 #include "runtime/engine.h"
 #include "runtime/scheduler.h"
 
@@ -17,7 +17,7 @@ struct q3e_model {
   const std::unique_ptr<const q3e::chat::PromptBuilder> texts;  // null: token ids alone
   const bool has_tokenizer;
   const q3e::PlanRequest request;
-  const std::optional<q3e::capi::DraftRequest> draft_request;
+  const std::optional<q3e::DraftPlan> draft_plan;
   const std::unique_ptr<q3e::Engine, q3e::Engine::Delete> engine, draft;  // draft: null: none
   q3e::Scheduler scheduler;
   const std::vector<uint32_t> stop_tokens;

@@ -17,11 +17,10 @@ namespace {
 
 constexpr size_t kWays = 3;  // to fit that a refusal names
 // What a program still takes after loading; docs/decisions/plan-and-peak.md has what was measured.
-constexpr uint64_t kCode = 9u << 16;     // of the core that runs later: the kernels of one tier
-constexpr uint64_t kOther = 1u << 17;    // code of the system's libraries, small objects
-constexpr uint64_t kThread = 160 << 10;  // its stack, and by how much the kernel's counts may lag behind on its core
-constexpr uint64_t kPosition = 16;       // a call's token, its position and sequence, twice
-constexpr uint64_t kHistory = 16;        // a sequence's token as its sampler remembers it, in a list that doubles as it grows
+constexpr uint64_t kCode = 9u << 16;   // of the core that runs later: the kernels of one tier
+constexpr uint64_t kOther = 1u << 17;  // code of the system's libraries, small objects
+constexpr uint64_t kPosition = 16;     // a call's token, its position and sequence, twice
+constexpr uint64_t kHistory = 16;      // a sequence's token as its sampler remembers it, in a list that doubles as it grows
 // A token of the vocabulary: a sequence's last logits (float32) and what was seen; once the next logits and all candidates.
 constexpr uint64_t kSequenceToken = 4 + 1, kToken = 4 + 8;
 constexpr uint32_t kDefaultContext = 4096;
@@ -30,16 +29,10 @@ constexpr uint64_t kMostBytes = uint64_t{1} << 62;
 // What the program will have taken at its peak, beside what the plan lists.
 uint64_t program_bytes(const ModelFile& file, const ModelConfig& config, const PlanRequest& r) {
   const HeldMemory held = held_memory(file.bytes(), file.nbytes());
-  return held.bytes + std::min(held.code_to_come, kCode) + kOther + r.threads * kThread +
+  return held.bytes + std::min(held.code_to_come, kCode) + kOther + r.threads * kThreadBytes +
          r.context * (kPosition + r.sequences * kHistory) + config.vocab_size * (kToken + r.sequences * kSequenceToken) +
          r.later +
          (r.draft_tokens ? uint64_t{r.draft_tokens} * config.vocab_size * 4 + r.sequences * PromptLookup::memory(r.context) : 0);
-}
-
-std::string mebibytes(uint64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f", static_cast<double>(bytes) / (1 << 20));
-  return text;
 }
 
 class Planner {
@@ -72,13 +65,16 @@ class Planner {
   }
 
   MemoryPlan choose() {
-    if (const auto p = resident()) return *p;
-    one_context_ = true;  // fewer pages rather than weights that are read again and again
-    if (auto p = resident()) return with_pages(*p);
-    one_context_ = false;
-    if (const auto p = streamed()) return *p;
-    one_context_ = true;
-    if (const auto p = streamed()) return *p;
+    // Fewer pages rather than chunks that are slow, or weights that are read again and again.
+    for (const bool large : {true, false})
+      for (const bool one : {false, true}) {
+        one_context_ = one;
+        if (const auto p = resident(large)) return one ? with_pages(*p) : *p;
+      }
+    for (const bool one : {false, true}) {
+      one_context_ = one;
+      if (const auto p = streamed()) return *p;
+    }
     throw Error(Status::over_budget, refusal());
   }
 
@@ -160,9 +156,10 @@ class Planner {
     return request_.chunk ? std::vector<uint32_t>{request_.chunk} : std::vector<uint32_t>(own);
   }
 
-  std::optional<MemoryPlan> resident() const {
+  std::optional<MemoryPlan> resident(bool large) const {
     // 512 is no faster (docs/decisions/prefill-chunk.md), but for experts, of which each sees a part of the tokens only ...
-    for (uint32_t chunk : !tensors_.pools.empty() ? chunks({512, 256, 128, 64, 32, 16}) : chunks({256, 128, 64, 32, 16}))
+    const auto own = !large ? chunks({64, 32, 16}) : tensors_.pools.empty() ? chunks({256, 128}) : chunks({512, 256, 128});
+    for (uint32_t chunk : own)
       if (const MemoryPlan p = plan(request_, chunk, {}); p.peak <= p.budget) return p;
     return std::nullopt;
   }
@@ -253,6 +250,12 @@ class Planner {
 };
 
 }  // namespace
+
+std::string mebibytes(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
 
 StateSpec state_of(const Model& model, KvType kv) {
   StateSpec all;

@@ -10,6 +10,9 @@
 
 namespace q3e {
 
+// Of a thread: its stack, and by how much the kernel's counts may lag behind on its core.
+constexpr uint64_t kThreadBytes = 160 << 10;
+
 struct PlanRequest {
   uint32_t context = 0;  // positions a sequence; 0: 4096, or all that the model knows
   uint32_t sequences = 1;
@@ -50,6 +53,8 @@ StateSpec state_of(const Model& model, KvType kv);
 ScratchLayout scratch_of(const Model& model, const ScratchRequest& request, uint32_t threads);
 
 const char* kv_name(KvType kv);
+// Such as "335.2".
+std::string mebibytes(uint64_t bytes);
 // Throws Error(bad_argument).
 KvType parse_kv(const std::string& name);
 

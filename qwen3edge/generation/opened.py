@@ -11,7 +11,6 @@ from qwen3edge.generation.sampler import SamplingDefaults
 from qwen3edge.generation.session import Path
 from qwen3edge.hub.cache import find
 from qwen3edge.runtime import devices
-from qwen3edge.runtime.draft import Draft
 from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.runtime.program import grammar_bytes, pending_bytes
 from qwen3edge.settings import CheckedSettings, Settings, checked
@@ -37,7 +36,7 @@ class Opened:
     name: str
     texts: bool
     grammars: bool
-    draft: Draft | None = None
+    draft: _core.PlannedDraft | None = None
 
     @classmethod
     def read(cls, path: Path, asked: Settings) -> Opened:
@@ -90,7 +89,8 @@ class Opened:
             later += grammar_bytes(self.tokenizer.vocabulary_size, core["sequences"])
         core, draft = {**core, "context": context}, None
         if self.settings.draft is not None:
-            draft = Draft.planned(find(self.settings.draft), self.file, self.config, core)
+            file = _core.ModelFile(checks.path("draft", find(self.settings.draft)))
+            draft = _core.PlannedDraft(file, self.file, **core)
             later += draft.nbytes
             if core["program"]:  # which `later` is no part of then
                 core["program"] += draft.nbytes - (self.draft.nbytes if self.draft else 0)

@@ -7,14 +7,13 @@ from types import ModuleType
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
 from qwen3edge.errors import RequestError
-from qwen3edge.runtime.draft import Draft
 from qwen3edge.runtime.engine import Engine
 from qwen3edge.runtime.plan import MemoryPlan
 from qwen3edge.settings import CPU, CheckedSettings
 
 
 def open_engine(
-    file: _core.ModelFile, config: ModelConfig, settings: CheckedSettings, draft: Draft | None = None
+    file: _core.ModelFile, config: ModelConfig, settings: CheckedSettings, draft: _core.PlannedDraft | None = None
 ) -> Engine:
     """The model in the memory of its device, with its draft model, whose memory the settings' `later` has. Raises
     MemoryBudgetError, before any weight is read, if the settings do not fit; RequestError where the device is not

@@ -8,16 +8,20 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from qwen3edge.server.anthropic import answer_schemas as anthropic_answers
 from qwen3edge.server.anthropic import errors as anthropic
 from qwen3edge.server.metrics import CONTENT_TYPE
+from qwen3edge.server.native import answer_schemas as native_answers
+from qwen3edge.server.ollama import answer_schemas as ollama_answers
 from qwen3edge.server.ollama import errors as ollama
 from qwen3edge.server.ollama.lines import NDJSON
+from qwen3edge.server.openai import answer_schemas as openai_answers
 from qwen3edge.server.openai import errors as openai
 from qwen3edge.server.route import BODIES, SCHEMAS, Form
 from qwen3edge.server.safety import OPEN_PATHS, PAGE_FILES
+from qwen3edge.server.schema import TEXT, constant, nullable, record
 
 _SSE = "text/event-stream"
-_TEXT = {"type": "string"}
 _STREAMS = {
     **dict.fromkeys(("/v1/chat/completions", "/chat/completions", "/v1/completions", "/completions"), _SSE),
     **dict.fromkeys(("/v1/responses", "/responses", "/v1/messages"), _SSE),
@@ -26,24 +30,26 @@ _STREAMS = {
 """Of what a response may be beside JSON, by path."""
 _TEXTS = {"/metrics": (CONTENT_TYPE.partition(";")[0],), "/": ("text/html", "text/plain")}
 """Of responses that are no JSON."""
-_TYPED = {"message": _TEXT, "type": _TEXT}
-
-
-def _object(**properties: Any) -> dict[str, Any]:
-    """One that has all of these."""
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
+_ANSWERS = {
+    **openai_answers.ANSWERS,
+    **anthropic_answers.ANSWERS,
+    **ollama_answers.ANSWERS,
+    **native_answers.ANSWERS,
+}
+_ANSWER_OF = {path: name for paths, (name, _) in _ANSWERS.items() for path in paths}
+"""The schema's name, by path. No path has two methods that answer in JSON."""
+_TYPED = {"message": TEXT, "type": TEXT}
 
 _ERRORS: dict[Form, tuple[str, dict[str, Any]]] = {
     openai.error_body: (
         "OpenAIError",
-        _object(error=_object(**_TYPED, param={"type": ["string", "null"]}, code=_TEXT)),
+        record(error=record(**_TYPED, param=nullable(TEXT), code=TEXT)),
     ),
     anthropic.error_body: (
         "AnthropicError",
-        _object(type={"const": "error"}, error=_object(**_TYPED), request_id=_TEXT),
+        record(type=constant("error"), error=record(**_TYPED), request_id=TEXT),
     ),
-    ollama.error_body: ("OllamaError", _object(error=_TEXT)),
+    ollama.error_body: ("OllamaError", record(error=TEXT)),
 }
 """By what makes them."""
 _STATUSES = {
@@ -72,7 +78,8 @@ def document(app: FastAPI) -> dict[str, Any]:
         kinds = [(kind, "validation") for kind in BODIES.values()]
         _, schemas = models_json_schema(kinds, ref_template=SCHEMAS + "{model}")  # type: ignore[arg-type]
         made.setdefault("components", {}).setdefault("schemas", {}).update(schemas.get("$defs", {}))
-        made["components"]["schemas"].update(dict(_ERRORS.values()))
+        made["components"]["schemas"].update({**dict(_ERRORS.values()), **dict(_ANSWERS.values())})
+        made["components"]["schemas"].update(native_answers.PARTS)
         made["components"]["securitySchemes"] = _OF_KEYS
         for path, methods in made["paths"].items():
             for operation in methods.values():
@@ -83,9 +90,9 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _tell(path: str, operation: dict[str, Any], error: str) -> None:
     """What an operation answers, and what it needs. error: the schema of its errors."""
-    text: dict[str, Any] = {"schema": _TEXT}
+    text: dict[str, Any] = {"schema": TEXT}
     kinds = ("*/*",) if path.startswith(PAGE_FILES) else _TEXTS.get(path, ())
-    whole = dict.fromkeys(kinds, text) or {"application/json": {"schema": {"type": "object"}}}
+    whole = dict.fromkeys(kinds, text) or {"application/json": {"schema": {"$ref": SCHEMAS + _ANSWER_OF[path]}}}
     if path in _STREAMS:
         whole[_STREAMS[path]] = text
     operation["responses"] = {"200": {"description": "what was asked for", "content": whole}}

@@ -5,6 +5,7 @@ from ctypes import byref, c_void_p, sizeof
 
 import pytest
 
+import qwen3edge
 from qwen3edge.convert import convert
 from tests.capi.asking import answered
 from tests.capi.library import BAD_ARGUMENT, CANCELLED, CORRUPT_FILE, ON_PROGRESS, CallError, Metrics
@@ -123,6 +124,8 @@ def test_a_draft_model_changes_no_answer(api, both, tiny_int4, tiny_q3e, seed, s
         parts = each.weights + each.buffers + each.kv_cache + each.scratch + each.program + each.draft
         assert each.peak == parts <= each.budget
     assert plan.peak >= alone.peak + plan.draft
+    own = qwen3edge.plan(tiny_int4, context=1024, threads=2, sequences=sessions, draft=draft.decode())
+    assert plan.draft == own.draft, "C and Python count alike"
 
 
 def test_a_draft_model_that_does_not_fit(api, tiny_int4, tiny_q3e, tiny_hybrid_path, tmp_path):

@@ -2,6 +2,7 @@
 they are looked up or come from a smaller model.
 """
 
+import json
 import shutil
 
 import pytest
@@ -10,7 +11,8 @@ import qwen3edge
 from bench.report import make_random
 from bench.sessions.files import budget_for
 from qwen3edge.convert import convert
-from qwen3edge.errors import MemoryBudgetError, RequestError
+from qwen3edge.errors import MemoryBudgetError, RequestError, UnsupportedModelError
+from tests.conftest import TINY
 
 QUESTIONS = ("What is 12 + 7?", "Which city is the capital of France? Say it three times.")
 SCHEMA = {
@@ -206,6 +208,20 @@ def test_the_same_vocabulary(tiny_q3e, tmp_path):
     make_random("--shape", "tiny", "--to", "q3e", other)
     with pytest.raises(RequestError, match="draft: expected a model with the same tokens"):
         qwen3edge.plan(tiny_q3e("int8"), context=64, draft=other)
+
+
+def test_draft_models_that_cannot_be_some(tiny_q3e, tiny_hybrid_path, tmp_path):
+    hybrid = tmp_path / "hybrid.q3e"
+    convert(tiny_hybrid_path, hybrid, "int4")
+    with pytest.raises(UnsupportedModelError, match="draft: expected a model whose cache can be cut at any token"):
+        qwen3edge.plan(hybrid, context=64, draft=hybrid)
+    shutil.copytree(TINY, tmp_path / "short")
+    config = json.loads((tmp_path / "short" / "config.json").read_text())
+    (tmp_path / "short" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 128}))
+    convert(tmp_path / "short", tmp_path / "short.q3e", "int4")
+    with pytest.raises(RequestError, match="positions, as the context has, found 128: load with a context of 128"):
+        qwen3edge.plan(tiny_q3e("int4"), context=129, draft=tmp_path / "short.q3e")
+    assert qwen3edge.plan(tiny_q3e("int4"), context=128, draft=tmp_path / "short.q3e").draft > 0
 
 
 def test_settings_that_go_with_no_draft_model(draft, tiny_int4):

@@ -27,7 +27,11 @@ HELP = "answer one prompt, or many"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A model, a prompt, how to load the one and answer the other."""
     options.add_model(parser, help="a .q3e file, or a name such as Qwen/Qwen3-0.6B, which is pulled if need be")
-    parser.add_argument("prompt", nargs="*", help="several are joined by empty lines; - is standard input (default)")
+    parser.add_argument(
+        "prompt",
+        nargs="*",
+        help="several are joined into one by empty lines (--prompts takes many); - is standard input (default)",
+    )
     parser.set_defaults(take_rest=_take_rest)
     parser.add_argument("--file", "-f", metavar="FILE", help="a text that follows the prompt")
     parser.add_argument(

@@ -14,6 +14,7 @@ from qwen3edge.server.safety import Access
 from tests.conftest import TINY
 from tests.reranking import add_yes
 from tests.server.conftest import SETTINGS
+from tests.server.held import Held
 from tests.server.scripted import URL
 
 QUERY = "What is the capital of China?"
@@ -107,3 +108,10 @@ def test_tokens_are_counted(client):
 def test_texts_are_logged_where_that_is_asked_for(client, noted):
     ask(client)
     assert [each in line for each, line in zip(("Beijing.", "Gravity"), noted(), strict=False)] == [True, True]
+
+
+def test_answers_are_those_of_the_document(client):
+    held = Held(client)
+    for path in ("/v1/rerank", "/v2/rerank"):
+        held.ask("POST", path, {"query": QUERY, "documents": DOCUMENTS})
+    assert held.asked == {"Reranking"}
