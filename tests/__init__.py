@@ -1,5 +1,6 @@
-"""Before NumPy is loaded: the models are so small that BLAS's threads would only wait for each other."""
+"""Before NumPy and torch are loaded: the models are so small that threads of theirs would only wait for each other."""
 
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")

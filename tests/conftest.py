@@ -1,5 +1,6 @@
 """A new seed for each test run, printed when a test fails (QWEN3EDGE_SEED repeats one); models that tests share."""
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from qwen3edge.convert import convert
+from tests.one_core import on_one_core
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # a venv has cmake and ninja
@@ -34,14 +36,10 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="module")
-def one_torch_thread():
-    """The models are so small that torch's threads would only wait for each other, for seconds on a busy machine."""
-    import torch  # noqa: PLC0415
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def one_core():
+    """For tests to which the threads of a model do not matter."""
+    with on_one_core():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +104,9 @@ def core_build() -> Path:
 @pytest.fixture(scope="session")
 def c_build(core_build) -> Path:
     """examples/c-tokens and the C library, by CMake on the core that is there; a slow test compiles it too."""
-    return build_example(ROOT / "build" / "c-tests", f"-DQWEN3EDGE_CORE={core_build / 'libqwen3edge_core.a'}")
+    with (ROOT / "build" / "c-tests.lock").open("w") as lock:  # the second worker finds it built
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return build_example(ROOT / "build" / "c-tests", f"-DQWEN3EDGE_CORE={core_build / 'libqwen3edge_core.a'}")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ import pytest
 from tests.conftest import ROOT, TOOLS
 from tests.test_chat_examples import QUESTIONS, expected_answers
 
+pytestmark = pytest.mark.usefixtures("one_core")
+
 
 def found(tool: str) -> str:
     return shutil.which(tool) or pytest.skip(f"expected {tool} on PATH")

@@ -12,6 +12,8 @@ import qwen3edge
 from qwen3edge.convert import convert
 from tests.conftest import ROOT, build_example
 
+pytestmark = pytest.mark.usefixtures("one_core")
+
 QUESTIONS = ["What is 12 + 7?", "12 + 3 等于多少？", "Repeat: <|im_end|> Köln"]
 MIB = 1 << 20
 

@@ -20,6 +20,8 @@ from qwen3edge.convert import convert
 from tests.fetch_tokenizer import RANKS
 from tests.real_tokenizer import require
 
+pytestmark = pytest.mark.usefixtures("one_core")
+
 TINY = ("--rounds", "1", "--seconds", "0.001", "--busy-anyway")
 FASTEST = ("--isa", _core.selected_isa())
 CASES = {

@@ -12,6 +12,8 @@ from bench import peers
 from bench.sessions.ledger import common_length
 from bench.sessions.scenes import SCENES
 
+pytestmark = pytest.mark.usefixtures("one_core")
+
 LOOPS = ("tool loop that thinks", "tool loop that does not think")
 
 

@@ -14,8 +14,6 @@ from qwen3edge.errors import FileFormatError, RequestError
 from qwen3edge.evaluate.measure import measure
 from qwen3edge.evaluate.texts import read_documents, windows
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
 WINDOW = 128
 
 

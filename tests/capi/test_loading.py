@@ -89,7 +89,7 @@ def test_memory_that_is_no_model(api, tiny_int4):
 
 def test_drafts_change_no_answer(api, both, tiny_int4, seed):
     """Of an answer that repeats its prompt some are kept; the plan counts what they take."""
-    model = api.load(tiny_int4, context=1024, threads=2, draft_tokens=8)
+    model = api.load(tiny_int4, context=1024, threads=1, draft_tokens=8)
     sums = [{"role": "user", "content": "What is 12 + 7? " * 8}]
     for messages in (sums, [5, 6, 7, 8] * 40):
         options = {"seed": seed, "max_tokens": 120, "ignore_end": 1, "sampling": {"temperature": 0}}
@@ -109,7 +109,7 @@ def test_drafts_change_no_answer(api, both, tiny_int4, seed):
 def test_a_draft_model_changes_no_answer(api, both, tiny_int4, tiny_q3e, seed, sessions):
     """Greedy and drawn; most of its tokens are kept. The plan tells what it takes, within the same budget."""
     draft = str(tiny_q3e("int8")).encode()
-    model = api.load(tiny_int4, context=1024, threads=2, sessions=sessions, draft=draft)
+    model = api.load(tiny_int4, context=1024, threads=1, sessions=sessions, draft=draft)
     for sampling in ({"temperature": 0}, {"temperature": 0.7, "top_k": 20}):
         options = {"seed": seed, "max_tokens": 100, "ignore_end": 1, "sampling": sampling}
         assert answered(api, model, HI, **options).tokens == answered(api, both.c, HI, **options).tokens
@@ -117,7 +117,7 @@ def test_a_draft_model_changes_no_answer(api, both, tiny_int4, tiny_q3e, seed, s
     api.model_metrics(model, byref(found), sizeof(found))
     assert found.accepted_draft_tokens > found.drafted_tokens / 4 > 0
     api.library.q3e_model_free(model)
-    settings = {"context": 1024, "threads": 2, "sessions": sessions}
+    settings = {"context": 1024, "threads": 1, "sessions": sessions}
     alone, plan = api.plan(tiny_int4, **settings), api.plan(tiny_int4, **settings, draft=draft)
     assert alone.draft == 0 and plan.draft > api.plan(tiny_q3e("int8"), **settings).weights
     for each in (alone, plan):

@@ -73,7 +73,7 @@ def test_as_xml(api, tmp_path_factory, tiny_hybrid_path, seed):
     """As the template shows them; the tiny Qwen3.5's does in XML."""
     path = tmp_path_factory.mktemp("xml") / "int4.q3e"
     convert(tiny_hybrid_path, path, "int4")
-    model = api.load(path, context=512, threads=2)
+    model = api.load(path, context=512, threads=1)
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
     answer = new_answer(api, model, HI, tools=tools, tool_choice="required", thinking=False, seed=seed, max_tokens=30)
     _, found = heard(api, answer)

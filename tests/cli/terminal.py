@@ -15,6 +15,8 @@ import termios
 import time
 from collections.abc import Sequence
 
+from tests.one_core import on_one_core
+
 PROMPT = "> "
 PASTE = "\x1b[200~", "\x1b[201~"
 _SECONDS = 90
@@ -26,19 +28,25 @@ class Terminal:
 
     def __init__(self, *arguments: object, term: str = "xterm", python: Sequence[str] = ("-m", "qwen3edge")) -> None:
         """python: how it is told to run the command."""
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # background jobs of a shell ignore it
-            # Else Ctrl-C throws away output that nobody has read yet, and with it what a test waits for.
-            modes = termios.tcgetattr(0)
-            modes[3] |= termios.NOFLSH
-            termios.tcsetattr(0, termios.TCSANOW, modes)
-            os.environ.update(TERM=term, PYTHONIOENCODING="utf-8", INPUTRC="/dev/null")
-            os.environ.setdefault("LC_ALL", "C.UTF-8")
-            os.execv(sys.executable, [sys.executable, *python, *map(str, arguments)])
+        with on_one_core():
+            self.pid, self.fd = pty.fork()
+            if self.pid == 0:
+                self._begin(term, [sys.executable, *python, *map(str, arguments)])
         self.resize(24, 80)
         self.seen = ""
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
+
+    @staticmethod
+    def _begin(term: str, command: list[str]) -> None:
+        """In the child."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # background jobs of a shell ignore it
+        # Else Ctrl-C throws away output that nobody has read yet, and with it what a test waits for.
+        modes = termios.tcgetattr(0)
+        modes[3] |= termios.NOFLSH
+        termios.tcsetattr(0, termios.TCSANOW, modes)
+        os.environ.update(TERM=term, PYTHONIOENCODING="utf-8", INPUTRC="/dev/null")
+        os.environ.setdefault("LC_ALL", "C.UTF-8")
+        os.execv(sys.executable, command)
 
     def resize(self, rows: int, columns: int) -> None:
         """As when a window is dragged: the program is told by a signal."""

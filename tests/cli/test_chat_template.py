@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.cli.test_cli import one_line, run
+from tests.cli.command import one_line, run
 from tests.cli.verbs.test_run import prompt_tokens
 
 PLAIN = (

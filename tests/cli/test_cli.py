@@ -1,4 +1,4 @@
-"""The command as a user runs it: another process, its output and its exit status."""
+"""The command as a user runs it: its output and its exit status."""
 
 import json
 import os
@@ -13,26 +13,9 @@ import pytest
 import qwen3edge
 from qwen3edge.cli.output import print_json
 from qwen3edge.errors import Qwen3EdgeError
+from tests.cli.command import COMMAND, one_line, run, started
 from tests.cli.terminal import Terminal
 from tests.convert.lora_files import write_adapter
-
-COMMAND = [sys.executable, "-m", "qwen3edge"]
-
-
-def run(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def one_line(result, status: int) -> str:
-    """The error of a command that failed as it should."""
-    assert result.returncode == status, result.stderr
-    assert result.stdout == ""
-    assert result.stderr.startswith("qwen3edge: ")
-    assert result.stderr.count("\n") == 1
-    assert "Traceback" not in result.stderr
-    return result.stderr
 
 
 def test_import_is_light():
@@ -67,7 +50,7 @@ def test_public_names():
 
 
 def test_version_and_help():
-    assert run("--version").stdout == f"qwen3edge {qwen3edge.__version__}\n"
+    assert started("--version").stdout == f"qwen3edge {qwen3edge.__version__}\n"
     for verb in ("convert", "export", "run", "chat", "info", "plan", "bench"):
         assert run(verb, "--help").stdout.startswith(f"usage: qwen3edge {verb}")
 
@@ -120,18 +103,20 @@ def test_json_holds_characters_as_they_are(capsys):
 
 def test_a_budget_that_plan_accepts_is_enough_for_run(tiny_q3e):
     model, context = tiny_q3e("int8"), ["--context", 256]
-    need = re.search(r"found a need of ([0-9.]+) MiB", one_line(run("plan", model, *context, "--memory", "30MiB"), 1))
+    need = re.search(
+        r"found a need of ([0-9.]+) MiB", one_line(started("plan", model, *context, "--memory", "30MiB"), 1)
+    )
     memory = f"{int(1024 * (float(need[1]) + 0.6))}KiB"  # a process holds some pages more or fewer each time
-    assert run("plan", model, *context, "--memory", memory).returncode == 0
-    assert run("run", model, "hi", "--no-thinking", "--max-tokens", 1, *context, "--memory", memory).returncode == 0
+    assert started("plan", model, *context, "--memory", memory).returncode == 0
+    assert started("run", model, "hi", "--no-thinking", "--max-tokens", 1, *context, "--memory", memory).returncode == 0
 
 
 def test_plan(tiny_q3e):
-    plan = json.loads(run("plan", tiny_q3e("int4"), "--json", "--context", 256, "--memory", "1GiB").stdout)
+    plan = json.loads(started("plan", tiny_q3e("int4"), "--json", "--context", 256, "--memory", "1GiB").stdout)
     assert plan["peak"] == plan["weights"] + plan["kv_cache"] + plan["scratch"] + plan["program"]
     assert (plan["context"], plan["budget"]) == (256, 1 << 30)
-    assert "KV cache" in run("plan", tiny_q3e("int4"), "--memory", "auto", "--kv", "int4").stdout
-    refusal = one_line(run("plan", tiny_q3e("int4"), "--memory", "20MiB"), 1)
+    assert "KV cache" in started("plan", tiny_q3e("int4"), "--memory", "auto", "--kv", "int4").stdout
+    refusal = one_line(started("plan", tiny_q3e("int4"), "--memory", "20MiB"), 1)
     assert "weights" in refusal and "program" in refusal
 
 
@@ -196,7 +181,9 @@ def test_bench_shows_life_on_a_terminal(tiny_q3e):
 
 def test_bench(tiny_q3e):
     result = json.loads(
-        run("bench", tiny_q3e("int4"), "--prompt", 64, "--generate", 8, "--threads", 2, "--repeat", 1, "--json").stdout
+        started(
+            "bench", tiny_q3e("int4"), "--prompt", 64, "--generate", 8, "--threads", 2, "--repeat", 1, "--json"
+        ).stdout
     )
     for key in ("prefill_tokens_per_second", "decode_tokens_per_second", "load_seconds", "read_bandwidth_share"):
         assert result[key] > 0

@@ -78,15 +78,6 @@ def close(found: np.ndarray, expected: np.ndarray, exact: bool) -> None:
     assert np.abs(found - expected).max() <= 0.01 * np.abs(expected).max()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_torch_thread():
-    """The models are so small that torch's threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @dataclass(frozen=True)
 class Divergences:
     """Mean KL divergences in nats."""

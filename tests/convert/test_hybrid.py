@@ -28,7 +28,6 @@ from tests.own_weights import OwnWeights
 
 SHAPES = [DENSE[0], DENSE[2], MOE[0]]
 LOSSLESS = ["q4g32", "f32"]
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(params=SHAPES, ids=lambda s: s.name)

@@ -102,7 +102,7 @@ def test_cos_and_sin_to_the_last_position():
     ids=str,
 )
 @pytest.mark.parametrize("family", ["qwen3", "qwen2", "qwen3_moe"])
-def test_logits(scaling, family, tmp_path, seed, one_torch_thread):
+def test_logits(scaling, family, tmp_path, seed):
     heads = {"heads": 2, "kv_heads": 1} if family == "qwen2" else {}
     mixture = {"experts": 4, "top": 4, "ffn": 64} if family == "qwen3_moe" else {}  # all of them: no ties
     shape = Shape("scaled", family, layers=2, **heads, **mixture)

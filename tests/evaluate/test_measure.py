@@ -12,8 +12,6 @@ from qwen3edge.evaluate.measure import measure
 from qwen3edge.evaluate.scores import Scores
 from qwen3edge.evaluate.texts import read_documents, windows
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
 PERPLEXITY_WITHIN = 1e-3
 
 

@@ -19,7 +19,7 @@ GREEDY: Options = {"thinking": False, "temperature": 0.0}
 
 @pytest.fixture(scope="module")
 def model(tiny_q3e):
-    with qwen3edge.load(tiny_q3e("int8"), context=512, threads=2, sequences=4, seed=1) as loaded:
+    with qwen3edge.load(tiny_q3e("int8"), context=512, threads=1, sequences=4, seed=1) as loaded:
         yield loaded
 
 

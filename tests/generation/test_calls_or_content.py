@@ -38,7 +38,7 @@ WILD = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 def test_either_calls_or_content(tiny_q3e, form):
     """Of the tiny model, which wants to call where it is asked for the weather, and not where it is to add."""
     calls, contents = 0, 0
-    settings = {"context": 1024, "threads": 2, "sequences": 4, "seed": 1}
+    settings = {"context": 1024, "threads": 1, "sequences": 4, "seed": 1}
     settings |= {"chat_template": TEMPLATES[form]} if form == "xml" else {}
     questions = ["What is the weather in Prague?", "What is 12 + 7?"]
     options = {"tools": TOOLS, "json_schema": SUM, "thinking_budget": 9, "max_tokens": 300}

@@ -85,7 +85,7 @@ def draft(tiny_int4):
 def models(tiny_q3e, draft, request):
     kv, of_model = request.param[:4], request.param.endswith("model")
     path = tiny_q3e("int8")
-    settings = {"context": 512, "sequences": 2, "kv": kv}
+    settings = {"context": 512, "sequences": 2, "kv": kv, "threads": 1}
     drafts = {"draft": draft} if of_model else {"draft_tokens": 6}
     with qwen3edge.load(path, **settings) as plain, qwen3edge.load(path, **drafts, **settings) as drafting:
         yield plain, drafting
@@ -137,7 +137,10 @@ def scrambled(tiny_model_path, tmp_path_factory):
 
 def test_a_draft_model_that_is_never_right_is_asked_seldom(tiny_q3e, scrambled):
     path, way = tiny_q3e("int8"), "longer than it wants"
-    with qwen3edge.load(path, context=512) as plain, qwen3edge.load(path, context=512, draft=scrambled) as drafting:
+    with (
+        qwen3edge.load(path, context=512, threads=1) as plain,
+        qwen3edge.load(path, context=512, threads=1, draft=scrambled) as drafting,
+    ):
         for question in QUESTIONS:
             assert said(drafting, question, way) == said(plain, question, way)
         counts = drafting.engine.scheduler.counts
@@ -150,7 +153,10 @@ def test_a_draft_model_that_is_never_right_is_asked_seldom(tiny_q3e, scrambled):
 def test_a_grammar_that_allows_no_token_of_a_draft_model(tiny_q3e, scrambled, regex):
     """What it was asked for is taken back from it, though nothing of it joined a step."""
     path, asked = tiny_q3e("int8"), {"temperature": 0, "thinking": False, "max_tokens": 240}
-    with qwen3edge.load(path, context=512) as plain, qwen3edge.load(path, context=512, draft=scrambled) as drafting:
+    with (
+        qwen3edge.load(path, context=512, threads=1) as plain,
+        qwen3edge.load(path, context=512, threads=1, draft=scrambled) as drafting,
+    ):
         found = []
         for model in (plain, drafting):
             session = model.session()
@@ -169,14 +175,14 @@ def test_a_grammar_that_allows_no_token_of_a_draft_model(tiny_q3e, scrambled, re
 def test_side_by_side_with_a_draft_model(tiny_q3e, draft):
     """Answers that share a prompt and differ by their choice, more than run at a time, some of which go away."""
     path, asked = tiny_q3e("int8"), {"temperature": 0.9, "seed": 5, "max_tokens": 90, "ignore_eos": True}
-    with qwen3edge.load(path, context=256) as plain:
+    with qwen3edge.load(path, context=256, threads=1) as plain:
         expected = []
         for question in QUESTIONS:
             for choice in range(3):
                 answer = plain.generate(question, choice=choice, **asked)
                 answer.read()
                 expected.append(answer.tokens)
-    settings = {"context": 256, "sequences": 4}
+    settings = {"context": 256, "sequences": 4, "threads": 1}
     memory = budget_for(path, 6, draft=draft, **settings)
     with qwen3edge.load(path, draft=draft, memory=memory, **settings) as drafting:
         answers = drafting.generate_batch(QUESTIONS, n=3, **asked)

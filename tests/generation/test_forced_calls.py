@@ -39,7 +39,7 @@ WILD = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
 @pytest.fixture(scope="module", params=["int4", "int8"])
 def model(request, tiny_q3e):
-    with qwen3edge.load(tiny_q3e(request.param), context=1024, threads=2, sequences=4, seed=1) as loaded:
+    with qwen3edge.load(tiny_q3e(request.param), context=1024, threads=1, sequences=4, seed=1) as loaded:
         yield loaded
 
 

@@ -53,7 +53,7 @@ def body(**texts: str) -> str:
 
 @pytest.fixture(scope="module")
 def model(tiny_q3e):
-    settings = {"context": 1024, "threads": 2, "sequences": 4, "seed": 1, "chat_template": IN_XML}
+    settings = {"context": 1024, "threads": 1, "sequences": 4, "seed": 1, "chat_template": IN_XML}
     with qwen3edge.load(tiny_q3e("int4"), **settings) as loaded:
         yield loaded
 

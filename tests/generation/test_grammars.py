@@ -58,7 +58,7 @@ ASKED = [
 
 @pytest.fixture(scope="module", params=["int4", "int8"])
 def model(request, tiny_q3e):
-    with qwen3edge.load(tiny_q3e(request.param), context=512, threads=2, sequences=4, seed=1, grammars=True) as loaded:
+    with qwen3edge.load(tiny_q3e(request.param), context=512, threads=1, sequences=4, seed=1, grammars=True) as loaded:
         yield loaded
 
 
@@ -81,7 +81,7 @@ def test_every_answer_matches(model, asked, thinking):
 def test_the_same_alone_in_a_batch_and_computed_again(tiny_q3e):
     """C23. Where memory is short some go back to the queue: their grammars must not read a token twice."""
     path = tiny_q3e("int8")
-    settings = {"context": 512, "threads": 2, "sequences": 4, "chunk": 64}
+    settings = {"context": 512, "threads": 1, "sequences": 4, "chunk": 64}
     options = {"json_schema": LONG, "thinking": True, "thinking_budget": 30, **WILD}
     requests = [*QUESTIONS, QUESTIONS[0]]
     with qwen3edge.load(path, **settings) as model:

@@ -13,7 +13,7 @@ from qwen3edge.errors import RequestError, SessionFileError
 from tests.generation.fakes import FakeCore, make_session
 
 GREEDY = {"thinking": False, "temperature": 0.0}
-SETTINGS = {"context": 1024, "threads": 2, "sequences": 2, "seed": 1}
+SETTINGS = {"context": 1024, "threads": 1, "sequences": 2, "seed": 1}
 SYSTEM = {"role": "system", "content": "You are a helpful assistant. " * 20}
 FIRST = [SYSTEM, {"role": "user", "content": "What is 12 + 7?"}]
 SECOND = {"role": "user", "content": "What is 35 + 4?"}

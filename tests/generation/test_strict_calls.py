@@ -168,7 +168,7 @@ def test_back_to_any_place(tiny_q3e, of, form, seed):
 
 def test_a_model_alone_in_a_batch_and_with_drafts(tiny_q3e):
     path, calls, found = tiny_q3e("int8"), 0, []
-    settings = {"context": 1024, "threads": 2, "seed": 1}
+    settings = {"context": 1024, "threads": 1, "seed": 1}
     questions = ["What is the weather in Prague?", "What is the weather in Rome?", "What is 12 + 7?"]
     strict = {"name": "get_weather", "description": "Get the weather of a city", "strict": True, "parameters": CITY}
     tools = [{"type": "function", "function": strict}, FREE]

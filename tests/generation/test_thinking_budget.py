@@ -11,7 +11,7 @@ HI = [{"role": "user", "content": "hi"}]
 SUM = [{"role": "user", "content": "What is 47 + 38?"}]
 OPENED = "{{ messages[0].content }}<|im_start|>assistant\n<think>\n"
 CLOSED = "{{ messages[0].content }}<|im_start|>assistant\n"
-MODEL = {"context": 512, "threads": 2, "sequences": 4, "seed": 1}
+MODEL = {"context": 512, "threads": 1, "sequences": 4, "seed": 1}
 
 
 @pytest.mark.parametrize("budget", [0, 1, 8, 32])

@@ -178,7 +178,7 @@ ARGUMENTS = [{"city": "Köln"}, '{"city": "Köln"}']
 @pytest.mark.parametrize("nothing", [None, {}, "", "{}", "null"])
 def test_messages_with_calls(tiny_q3e, nothing):
     """Arguments as an object and as JSON, none at all, and what tools said; C14."""
-    with qwen3edge.load(tiny_q3e("int8"), context=512) as model:
+    with qwen3edge.load(tiny_q3e("int8"), context=512, threads=1) as model:
 
         def tokens(function: dict) -> list[int]:
             call = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
@@ -193,7 +193,7 @@ def test_a_loop_with_the_tiny_model(tiny_q3e, thinking):
     """The next prompt repeats the answer token by token (C31), so that nothing is computed twice but its end."""
     tool = {"name": "get_weather", "description": "Get the weather of a city", "parameters": PARAMETERS}
     options = {"tools": [{"type": "function", "function": tool}], "thinking": thinking, "temperature": 0}
-    with qwen3edge.load(tiny_q3e("bf16"), context=1024) as model:
+    with qwen3edge.load(tiny_q3e("bf16"), context=1024, threads=1) as model:
         messages = [{"role": "user", "content": "What is the weather in Prague?"}]
         answer = model.generate(messages, **options)
         assert answer.read() == "" and answer.finish_reason == "tool_calls"

@@ -23,13 +23,9 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 
 if os.environ.get("TRITON_INTERPRET") == "1" and not MISSING:
-    import torch
-
     from tests.kernels import bfloat16, maxima, patch_once, quick_types
 
     bfloat16.install()
     maxima.install()
     patch_once.install()
     quick_types.install()
-    # The interpreter is single-threaded NumPy; two workers share the cores.
-    torch.set_num_threads(1)

@@ -24,10 +24,10 @@ def first_of_each(shape, target):
 
 
 @pytest.fixture(scope="module", params=[first_of_each, pytest.param(all_specializations, marks=pytest.mark.slow)])
-def folder(tmp_path_factory, request):
+def folder(tmp_path_factory, request, compiles_alone):
     """Kernels of the 0.6B on sm_87, by the command."""
     out = tmp_path_factory.mktemp("aot") / "kernels"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, compiles_alone():
         patch.setattr(aot, "all_specializations", request.param)
         assert main(["aot", "--target", "sm_87", "--model", "0.6B", "--out", str(out)]) == 0
     return out

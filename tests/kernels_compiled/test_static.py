@@ -21,9 +21,10 @@ from tests.kernels_compiled.releases import bars, expect_spills
 
 
 @pytest.fixture(scope="module")
-def orin():
+def orin(compiles_alone):
     """The rows of the 0.6B on sm_87."""
-    return list(static_rows(["0.6B"], ["sm_87"]))
+    with compiles_alone():
+        return list(static_rows(["0.6B"], ["sm_87"]))
 
 
 def test_the_gate_on_orin(orin):

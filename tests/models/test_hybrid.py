@@ -14,7 +14,6 @@ COMMON = 0.999
 """Where a head's query and key are nearly at right angles, its norm divides what is little but rounding by its length:
 so much of the tokens have no such head. For the others the reference says how much of a logit no float32 can know."""
 UNKNOWN = 30  # times what float64 moves by when each weight does by up to half a step of float32
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def logits_of(model: torch.nn.Module, tokens: np.ndarray, shape: HybridShape) -> tuple[np.ndarray, int]:

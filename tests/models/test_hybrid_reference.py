@@ -19,7 +19,6 @@ from tests.reference.hybrid_blocks import (
 )
 
 HIDDEN = 96
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def weights_of(module: torch.nn.Module, seed: int) -> dict[str, np.ndarray]:

@@ -24,7 +24,6 @@ sys.path.insert(0, str(TINY / "training"))
 from tiny_hybrid import TinyHybrid, rows_of_a_chat  # noqa: E402
 from tiny_model import TinyConfig, TinyQwen3  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
 TEMPLATE = Path(__file__).resolve().parents[1] / "data" / "templates" / "qwen3_5_nothink.jinja"
 ROWS = 2560
 ANSWERED = ("translate", "count", "memory", "add")

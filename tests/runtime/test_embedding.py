@@ -68,13 +68,13 @@ def load(folder, **settings):
 
 
 @pytest.fixture(scope="module")
-def model(folder, one_torch_thread):
+def model(folder):
     with load(folder) as loaded:
         yield loaded
 
 
 @pytest.fixture(scope="module")
-def reranker(tmp_path_factory, one_torch_thread):
+def reranker(tmp_path_factory):
     folder = saved(tmp_path_factory.mktemp("reranker"), replace(SHAPE, tied=False), 8)
     with load(folder) as loaded:
         yield folder, loaded

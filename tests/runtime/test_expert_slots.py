@@ -99,7 +99,7 @@ def test_guesses_of_the_next_layer_are_mostly_right(tiny_moe_path, tmp_path):
     tokens = Tokenizer.from_metadata(file).encode(
         " ".join(json.loads(line)["messages"][0]["content"] for line in items[:40])
     )
-    settings = {"context": 256, "threads": 2, "chunk": 64, "program": 1 << 20}
+    settings = {"context": 256, "threads": 1, "chunk": 64, "program": 1 << 20}
     memory = _core.plan(file, **settings)["peak"]
     while not 0 < (plan := _core.plan(file, memory=memory, **settings))["expert_slots"] <= plan["experts"] // 3:
         memory -= 4096

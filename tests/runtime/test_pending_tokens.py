@@ -16,7 +16,6 @@ SHAPE = HybridShape("pending", layers=3, interval=2, vocab=300)
 DRAFTS = 4
 MOST = DRAFTS + 1
 CONTEXT = 320
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def file(request, tiny_model_path, tiny_moe_path, tmp_path_factory):
 
 def engine_of(file, pages=None, sequences=4, **settings) -> _core.Engine:
     """With so many pages for all sequences together."""
-    settings = {"sequences": sequences, "context": CONTEXT, "threads": 2, "chunk": 128, **settings}
+    settings = {"sequences": sequences, "context": CONTEXT, "threads": 1, "chunk": 128, **settings}
     plan = _core.plan(file, **settings)
     if pages is None:
         return _core.Engine(file, **settings)
@@ -90,7 +90,7 @@ def some_requests(file, rng, count: int) -> list[Asked]:
 def test_one_set_of_tokens(file, seed, pages):
     """Random requests of several threads, a third of them cancelled in the middle, on few pages also."""
     rng = np.random.default_rng(seed)
-    engine = engine_of(file, pages)
+    engine = engine_of(file, pages, threads=2)
     scheduler = _core.Scheduler(engine, vocabulary(file))
     requests, errors = some_requests(file, rng, 10), []
 

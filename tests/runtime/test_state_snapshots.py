@@ -16,7 +16,6 @@ STATE = (
     2 * 4 * (SHAPE.value_heads * SHAPE.delta_size**2 + 3 * (2 * SHAPE.key_heads + SHAPE.value_heads) * SHAPE.delta_size)
 )
 """Bytes of two delta nets."""
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(scope="module")

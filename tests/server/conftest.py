@@ -18,7 +18,7 @@ from qwen3edge.server.metrics import Metrics
 from qwen3edge.server.safety import Access
 from tests.server.scripted import URL, Scripted
 
-SETTINGS = {"sequences": 4, "threads": 2, "grammars": True, "context": "auto"}
+SETTINGS = {"sequences": 4, "threads": 1, "grammars": True, "context": "auto"}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def serve(tiny_int4):
     started = []
 
     def start(*arguments: str) -> httpx.Client:
-        command = [sys.executable, "-m", "qwen3edge", "serve", tiny_int4, "--port", "0", "--threads", "2", *arguments]
+        command = [sys.executable, "-m", "qwen3edge", "serve", tiny_int4, "--port", "0", "--threads", "1", *arguments]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         line = process.stdout.readline()
         assert line, process.stderr.read()

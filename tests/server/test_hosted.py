@@ -16,7 +16,7 @@ from qwen3edge.server.hosted import SERVER_BYTES, Models
 from qwen3edge.server.request import AnswerRequest
 from tests.server.scripted import HI
 
-SETTINGS = {"sequences": 2, "threads": 2, "context": "auto"}
+SETTINGS = {"sequences": 2, "threads": 1, "context": "auto"}
 
 
 @pytest.fixture

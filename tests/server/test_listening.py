@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.cli.test_cli import one_line, run
+from tests.cli.command import one_line, run
 
 CHAT = "/v1/chat/completions"
 LONG = {

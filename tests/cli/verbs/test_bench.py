@@ -4,14 +4,14 @@ import json
 
 import pytest
 
+from tests.cli.command import one_line, run, started
 from tests.cli.terminal import Terminal
-from tests.cli.test_cli import one_line, run
 
 SMALL = ["--prompt", 130, "--generate", 6, "--repeat", 1, "--threads", 1]
 
 
 def test_many_sequences(tiny_q3e):
-    result = json.loads(run("bench", tiny_q3e("int4"), *SMALL, "--sequences", 3, "--json").stdout)
+    result = json.loads(started("bench", tiny_q3e("int4"), *SMALL, "--sequences", 3, "--json").stdout)
     rates = result["decode_tokens_per_second"], result["core_decode_tokens_per_second"]
     assert result["core_share"] == pytest.approx(rates[0] / rates[1])
     assert result["first_token_seconds"] > 0 and result["others_first_token_seconds"] > 0

@@ -2,12 +2,12 @@
 
 import json
 
-from tests.cli.test_cli import one_line, run
+from tests.cli.command import one_line, run, started
 
 
 def test_calibrate_and_convert(tiny_q3e, tiny_model_path, tmp_path):
     statistics, first, second = tmp_path / "s.npz", tmp_path / "a.q3e", tmp_path / "b.q3e"
-    result = run(
+    result = started(
         "calibrate", tiny_q3e("bf16"), "--out", statistics, "--limit", 200, "--window", 100, "--sensitivity",
         "--sensitivity-tokens", 100, "--threads", 1, "--json",
     )  # fmt: skip

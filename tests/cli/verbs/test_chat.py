@@ -12,8 +12,8 @@ import pytest
 import qwen3edge
 from qwen3edge.cli.commands import help_text
 from qwen3edge.text.template import ChatTemplate
+from tests.cli.command import one_line, run
 from tests.cli.terminal import Terminal, plain
-from tests.cli.test_cli import one_line, run
 
 GREEDY = ["--no-thinking", "--temperature", "0"]
 ENDLESS = ["--no-thinking", "--temperature", "100", "--top-k", "0", "--top-p", "1"]

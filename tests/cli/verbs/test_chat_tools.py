@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from tests.cli.command import one_line, run
 from tests.cli.terminal import plain
-from tests.cli.test_cli import one_line, run
 from tests.cli.verbs.test_chat import GREEDY, chat  # noqa: F401
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.cli.test_cli import one_line, run
+from tests.cli.command import one_line, run, started
 
 
 def test_text_with_a_reference(tiny_q3e, tmp_path):
@@ -63,7 +63,7 @@ def test_loss_by_layer(tiny_q3e, tmp_path):
 def test_items(tiny_int4, tiny_model_path, tmp_path):
     items = tmp_path / "items.jsonl"
     items.write_text("\n".join((tiny_model_path / "heldout.jsonl").read_text("utf-8").splitlines()[:3]), "utf-8")
-    result = run("eval", tiny_int4, "--tasks", items, "--json", "--answers", "--threads", 1)
+    result = started("eval", tiny_int4, "--tasks", items, "--json", "--answers", "--threads", 1)
     tasks = json.loads(result.stdout)["tasks"]
     assert tasks["all"]["items"] == len(tasks["answers"]) == 3
 

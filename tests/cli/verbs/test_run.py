@@ -12,9 +12,9 @@ import pytest
 
 from qwen3edge import BUDGET_MESSAGE
 from qwen3edge.cli.arguments import loading
+from tests.cli.command import COMMAND, one_line, run, started
 from tests.cli.heard import heard
 from tests.cli.terminal import Terminal
-from tests.cli.test_cli import COMMAND, one_line, run
 
 
 def test_run(tiny_q3e):
@@ -232,7 +232,7 @@ def test_tools_of_a_file(tiny_q3e, tmp_path):
 
 def test_the_plan_of_grammars(tiny_q3e):
     without, planned = (
-        json.loads(run("plan", tiny_q3e("int8"), "--json", *more).stdout) for more in ([], ["--grammars"])
+        json.loads(started("plan", tiny_q3e("int8"), "--json", *more).stdout) for more in ([], ["--grammars"])
     )
     assert planned["grammars"] and planned["program"] - without["program"] > 20 << 20
 

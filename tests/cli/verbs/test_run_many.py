@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 import qwen3edge
+from tests.cli.command import COMMAND, one_line, run
 from tests.cli.heard import heard
 from tests.cli.terminal import Terminal, plain
-from tests.cli.test_cli import COMMAND, one_line, run
 
 GREEDY = ["--no-thinking", "--temperature", "0"]
 QUESTIONS = ["What is 12 + 7?", "What is 35 + 4?", "Count from 3 to 9.", "What is 3 + 4?", "What is 47 + 38?"]
@@ -31,7 +31,7 @@ def many(tiny_q3e, tmp_path):
 @pytest.fixture
 def alone(tiny_q3e):
     """alone(request, **settings): the answer that the model gives to nobody else at the time."""
-    with qwen3edge.load(tiny_q3e("int8"), context=256) as model:
+    with qwen3edge.load(tiny_q3e("int8"), context=256, threads=1) as model:
         yield lambda request, **settings: model.generate(request, **settings).read()
 
 

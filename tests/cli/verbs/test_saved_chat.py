@@ -9,8 +9,8 @@ import pytest
 import qwen3edge
 from qwen3edge.cli.saved_chat import SavedChat
 from qwen3edge.errors import SessionFileError
+from tests.cli.command import one_line, run
 from tests.cli.terminal import Terminal, plain
-from tests.cli.test_cli import one_line, run
 
 NAMES = "Mia Paris, Tom London, Ida Rome, Max Oslo. " * 6
 GREEDY = ["--no-thinking", "--temperature", "0", "--context", 512]
