@@ -10,7 +10,7 @@ set(FAST "ukernels/[a-z0-9_]+|exec/(steps|thread_pool|rotary)|models/(attention|
 string(APPEND FAST "|runtime/(sampler|logprobs|embedding|prompt_lookup)|io/(crc32|tensor_check)")
 foreach(SOURCE ${CORE_SOURCES})
   if(SOURCE MATCHES "/text/(bpe|byte_alphabet|normal_form|text_chunks|tokenizer|utf8|word_splitter)\\.cpp$")
-    set_source_files_properties(${SOURCE} PROPERTIES COMPILE_OPTIONS -O2)
+    set_source_files_properties(${SOURCE} PROPERTIES COMPILE_OPTIONS $<$<NOT:$<CONFIG:MinSizeRel>>:-O2>)
   elseif(NOT SOURCE MATCHES "/(${FAST})\\.cpp$")
     set_source_files_properties(${SOURCE} PROPERTIES COMPILE_OPTIONS -Os)
   endif()
