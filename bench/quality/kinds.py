@@ -54,19 +54,19 @@ MARKS = ("<!-- kinds: begin -->", "<!-- kinds: end -->")
 PLAIN = "none"
 
 
-def kinds_of(config: ModelConfig) -> dict[str, list[ModelTensor]]:
-    """The matrices by their names without `blk.N.` and `.weight`, in the file's order."""
+def kinds_of(config: ModelConfig, by_layer: bool = False) -> dict[str, list[ModelTensor]]:
+    """The matrices by their names without `.weight` and, unless by layer, `blk.N.`, in the file's order."""
     found: dict[str, list[ModelTensor]] = {}
     for tensor in model_tensors(config):
         if not tensor.is_vector:
-            kind = tensor.name.removesuffix(".weight").split(".")[-1]
-            found.setdefault(kind, []).append(tensor)
+            name = tensor.name.removesuffix(".weight")
+            found.setdefault(name if by_layer else name.split(".")[-1], []).append(tensor)
     return found
 
 
-def kinds_table(study: Study, formats: Sequence[str]) -> Iterator[dict[str, Cell]]:
-    """A line for each kind, as it is done. study: of a model whose head is no embedding."""
-    kinds = kinds_of(study.config)
+def kinds_table(study: Study, formats: Sequence[str], by_layer: bool = False) -> Iterator[dict[str, Cell]]:
+    """A line for each kind, or each matrix, as it is done. study: of a model whose head is no embedding."""
+    kinds = kinds_of(study.config, by_layer)
     weights = {kind: sum(t.rows * t.columns for t in tensors) for kind, tensors in kinds.items()}
     for kind, tensors in kinds.items():
         share = weights[kind] / sum(weights.values())
@@ -162,7 +162,9 @@ def tables(arguments: argparse.Namespace, work: Path) -> Iterator[tuple[str, lis
         for part in arguments.part or PARTS:
             if part == "kinds":
                 source = untied(model, work / f"{outliers} {part}")
-                lines = kinds_table(study(source, f"{outliers} studied"), arguments.format or FORMATS)
+                lines = kinds_table(
+                    study(source, f"{outliers} studied"), arguments.format or FORMATS, arguments.by_layer
+                )
             else:
                 of_model = plain if outliers == PLAIN else study(model, outliers)
                 lines = recipes_table(of_model, recipes, items, SHAPES)
@@ -180,6 +182,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="one item of so many (%(default)s)")
     parser.add_argument("--part", action="append", choices=PARTS, help="default: both")
     parser.add_argument("--format", action="append", choices=FORMATS, help="default: all")
+    parser.add_argument("--by-layer", action="store_true", help="each matrix on its own")
     parser.add_argument("--recipe", action="append", help="by name (default: all)")
     parser.add_argument("--outliers", action="append", choices=(PLAIN, *KINDS), help=f"default: {PLAIN}")
     parser.add_argument("--seed", type=int, default=1, help="where outliers are (%(default)s)")

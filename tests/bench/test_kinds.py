@@ -26,7 +26,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> kinds.Study:
 
 def test_every_kind_has_its_share_and_its_cost(study: kinds.Study) -> None:
     rows = {str(row["alone"]): row for row in kinds.kinds_table(study, ("q4z32", "q6z32"))}
-    assert tuple(rows) == KINDS
+    assert tuple(rows) == KINDS and len(kinds.kinds_of(study.config, by_layer=True)) == 3 * 8 + 7 + 2
     shares = [float(str(row["of the weights"]).split()[0]) for row in rows.values()]
     assert sum(shares) == pytest.approx(100, abs=0.05 * len(shares))
     costs = {kind: [float(str(row[name])) for name in ("q4z32", "q6z32")] for kind, row in rows.items()}
