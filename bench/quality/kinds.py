@@ -1,14 +1,14 @@
 """Where the bits of a model belong: what each kind of matrix alone costs in each block format, and recipes beside each
 other.
 
-    python -m bench.quality.kinds                                    # of the tiny hybrid; some minutes
-    python -m bench.quality.kinds --outliers norms --part recipes    # with outliers (tests/outliers.py) put in
-    python -m bench.quality.kinds --markdown docs/decisions/hybrid-recipes.md    # every table of that page
+    python -m bench.quality.kinds --every 5                      # of the tiny hybrid
+    python -m bench.quality.kinds --part kinds --by-layer --format q4z32
+    python -m bench.quality.kinds --part recipes --outliers norms    # with outliers (tests/outliers.py) put in
 
-A kind is quantized in all layers, all other matrices are bf16, and the engine runs as shipped but for an f32 KV cache;
-KL is in nats a token, from the same model in bf16. The head is a matrix of its own, tied or not. What stays in float32
-(projections of a delta net's decay and step) is rounded in place, with exact activations. "gain" is what the second
-format of SHARES saves against the first, for each bit a weight that the whole model gets larger.
+prints Markdown tables. A kind is quantized in all layers, all other matrices are bf16, and the engine runs as shipped
+but for an f32 KV cache; KL is in nats a token, from the same model in bf16. The head is a matrix of its own, tied or
+not. What stays in float32 (projections of a delta net's decay and step) is rounded in place, with exact activations.
+"gain" is what q6z32 saves against q4z32 for each bit a weight that the whole model gets larger, padding included.
 
 Recipes are the shipped ones and CANDIDATES, as converted from the checkpoint as it is; their sizes on real shapes stand
 beside that of the model, as other kinds of matrices are large there. "answers" are right ones of the items of the text,
@@ -30,7 +30,7 @@ from bench.quality.candidates import CANDIDATES
 from bench.quality.study import Study
 from bench.quiet import BenchError
 from bench.shapes import HYBRIDS
-from bench.tables import Cell, markdown_table, table, write_between
+from bench.tables import Cell, markdown_table
 from qwen3edge import _core
 from qwen3edge.architectures.architecture import ModelTensor
 from qwen3edge.config import ModelConfig
@@ -44,13 +44,12 @@ from tests.reference.chats import AT_ONCE, answer_greedily, read_records
 MODEL = ROOT / "tests" / "data" / "tiny-qwen3-5"
 TEXT = ROOT / "tests" / "data" / "tiny-qwen3" / "heldout.jsonl"
 FORMATS = ("q4z64", "q4z32", "q6z32", "q8", "q8g32")
-GAIN = ("q4z32", "q6z32")
+GAIN = ("q4z32", "q6z32")  # what the gain is between
 SHAPES = ("3.5-0.8B", "3.5-9B")
 SHIPPED = ("int4", "int6", "int8")
 ANSWER_TOKENS = 512
 MEAN_TOKENS = 1000  # whose mean an axis is put through
 PARTS = ("kinds", "recipes")
-MARKS = ("<!-- kinds: begin -->", "<!-- kinds: end -->")
 PLAIN = "none"
 
 
@@ -188,19 +187,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="where outliers are (%(default)s)")
     parser.add_argument("--no-answers", action="store_true", help="divergence alone")
     parser.add_argument("--threads", type=int, help="default: all")
-    parser.add_argument("--markdown", type=Path, help="a file with marks to write the tables between")
     arguments = parser.parse_args()
-    found = []
     try:
         with tempfile.TemporaryDirectory() as work:
             for head, rows in tables(arguments, Path(work)):
-                found.append(f"### {head}\n\n" + "\n".join(markdown_table(rows)))
-                print("\n".join([head, *table(rows), ""]), flush=True)
+                print("\n".join([f"### {head}", "", *markdown_table(rows), ""]), flush=True)
     except (BenchError, Qwen3EdgeError, OSError) as error:
         print(f"kinds.py: {error}", file=sys.stderr)
         return 1
-    if arguments.markdown is not None:
-        write_between(arguments.markdown, MARKS, "\n\n".join(found) + "\n")
     return 0
 
 
