@@ -28,7 +28,7 @@ EXPONENTS = (4, 5, 6, 7)
 
 @dataclass
 class Checkpoint:
-    """A Hugging Face folder of a Qwen3, Qwen2 or Qwen3-MoE in memory."""
+    """A Hugging Face folder of a Qwen3, Qwen2, Qwen3-MoE or dense Qwen3.5 in memory."""
 
     config: dict[str, Any]
     weights: dict[str, Tensor]  # by name; changed in place
@@ -49,13 +49,28 @@ class Checkpoint:
         return folder
 
     @property
+    def text(self) -> dict[str, Any]:
+        """The keys of the text model."""
+        return dict(self.config.get("text_config", self.config))
+
+    @property
     def head_size(self) -> int:
-        return int(self.config.get("head_dim") or self.config["hidden_size"] // self.config["num_attention_heads"])
+        return int(self.text.get("head_dim") or self.text["hidden_size"] // self.text["num_attention_heads"])
+
+    @property
+    def part(self) -> str:
+        """The beginning of the text model's names."""
+        return "model.language_model." if "text_config" in self.config else "model."
 
     @property
     def layers(self) -> list[str]:
         """The beginning of each layer's names."""
-        return [f"model.layers.{n}." for n in range(self.config["num_hidden_layers"])]
+        return [f"{self.part}layers.{n}." for n in range(self.text["num_hidden_layers"])]
+
+    def set_key(self, key: str, value: Any) -> None:
+        """In config.json, for the text model and for the whole."""
+        for keys in (self.config, self.config.get("text_config", {})):
+            keys[key] = value
 
     def feed_forwards(self, layer: str) -> list[str]:
         """The beginning of the names of a layer's feed-forward network, or of each expert's."""
@@ -63,19 +78,46 @@ class Checkpoint:
             return [f"{layer}mlp."]
         return [f"{layer}mlp.experts.{e}." for e in range(self.config["num_experts"])]
 
+    def has_attention(self, layer: str) -> bool:
+        """Whether it is no gated delta net."""
+        return f"{layer}self_attn.k_proj.weight" in self.weights
+
     def norms(self) -> Iterator[tuple[str, list[str]]]:
-        """Each norm of a layer with the matrices that read what it gives."""
+        """Each norm of the residual stream in a layer with the matrices that read what it gives."""
         for layer in self.layers:
-            projections = [f"{layer}self_attn.{letter}_proj.weight" for letter in "qkv"]
-            yield f"{layer}input_layernorm.weight", projections
+            mixer = [f"{layer}self_attn.{letter}_proj.weight" for letter in "qkv"]
+            if not self.has_attention(layer):
+                mixer = [f"{layer}linear_attn.in_proj_{part}.weight" for part in ("qkv", "z", "a", "b")]
+            yield f"{layer}input_layernorm.weight", mixer
             experts = self.feed_forwards(layer)
             readers = [f"{expert}{matrix}_proj.weight" for expert in experts for matrix in ("gate", "up")]
             router = [f"{layer}mlp.gate.weight"] if "num_experts" in self.config else []
             yield f"{layer}post_attention_layernorm.weight", readers + router
 
-    def scale(self, name: str, index: Any, factor: Tensor | float) -> None:
-        """Multiplies the part `index` of a tensor; by powers of two this is exact."""
-        self.weights[name][index] *= factor
+    def head_norms(self) -> Iterator[tuple[str, list[str]]]:
+        """Each gated norm of a delta net, whose weights all heads share, with the matrix that reads all heads."""
+        for layer in self.layers:
+            if not self.has_attention(layer):
+                yield f"{layer}linear_attn.norm.weight", [f"{layer}linear_attn.out_proj.weight"]
+
+    def offset(self, name: str) -> float:
+        """What is added to a tensor's values where they are used: 1 to a Qwen3.5's norms but the gated ones."""
+        return float("text_config" in self.config and "norm" in name and "linear_attn" not in name)
+
+    def scale(self, name: str, index: Any, factor: float) -> None:
+        """Multiplies what the part `index` of a tensor multiplies by; by powers of two this is exact. Where there is an
+        offset the tensor becomes float32, as bfloat16 cannot hold a large value and its last bits.
+        """
+        offset = self.offset(name)
+        if offset:
+            self.weights[name] = self.weights[name].float()
+        self.weights[name][index] = (self.weights[name][index] + offset) * factor - offset
+
+    def untie(self) -> None:
+        """The head becomes a matrix of its own."""
+        if self.text["tie_word_embeddings"]:
+            self.set_key("tie_word_embeddings", False)
+            self.weights["lm_head.weight"] = self.weights[f"{self.part}embed_tokens.weight"].clone()
 
 
 # ---- exact ones ----
@@ -84,17 +126,18 @@ class Checkpoint:
 def scale_keys(checkpoint: Checkpoint, exponents: Sequence[int], rng: np.random.Generator) -> None:
     """In each layer a pair of channels of the keys for each exponent: keys times 2^e, queries divided by it.
 
-    RoPE turns the channels i and i + head_size / 2 together, so that a factor of both passes through it. Qwen3 has it
-    in the weights of its norms, the same for all heads; Qwen2, in the rows and biases of the matrices, has other pairs
-    in each KV head.
+    RoPE turns the channels i and i + head_size / 2 together, so that a factor of both passes through it; of Qwen3.5 it
+    turns the first quarter so, and the channels behind are alone. Qwen3 has it in the weights of its norms, the same
+    for all heads; Qwen2, in the rows and biases of the matrices, has other pairs in each KV head.
     """
-    config, size = checkpoint.config, checkpoint.head_size
+    config, size = checkpoint.text, checkpoint.head_size
     group = config["num_attention_heads"] // config["num_key_value_heads"]
-    for layer in checkpoint.layers:
+    turning = int(size * (config.get("rope_parameters") or {}).get("partial_rotary_factor", 1)) // 2  # pairs
+    for layer in filter(checkpoint.has_attention, checkpoint.layers):
         attention = f"{layer}self_attn."
         if f"{attention}k_norm.weight" in checkpoint.weights:
-            for pair, factor in _choose(exponents, size // 2, rng):
-                channels = [pair, pair + size // 2]
+            for unit, factor in _choose(exponents, size - turning, rng):
+                channels = [unit, unit + turning] if unit < turning else [unit + turning]
                 checkpoint.scale(f"{attention}k_norm.weight", channels, factor)
                 checkpoint.scale(f"{attention}q_norm.weight", channels, 1 / factor)
             continue
@@ -108,12 +151,14 @@ def scale_keys(checkpoint: Checkpoint, exponents: Sequence[int], rng: np.random.
 
 
 def scale_norms(checkpoint: Checkpoint, exponents: Sequence[int], rng: np.random.Generator) -> None:
-    """In what each norm of a layer gives, a channel for each exponent: times 2^e, the columns behind it divided."""
-    for norm, readers in checkpoint.norms():
-        for channel, factor in _choose(exponents, checkpoint.config["hidden_size"], rng):
+    """In what each norm of a layer gives, a channel for each exponent: times 2^e, the columns behind it divided. Of a
+    norm that heads share, the channel of each head."""
+    for norm, readers in (*checkpoint.norms(), *checkpoint.head_norms()):
+        size = len(checkpoint.weights[norm])
+        for channel, factor in _choose(exponents, size, rng):
             checkpoint.scale(norm, channel, factor)
             for reader in readers:
-                checkpoint.scale(reader, (slice(None), channel), 1 / factor)
+                checkpoint.scale(reader, (slice(None), slice(channel, None, size)), 1 / factor)
 
 
 def scale_feed_forwards(checkpoint: Checkpoint, exponents: Sequence[int], rng: np.random.Generator) -> None:
@@ -143,7 +188,9 @@ def rotate_residual(checkpoint: Checkpoint, direction: Tensor, axis: int) -> Non
     reads or writes the stream is multiplied by one orthogonal matrix: RMSNorm without weights commutes with it. It is
     a reflection, I - 2 v v^T with v along direction - axis, computed in float64.
     """
-    weights = checkpoint.weights = {name: weight.double() for name, weight in checkpoint.weights.items()}
+    checkpoint.untie()
+    checkpoint.weights = {name: weight.double() for name, weight in checkpoint.weights.items()}
+    weights = checkpoint.weights
     v = direction.double() / direction.double().norm()
     v[axis] -= 1
     v /= v.norm()
@@ -152,21 +199,18 @@ def rotate_residual(checkpoint: Checkpoint, direction: Tensor, axis: int) -> Non
         """[..., hidden] -> the same: the stream as columns."""
         return matrix - 2 * torch.outer(matrix @ v, v)
 
-    embedding = weights["model.embed_tokens.weight"]
-    head = embedding if checkpoint.config["tie_word_embeddings"] else weights["lm_head.weight"]
-    checkpoint.config["tie_word_embeddings"] = False
-    weights["lm_head.weight"] = reflect(head * weights["model.norm.weight"])
-    weights["model.norm.weight"] = torch.ones_like(weights["model.norm.weight"])
-    weights["model.embed_tokens.weight"] = reflect(embedding)
-    for norm, readers in checkpoint.norms():
+    embedding = f"{checkpoint.part}embed_tokens.weight"
+    weights[embedding] = reflect(weights[embedding])
+    for norm, readers in ((f"{checkpoint.part}norm.weight", ["lm_head.weight"]), *checkpoint.norms()):
         for reader in readers:
-            weights[reader] = reflect(weights[reader] * weights[norm])
-        weights[norm] = torch.ones_like(weights[norm])
+            weights[reader] = reflect(weights[reader] * (weights[norm] + checkpoint.offset(norm)))
+        weights[norm] = torch.full_like(weights[norm], 1 - checkpoint.offset(norm))
     for layer in checkpoint.layers:
-        for writer in (f"{layer}self_attn.o_proj.", *(f"{n}down_proj." for n in checkpoint.feed_forwards(layer))):
+        mixer = "self_attn.o_proj." if checkpoint.has_attention(layer) else "linear_attn.out_proj."
+        for writer in (f"{layer}{mixer}", *(f"{n}down_proj." for n in checkpoint.feed_forwards(layer))):
             weights[f"{writer}weight"] = reflect(weights[f"{writer}weight"].T).T
     checkpoint.weights = {name: weight.float() for name, weight in weights.items()}
-    checkpoint.config["torch_dtype"] = "float32"
+    checkpoint.set_key("torch_dtype" if "torch_dtype" in checkpoint.config else "dtype", "float32")
 
 
 def mean_direction(folder: Path, tokens: np.ndarray) -> Tensor:
@@ -193,7 +237,7 @@ def put_outliers(source: Path, kind: str, folder: Path, *, tokens: np.ndarray, s
     rng = np.random.default_rng(seed)
     checkpoint = Checkpoint.read(source)
     if kind == ROTATED:
-        axis = int(rng.integers(checkpoint.config["hidden_size"]))
+        axis = int(rng.integers(checkpoint.text["hidden_size"]))
         rotate_residual(checkpoint, mean_direction(source, tokens), axis)
     else:
         EXACT[kind](checkpoint, EXPONENTS, rng)

@@ -15,7 +15,7 @@ from bench.peers import LLAMA_CPP_PYTHON, ROOT, llama_quantize_command, run
 from bench.quiet import BenchError
 from qwen3edge import _core
 from qwen3edge.config import ModelConfig
-from qwen3edge.convert import convert, export_gguf
+from qwen3edge.convert import Recipe, convert, export_gguf
 from qwen3edge.convert.hf_files import hf_config
 from qwen3edge.evaluate.divergence import log_divergence, log_softmax
 from qwen3edge.evaluate.measure import ROWS
@@ -36,9 +36,10 @@ class Study:
     """A model, texts, and what the unquantized weights say about them."""
 
     def __init__(
-        self, model: Path, text: Path, work: Path, *, window: int = WINDOW, threads: int | None = None
+        self, model: Path, text: Path, work: Path, *, window: int = WINDOW, threads: int | None = None, every: int = 1
     ) -> None:
-        """model: a GGUF file, or a folder; work: for files of some three times its size in bf16. Raises BenchError."""
+        """model: a GGUF file, or a folder; work: for files of some three times its size in bf16; every: one item of so
+        many. Raises BenchError."""
         self.work, self.threads, self.context = work, threads, window
         self.exact, self.base, self.wide = work / "bf16.q3e", work / "bf16.gguf", work / "f32.q3e"
         convert(model, self.exact, "bf16")
@@ -46,7 +47,9 @@ class Study:
         convert(self.base, self.wide, "f32")
         with self.load(self.exact) as loaded:
             self.texts = [np.array(tokens, np.int32) for tokens in read_documents(text, loaded.prompt_builder)]
-        if text.suffix != ".jsonl":
+        if text.suffix == ".jsonl":
+            self.texts = self.texts[::every]
+        else:
             wanted = window * WINDOWS
             if len(self.texts[0]) < wanted:
                 raise BenchError(f"{text.name}: expected {wanted} tokens of this model, found {len(self.texts[0])}")
@@ -59,13 +62,13 @@ class Study:
             np.save(path, logits)
             self.reference.append(np.load(path, mmap_mode="r"))
 
-    def load(self, path: Path, kv: str = "f32", more: int = 0) -> qwen3edge.Model:
+    def load(self, path: Path, kv: str = "f32", more: int = 0, sequences: int = 1) -> qwen3edge.Model:
         """With a context that the longest text fits, and `more` tokens."""
-        return qwen3edge.load(path, context=self.context + more, threads=self.threads, kv=kv)
+        return qwen3edge.load(path, context=self.context + more, threads=self.threads, kv=kv, sequences=sequences)
 
-    def ours(self, recipe: str) -> Path:
+    def ours(self, recipe: str | Recipe) -> Path:
         """Our file of a recipe, made when it is first asked for."""
-        path = self.work / f"{recipe}.q3e"
+        path = self.work / f"{recipe.name if isinstance(recipe, Recipe) else recipe}.q3e"
         if not path.exists():
             convert(self.base, path, recipe)
         return path

@@ -103,15 +103,16 @@ class Recipe:
             raise RequestError(f"recipe: expected JSON with a name and rules: {error!r}") from None
 
 
-# Where bits matter most (docs/decisions/recipes.md): embedding and head; values, which are small and add to the stream
-# what attention picks; what the first layers add to it; `down` more than the rest. Rows of less than a block, as of
-# small experts, would be padded in q4z.
+# Where bits matter most (docs/decisions/recipes.md; of hybrids docs/decisions/hybrid-recipes.md): embedding and head;
+# values, which are small and add to the stream what attention picks; what the first layers add to it; `down` more than
+# the rest. Rows of less than a block, as of small experts, would be padded in q4z.
 _INT4 = (
     Rule("token_embd.weight", "q6z32"),
     Rule("output.weight", "q6z32"),
     Rule("*.attn_v.weight", "q6z32"),
     Rule("*.attn_k.weight", "q6z32", "first"),
     Rule("*.attn_output.weight", "q6z32", "first"),
+    *(Rule(f"*.{kind}.weight", "q6z32", "first") for kind in ("attn_qkv", "attn_gate", "ssm_out")),
     Rule("*.attn_q.weight", "q4z32", "first"),
     *(
         Rule(f"*.{kind}.weight", "q4z64", narrow="q4g32")
@@ -121,11 +122,19 @@ _INT4 = (
 )
 
 # With 8 bits most of what is lost is lost by activations that share one scale in 256: at the head, which is nothing of
-# a prefill; at values; and at `down` of the first layers, which meets the largest outliers.
+# a prefill; at values; and at `down` and a delta net's output of the first layers, which meet the largest outliers.
 _VALUES = Rule("*.attn_v.weight", "q8g32")
 _FIRST_DOWN = Rule("*.ffn_down*.weight", "q8g32", "first")
-_INT8 = (Rule("output.weight", "q8g32"), Rule("token_embd.weight", "q6z32"), _VALUES, _FIRST_DOWN, Rule("*", "q8"))
-_INT6 = (Rule("output.weight", "q8"), Rule("token_embd.weight", "q6z32"), _VALUES, Rule("*", "q6z32"))
+_FIRST_OUT = Rule("*.ssm_out.weight", "q8g32", "first")
+_INT8 = (
+    Rule("output.weight", "q8g32"),
+    Rule("token_embd.weight", "q6z32"),
+    _VALUES,
+    _FIRST_DOWN,
+    _FIRST_OUT,
+    Rule("*", "q8"),
+)
+_INT6 = (Rule("output.weight", "q8"), Rule("token_embd.weight", "q6z32"), _VALUES, _FIRST_OUT, Rule("*", "q6z32"))
 
 RECIPES = {
     "int4": Recipe("int4", _INT4),

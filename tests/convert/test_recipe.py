@@ -9,6 +9,7 @@ from qwen3edge.config import ModelConfig
 from qwen3edge.convert.names import ModelTensor, model_tensors
 from qwen3edge.convert.recipe import BLOCK_FORMATS, RECIPES, Recipe, Rule, find_recipe
 from qwen3edge.errors import RequestError
+from scripts.make_random import SHAPES
 
 
 def matrix(name: str, columns: int) -> ModelTensor:
@@ -52,6 +53,26 @@ def test_small_blocks_where_outliers_are(name, most, first_down, head, embedding
         assert [chosen(f"blk.{n}.{kind}") for n in (0, 3, 4, 27)] == [first_down, first_down, most, most]
     others = ("blk.0.attn_q", "blk.0.attn_k", "blk.0.attn_output", "blk.0.ffn_gate")
     assert {chosen(other) for other in others} == {most}
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "rest"),
+    [
+        ("int4", ["q6z32", "q6z32", "q6z32"], "q4z32"),
+        ("int6", ["q6z32", "q6z32", "q8g32"], "q6z32"),
+        ("int8", ["q8", "q8", "q8g32"], "q8"),
+    ],
+)
+def test_delta_nets_of_the_first_layers(name, first, rest):
+    """Qwen3.5-0.8B: the first eighth has no attention."""
+    config = ModelConfig.from_hf(SHAPES["3.5-0.8B"])
+    tensors = {tensor.name: tensor for tensor in model_tensors(config)}
+    for layer in (n for n in range(24) if (n + 1) % 4):
+        kinds = [tensors[f"blk.{layer}.{kind}.weight"] for kind in ("attn_qkv", "attn_gate", "ssm_out")]
+        found = [find_recipe(name).format_of(tensor, config.layers) for tensor in kinds]
+        assert found == (first if layer < 3 else [rest] * 3), layer
+    always = [tensors[f"blk.0.{kind}.weight"] for kind in ("ssm_alpha", "ssm_beta")]
+    assert {find_recipe(name).format_of(tensor, config.layers) for tensor in always} == {"f32"}
 
 
 @pytest.mark.parametrize(("recipe", "expected"), [("int4", "q6z32"), ("int6", "q8"), ("int8", "q8g32"), ("q8", "q8")])

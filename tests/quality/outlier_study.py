@@ -19,7 +19,7 @@ from tests.outliers import put_outliers
 from tests.reference.chats import Texts, read_records
 
 PLAIN = "none"
-CONTEXT = 512
+CONTEXT = 1024  # calls in XML are long
 TEXT_STEP = 14  # one held-out record of so many, of those that need no thoughts
 
 

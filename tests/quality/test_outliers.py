@@ -16,7 +16,12 @@ from qwen3edge.evaluate.divergence import kl_divergence
 from tests.outliers import EXACT, EXPONENTS, ROTATED, Checkpoint, mean_direction
 from tests.quality.outlier_study import PLAIN, Outliers
 
-MODELS = {"tiny-qwen3": "tiny_model_path", "tiny-qwen3-moe": "tiny_moe_path", "tiny-qwen2": "tiny_qwen2_path"}
+MODELS = {
+    "tiny-qwen3": "tiny_model_path",
+    "tiny-qwen3-moe": "tiny_moe_path",
+    "tiny-qwen2": "tiny_qwen2_path",
+    "tiny-qwen3-5": "tiny_hybrid_path",
+}
 CACHE_RATIO = 1.5  # of the mean divergence with outliers to that without
 # A rotation rounds all weights anew. A mixture's tokens may change experts where two are as likely; then far more.
 ROTATED_KL, ROTATED_LOGITS = 1e-8, 2e-3
@@ -42,14 +47,18 @@ def test_scaling_by_powers_of_two_changes_no_bit(study: Outliers, kind: str) -> 
 
 @pytest.mark.parametrize("kind", EXACT)
 def test_scaled_weights_are_exact_in_bf16(study: Outliers, kind: str) -> None:
-    """Every stored weight is the plain one times a power of two, and each exponent was used both ways."""
-    plain, scaled = Checkpoint.read(study.source).weights, Checkpoint.read(study.checkpoint(kind)).weights
+    """Every stored weight is the plain one times a power of two, and each exponent was used both ways. What is stored
+    as a difference from 1 may need float32.
+    """
+    plain, scaled = Checkpoint.read(study.source), Checkpoint.read(study.checkpoint(kind))
     seen: set[float] = set()
-    for name, weight in plain.items():
-        assert scaled[name].dtype == weight.dtype == torch.bfloat16
-        there = weight != 0
-        assert bool((scaled[name][~there] == 0).all())
-        seen |= set((scaled[name][there].double() / weight[there].double()).log2().unique().tolist())
+    for name in plain.weights:
+        offset = plain.offset(name)
+        assert scaled.weights[name].dtype == torch.bfloat16 or offset
+        before, after = (each.weights[name].double() + offset for each in (plain, scaled))
+        there = before != 0
+        assert bool((after[~there] == 0).all())
+        seen |= set((after[there] / before[there]).log2().unique().tolist())
     assert seen == {0, *EXPONENTS, *(-e for e in EXPONENTS)}
 
 
