@@ -107,8 +107,8 @@ def test_drafts_change_no_answer(api, both, tiny_int4, seed):
 
 @pytest.mark.parametrize("sessions", [1, 3])
 def test_a_draft_model_changes_no_answer(api, both, tiny_int4, tiny_q3e, seed, sessions):
-    """Greedy and drawn, some of its tokens kept: how many are asked for depends on the clock. The plan tells what it takes,
-    within the same budget."""
+    """Greedy and drawn, some of its tokens kept: how many are asked for depends on the clock. The plan tells what it
+    takes, within the same budget."""
     draft = str(tiny_q3e("int8")).encode()
     model = api.load(tiny_int4, context=1024, threads=1, sessions=sessions, draft=draft)
     for sampling in ({"temperature": 0}, {"temperature": 0.7, "top_k": 20}):
