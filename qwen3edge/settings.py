@@ -48,7 +48,7 @@ class Settings(TypedDict, total=False):
         its weights is smaller, and the weights of the others grow to the same sum.
     texts: False for a program that passes token ids alone, which takes 15 MiB less: a text is refused with RequestError
         then; answers still are texts.
-    grammars: True to plan for answers that must match a grammar or a schema: on Qwen3's vocabulary 62 MiB where
+    grammars: True to plan for answers that must match a grammar or a schema: on Qwen3's vocabulary 68 MiB where
         llguidance is first used, and 10 MiB for each sequence beyond the first. Without,
         they are refused where the budget has no room left for that.
     chat_template: in place of the file's: a path, or a str with `{{`, `{%` or a line break, which is the template

@@ -13,9 +13,10 @@ JINJA2 = 39 << 18
 POSITION = 64
 """Bytes of a token of a conversation: an int, and its places in the lists that hold it."""
 
-GRAMMAR_LIBRARY, GRAMMAR_TOKEN, GRAMMAR_ANSWER = 14 << 20, 265, 10 << 20
+GRAMMAR_LIBRARY, GRAMMAR_TOKEN, GRAMMAR_ANSWER = 20 << 20, 265, 10 << 20
 """Bytes of llguidance itself, of a token of the vocabulary in its tree while that is built, and of the largest grammar
-that an answer may follow (grammar/vocabulary.py); measured."""
+that an answer may follow (grammar/vocabulary.py); measured. The library takes 14 MiB, and up to 6 more in a fresh
+environment, probably as new files are mapped in larger pieces."""
 
 
 def grammar_bytes(vocabulary: int, sequences: int) -> int:
